@@ -1,0 +1,1 @@
+//! Predictive distribution to score to incident.

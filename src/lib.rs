@@ -1,0 +1,21 @@
+//! `spiked` learns online, over MQTT, what a plant's sensors normally do.
+//!
+//! Four floors, imports go downward only; in reading order:
+//!
+//! | floor | rooms | knows |
+//! |---|---|---|
+//! | 0 numbers | [`num`] | std only |
+//! | 1 model | [`ep`], [`encode`] | arrays and a passed-in RNG: no I/O, no clock |
+//! | 2 stream | [`row`], [`payload`], [`route`], [`assemble`], [`detect`], [`engine`], [`stream`] | bytes and timestamps as arguments: no I/O, no clock |
+//! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `runtime`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
+
+pub mod assemble;
+pub mod detect;
+pub mod encode;
+pub mod engine;
+pub mod ep;
+pub mod num;
+pub mod payload;
+pub mod route;
+pub mod row;
+pub mod stream;

@@ -1,0 +1,2 @@
+//! spiked
+fn main() {}

@@ -1,0 +1,149 @@
+//! The shapes in which data moves: a reading comes in, a row is learned, an outcome goes out.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// One accepted measurement of one channel. Everything after it is a deterministic function of
+/// the readings in order of `seq`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Number given at acceptance, ascending over the whole daemon; the journal's key.
+    pub seq: u64,
+    /// Name of the stream: the group of channels that is learned together.
+    pub stream: Arc<str>,
+    /// Name of the channel within its stream.
+    pub channel: Arc<str>,
+    /// The value, finite.
+    pub value: f64,
+    /// Source timestamp in unix milliseconds; the arrival stamp where the source gives none.
+    pub ts_ms: i64,
+    /// Arrival at the daemon in unix milliseconds, as journaled.
+    pub arrival_ms: i64,
+}
+
+/// All channels of a stream at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Moment of the row in unix milliseconds.
+    pub ts_ms: i64,
+    /// Arrival of the reading that completed the row, unix milliseconds.
+    pub arrival_ms: i64,
+    /// A value a channel, in the stream's channel order; NaN where the channel is missing.
+    pub values: Vec<f64>,
+}
+
+/// What kind of anomaly an incident is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The next step was not what the recent past leads to.
+    Surprise,
+    /// The level does not fit the hour, the weekday or the long-run mean.
+    Drift,
+    /// The input is unlike anything learned: ignorance dominates the predictive variance.
+    Novelty,
+    /// A channel went silent far beyond its habit.
+    Gap,
+    /// A value stands still far beyond its habit.
+    Stuck,
+}
+
+impl Kind {
+    /// Every kind, for tables and metric labels.
+    pub const ALL: [Kind; 5] = [
+        Kind::Surprise,
+        Kind::Drift,
+        Kind::Novelty,
+        Kind::Gap,
+        Kind::Stuck,
+    ];
+
+    /// The word used in payloads, CSV files and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Surprise => "surprise",
+            Kind::Drift => "drift",
+            Kind::Novelty => "novelty",
+            Kind::Gap => "gap",
+            Kind::Stuck => "stuck",
+        }
+    }
+}
+
+/// Prediction and judgement for one channel of one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChannelOutcome {
+    /// The measured value; NaN where missing.
+    pub value: f64,
+    /// Predictive mean, made before the value was seen; NaN before anything can be said.
+    pub mean: f64,
+    /// Predictive standard deviation (ignorance and noise); NaN before anything can be said.
+    pub sd: f64,
+    /// Half-width of the calibrated 90% interval around `mean`; NaN before anything can be said.
+    pub half90: f64,
+    /// Evidence against normality over the alarm bar: 1 is an alarm.
+    pub score: f64,
+}
+
+/// A channel's part in an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// Index of the channel in the stream.
+    pub channel: usize,
+    /// Its share of the evidence, 0 to 1.
+    pub share: f64,
+}
+
+/// An incident, as it stands or as it ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Number within its stream, from 1.
+    pub id: u64,
+    /// What kind it is.
+    pub kind: Kind,
+    /// First flagged row, unix milliseconds.
+    pub start_ms: i64,
+    /// Row of the highest score, unix milliseconds.
+    pub peak_ms: i64,
+    /// First row after it, unix milliseconds; `None` while it is open.
+    pub end_ms: Option<i64>,
+    /// Highest score.
+    pub peak_score: f64,
+    /// The channels by share of the evidence, largest first.
+    pub channels: Vec<Share>,
+    /// It outlasted the hold limit, and its level was accepted as the new normal.
+    pub accepted: bool,
+}
+
+/// An edge of an incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum IncidentEdge {
+    /// It opened with this row.
+    Opened(Incident),
+    /// It ended with this row.
+    Closed(Incident),
+}
+
+/// What the engine says of one row. Predictions were made before the row was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Moment of the row, unix milliseconds.
+    pub ts_ms: i64,
+    /// Arrival of the reading that completed the row, unix milliseconds.
+    pub arrival_ms: i64,
+    /// Rows that the stream has seen, this one included.
+    pub row: u64,
+    /// Too few rows yet to judge: `score` is 0.
+    pub warming_up: bool,
+    /// Largest channel score: 1 and more is an alarm.
+    pub score: f64,
+    /// An incident is open.
+    pub anomaly: bool,
+    /// Kind of the open incident.
+    pub kind: Option<Kind>,
+    /// One a channel.
+    pub channels: Vec<ChannelOutcome>,
+    /// An incident that opened or ended with this row.
+    pub edge: Option<IncidentEdge>,
+}

@@ -1,0 +1,99 @@
+//! One stream: readings in, outcomes out; the assembler and the engine under one roof.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::assemble::{AssembleParams, Assembler, Verdict};
+use crate::engine::{Engine, EngineParams};
+use crate::row::{Outcome, Reading, Row};
+
+/// Everything that one stream is built from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamParams {
+    /// How readings become rows.
+    pub assemble: AssembleParams,
+    /// How rows are learned and judged.
+    pub engine: EngineParams,
+}
+
+/// A stream's whole state. Serialised, it is the stream's snapshot: the same readings after
+/// loading it give the same bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
+    name: Arc<str>,
+    assembler: Assembler,
+    engine: Engine,
+    /// Sequence number of the last reading taken.
+    last_seq: u64,
+    /// Readings taken: accepted and learned, or waiting in a partial row or batch.
+    readings: u64,
+    #[serde(skip)]
+    rows: Vec<Row>,
+}
+
+impl Stream {
+    /// A stream that has seen nothing. Channels listed in `params.assemble` exist from the start,
+    /// others are discovered.
+    pub fn new(name: &str, params: &StreamParams) -> Stream {
+        let assembler = Assembler::new(&params.assemble);
+        let engine = Engine::new(name, &params.engine, assembler.channels().len());
+        Stream {
+            name: name.into(),
+            assembler,
+            engine,
+            last_seq: 0,
+            readings: 0,
+            rows: Vec::new(),
+        }
+    }
+
+    /// Takes one reading; appends an outcome to `out` for each row that it completed.
+    pub fn push(&mut self, reading: &Reading, out: &mut Vec<Outcome>) -> Verdict {
+        self.last_seq = self.last_seq.max(reading.seq);
+        let verdict = self.assembler.push(reading, &mut self.rows);
+        self.readings += u64::from(verdict.is_taken());
+        self.learn_rows(out);
+        verdict
+    }
+
+    /// Ends the recording: completes the open row and learns the partial mini-batch.
+    /// Never called by a daemon that means to go on: both are part of the snapshot instead.
+    pub fn finish(&mut self, out: &mut Vec<Outcome>) {
+        self.assembler.finish(&mut self.rows);
+        self.learn_rows(out);
+        self.engine.flush();
+    }
+
+    fn learn_rows(&mut self, out: &mut Vec<Outcome>) {
+        self.engine.grow(self.assembler.channels().len());
+        for row in self.rows.drain(..) {
+            out.push(self.engine.step(&row));
+        }
+    }
+
+    /// The stream's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Channel names, in the order of a row's values.
+    pub fn channels(&self) -> &[Arc<str>] {
+        self.assembler.channels()
+    }
+
+    /// Sequence number of the last reading taken; 0 before any.
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Readings accepted so far.
+    pub fn readings(&self) -> u64 {
+        self.readings
+    }
+
+    /// The engine, for its counters and summaries.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
