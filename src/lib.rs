@@ -16,6 +16,7 @@ pub mod engine;
 pub mod ep;
 pub mod num;
 pub mod payload;
+pub mod replay;
 pub mod route;
 pub mod row;
 pub mod stream;

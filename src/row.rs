@@ -78,10 +78,10 @@ pub struct ChannelOutcome {
     pub value: f64,
     /// Predictive mean, made before the value was seen; NaN before anything can be said.
     pub mean: f64,
-    /// Predictive standard deviation (ignorance and noise); NaN before anything can be said.
+    /// Predictive standard deviation (ignorance and noise), calibrated on past errors so that
+    /// `mean` -+ 1.645 `sd` holds nine values in ten also where errors are not Gaussian; NaN before
+    /// anything can be said.
     pub sd: f64,
-    /// Half-width of the calibrated 90% interval around `mean`; NaN before anything can be said.
-    pub half90: f64,
     /// Evidence against normality over the alarm bar: 1 is an alarm.
     pub score: f64,
 }

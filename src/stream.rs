@@ -37,7 +37,7 @@ impl Stream {
     /// others are discovered.
     pub fn new(name: &str, params: &StreamParams) -> Stream {
         let assembler = Assembler::new(&params.assemble);
-        let engine = Engine::new(name, &params.engine, assembler.channels().len());
+        let engine = Engine::new(&params.engine, assembler.channels().len());
         Stream {
             name: name.into(),
             assembler,

@@ -1,1 +1,18 @@
-//! Predictive distribution to score to incident.
+//! Predictive distribution to score to incident: small pure parts, each with its own state.
+//!
+//! residual -> [`Scores`] (conformal p-value) -> [`ln_e_value`] -> [`Autocorrelation`] (temper)
+//! -> [`Evidence`] -> [`Incidents`]. All statistics use the past only; memory is constant.
+
+mod autocorrelation;
+mod evalue;
+mod evidence;
+mod habit;
+mod incident;
+mod scores;
+
+pub use autocorrelation::Autocorrelation;
+pub use evalue::ln_e_value;
+pub use evidence::Evidence;
+pub use habit::Habit;
+pub use incident::{IncidentParams, Incidents, Step};
+pub use scores::Scores;

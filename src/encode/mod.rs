@@ -1,1 +1,39 @@
-//! Values to spikes.
+//! Values to spikes: the encoder family, the running scale of a channel, the calendar.
+//!
+//! An encoder turns one standardised number into a few active inputs; inputs that are silent
+//! are never named, so that the cost of a row follows its spikes.
+
+mod calendar;
+mod encoder;
+mod scale;
+
+pub use calendar::{CALENDAR_WIDTH, Calendar, encode_calendar};
+pub use encoder::{Encode, Encoder, Population};
+pub use scale::{Level, StepScale};
+
+use serde::{Deserialize, Serialize};
+
+/// The active inputs of one sample: index and value side by side, in ascending order of index.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spikes {
+    /// Input numbers.
+    pub index: Vec<u32>,
+    /// Their values: 1 for a spike, any finite number for a real-valued input.
+    pub value: Vec<f32>,
+}
+
+impl Spikes {
+    /// Forgets all, keeps the memory.
+    pub fn clear(&mut self) {
+        self.index.clear();
+        self.value.clear();
+    }
+
+    /// Activates input `index`; a value of zero is silence and is left out.
+    pub fn push(&mut self, index: u32, value: f32) {
+        if value != 0.0 {
+            self.index.push(index);
+            self.value.push(value);
+        }
+    }
+}

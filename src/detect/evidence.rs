@@ -1,0 +1,62 @@
+//! Evidence against normality of one channel: a sum of log e-values, reflected at zero and capped.
+
+use serde::{Deserialize, Serialize};
+
+/// S <- clip(S + ln e, 0, cap). Reflected at zero it is the CUSUM form of an e-detector: with
+/// valid e-values the mean time to a false alarm at level h is at least e^h rows (Shin, Ramdas
+/// and Rinaldo, "E-detectors", 2024). The cap bounds how long an ended anomaly lingers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    sum: f64,
+    /// What the next-step head added since the sum last left zero (nats).
+    pub from_step: f64,
+    /// What the context head added since the sum last left zero (nats).
+    pub from_context: f64,
+}
+
+impl Evidence {
+    /// Adds the equal mixture of two e-values, given as logarithms; `cap` is the bound of S.
+    pub fn add(&mut self, ln_e_step: f64, ln_e_context: f64, cap: f64) {
+        let high = ln_e_step.max(ln_e_context);
+        let (step, context) = ((ln_e_step - high).exp(), (ln_e_context - high).exp());
+        let ln_e = high + (0.5 * (step + context)).ln();
+        self.from_step += ln_e.max(0.0) * step / (step + context);
+        self.from_context += ln_e.max(0.0) * context / (step + context);
+        self.sum = (self.sum + ln_e).clamp(0.0, cap);
+        if self.sum == 0.0 {
+            *self = Evidence::default();
+        }
+    }
+
+    /// S, in nats.
+    pub fn get(&self) -> f64 {
+        self.sum
+    }
+
+    /// Forgets all evidence.
+    pub fn reset(&mut self) {
+        *self = Evidence::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_stays_between_zero_and_its_cap() {
+        let mut s = Evidence::default();
+        s.add(-5.0, -3.0, 10.0);
+        assert_eq!(s, Evidence::default());
+        s.add(500.0, 0.0, 10.0);
+        assert_eq!(s.get(), 10.0);
+    }
+
+    #[test]
+    fn it_remembers_which_head_brought_it() {
+        let mut s = Evidence::default();
+        s.add(0.0, 4.0, 10.0);
+        s.add(0.0, 3.0, 10.0);
+        assert!(s.from_context > 20.0 * s.from_step);
+    }
+}

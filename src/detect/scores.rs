@@ -1,0 +1,228 @@
+//! The past scores of one channel as a fading histogram: conformal p-values and quantiles.
+
+use serde::{Deserialize, Serialize};
+
+/// Number of bins.
+const BINS: usize = 160;
+/// ln score at the lower edge of the first bin.
+const LOWEST: f64 = -8.0;
+/// Width of a bin in ln score: the histogram reaches to ln score 16.
+const WIDTH: f64 = 0.15;
+/// Added to z^2 before the logarithm, so that a perfect prediction has a finite score.
+const FLOOR: f64 = 1e-3;
+/// Share of the mass that is modelled as an exponential tail (in ln score: a power law in z).
+const TAIL: f64 = 0.05;
+/// Prior of the tail's mean excess: [`TAIL_PRIOR_MEAN`] with this much weight.
+const TAIL_PRIOR_WEIGHT: f64 = 5.0;
+/// Mean excess in ln score that the tail is given before it has been seen.
+const TAIL_PRIOR_MEAN: f64 = 0.25;
+/// Below this much mass every p-value is 1.
+const MIN_MASS: f64 = 20.0;
+/// Above this the growing weight of new scores is scaled back to 1.
+const MAX_UNIT: f32 = 1_048_576.0;
+
+/// Fading histogram of ln(z^2 + 1e-3), z a standardised residual.
+///
+/// Fading is by growth: instead of shrinking all bins, each new score weighs a little more than
+/// the one before; the bins are scaled back when that weight gets large.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    bins: Vec<f32>,
+    /// Weight of a score learned now.
+    unit: f32,
+    /// Mass in units of `unit`.
+    mass: f64,
+}
+
+impl Default for Scores {
+    fn default() -> Scores {
+        Scores { bins: vec![0.0; BINS], unit: 1.0, mass: 0.0 }
+    }
+}
+
+impl Scores {
+    /// The score of a standardised residual.
+    pub fn score(z: f64) -> f64 {
+        (z * z + FLOOR).ln()
+    }
+
+    /// Conformal p-value of a score: the share of past scores at or above it, with an exponential
+    /// tail past the top 5%. In (0, 1]; 1 while fewer than 20 scores are known.
+    pub fn p_value(&self, score: f64) -> f64 {
+        if self.mass < MIN_MASS {
+            return 1.0;
+        }
+        let unit = f64::from(self.unit);
+        let position = (score - LOWEST) / WIDTH;
+        let bin = bin_of(score);
+        let inside = (position - bin as f64).clamp(0.0, 1.0);
+        let above = f64::from(sum(&self.bins[bin + 1..])) / unit;
+        let here = f64::from(self.bins[bin]) / unit;
+        let p = ((above + (1.0 - inside) * here + 1.0) / (self.mass + 1.0)).min(1.0);
+        if above + here >= TAIL * self.mass { p } else { self.tail_p_value(score).min(p) }
+    }
+
+    /// p = p_u exp(-(score - u)/xi) past the upper edge u of the bin that holds the top 5% point.
+    fn tail_p_value(&self, score: f64) -> f64 {
+        let unit = f64::from(self.unit);
+        let (top, mass_above) = self.upper_bin(TAIL);
+        let edge = LOWEST + (top + 1) as f64 * WIDTH;
+        let excess: f64 = self.bins[top + 1..]
+            .iter()
+            .enumerate()
+            .map(|(i, &bin)| f64::from(bin) / unit * (i as f64 + 0.5) * WIDTH)
+            .sum();
+        let xi = (excess + TAIL_PRIOR_MEAN * TAIL_PRIOR_WEIGHT) / (mass_above + TAIL_PRIOR_WEIGHT);
+        let p_edge = (mass_above + 1.0) / (self.mass + 1.0);
+        p_edge * (-(score - edge).max(0.0) / xi).exp()
+    }
+
+    /// The highest bin at and above which at least `share` of the mass lies, and the mass above it.
+    fn upper_bin(&self, share: f64) -> (usize, f64) {
+        let unit = f64::from(self.unit);
+        let need = share * self.mass;
+        let mut above = 0.0;
+        for bin in (1..BINS).rev() {
+            let here = f64::from(self.bins[bin]) / unit;
+            if above + here >= need {
+                return (bin, above);
+            }
+            above += here;
+        }
+        (0, above)
+    }
+
+    /// |z| that a share `share` of the past exceeded; `None` while fewer than 20 scores are known.
+    pub fn quantile(&self, share: f64) -> Option<f64> {
+        if self.mass < MIN_MASS {
+            return None;
+        }
+        let (bin, above) = self.upper_bin(share);
+        let here = (f64::from(self.bins[bin]) / f64::from(self.unit)).max(1e-9);
+        let inside = ((share * self.mass - above) / here).clamp(0.0, 1.0);
+        let score = LOWEST + (bin as f64 + 1.0 - inside) * WIDTH;
+        Some((score.exp() - FLOOR).max(0.0).sqrt())
+    }
+
+    /// Learns one score with weight `weight` in 0..=1 and a memory of `memory` scores.
+    pub fn observe(&mut self, score: f64, weight: f64, memory: f64) {
+        let keep = 1.0 - weight / memory;
+        self.unit /= keep as f32;
+        if self.unit > MAX_UNIT {
+            let shrink = 1.0 / self.unit;
+            self.bins.iter_mut().for_each(|bin| *bin *= shrink);
+            self.unit = 1.0;
+        }
+        self.bins[bin_of(score)] += weight as f32 * self.unit;
+        self.mass = self.mass * keep + weight;
+    }
+
+    /// Keeps the share `keep` of the mass: after a new normal the past counts less.
+    pub fn fade(&mut self, keep: f64) {
+        self.mass *= keep;
+        self.bins.iter_mut().for_each(|bin| *bin *= keep as f32);
+    }
+
+    /// Effective number of scores known.
+    pub fn mass(&self) -> f64 {
+        self.mass
+    }
+}
+
+/// The bin of a score; scores off either end count in the end bins.
+fn bin_of(score: f64) -> usize {
+    (((score - LOWEST) / WIDTH).max(0.0) as usize).min(BINS - 1)
+}
+
+/// Sum in eight lanes, so that it vectorises; the order is fixed, so the bits are too.
+fn sum(values: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; 8];
+    let chunks = values.chunks_exact(8);
+    let rest: f32 = chunks.remainder().iter().sum();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += value;
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64;
+
+    use super::*;
+
+    /// Standard normal by Box and Muller.
+    fn normal(rng: &mut Pcg64) -> f64 {
+        let u: f64 = 1.0 - rng.random::<f64>();
+        let v: f64 = rng.random();
+        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+    }
+
+    #[test]
+    fn p_values_of_the_same_law_are_uniform() {
+        let mut rng = Pcg64::seed_from_u64(1);
+        let mut scores = Scores::default();
+        for _ in 0..5000 {
+            scores.observe(Scores::score(normal(&mut rng)), 1.0, 2000.0);
+        }
+        for level in [0.5, 0.2, 0.05, 0.01] {
+            let below = (0..20_000)
+                .filter(|_| scores.p_value(Scores::score(normal(&mut rng))) <= level)
+                .count() as f64
+                / 20_000.0;
+            assert!((below / level - 1.0).abs() < 0.25, "{level}: {below}");
+        }
+    }
+
+    #[test]
+    fn p_values_fall_as_scores_rise_also_far_beyond_the_past() {
+        let mut rng = Pcg64::seed_from_u64(2);
+        let mut scores = Scores::default();
+        for _ in 0..3000 {
+            scores.observe(Scores::score(normal(&mut rng)), 1.0, 2000.0);
+        }
+        let mut last = 2.0;
+        for i in 0..400 {
+            let p = scores.p_value(-8.0 + 0.07 * f64::from(i));
+            assert!(p <= last + 1e-12 && p > 0.0, "{i}: {p} after {last}");
+            last = p;
+        }
+        assert!(last < 1e-12);
+    }
+
+    #[test]
+    fn the_top_tenth_of_a_normal_starts_at_its_known_quantile() {
+        let mut rng = Pcg64::seed_from_u64(3);
+        let mut scores = Scores::default();
+        assert_eq!(scores.quantile(0.1), None);
+        for _ in 0..20_000 {
+            scores.observe(Scores::score(normal(&mut rng)), 1.0, 10_000.0);
+        }
+        let q = scores.quantile(0.1).expect("enough mass");
+        assert!((q - 1.645).abs() < 0.05, "{q}");
+    }
+
+    #[test]
+    fn the_histogram_forgets_at_its_memory() {
+        let mut scores = Scores::default();
+        for _ in 0..100_000 {
+            scores.observe(0.0, 1.0, 500.0);
+        }
+        assert!((scores.mass() - 500.0).abs() < 1.0);
+        let total: f32 = scores.bins.iter().sum();
+        assert!((f64::from(total / scores.unit) / scores.mass() - 1.0).abs() < 1e-3);
+    }
+
+    #[test]
+    fn infinite_scores_stay_in_the_end_bins() {
+        let mut scores = Scores::default();
+        for score in [f64::NEG_INFINITY, f64::INFINITY, f64::MAX] {
+            scores.observe(score, 1.0, 100.0);
+        }
+        assert_eq!(scores.bins[0], 1.0);
+        assert!(scores.bins[BINS - 1] > 2.0);
+    }
+}

@@ -1,0 +1,215 @@
+//! A head: one network with the noise, the past scores and the autocorrelation of its outputs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::detect::{Autocorrelation, Scores, ln_e_value};
+use crate::encode::Spikes;
+use crate::ep::{Input, Network, NetworkSpec, Report};
+
+/// A squared residual counts as no more than this many noise variances.
+const NOISE_CAP: f64 = 25.0;
+/// Floor of the noise variance, in squared target units: below it f32 moments say nothing.
+const NOISE_FLOOR: f64 = 1e-4;
+/// The prior noise variance of 1 counts as this many samples.
+const NOISE_PRIOR_WEIGHT: f64 = 4.0;
+
+/// Observation noise of one output: fading mean of the posterior expectation of its square.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Noise {
+    variance: f64,
+    weight: f64,
+}
+
+impl Default for Noise {
+    fn default() -> Noise {
+        Noise { variance: 1.0, weight: 0.0 }
+    }
+}
+
+impl Noise {
+    /// E[noise^2 | y] = (sigma^2 r/T)^2 + sigma^2 V/T, T = V + sigma^2. True if it was capped.
+    fn observe(&mut self, residual: f64, ignorance: f64, weight: f64, memory: f64) -> bool {
+        let total = ignorance + self.variance;
+        let share = self.variance / total;
+        let square = (share * residual).powi(2) + share * ignorance;
+        let cap = NOISE_CAP * self.variance;
+        self.weight += weight;
+        let rate = weight * (1.0 / (self.weight + NOISE_PRIOR_WEIGHT)).max(1.0 / memory);
+        self.variance =
+            ((1.0 - rate) * self.variance + rate * square.min(cap)).max(NOISE_FLOOR);
+        square > cap
+    }
+}
+
+/// How one output's value compared with its prediction.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judged {
+    /// Standardised residual.
+    pub z: f64,
+    /// ln(z^2 + 1e-3), what the histogram learns.
+    pub score: f64,
+    /// Tempered log e-value (nats).
+    pub ln_e: f64,
+}
+
+/// One sample waiting in the mini-batch.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// Active inputs.
+    pub spikes: Spikes,
+    /// Target a output, NaN where missing.
+    pub target: Vec<f32>,
+    /// Weight of the likelihood and of the forgetting, 0..=1.
+    pub weight: f64,
+}
+
+/// A network and what is known of its errors, an entry an output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    net: Network,
+    noise: Vec<Noise>,
+    scores: Vec<Scores>,
+    correlation: Vec<Autocorrelation>,
+    mean: Vec<f64>,
+    ignorance: Vec<f64>,
+    effective: Vec<f32>,
+}
+
+/// What learning one sample did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Learned {
+    /// The network's own report.
+    pub report: Report,
+    /// Noise updates that hit their cap.
+    pub limited: u64,
+}
+
+impl Head {
+    /// A head at its prior.
+    pub fn new(spec: &NetworkSpec, outputs: usize) -> Head {
+        let mut head = Head {
+            net: Network::new(spec),
+            noise: Vec::new(),
+            scores: Vec::new(),
+            correlation: Vec::new(),
+            mean: Vec::new(),
+            ignorance: Vec::new(),
+            effective: Vec::new(),
+        };
+        head.add_outputs(outputs);
+        head
+    }
+
+    fn add_outputs(&mut self, n: usize) {
+        let outputs = self.noise.len() + n;
+        self.noise.resize_with(outputs, Noise::default);
+        self.scores.resize_with(outputs, Scores::default);
+        self.correlation.resize_with(outputs, Autocorrelation::default);
+        self.mean.resize(outputs, 0.0);
+        self.ignorance.resize(outputs, 0.0);
+        self.effective.resize(outputs, 1.0);
+    }
+
+    /// Adds inputs and outputs at the prior.
+    pub fn grow(&mut self, inputs: usize, outputs: usize) {
+        self.net.grow(inputs, outputs);
+        self.add_outputs(outputs);
+    }
+
+    /// Predictive mean and ignorance of every output.
+    pub fn predict(&mut self, spikes: &Spikes) {
+        let moments = self.net.predict(Input { index: &spikes.index, value: &spikes.value });
+        for (to, &from) in self.mean.iter_mut().zip(moments.mean) {
+            *to = f64::from(from);
+        }
+        for (to, &from) in self.ignorance.iter_mut().zip(moments.variance) {
+            *to = f64::from(from);
+        }
+    }
+
+    /// Forgets the last prediction: mean 0, no ignorance.
+    pub fn predict_nothing(&mut self) {
+        self.mean.fill(0.0);
+        self.ignorance.fill(0.0);
+    }
+
+    /// Mean of output `o` (target units).
+    pub fn mean(&self, o: usize) -> f64 {
+        self.mean[o]
+    }
+
+    /// Predictive variance of output `o`: ignorance and noise.
+    pub fn variance(&self, o: usize) -> f64 {
+        self.ignorance[o] + self.noise[o].variance
+    }
+
+    /// Variance of output `o` that comes from not knowing the weights.
+    pub fn ignorance(&self, o: usize) -> f64 {
+        self.ignorance[o]
+    }
+
+    /// Noise variance of output `o`.
+    pub fn noise(&self, o: usize) -> f64 {
+        self.noise[o].variance
+    }
+
+    /// |z| that a tenth of the past exceeded; the Gaussian's before that is known.
+    pub fn quantile90(&self, o: usize) -> f64 {
+        self.scores[o].quantile(0.1).unwrap_or(1.644_853_626_951_472_7)
+    }
+
+    /// Compares a target with the last prediction.
+    pub fn judge(&self, o: usize, target: f64, temper: bool) -> Judged {
+        let z = (target - self.mean[o]) / self.variance(o).sqrt();
+        let score = Scores::score(z);
+        let ln_e = ln_e_value(self.scores[o].p_value(score));
+        let kappa = if temper { self.correlation[o].temper() } else { 1.0 };
+        Judged { z, score, ln_e: kappa * ln_e }
+    }
+
+    /// Learns what the errors of output `o` look like.
+    pub fn observe(&mut self, o: usize, judged: Judged, weight: f64, memory: f64) {
+        self.scores[o].observe(judged.score, weight, memory);
+        self.correlation[o].observe(judged.z, weight, memory);
+    }
+
+    /// Learns one sample: Student-t weighting and the sample's weight inflate the noise of each
+    /// output, since a Gaussian likelihood to the power w is one with variance sigma^2/w.
+    pub fn learn(&mut self, sample: &Sample, nu: f64, memory: f64) -> Learned {
+        if sample.weight <= 0.0 {
+            return Learned::default();
+        }
+        let input = Input { index: &sample.spikes.index, value: &sample.spikes.value };
+        let moments = self.net.predict(input);
+        let mut limited = 0;
+        for (o, &target) in sample.target.iter().enumerate() {
+            if target.is_nan() {
+                continue;
+            }
+            let noise = &mut self.noise[o];
+            let ignorance = f64::from(moments.variance[o]);
+            let residual = f64::from(target) - f64::from(moments.mean[o]);
+            let z2 = residual * residual / (ignorance + noise.variance);
+            let student = if nu.is_finite() { ((nu + 1.0) / (nu + z2)).min(1.0) } else { 1.0 };
+            self.effective[o] = (noise.variance / (student * sample.weight)) as f32;
+            limited += u64::from(noise.observe(residual, ignorance, sample.weight, memory));
+        }
+        let outputs = sample.target.len();
+        let report =
+            self.net.learn(input, &sample.target, &self.effective[..outputs], sample.weight as f32);
+        Learned { report, limited }
+    }
+
+    /// Forgets a share of everything: after a new normal was accepted.
+    pub fn forget(&mut self, share: f64, weights_too: bool) {
+        if weights_too {
+            self.net.forget(share);
+        }
+        self.scores.iter_mut().for_each(|scores| scores.fade(1.0 - share));
+    }
+
+    /// The network, for its summary.
+    pub fn net(&self) -> &Network {
+        &self.net
+    }
+}

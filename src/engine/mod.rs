@@ -1,0 +1,456 @@
+//! One stream's mind: row in, prediction, score and flag out, learning in mini-batches.
+//!
+//! Two networks look at each row. The next-step head predicts the change from the last row, in
+//! units of the usual step; the context head predicts the level from hour and weekday alone.
+//! What was not expected by either adds to the channel's evidence; evidence past the bar opens
+//! an incident.
+
+mod channel;
+mod head;
+mod params;
+mod stats;
+
+use serde::{Deserialize, Serialize};
+
+pub use params::{EngineParams, EngineSettings, Heads};
+pub use stats::EngineStats;
+
+use self::channel::Channel;
+use self::head::{Head, Judged, Sample};
+use self::stats::Moving;
+use crate::detect::{Evidence, Incidents, Step};
+use crate::encode::{CALENDAR_WIDTH, Calendar, Spikes, encode_calendar};
+use crate::ep::NetworkDraft;
+use crate::row::{ChannelOutcome, Incident, IncidentEdge, Kind, Outcome, Row, Share};
+
+/// Input 0 is the bias, then the calendar, then a block a channel.
+const SHARED_WIDTH: u32 = 1 + CALENDAR_WIDTH;
+/// Rows before anything is learned: the scales are not known yet.
+const LEARN_AFTER: u64 = 10;
+/// Evidence is capped at this many bars.
+const CAP: f64 = 1.3;
+/// What is forgotten of context and scores when a new normal is accepted.
+const ACCEPT_FORGETS: f64 = 0.9;
+/// What the level counts for after a new normal was accepted, rows.
+const ACCEPT_WEIGHT: f64 = 30.0;
+/// Novelty: ignorance above this many noise variances.
+const NOVELTY: f64 = 4.0;
+/// |z| that a tenth of a standard normal exceeds.
+const Z90: f64 = 1.644_853_626_951_472_7;
+/// Week in milliseconds.
+const WEEK_MS: f64 = 604_800_000.0;
+
+/// One stream's mind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Engine {
+    params: EngineParams,
+    channels: Vec<Channel>,
+    evidence: Vec<Evidence>,
+    /// Built with the first row, when the number of channels is known.
+    heads: Option<Networks>,
+    incidents: Incidents,
+    incident: Option<Incident>,
+    n_incidents: u64,
+    first_ms: i64,
+    last_ms: i64,
+    /// Moving mean of the time between rows, ms.
+    period_ms: f64,
+    rows: u64,
+    batch: Vec<[Sample; 2]>,
+    batch_since_ms: i64,
+    #[serde(skip)]
+    spare: Vec<[Sample; 2]>,
+    moving: Moving,
+    stats: EngineStats,
+}
+
+/// The two networks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Networks {
+    step: Head,
+    context: Head,
+}
+
+impl Engine {
+    /// An engine that has seen nothing, for `n_channels` channels (0 and more; see
+    /// [`Engine::grow`]).
+    pub fn new(params: &EngineParams, n_channels: usize) -> Engine {
+        let mut engine = Engine {
+            params: params.clone(),
+            channels: Vec::new(),
+            evidence: Vec::new(),
+            heads: None,
+            incidents: Incidents::default(),
+            incident: None,
+            n_incidents: 0,
+            first_ms: 0,
+            last_ms: 0,
+            period_ms: 0.0,
+            rows: 0,
+            batch: Vec::new(),
+            batch_since_ms: 0,
+            spare: Vec::new(),
+            moving: Moving::default(),
+            stats: EngineStats::default(),
+        };
+        engine.grow(n_channels);
+        engine
+    }
+
+    /// Adds channels at the prior, without touching the rest, until there are `n_channels`.
+    pub fn grow(&mut self, n_channels: usize) {
+        let lags = self.params.get().lags;
+        let more = n_channels.saturating_sub(self.channels.len());
+        if more == 0 {
+            return;
+        }
+        self.channels.extend((0..more).map(|_| Channel::new(lags)));
+        self.evidence.resize_with(n_channels, Evidence::default);
+        let width = Channel::width(self.params.get()) as usize;
+        if let Some(heads) = &mut self.heads {
+            heads.step.grow(more * width, more);
+            heads.context.grow(0, more);
+        }
+    }
+
+    /// Predicts, scores and flags one row, then learns: at once, or with its mini-batch.
+    ///
+    /// # Panics
+    /// If the row has another number of channels than the engine.
+    pub fn step(&mut self, row: &Row) -> Outcome {
+        assert_eq!(row.values.len(), self.channels.len(), "a row has a value for every channel");
+        self.keep_time(row.ts_ms);
+        let mut samples = self.spare.pop().unwrap_or_default();
+        let calendar = self.encode(row.ts_ms, &mut samples);
+        let (mut outcome, judged) = self.judge(row, calendar, &mut samples);
+        self.update_incident(row, &mut outcome);
+        self.learn(row, samples, &judged);
+        self.stats.rows = self.rows;
+        self.stats.open = self.incidents.is_open();
+        outcome
+    }
+
+    fn keep_time(&mut self, ts_ms: i64) {
+        if self.rows == 0 {
+            self.first_ms = ts_ms;
+            let n = self.channels.len();
+            self.heads = Some(Networks::new(self.params.get(), n));
+        } else {
+            let dt = (ts_ms - self.last_ms).max(0) as f64;
+            let rate = (1.0 / self.rows as f64).max(1e-3);
+            // A pause is no change of rhythm.
+            let dt = if self.rows > 20 { dt.min(10.0 * self.period_ms) } else { dt };
+            self.period_ms += rate * (dt - self.period_ms);
+        }
+        self.last_ms = ts_ms;
+        self.rows += 1;
+    }
+
+    /// Fills the inputs of both networks from the past.
+    fn encode(&mut self, ts_ms: i64, samples: &mut [Sample; 2]) -> Calendar {
+        let settings = self.params.get();
+        let calendar = if settings.calendar {
+            Calendar::after(ts_ms - self.first_ms)
+        } else {
+            Calendar::Off
+        };
+        for sample in samples.iter_mut() {
+            sample.spikes.clear();
+            sample.target.clear();
+            sample.spikes.push(0, 1.0);
+            encode_calendar(calendar, ts_ms, 1, &mut sample.spikes);
+        }
+        let width = Channel::width(settings);
+        let spikes = &mut samples[0].spikes;
+        let mut at = SHARED_WIDTH;
+        for channel in &mut self.channels {
+            channel.encode(&settings.encoder, at, spikes);
+            at += width;
+        }
+        calendar
+    }
+
+    /// Predicts, compares, adds up evidence; fills the targets.
+    fn judge(
+        &mut self,
+        row: &Row,
+        calendar: Calendar,
+        samples: &mut [Sample; 2],
+    ) -> (Outcome, Vec<[Option<Judged>; 2]>) {
+        let bar = self.bar();
+        let settings = self.params.get();
+        let heads = self.heads.as_mut().expect("built with the first row");
+        let warming_up = self.rows <= settings.warm_up_rows;
+        if settings.learn {
+            heads.step.predict(&samples[0].spikes);
+        }
+        if calendar == Calendar::Off || !settings.learn {
+            heads.context.predict_nothing();
+        } else {
+            heads.context.predict(&samples[1].spikes);
+        }
+        let mut judged = Vec::with_capacity(row.values.len());
+        let mut channels = Vec::with_capacity(row.values.len());
+        for (c, &value) in row.values.iter().enumerate() {
+            let channel = &mut self.channels[c];
+            let targets = [channel.step_target(value), channel.context_target(value)];
+            let outcome = predicted(channel, &heads.step, c, value);
+            let both = [
+                (!targets[0].is_nan())
+                    .then(|| heads.step.judge(c, targets[0], settings.temper)),
+                (!targets[1].is_nan() && self.rows > 1)
+                    .then(|| heads.context.judge(c, targets[1], settings.temper)),
+            ];
+            samples[0].target.push(targets[0] as f32);
+            samples[1].target.push(targets[1] as f32);
+            if !warming_up {
+                let ln_e = |j: Option<Judged>| j.map_or(0.0, |j| j.ln_e);
+                let (a, b) = match settings.heads {
+                    Heads::Both => (ln_e(both[0]), ln_e(both[1])),
+                    Heads::Step => (ln_e(both[0]), ln_e(both[0])),
+                    Heads::Context => (ln_e(both[1]), ln_e(both[1])),
+                };
+                self.evidence[c].add(a, b, CAP * bar);
+            }
+            if let Some(j) = both[0] {
+                let total = heads.step.variance(c);
+                let inside = (value - outcome.mean).abs() <= Z90 * outcome.sd;
+                self.moving.observe(j.z, total, targets[0], inside);
+            }
+            let score = self.evidence[c].get() / bar;
+            channels.push(ChannelOutcome { score, ..outcome });
+            judged.push(both);
+        }
+        let score = channels.iter().map(|c| c.score).fold(0.0, f64::max);
+        let outcome = Outcome {
+            ts_ms: row.ts_ms,
+            arrival_ms: row.arrival_ms,
+            row: self.rows,
+            warming_up,
+            score,
+            anomaly: false,
+            kind: None,
+            channels,
+            edge: None,
+        };
+        (outcome, judged)
+    }
+
+    /// The bar of the evidence, nats: h + ln C.
+    fn bar(&self) -> f64 {
+        let per_week = self.params.get().false_alarms_per_week;
+        let _ = (per_week, WEEK_MS, self.period_ms);
+        8.0 + (self.channels.len() as f64).ln()
+    }
+
+    fn update_incident(&mut self, row: &Row, outcome: &mut Outcome) {
+        let step = self.incidents.step(outcome.score, &self.params.get().incident);
+        match step {
+            Step::Same => {}
+            Step::Opened => self.open_incident(row, outcome),
+            Step::Reopened => {
+                if let Some(incident) = &mut self.incident {
+                    incident.end_ms = None;
+                }
+            }
+            Step::Closed | Step::Accepted => {
+                if step == Step::Accepted {
+                    self.accept();
+                }
+                if let Some(incident) = &mut self.incident {
+                    incident.end_ms = Some(row.ts_ms);
+                    incident.accepted = step == Step::Accepted;
+                    outcome.edge = Some(IncidentEdge::Closed(incident.clone()));
+                }
+            }
+        }
+        outcome.anomaly = self.incidents.is_open();
+        if outcome.anomaly && let Some(incident) = &mut self.incident {
+            if outcome.score > incident.peak_score {
+                incident.peak_score = outcome.score;
+                incident.peak_ms = row.ts_ms;
+                incident.channels = shares(&self.evidence);
+            }
+            outcome.kind = Some(incident.kind);
+        }
+    }
+
+    fn open_incident(&mut self, row: &Row, outcome: &mut Outcome) {
+        let channels = shares(&self.evidence);
+        let first = channels.first().map_or(0, |share| share.channel);
+        let kind = self.kind_of(first);
+        self.n_incidents += 1;
+        let place = Kind::ALL.iter().position(|&k| k == kind).unwrap_or(0);
+        self.stats.incidents[place] += 1;
+        let incident = Incident {
+            id: self.n_incidents,
+            kind,
+            start_ms: row.ts_ms,
+            peak_ms: row.ts_ms,
+            end_ms: None,
+            peak_score: outcome.score,
+            channels,
+            accepted: false,
+        };
+        outcome.edge = Some(IncidentEdge::Opened(incident.clone()));
+        self.incident = Some(incident);
+    }
+
+    fn kind_of(&self, c: usize) -> Kind {
+        let heads = self.heads.as_ref().expect("built with the first row");
+        let evidence = &self.evidence[c];
+        if heads.step.ignorance(c) > NOVELTY * heads.step.noise(c) {
+            Kind::Novelty
+        } else if evidence.from_step >= evidence.from_context {
+            Kind::Surprise
+        } else {
+            Kind::Drift
+        }
+    }
+
+    /// Takes the present for the new normal.
+    fn accept(&mut self) {
+        self.evidence.iter_mut().for_each(Evidence::reset);
+        let heads = self.heads.as_mut().expect("built with the first row");
+        heads.step.forget(ACCEPT_FORGETS, false);
+        heads.context.forget(ACCEPT_FORGETS, true);
+        for channel in &mut self.channels {
+            channel.level.soften(ACCEPT_WEIGHT);
+            channel.stuck.accept();
+            channel.gap.accept();
+        }
+    }
+
+    /// Statistics at once, weights with the mini-batch.
+    fn learn(&mut self, row: &Row, mut samples: [Sample; 2], judged: &[[Option<Judged>; 2]]) {
+        let settings = self.params.get();
+        let gate = if self.incidents.is_open() { settings.gate_weight } else { 1.0 };
+        let memory = settings.statistics_rows;
+        let heads = self.heads.as_mut().expect("built with the first row");
+        for (c, &value) in row.values.iter().enumerate() {
+            if self.rows > LEARN_AFTER {
+                if let Some(j) = judged[c][0] {
+                    heads.step.observe(c, j, 1.0, memory);
+                }
+                if let Some(j) = judged[c][1] {
+                    heads.context.observe(c, j, gate, memory);
+                }
+            }
+            self.channels[c].observe(value, gate, memory);
+        }
+        if self.rows <= LEARN_AFTER {
+            self.spare.push(samples);
+            return;
+        }
+        samples[0].weight = 1.0;
+        samples[1].weight = gate;
+        if self.batch.is_empty() {
+            self.batch_since_ms = row.ts_ms;
+        }
+        self.batch.push(samples);
+        let age = (row.ts_ms - self.batch_since_ms) as f64 / 1000.0;
+        if self.batch.len() >= settings.batch_rows || age >= settings.batch_max_age_s {
+            self.flush();
+        }
+    }
+
+    /// Learns the partial mini-batch.
+    pub fn flush(&mut self) {
+        let Some(heads) = &mut self.heads else { return };
+        if self.batch.is_empty() {
+            return;
+        }
+        let settings = self.params.get();
+        let (nu, memory) = (settings.student_nu, settings.statistics_rows);
+        let context_on = self.last_ms - self.first_ms;
+        let context_on = settings.calendar && Calendar::after(context_on) != Calendar::Off;
+        for samples in self.batch.drain(..) {
+            if settings.learn {
+                let learned = heads.step.learn(&samples[0], nu, memory);
+                self.moving.learned(&mut self.stats, &learned);
+                if context_on {
+                    let learned = heads.context.learn(&samples[1], nu, memory);
+                    self.moving.learned(&mut self.stats, &learned);
+                }
+            }
+            self.stats.learned += 1;
+            self.spare.push(samples);
+        }
+        self.stats.updates += 1;
+        self.moving.publish(&mut self.stats);
+        let n = self.channels.len().max(1) as f64;
+        self.stats.noise_variance =
+            (0..self.channels.len()).map(|c| heads.step.noise(c)).sum::<f64>() / n;
+        self.stats.limited = self.channels.iter().map(|c| c.limited + c.level.clipped + c.step.clipped).sum();
+    }
+
+    /// The parameters that it was built from.
+    pub fn params(&self) -> &EngineParams {
+        &self.params
+    }
+
+    /// False alarms that the setting allows over the time that the engine has seen.
+    pub fn wanted_false_alarms(&self) -> f64 {
+        let weeks = (self.last_ms - self.first_ms).max(0) as f64 / WEEK_MS;
+        weeks * self.params.get().false_alarms_per_week
+    }
+
+    /// Counters and moving figures.
+    pub fn stats(&self) -> &EngineStats {
+        &self.stats
+    }
+
+    /// The last incident, open or ended.
+    pub fn incident(&self) -> Option<&Incident> {
+        self.incident.as_ref()
+    }
+}
+
+impl Networks {
+    fn new(settings: &EngineSettings, n_channels: usize) -> Networks {
+        let block = Channel::width(settings) as usize;
+        let inputs = SHARED_WIDTH as usize + n_channels * block;
+        // Inputs that are usually active, the nominal fan-in of the priors.
+        let nominal = n_channels as f32 * (settings.lags as f32 + 4.0) + 4.0;
+        let head = |inputs, nominal, seed| {
+            let mut draft = NetworkDraft::stream(inputs, &[settings.hidden], n_channels, nominal);
+            draft.direct = settings.direct;
+            draft.memory = Some(settings.memory_rows);
+            draft.seed = seed;
+            let spec = draft.build().expect("validated settings make a valid network");
+            Head::new(&spec, n_channels)
+        };
+        Networks {
+            step: head(inputs, nominal, settings.seed),
+            context: head(SHARED_WIDTH as usize, 4.0, settings.seed.wrapping_add(1)),
+        }
+    }
+}
+
+/// The next-step prediction for channel `c` in its own units.
+fn predicted(channel: &Channel, head: &Head, c: usize, value: f64) -> ChannelOutcome {
+    if channel.last().is_nan() {
+        return ChannelOutcome { value, mean: f64::NAN, sd: f64::NAN, score: 0.0 };
+    }
+    let unit = channel.step.get();
+    let (mean, sd) = if channel.has_previous() {
+        (channel.last() + unit * head.mean(c), unit * head.variance(c).sqrt())
+    } else {
+        // Back from a gap: the last level, with the uncertainty of any level.
+        (channel.last(), channel.level.sd().max(unit))
+    };
+    ChannelOutcome { value, mean, sd: sd * head.quantile90(c) / Z90, score: 0.0 }
+}
+
+/// Channels by their share of all evidence, largest first, those without any left out.
+fn shares(evidence: &[Evidence]) -> Vec<Share> {
+    let total: f64 = evidence.iter().map(Evidence::get).sum();
+    let mut shares: Vec<Share> = evidence
+        .iter()
+        .enumerate()
+        .filter(|(_, e)| e.get() > 0.0)
+        .map(|(channel, e)| Share { channel, share: e.get() / total })
+        .collect();
+    shares.sort_by(|a, b| b.share.total_cmp(&a.share).then(a.channel.cmp(&b.channel)));
+    shares
+}

@@ -1,0 +1,148 @@
+//! How rows are learned and judged: settings in the open, parameters once they are valid.
+
+use serde::{Deserialize, Serialize};
+
+use crate::detect::IncidentParams;
+use crate::encode::Encoder;
+
+/// Settings of an engine, not yet checked. [`EngineParams::new`] checks them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EngineSettings {
+    /// Hidden spiking units of each network, 1..=1024.
+    pub hidden: usize,
+    /// Lagged differences a channel in the next-step network, 1..=64.
+    pub lags: usize,
+    /// Code of a channel's level.
+    pub encoder: Encoder,
+    /// Direct synapses from input to output.
+    pub direct: bool,
+    /// Hour of day and weekday as inputs, and the context network with them.
+    pub calendar: bool,
+    /// Learn at all; switched off, the prediction is persistence (for comparison).
+    pub learn: bool,
+    /// Effective memory of the weights, rows, 100..=1e9.
+    pub memory_rows: f64,
+    /// Memory of level, noise and score histograms, rows, 100..=1e9.
+    pub statistics_rows: f64,
+    /// Rows in a mini-batch, 1..=256.
+    pub batch_rows: usize,
+    /// A mini-batch older than this, by the rows' own time, is learned as it is, seconds, above 0.
+    pub batch_max_age_s: f64,
+    /// Degrees of freedom of the Student-t weighting, above 0; infinite for a Gaussian.
+    pub student_nu: f64,
+    /// Which networks raise evidence.
+    pub heads: Heads,
+    /// Temper evidence by the autocorrelation of the residuals.
+    pub temper: bool,
+    /// Weight with which the context learns while an incident is open, 0..=1; 1 is no gate.
+    pub gate_weight: f64,
+    /// Rows before anything is judged, 20..=1e6.
+    pub warm_up_rows: u64,
+    /// Wanted false alarms a stream and week, above 0, up to 1000.
+    pub false_alarms_per_week: f64,
+    /// When incidents open, close and give in.
+    pub incident: IncidentParams,
+    /// Seed of the random prior.
+    pub seed: u64,
+}
+
+impl Default for EngineSettings {
+    fn default() -> EngineSettings {
+        EngineSettings {
+            hidden: 16,
+            lags: 8,
+            encoder: Encoder::default(),
+            direct: true,
+            calendar: true,
+            learn: true,
+            memory_rows: 10_000.0,
+            statistics_rows: 2_000.0,
+            batch_rows: 8,
+            batch_max_age_s: 60.0,
+            student_nu: 8.0,
+            heads: Heads::Both,
+            temper: true,
+            gate_weight: 0.1,
+            warm_up_rows: 100,
+            false_alarms_per_week: 1.0,
+            incident: IncidentParams::default(),
+            seed: 1,
+        }
+    }
+}
+
+/// Which networks raise evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Heads {
+    /// Next step and context.
+    Both,
+    /// Next step only.
+    Step,
+    /// Context only.
+    Context,
+}
+
+/// Valid parameters of an engine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EngineParams(EngineSettings);
+
+impl EngineParams {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// Every offence: the setting, its range, what it got.
+    pub fn new(settings: EngineSettings) -> Result<EngineParams, Vec<String>> {
+        let s = &settings;
+        let mut errors = Vec::new();
+        let mut check = |name: &str, value: f64, low: f64, high: f64| {
+            // Written so that NaN fails.
+            if !(value >= low && value <= high) {
+                errors.push(format!("{name} must be {low} to {high}, got {value}"));
+            }
+        };
+        check("hidden", s.hidden as f64, 1.0, 1024.0);
+        check("lags", s.lags as f64, 1.0, 64.0);
+        check("memory_rows", s.memory_rows, 100.0, 1e9);
+        check("statistics_rows", s.statistics_rows, 100.0, 1e9);
+        check("batch_rows", s.batch_rows as f64, 1.0, 256.0);
+        check("batch_max_age_s", s.batch_max_age_s, 0.001, 1e9);
+        check("student_nu", s.student_nu, 0.1, f64::INFINITY);
+        check("gate_weight", s.gate_weight, 0.0, 1.0);
+        check("warm_up_rows", s.warm_up_rows as f64, 20.0, 1e6);
+        check("false_alarms_per_week", s.false_alarms_per_week, 1e-6, 1000.0);
+        check("hold_rows", f64::from(s.incident.hold_rows), 10.0, 1e6);
+        check("close_share", s.incident.close_share, 0.0, 0.99);
+        if errors.is_empty() { Ok(EngineParams(settings)) } else { Err(errors) }
+    }
+
+    /// The settings, known to be valid.
+    pub fn get(&self) -> &EngineSettings {
+        &self.0
+    }
+}
+
+impl Default for EngineParams {
+    fn default() -> EngineParams {
+        EngineParams(EngineSettings::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(EngineParams::new(EngineSettings::default()), Ok(EngineParams::default()));
+    }
+
+    #[test]
+    fn every_offence_is_told_at_once() {
+        let settings =
+            EngineSettings { hidden: 0, memory_rows: f64::NAN, gate_weight: 2.0, ..Default::default() };
+        let errors = EngineParams::new(settings).expect_err("three offences");
+        assert_eq!(errors.len(), 3, "{errors:?}");
+        assert!(errors[1].contains("memory_rows") && errors[1].contains("NaN"));
+    }
+}

@@ -1,0 +1,138 @@
+//! Plain counters and moving figures of one engine, and how they move.
+
+use serde::{Deserialize, Serialize};
+
+use super::head::Learned;
+
+/// Values that the moving figures remember.
+const MEMORY: f64 = 2_000.0;
+/// Values that the fast mean of the log density remembers: its lead over the slow one is the trend.
+const FAST_MEMORY: f64 = 200.0;
+/// Mini-batches that the convergence signal remembers.
+const UPDATE_MEMORY: f64 = 100.0;
+/// A squared residual counts as no more than this many predictive variances in the moving
+/// figures: one absurd reading must not hide a month of good ones.
+const LIMIT: f64 = 400.0;
+
+/// Plain counters and moving figures of one engine; `metrics` turns them into Prometheus series.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EngineStats {
+    /// Rows seen.
+    pub rows: u64,
+    /// Learning updates: mini-batches.
+    pub updates: u64,
+    /// Rows learned.
+    pub learned: u64,
+    /// Site updates accepted as computed.
+    pub accepted: u64,
+    /// Site updates damped.
+    pub damped: u64,
+    /// Mini-batches that fell back to the sequential schedule.
+    pub fell_back: u64,
+    /// Updates skipped because nothing finite came of them.
+    pub skipped: u64,
+    /// Site precisions clipped to their legal range.
+    pub clipped: u64,
+    /// Values limited on their way in (encoding range, scale and noise caps).
+    pub limited: u64,
+    /// Mean log predictive density of the next step (nats, in units of the usual step), moving.
+    pub log_density: f64,
+    /// The same for persistence with a running variance.
+    pub log_density_baseline: f64,
+    /// Fast less slow mean of the log density: positive while it improves.
+    pub log_density_trend: f64,
+    /// Relative change of the weights per mini-batch, moving mean.
+    pub site_change: f64,
+    /// Mean posterior sd of the weights over their prior sd, 0 to 1.
+    pub weight_sd: f64,
+    /// Noise variance, mean over channels, in units of the next-step target.
+    pub noise_variance: f64,
+    /// Coverage of the nominal 90% interval over the last 2,000 values or so.
+    pub coverage90: f64,
+    /// One-step RMSE over that of persistence, moving.
+    pub rmse_ratio: f64,
+    /// Incidents opened, by [`crate::row::Kind`] in the order of `Kind::ALL`.
+    pub incidents: [u64; 5],
+    /// An incident is open.
+    pub open: bool,
+}
+
+/// Moving means behind [`EngineStats`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Moving {
+    values: f64,
+    slow: f64,
+    fast: f64,
+    baseline: f64,
+    inside: f64,
+    square: f64,
+    square_persistence: f64,
+    change: f64,
+    updates: f64,
+}
+
+impl Moving {
+    /// Takes one next-step prediction: residual `z` in predictive sds, predictive variance `total`
+    /// and target `y` in units of the usual step, and whether the 90% interval held.
+    pub fn observe(&mut self, z: f64, total: f64, y: f64, inside: bool) {
+        self.values += 1.0;
+        let rate = (1.0 / self.values).max(1.0 / MEMORY);
+        let z2 = (z * z).min(LIMIT);
+        let y2 = (y * y).min(LIMIT * total.max(1.0));
+        self.inside += rate * (f64::from(u8::from(inside)) - self.inside);
+        self.square += rate * (z2 * total - self.square);
+        self.square_persistence += rate * (y2 - self.square_persistence);
+        let density = ln_normal(z2, total);
+        self.slow += rate * (density - self.slow);
+        self.fast += (1.0 / self.values).max(1.0 / FAST_MEMORY) * (density - self.fast);
+        let v = self.square_persistence.max(1e-12);
+        self.baseline += rate * (ln_normal(y2 / v, v) - self.baseline);
+    }
+
+    /// Takes the report of one learned sample.
+    pub fn learned(&mut self, stats: &mut EngineStats, learned: &Learned) {
+        let report = &learned.report;
+        stats.accepted += report.accepted;
+        stats.damped += report.damped;
+        stats.fell_back += report.fell_back;
+        stats.skipped += report.skipped;
+        stats.clipped += report.clipped;
+        self.updates += 1.0;
+        let rate = (1.0 / self.updates).max(1.0 / UPDATE_MEMORY);
+        self.change += rate * (f64::from(report.site_change) - self.change);
+    }
+
+    /// Copies the moving means into the figures.
+    pub fn publish(&self, stats: &mut EngineStats) {
+        stats.log_density = self.slow;
+        stats.log_density_baseline = self.baseline;
+        stats.log_density_trend = self.fast - self.slow;
+        stats.site_change = self.change;
+        stats.coverage90 = self.inside;
+        stats.rmse_ratio = (self.square / self.square_persistence.max(1e-300)).sqrt();
+    }
+}
+
+/// ln N at squared standardised residual `z2` with variance `total`.
+fn ln_normal(z2: f64, total: f64) -> f64 {
+    -0.5 * ((std::f64::consts::TAU * total).ln() + z2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_perfectly_calibrated_constant_is_as_dense_as_it_should_be() {
+        let (mut moving, mut stats) = (Moving::default(), EngineStats::default());
+        for i in 0..5000 {
+            let z = if i % 2 == 0 { 1.0 } else { -1.0 };
+            moving.observe(z, 0.25, 0.5 * z, true);
+        }
+        moving.publish(&mut stats);
+        assert!((stats.log_density - ln_normal(1.0, 0.25)).abs() < 1e-9);
+        assert!((stats.rmse_ratio - 1.0).abs() < 1e-9);
+        assert!(stats.log_density_trend.abs() < 1e-9);
+        assert_eq!(stats.coverage90, 1.0);
+    }
+}

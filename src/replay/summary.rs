@@ -1,0 +1,341 @@
+//! What a recording showed: accuracy against simple rivals, calibration, flags, stability.
+
+use serde::Serialize;
+
+use crate::engine::{EngineParams, EngineStats};
+use crate::row::{IncidentEdge, Kind, Outcome};
+
+/// Half-width of the nominal 90% interval in published standard deviations.
+const Z90: f64 = 1.644_853_626_951_472_7;
+/// The gain over persistence may move by this much (nats a value) from the middle third of a
+/// recording to its last and still count as settled.
+const SETTLED: f64 = 0.1;
+/// A last third this much (nats a value) below persistence is called diverging.
+const WORSE: f64 = 0.5;
+
+/// Sums over the scored values of one third of the recording.
+#[derive(Clone, Copy, Debug, Default)]
+struct Third {
+    n: f64,
+    density: f64,
+    persistence_density: f64,
+}
+
+/// Running sums of one channel.
+#[derive(Clone, Debug, Default)]
+struct Sums {
+    seen: f64,
+    mean: f64,
+    m2: f64,
+    previous: f64,
+    n: f64,
+    square: f64,
+    square_persistence: f64,
+    square_mean: f64,
+    inside: f64,
+    density: f64,
+}
+
+/// One channel's figures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ChannelSummary {
+    /// The channel.
+    pub name: String,
+    /// Values predicted.
+    pub scored: u64,
+    /// One-step RMSE, in the channel's units.
+    pub rmse: f64,
+    /// The same over that of persistence.
+    pub rmse_over_persistence: f64,
+    /// The same over that of the running mean.
+    pub rmse_over_running_mean: f64,
+    /// Share of values inside the nominal 90% interval, mean -+ 1.645 sd.
+    pub coverage90: f64,
+    /// Mean log predictive density, nats a value, the channel scaled to unit standard deviation.
+    pub log_density: f64,
+}
+
+/// Whether learning has settled.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Verdict {
+    /// `converged`, `still moving`, `diverging` or `too short`.
+    pub state: &'static str,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// A recording's figures. All are test-then-train: every value was predicted before it was seen.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Rows.
+    pub rows: u64,
+    /// Values that were not missing.
+    pub readings: u64,
+    /// Wall time, seconds; set by [`Summary::took`].
+    pub seconds: f64,
+    /// Readings learned a second; set by [`Summary::took`].
+    pub readings_per_s: f64,
+    /// Mean over channels of the channels' ratio.
+    pub rmse_over_persistence: f64,
+    /// Mean over channels of the channels' ratio.
+    pub rmse_over_running_mean: f64,
+    /// Mean over channels.
+    pub coverage90: f64,
+    /// Mean over channels.
+    pub log_density: f64,
+    /// Rows flagged: an incident was open.
+    pub flags: u64,
+    /// Incidents opened.
+    pub incidents: u64,
+    /// The same by kind.
+    pub incidents_by_kind: Vec<(&'static str, u64)>,
+    /// False alarms that the setting allows over the time of this recording.
+    pub wanted_false_alarms: f64,
+    /// Learning updates, and what the guard did to them.
+    pub updates: u64,
+    /// Site precisions clipped to their legal range, a learned row.
+    pub clipped_per_row: f64,
+    /// Updates skipped because nothing finite came of them.
+    pub skipped: u64,
+    /// Relative change of the weights per mini-batch at the end.
+    pub site_change: f64,
+    /// A figure a channel.
+    pub channels: Vec<ChannelSummary>,
+    /// Whether learning has settled.
+    pub verdict: Verdict,
+    #[serde(skip)]
+    sums: Vec<Sums>,
+    #[serde(skip)]
+    history: Vec<Third>,
+    #[serde(skip)]
+    warm_up_rows: u64,
+}
+
+/// Rows a slice of the history: thirds are put together from slices when the length is known.
+const SLICE: u64 = 64;
+
+impl Summary {
+    /// A summary of nothing yet.
+    pub fn new(channels: &[String], params: &EngineParams) -> Summary {
+        let channels = channels.iter().map(|name| ChannelSummary {
+            name: name.clone(),
+            scored: 0,
+            rmse: f64::NAN,
+            rmse_over_persistence: f64::NAN,
+            rmse_over_running_mean: f64::NAN,
+            coverage90: f64::NAN,
+            log_density: f64::NAN,
+        });
+        let channels: Vec<ChannelSummary> = channels.collect();
+        Summary {
+            rows: 0,
+            readings: 0,
+            seconds: 0.0,
+            readings_per_s: 0.0,
+            rmse_over_persistence: f64::NAN,
+            rmse_over_running_mean: f64::NAN,
+            coverage90: f64::NAN,
+            log_density: f64::NAN,
+            flags: 0,
+            incidents: 0,
+            incidents_by_kind: Vec::new(),
+            wanted_false_alarms: 0.0,
+            updates: 0,
+            clipped_per_row: 0.0,
+            skipped: 0,
+            site_change: 0.0,
+            sums: vec![Sums { previous: f64::NAN, ..Sums::default() }; channels.len()],
+            channels,
+            verdict: Verdict { state: "too short", why: String::new() },
+            history: Vec::new(),
+            warm_up_rows: params.get().warm_up_rows,
+        }
+    }
+
+    /// Takes one row's outcome.
+    pub fn observe(&mut self, outcome: &Outcome) {
+        if self.rows.is_multiple_of(SLICE) {
+            self.history.push(Third::default());
+        }
+        self.rows += 1;
+        self.flags += u64::from(outcome.anomaly);
+        if matches!(outcome.edge, Some(IncidentEdge::Opened(_))) {
+            self.incidents += 1;
+        }
+        for (sums, channel) in self.sums.iter_mut().zip(&outcome.channels) {
+            if channel.value.is_nan() {
+                continue;
+            }
+            self.readings += 1;
+            if let (Some(third), Some((density, persistence))) =
+                (self.history.last_mut(), sums.score(channel.value, channel.mean, channel.sd))
+            {
+                third.n += 1.0;
+                third.density += density;
+                third.persistence_density += persistence;
+            }
+            sums.learn(channel.value);
+        }
+    }
+
+    /// Puts the figures together when the recording has ended.
+    pub fn finish(&mut self, stats: &EngineStats, wanted_false_alarms: f64) {
+        for (channel, sums) in self.channels.iter_mut().zip(&self.sums) {
+            sums.fill(channel);
+        }
+        self.rmse_over_persistence = self.mean_of(|c| c.rmse_over_persistence);
+        self.rmse_over_running_mean = self.mean_of(|c| c.rmse_over_running_mean);
+        self.coverage90 = self.mean_of(|c| c.coverage90);
+        self.log_density = self.mean_of(|c| c.log_density);
+        self.incidents_by_kind =
+            Kind::ALL.iter().zip(stats.incidents).map(|(kind, n)| (kind.as_str(), n)).collect();
+        self.wanted_false_alarms = wanted_false_alarms;
+        self.updates = stats.updates;
+        self.clipped_per_row = stats.clipped as f64 / (stats.learned as f64).max(1.0);
+        self.skipped = stats.skipped;
+        self.site_change = stats.site_change;
+        self.verdict = self.judge();
+    }
+
+    /// Takes the wall time of the run, seconds.
+    pub fn took(&mut self, seconds: f64) {
+        self.seconds = seconds;
+        self.readings_per_s = self.readings as f64 / seconds.max(1e-9);
+    }
+
+    /// Mean over the channels for which the figure exists; NaN if none.
+    fn mean_of(&self, figure: impl Fn(&ChannelSummary) -> f64) -> f64 {
+        let figures: Vec<f64> =
+            self.channels.iter().map(figure).filter(|x| x.is_finite()).collect();
+        figures.iter().sum::<f64>() / figures.len() as f64
+    }
+
+    /// Mean gain over persistence (nats a value) in a span of the history, given in thirds.
+    fn gain(&self, third: usize) -> Option<f64> {
+        let n = self.history.len();
+        let slices = &self.history[third * n / 3..(third + 1) * n / 3];
+        let total: f64 = slices.iter().map(|s| s.n).sum();
+        let gain: f64 = slices.iter().map(|s| s.density - s.persistence_density).sum();
+        (total > 0.0).then(|| gain / total)
+    }
+
+    fn judge(&self) -> Verdict {
+        let verdict = |state, why| Verdict { state, why };
+        if self.rows < 5 * self.warm_up_rows {
+            let why = format!(
+                "{} rows are fewer than five warm-ups of {} rows",
+                self.rows, self.warm_up_rows
+            );
+            return verdict("too short", why);
+        }
+        let (Some(middle), Some(last)) = (self.gain(1), self.gain(2)) else {
+            return verdict("too short", "a third of the recording has no scored values".into());
+        };
+        let figures = format!(
+            "gain over persistence {middle:+.3} nats a value in the middle third, {last:+.3} in \
+             the last; weights change by {:.2}% a mini-batch; {} updates skipped",
+            100.0 * self.site_change,
+            self.skipped
+        );
+        if !last.is_finite() || last < -WORSE && last < middle {
+            verdict("diverging", format!("predictions are worse than persistence: {figures}"))
+        } else if (last - middle).abs() > SETTLED {
+            let way = if last > middle { "still improving" } else { "the data changed" };
+            verdict("still moving", format!("{way}: {figures}"))
+        } else {
+            verdict("converged", figures)
+        }
+    }
+}
+
+impl Sums {
+    /// Scores one prediction; gives its log density and that of persistence, in raw units.
+    fn score(&mut self, value: f64, mean: f64, sd: f64) -> Option<(f64, f64)> {
+        if mean.is_nan() || self.previous.is_nan() {
+            return None;
+        }
+        let variance_persistence = (self.square_persistence / self.n.max(1.0)).max(1e-300);
+        let known = self.n >= 1.0 && self.square_persistence > 0.0;
+        let (residual, step) = (value - mean, value - self.previous);
+        self.n += 1.0;
+        self.square += residual * residual;
+        self.square_persistence += step * step;
+        self.square_mean += (value - self.mean).powi(2);
+        self.inside += f64::from(u8::from(residual.abs() <= Z90 * sd));
+        let density = ln_normal(residual, sd * sd);
+        self.density += density;
+        known.then(|| (density, ln_normal(step, variance_persistence)))
+    }
+
+    fn learn(&mut self, value: f64) {
+        self.seen += 1.0;
+        let deviation = value - self.mean;
+        self.mean += deviation / self.seen;
+        self.m2 += deviation * (value - self.mean);
+        self.previous = value;
+    }
+
+    fn fill(&self, channel: &mut ChannelSummary) {
+        let sd = (self.m2 / self.seen).sqrt();
+        channel.scored = self.n as u64;
+        channel.rmse = (self.square / self.n).sqrt();
+        channel.rmse_over_persistence = (self.square / self.square_persistence).sqrt();
+        channel.rmse_over_running_mean = (self.square / self.square_mean).sqrt();
+        channel.coverage90 = self.inside / self.n;
+        channel.log_density = self.density / self.n + sd.ln();
+    }
+}
+
+/// ln N(residual; 0, variance).
+fn ln_normal(residual: f64, variance: f64) -> f64 {
+    -0.5 * ((std::f64::consts::TAU * variance).ln() + residual * residual / variance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::ChannelOutcome;
+
+    fn outcome(value: f64, mean: f64, sd: f64) -> Outcome {
+        Outcome {
+            ts_ms: 0,
+            arrival_ms: 0,
+            row: 0,
+            warming_up: false,
+            score: 0.0,
+            anomaly: false,
+            kind: None,
+            channels: vec![ChannelOutcome { value, mean, sd, score: 0.0 }],
+            edge: None,
+        }
+    }
+
+    #[test]
+    fn ratios_compare_with_the_value_before_and_the_mean_of_all_before() {
+        let mut summary = Summary::new(&["a".into()], &EngineParams::default());
+        // Truth alternates 0, 2; the prediction is off by half a unit, persistence by two.
+        for i in 0..100 {
+            let value = f64::from(i % 2) * 2.0;
+            let mean = if i == 0 { f64::NAN } else { value + 0.5 };
+            summary.observe(&outcome(value, mean, 1.0));
+        }
+        summary.finish(&EngineStats::default(), 0.0);
+        assert!((summary.rmse_over_persistence - 0.25).abs() < 1e-12);
+        assert!((summary.rmse_over_running_mean - 0.5).abs() < 0.01);
+        assert_eq!(summary.coverage90, 1.0);
+        let expected = ln_normal(0.5, 1.0);
+        assert!((summary.log_density - expected).abs() < 1e-9, "{}", summary.log_density);
+    }
+
+    #[test]
+    fn a_model_that_gets_worse_than_persistence_is_called_diverging() {
+        let mut summary = Summary::new(&["a".into()], &EngineParams::default());
+        for i in 0..3000 {
+            let value = f64::from(i % 7);
+            let off = if i > 2000 { 30.0 } else { 0.5 };
+            summary.observe(&outcome(value, value + off, 1.0));
+        }
+        summary.finish(&EngineStats::default(), 0.0);
+        assert_eq!(summary.verdict.state, "diverging", "{:?}", summary.verdict);
+    }
+}

@@ -1,0 +1,460 @@
+//! A recording: a CSV file with a time column and a column a channel, read row by row.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use crate::row::Row;
+
+/// Rows looked at to tell the time column and the columns of numbers.
+const PROBE_ROWS: usize = 200;
+/// Names that a time column usually has.
+const TIME_NAMES: [&str; 7] = ["ts", "time", "timestamp", "datetime", "date", "date_time", "t"];
+
+/// What the user says of the columns.
+#[derive(Clone, Debug, Default)]
+pub struct TableOptions {
+    /// Name of the time column; found by name and content if not given.
+    pub time: Option<String>,
+    /// Columns that are no channels.
+    pub ignore: Vec<String>,
+}
+
+/// Why a recording cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// Reading or writing failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// Not a CSV file.
+    #[error("{0}")]
+    Csv(#[from] csv::Error),
+    /// A named column is not there.
+    #[error("there is no column {name:?}; there are {present}")]
+    NoColumn {
+        /// The column asked for.
+        name: String,
+        /// The columns there are.
+        present: String,
+    },
+    /// No column of numbers.
+    #[error("no column of numbers to learn from; the columns are {0}")]
+    NoChannels(String),
+    /// A time that cannot be read.
+    #[error(
+        "row {row}: {text:?} in column {column:?} is no time; expected unix seconds or \
+         milliseconds, or a date and time such as 2026-01-31 13:45:00"
+    )]
+    Time {
+        /// Row number, the first row of data is 1.
+        row: u64,
+        /// The time column.
+        column: String,
+        /// What stands there.
+        text: String,
+    },
+}
+
+/// How the time column is written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum TimeFormat {
+    /// Date and time, with or without an offset; without one it is read as UTC.
+    Civil,
+    /// A unix time; this many milliseconds to its unit.
+    Unix(f64),
+    /// There is none: rows are taken as one second apart.
+    None,
+}
+
+/// A recording that is being read.
+pub struct Table<'a> {
+    reader: csv::Reader<Box<dyn io::Read + 'a>>,
+    record: csv::ByteRecord,
+    time_column: usize,
+    time_name: String,
+    format: TimeFormat,
+    columns: Vec<usize>,
+    channels: Vec<String>,
+    ignored: Vec<String>,
+    row: u64,
+    time_text: String,
+    last_ms: i64,
+    unreadable: u64,
+    backward: u64,
+}
+
+impl<'a> Table<'a> {
+    /// Opens a file: looks at its first rows to find separator, time column and channels.
+    ///
+    /// # Errors
+    /// If the file cannot be read, a named column is missing or no column holds numbers.
+    pub fn open(path: &Path, options: &TableOptions) -> Result<Table<'a>, TableError> {
+        let probe = Probe::of(File::open(path)?, options)?;
+        Ok(Table::from_probe(probe, Box::new(io::BufReader::with_capacity(1 << 16, File::open(path)?))))
+    }
+
+    /// The same over text in memory.
+    ///
+    /// # Errors
+    /// As [`Table::open`].
+    pub fn from_text(text: &'a str, options: &TableOptions) -> Result<Table<'a>, TableError> {
+        let probe = Probe::of(text.as_bytes(), options)?;
+        Ok(Table::from_probe(probe, Box::new(text.as_bytes())))
+    }
+
+    fn from_probe(probe: Probe, input: Box<dyn io::Read + 'a>) -> Table<'a> {
+        let reader = csv::ReaderBuilder::new()
+            .delimiter(probe.separator)
+            .flexible(true)
+            .from_reader(input);
+        Table {
+            reader,
+            record: csv::ByteRecord::new(),
+            time_column: probe.time_column,
+            time_name: probe.time_name,
+            format: probe.format,
+            columns: probe.columns,
+            channels: probe.channels,
+            ignored: probe.ignored,
+            row: 0,
+            time_text: String::new(),
+            last_ms: i64::MIN,
+            unreadable: 0,
+            backward: 0,
+        }
+    }
+
+    /// Names of the channels, in the order of a row's values.
+    pub fn channels(&self) -> &[String] {
+        &self.channels
+    }
+
+    /// Columns left out because they hold no numbers.
+    pub fn ignored(&self) -> &[String] {
+        &self.ignored
+    }
+
+    /// The time column; `None` when rows are taken as one second apart.
+    pub fn time_column(&self) -> Option<&str> {
+        (self.format != TimeFormat::None).then_some(&self.time_name)
+    }
+
+    /// Bytes read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.reader.position().byte()
+    }
+
+    /// The time of the last row as it stands in the file.
+    pub fn time_text(&self) -> &str {
+        &self.time_text
+    }
+
+    /// Cells that held neither a number nor an accepted word for none; they count as missing.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    /// Rows whose time lay before the row above; they are learned in file order.
+    pub fn backward(&self) -> u64 {
+        self.backward
+    }
+
+    /// Reads the next row into `row`; false at the end.
+    ///
+    /// # Errors
+    /// A time that cannot be read, or a broken file.
+    pub fn read(&mut self, row: &mut Row) -> Result<bool, TableError> {
+        if !self.reader.read_byte_record(&mut self.record)? {
+            return Ok(false);
+        }
+        self.row += 1;
+        row.ts_ms = self.read_time()?;
+        row.arrival_ms = row.ts_ms;
+        self.backward += u64::from(row.ts_ms < self.last_ms);
+        self.last_ms = row.ts_ms;
+        for (value, &column) in row.values.iter_mut().zip(&self.columns) {
+            let cell = self.record.get(column).unwrap_or_default();
+            *value = match parse_number(cell) {
+                Cell::Number(x) => x,
+                Cell::Missing => f64::NAN,
+                Cell::Other => {
+                    self.unreadable += 1;
+                    f64::NAN
+                }
+            };
+        }
+        Ok(true)
+    }
+
+    fn read_time(&mut self) -> Result<i64, TableError> {
+        self.time_text.clear();
+        if self.format == TimeFormat::None {
+            self.time_text.push_str(&self.row.to_string());
+            return Ok((self.row as i64 - 1) * 1000);
+        }
+        let cell = self.record.get(self.time_column).unwrap_or_default();
+        self.time_text.push_str(String::from_utf8_lossy(cell).trim());
+        parse_time(&self.time_text, self.format).ok_or_else(|| TableError::Time {
+            row: self.row,
+            column: self.time_name.clone(),
+            text: self.time_text.clone(),
+        })
+    }
+}
+
+/// What one cell holds.
+enum Cell {
+    Number(f64),
+    Missing,
+    Other,
+}
+
+fn parse_number(cell: &[u8]) -> Cell {
+    let cell = cell.trim_ascii();
+    if cell.is_empty() {
+        return Cell::Missing;
+    }
+    match std::str::from_utf8(cell).ok().and_then(|text| text.parse::<f64>().ok()) {
+        Some(x) if x.is_finite() => Cell::Number(x),
+        Some(x) if x.is_nan() => Cell::Missing,
+        Some(_) => Cell::Other,
+        None if is_word_for_none(cell) => Cell::Missing,
+        None => Cell::Other,
+    }
+}
+
+fn is_word_for_none(cell: &[u8]) -> bool {
+    [&b"na"[..], b"n/a", b"null", b"none", b"-", b"?"].iter().any(|w| cell.eq_ignore_ascii_case(w))
+}
+
+fn parse_time(text: &str, format: TimeFormat) -> Option<i64> {
+    match format {
+        TimeFormat::Unix(unit) => {
+            let x: f64 = text.parse().ok()?;
+            (x.is_finite() && x.abs() * unit < 9e15).then(|| (x * unit).round() as i64)
+        }
+        TimeFormat::Civil => parse_civil(text),
+        TimeFormat::None => None,
+    }
+}
+
+/// A date and time, with or without an offset, or a date alone: unix milliseconds.
+fn parse_civil(text: &str) -> Option<i64> {
+    if let Ok(stamp) = text.parse::<jiff::Timestamp>() {
+        return Some(stamp.as_millisecond());
+    }
+    let civil: jiff::civil::DateTime = text.parse().ok()?;
+    let stamp = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(stamp.timestamp().as_millisecond())
+}
+
+/// How a column's times are written, judged by samples from it; `None` if they are no times.
+fn time_format(samples: &[&str]) -> Option<TimeFormat> {
+    let samples: Vec<&str> = samples.iter().map(|s| s.trim()).filter(|s| !s.is_empty()).collect();
+    let first = samples.first()?;
+    let format = match first.parse::<f64>() {
+        // Milliseconds since about 1973, microseconds, nanoseconds; else seconds.
+        Ok(x) if x.abs() >= 1e17 => TimeFormat::Unix(1e-6),
+        Ok(x) if x.abs() >= 1e14 => TimeFormat::Unix(1e-3),
+        Ok(x) if x.abs() >= 1e11 => TimeFormat::Unix(1.0),
+        Ok(_) => TimeFormat::Unix(1000.0),
+        Err(_) => TimeFormat::Civil,
+    };
+    samples.iter().all(|s| parse_time(s, format).is_some()).then_some(format)
+}
+
+/// What the first rows say of a file.
+struct Probe {
+    separator: u8,
+    time_column: usize,
+    time_name: String,
+    format: TimeFormat,
+    columns: Vec<usize>,
+    channels: Vec<String>,
+    ignored: Vec<String>,
+}
+
+impl Probe {
+    fn of(mut input: impl io::Read, options: &TableOptions) -> Result<Probe, TableError> {
+        let mut head = vec![0; 1 << 18];
+        let mut filled = 0;
+        while filled < head.len() {
+            match input.read(&mut head[filled..])? {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        head.truncate(filled);
+        let first_line = head.split(|&b| b == b'\n').next().unwrap_or_default();
+        let count = |sep| first_line.iter().filter(|&&b| b == sep).count();
+        let separator =
+            [b',', b';', b'\t'].into_iter().max_by_key(|&sep| (count(sep), sep == b',')).unwrap_or(b',');
+        let mut reader =
+            csv::ReaderBuilder::new().delimiter(separator).flexible(true).from_reader(&head[..]);
+        let names: Vec<String> = reader
+            .byte_headers()?
+            .iter()
+            .map(|h| String::from_utf8_lossy(h).trim().trim_start_matches('\u{feff}').to_string())
+            .collect();
+        // The last row of the probe may be cut in the middle; a short file ends cleanly.
+        let mut rows: Vec<csv::ByteRecord> =
+            reader.byte_records().take(PROBE_ROWS).collect::<Result<_, _>>()?;
+        if filled == 1 << 18 && rows.len() < PROBE_ROWS {
+            rows.pop();
+        }
+        Probe::judge(separator, names, &rows, options)
+    }
+
+    fn judge(
+        separator: u8,
+        names: Vec<String>,
+        rows: &[csv::ByteRecord],
+        options: &TableOptions,
+    ) -> Result<Probe, TableError> {
+        let present = names.join(", ");
+        let find = |name: &String| {
+            let found = names.iter().position(|n| n == name);
+            found.ok_or_else(|| TableError::NoColumn { name: name.clone(), present: present.clone() })
+        };
+        let ignore: Vec<usize> = options.ignore.iter().map(find).collect::<Result<_, _>>()?;
+        let named = options.time.as_ref().map(find).transpose()?;
+        let (time_column, format) = find_time(&names, rows, named);
+        let (mut columns, mut ignored) = (Vec::new(), Vec::new());
+        for (column, name) in names.iter().enumerate() {
+            let is_time = format != TimeFormat::None && column == time_column;
+            if is_time || ignore.contains(&column) {
+                continue;
+            }
+            if holds_numbers(rows, column) { columns.push(column) } else { ignored.push(name.clone()) }
+        }
+        if columns.is_empty() {
+            return Err(TableError::NoChannels(present));
+        }
+        let channels = columns.iter().map(|&c| names[c].clone()).collect();
+        let time_name = names.get(time_column).cloned().unwrap_or_default();
+        Ok(Probe { separator, time_column, time_name, format, columns, channels, ignored })
+    }
+}
+
+fn find_time(
+    names: &[String],
+    rows: &[csv::ByteRecord],
+    named: Option<usize>,
+) -> (usize, TimeFormat) {
+    let samples = |column: usize| -> Vec<&str> {
+        rows.iter().filter_map(|r| std::str::from_utf8(r.get(column)?).ok()).collect()
+    };
+    if let Some(column) = named {
+        return (column, time_format(&samples(column)).unwrap_or(TimeFormat::Civil));
+    }
+    let by_name = names
+        .iter()
+        .position(|name| TIME_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)))
+        .and_then(|column| Some((column, time_format(&samples(column))?)));
+    let by_content = || {
+        (0..names.len()).find_map(|column| {
+            let format = time_format(&samples(column))?;
+            (format == TimeFormat::Civil).then_some((column, format))
+        })
+    };
+    by_name.or_else(by_content).unwrap_or((0, TimeFormat::None))
+}
+
+fn holds_numbers(rows: &[csv::ByteRecord], column: usize) -> bool {
+    let (mut numbers, mut others) = (0, 0);
+    for row in rows {
+        match parse_number(row.get(column).unwrap_or_default()) {
+            Cell::Number(_) => numbers += 1,
+            Cell::Missing => {}
+            Cell::Other => others += 1,
+        }
+    }
+    // A column that is empty at first may fill later: it is a channel that is missing.
+    others == 0 || numbers > others
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(text: &str, options: &TableOptions) -> (Vec<String>, Vec<(i64, Vec<f64>)>) {
+        let mut table = Table::from_text(text, options).expect("a good table");
+        let channels = table.channels().to_vec();
+        let mut row = Row { ts_ms: 0, arrival_ms: 0, values: vec![0.0; channels.len()] };
+        let mut all = Vec::new();
+        while table.read(&mut row).expect("a good row") {
+            all.push((row.ts_ms, row.values.clone()));
+        }
+        (channels, all)
+    }
+
+    #[test]
+    fn separator_time_and_channels_are_found() {
+        let text = "datetime;a;name;b\n2020-03-09 10:14:33;1.5;x;2\n2020-03-09 10:14:34;;y;-3e2\n";
+        let (channels, rows) = rows(text, &TableOptions::default());
+        assert_eq!(channels, ["a", "b"]);
+        assert_eq!(rows[0], (1_583_748_873_000, vec![1.5, 2.0]));
+        assert_eq!(rows[1].0 - rows[0].0, 1000);
+        assert!(rows[1].1[0].is_nan());
+    }
+
+    #[test]
+    fn unix_seconds_and_milliseconds_are_told_apart() {
+        for (stamp, ms) in [("1583748873", 1_583_748_873_000), ("1583748873123", 1_583_748_873_123)] {
+            let (_, rows) = rows(&format!("ts,x\n{stamp},1\n"), &TableOptions::default());
+            assert_eq!(rows[0].0, ms);
+        }
+    }
+
+    #[test]
+    fn offsets_and_fractions_of_a_second_are_understood() {
+        for text in ["2020-03-09T10:14:33.250Z", "2020-03-09 12:14:33.25+02:00", "2020-03-09 10:14:33.25"] {
+            assert_eq!(parse_civil(text), Some(1_583_748_873_250), "{text}");
+        }
+        assert_eq!(parse_civil("1970-01-02"), Some(86_400_000));
+    }
+
+    #[test]
+    fn without_a_time_column_rows_are_a_second_apart() {
+        let (channels, rows) = rows("a,b\n1,2\n3,4\n", &TableOptions::default());
+        assert_eq!(channels, ["a", "b"]);
+        assert_eq!(rows[1].0 - rows[0].0, 1000);
+    }
+
+    #[test]
+    fn a_missing_column_is_named_with_those_there_are() {
+        let options = TableOptions { ignore: vec!["anomaly".into()], ..Default::default() };
+        let error = Table::from_text("t,a\n0,1\n", &options).err().expect("no such column");
+        assert!(error.to_string().contains("\"anomaly\"") && error.to_string().contains("t, a"));
+    }
+
+    #[test]
+    fn a_broken_time_is_an_error_with_its_row() {
+        let text = format!("ts,a\n{}not a time,1\n", "2020-01-01,1\n".repeat(300));
+        let mut table = Table::from_text(&text, &TableOptions::default()).expect("starts well");
+        let mut row = Row { ts_ms: 0, arrival_ms: 0, values: vec![0.0] };
+        let error = loop {
+            match table.read(&mut row) {
+                Ok(true) => {}
+                Ok(false) => panic!("the broken time was not seen"),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.to_string().contains("row 301"), "{error}");
+    }
+
+    #[test]
+    fn words_for_nothing_are_missing_and_others_are_counted() {
+        let mut table =
+            Table::from_text("ts,a\n1,5\n2,NaN\n3,n/a\n4,oops\n5,inf\n", &TableOptions::default())
+                .expect("a good table");
+        let mut row = Row { ts_ms: 0, arrival_ms: 0, values: vec![0.0] };
+        let mut values = Vec::new();
+        while table.read(&mut row).expect("a good row") {
+            values.push(row.values[0]);
+        }
+        assert_eq!(values[0], 5.0);
+        assert!(values[1..].iter().all(|v| v.is_nan()));
+        assert_eq!(table.unreadable(), 2);
+    }
+}

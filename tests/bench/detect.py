@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""Detection and forecasting benchmarks: runs `spiked replay` with the shipped defaults over public
+data sets and scores its output files.
+
+Protocol: test-then-train, one pass, the same settings for every file, no labels, one fixed
+threshold (score 1). A flag on NAB is the row in which an incident opens; on SKAB every row of an
+open incident.
+
+usage: detect.py --data DIR [--tools DIR] [--spiked BIN] [--config FILE] [nab] [skab] [forecast]
+  DIR holds nab/, skab/, ett/; --tools names the folder with nab_eval.py and skab_eval.py.
+"""
+import argparse, csv, glob, json, math, os, re, subprocess, sys, tempfile
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+
+
+def replay(args, files, out, ignore=()):
+    os.makedirs(out, exist_ok=True)
+    command = [args.spiked, "replay", "--config", args.config, "--out", out, "--json"]
+    if ignore:
+        command += ["--ignore", ",".join(ignore)]
+    done = subprocess.run(command + files, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout)
+
+
+def onsets(path):
+    """1 in each row in which `anomaly` rises, 0 elsewhere."""
+    with open(path) as f:
+        flags = [int(row["anomaly"]) for row in csv.DictReader(f)]
+    return [int(now and not before) for before, now in zip([0] + flags, flags)]
+
+
+def nab(args, work):
+    for category in sorted(os.listdir(f"{args.data}/nab/data")):
+        files = sorted(glob.glob(f"{args.data}/nab/data/{category}/*.csv"))
+        out = f"{work}/nab-raw/{category}"
+        replay(args, files, out)
+        os.makedirs(f"{work}/nab/{category}", exist_ok=True)
+        for path in files:
+            name = os.path.basename(path)
+            scores = onsets(f"{out}/{name}")
+            with open(path) as f, open(f"{work}/nab/{category}/{name}", "w") as g:
+                lines = f.read().splitlines()
+                g.write("timestamp,value,anomaly_score\n")
+                for line, score in zip(lines[1:], scores):
+                    g.write(f"{line},{score}\n")
+    command = [sys.executable, f"{args.tools}/nab_eval.py", f"{work}/nab", "--nab",
+               f"{args.data}/nab", "--threshold", "0.5", "--by-category"]
+    print(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def skab(args, work):
+    for folder in sorted(os.listdir(f"{args.data}/skab")):
+        if folder == "anomaly-free" or not os.path.isdir(f"{args.data}/skab/{folder}"):
+            continue
+        files = sorted(glob.glob(f"{args.data}/skab/{folder}/*.csv"))
+        replay(args, files, f"{work}/skab/{folder}", ("anomaly", "changepoint"))
+    command = [sys.executable, f"{args.tools}/skab_eval.py", f"{work}/skab", "--data",
+               f"{args.data}/skab"] + (["--per-file"] if args.per_file else [])
+    print(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def autoregression(values, order=8, forgetting=0.999):
+    """One-step squared errors of recursive least squares on `order` lags and a constant, test then
+    train, beside those of persistence; the first `order` values are not scored."""
+    import numpy as np
+    theta = np.zeros(order + 1); theta[0] = 1.0
+    precision = np.eye(order + 1) * 1e3
+    ours, persistence = [], []
+    scale = np.std(values) or 1.0
+    x = (np.asarray(values) - values[0]) / scale
+    for t in range(order, len(x)):
+        phi = np.append(x[t - order:t][::-1], 1.0)
+        error = x[t] - theta @ phi
+        ours.append((t, (error * scale) ** 2)); persistence.append(((x[t] - x[t - 1]) * scale) ** 2)
+        gain = precision @ phi / (forgetting + phi @ precision @ phi)
+        theta = theta + gain * error
+        precision = (precision - np.outer(gain, phi @ precision)) / forgetting
+        precision = (precision + precision.T) / 2
+        if np.trace(precision) > 1e9:
+            precision *= 1e9 / np.trace(precision)
+    return ours, persistence
+
+
+def forecast(args, work):
+    import numpy as np
+    sets = {"ett": (sorted(glob.glob(f"{args.data}/ett/*.csv")), ()),
+            "skab anomaly-free": (glob.glob(f"{args.data}/skab/anomaly-free/*.csv"), ()),
+            "nab": (sorted(glob.glob(f"{args.data}/nab/data/*/*.csv")), ())}
+    for name, (files, ignore) in sets.items():
+        out = f"{work}/forecast-{name.split()[0]}"
+        summaries = replay(args, files, out, ignore)
+        ratios, covers = [], []
+        for path in files:
+            with open(f"{out}/{os.path.basename(path)}") as f:
+                rows = list(csv.DictReader(f))
+            channels = [k[:-6] for k in rows[0] if k.endswith(".value")]
+            for channel in channels:
+                value = np.array([float(r[f"{channel}.value"] or "nan") for r in rows])
+                mean = np.array([float(r[f"{channel}.mean"] or "nan") for r in rows])
+                sd = np.array([float(r[f"{channel}.sd"] or "nan") for r in rows])
+                ok = np.isfinite(value) & np.isfinite(mean)
+                covers.append((os.path.basename(path), channel,
+                               np.mean(np.abs(value - mean)[ok] <= 1.6448536 * sd[ok])))
+                if name == "nab":
+                    continue
+                peer, persistence = autoregression(list(value[np.isfinite(value)]))
+                index = np.flatnonzero(np.isfinite(value))
+                keep = [(index[t], e, p) for (t, e), p in zip(peer, persistence) if np.isfinite(mean[index[t]])]
+                ours = np.mean([(value[i] - mean[i]) ** 2 for i, _, _ in keep])
+                peers = np.mean([e for _, e, _ in keep])
+                ratios.append((channel, math.sqrt(ours / peers), math.sqrt(ours / np.mean([p for _, _, p in keep]))))
+        by_file = {}
+        for file, _, c in covers:
+            by_file.setdefault(file, []).append(c)
+        per_file = {f: float(np.mean(c)) for f, c in by_file.items()}
+        off = {f: round(c, 4) for f, c in per_file.items() if not 0.885 <= c <= 0.915}
+        print(f"{name}: coverage of the 90% interval, files {len(per_file)}, mean {np.mean(list(per_file.values())):.4f}, "
+              f"lowest {min(per_file.values()):.4f}, highest {max(per_file.values()):.4f}, outside 88.5 to 91.5%: {off or 'none'}")
+        if ratios:
+            g = lambda k: math.exp(np.mean([math.log(r[k]) for r in ratios]))
+            print(f"    one-step RMSE over RLS AR(8) {g(1):.4f}, over persistence {g(2):.4f} (geometric means, {len(ratios)} channels)")
+            print("    " + ", ".join(f"{c} {a:.3f}/{p:.3f}" for c, a, p in ratios))
+        speed = sum(s["readings"] for s in summaries) / max(sum(s["seconds"] for s in summaries), 1e-9)
+        print(f"    {speed:,.0f} readings/s")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", nargs="*", default=["nab", "skab", "forecast"])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--tools")
+    parser.add_argument("--spiked", default=f"{ROOT}/target/release/spiked")
+    parser.add_argument("--config", default=f"{ROOT}/config/minimal.toml")
+    parser.add_argument("--keep", help="keep the output files here")
+    parser.add_argument("--per-file", action="store_true")
+    args = parser.parse_args()
+    work = args.keep or tempfile.mkdtemp(prefix="spiked-bench-")
+    for what in args.what or ["nab", "skab", "forecast"]:
+        print(f"== {what}")
+        {"nab": nab, "skab": skab, "forecast": forecast}[what](args, work)
+
+
+if __name__ == "__main__":
+    main()
