@@ -1,1 +1,5 @@
-//! Special functions.
+//! Special functions: exact ones in f64, fast branch-free ones in f32, and random numbers by
+//! counter.
+
+pub mod counter;
+pub mod fast;

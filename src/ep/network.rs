@@ -1,0 +1,358 @@
+//! A spiking network and its belief: predict, learn one sample at a time, grow, forget.
+
+use serde::{Deserialize, Serialize};
+
+use super::dense::DenseLayer;
+use super::input::InputLayer;
+use super::kernel::{self, Observed, Power};
+use super::report::{LayerSummary, Report};
+use super::scratch::Scratch;
+use super::spec::{NetworkSpec, Spikes};
+
+/// One input: the active entries only. Silent inputs cost nothing.
+///
+/// The bias is an input like any other: the caller keeps one index for it and always activates it
+/// with value 1. Each index at most once; spikes have value 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Input<'a> {
+    /// Which inputs are active, each below the number of inputs.
+    pub index: &'a [u32],
+    /// Their values, as many.
+    pub value: &'a [f32],
+}
+
+/// Moments of the outputs, one entry an output. The variance is ignorance (weights and hidden
+/// spikes); it holds no observation noise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Moments<'a> {
+    /// Means.
+    pub mean: &'a [f32],
+    /// Variances.
+    pub variance: &'a [f32],
+}
+
+/// What a network knows, in figures.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// One entry a layer, from the input: the hidden layers, then the output layer.
+    pub layers: Vec<LayerSummary>,
+    /// Direct synapses.
+    pub direct: LayerSummary,
+}
+
+/// A network and its belief about every weight.
+///
+/// Serialised, it is the whole state: the same samples after loading it give the same bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    spec: NetworkSpec,
+    outputs: usize,
+    input: InputLayer,
+    /// Layers above the first hidden one; the last is the output layer.
+    upper: Vec<DenseLayer>,
+    /// Steps of forgetting so far.
+    clock: f64,
+    /// ln(1 - 1/N); 0 without forgetting.
+    ln_keep: f64,
+    #[serde(skip)]
+    scratch: Scratch,
+}
+
+impl Network {
+    /// A network at its prior.
+    pub fn new(spec: &NetworkSpec) -> Network {
+        let mut upper = Vec::new();
+        for (i, &width) in spec.hidden.iter().enumerate() {
+            let last = i + 1 == spec.hidden.len();
+            let units = if last {
+                spec.outputs
+            } else {
+                spec.hidden[i + 1]
+            };
+            let bias = !(last && spec.direct);
+            let seed = (spec.seed, i as u32 + 1);
+            upper.push(DenseLayer::new(
+                (width, units),
+                spec.priors.layers[i + 1],
+                bias,
+                seed,
+            ));
+        }
+        Network {
+            spec: spec.clone(),
+            outputs: spec.outputs,
+            input: InputLayer::new(spec),
+            upper,
+            clock: 0.0,
+            ln_keep: spec.memory.map_or(0.0, |n| libm::log1p(-1.0 / n)),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Number of inputs.
+    pub fn inputs(&self) -> usize {
+        self.input.rows()
+    }
+
+    /// Number of outputs.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Predicts. Rows of active inputs first catch up with forgetting, hence `&mut`. Allocates
+    /// nothing once the largest input has been seen. Input values that are not finite give moments
+    /// that are not.
+    ///
+    /// # Panics
+    /// If an index is out of range or the two slices differ in length.
+    pub fn predict(&mut self, x: Input<'_>) -> Moments<'_> {
+        self.forward(x);
+        self.moments()
+    }
+
+    fn moments(&self) -> Moments<'_> {
+        Moments {
+            mean: &self.scratch.mean,
+            variance: &self.scratch.out_variance,
+        }
+    }
+
+    fn forward(&mut self, x: Input<'_>) {
+        assert_eq!(x.index.len(), x.value.len(), "one value for each index");
+        let rows = self.input.rows();
+        assert!(
+            x.index.iter().all(|&j| (j as usize) < rows),
+            "an input index is not below {rows}"
+        );
+        if self.ln_keep != 0.0 {
+            self.input.catch_up(x.index, self.clock, self.ln_keep);
+            for layer in &mut self.upper {
+                layer.catch_up(self.clock, self.ln_keep);
+            }
+        }
+        let scratch = &mut self.scratch;
+        scratch.resize(self.input.stride(), &self.spec.hidden, self.outputs);
+        scratch.index.clear();
+        scratch.index.extend_from_slice(x.index);
+        scratch.value.clear();
+        scratch.value.extend_from_slice(x.value);
+        let active = (x.index, x.value);
+        self.input
+            .sums(active, &mut scratch.omega, &mut scratch.variance);
+        self.forward_upper();
+        self.scratch.fresh = true;
+    }
+
+    /// From the moments of the input layer to those of the outputs.
+    fn forward_upper(&mut self) {
+        let s = &mut self.scratch;
+        let at = self.input.direct_at();
+        if self.spec.direct {
+            s.mean.copy_from_slice(&s.omega[at..at + self.outputs]);
+            s.out_variance
+                .copy_from_slice(&s.variance[at..at + self.outputs]);
+        } else {
+            s.mean.fill(0.0);
+            s.out_variance.fill(0.0);
+        }
+        let noise = match self.spec.spikes {
+            Spikes::Deterministic => 0.0,
+            Spikes::Probit { noise } => noise,
+        };
+        let mut check = 0.0;
+        if let Some(first) = s.units.first_mut() {
+            first.omega.copy_from_slice(&s.omega[..at]);
+            first.variance.copy_from_slice(&s.variance[..at]);
+        }
+        for (i, layer) in self.upper.iter().enumerate() {
+            let (below, above) = s.units.split_at_mut(i + 1);
+            let u = &mut below[i];
+            check += kernel::activate(
+                (&u.omega, &u.variance),
+                noise,
+                &mut u.a,
+                (&mut u.tail, &mut u.pdf, &mut u.inv_sd),
+            );
+            u.a[self.spec.hidden[i]..].fill(0.0);
+            match above.first_mut() {
+                Some(next) => {
+                    next.omega.fill(0.0);
+                    next.variance.fill(0.0);
+                    layer.sums(&u.a, &mut next.omega, &mut next.variance);
+                }
+                None => layer.sums(&u.a, &mut s.mean, &mut s.out_variance),
+            }
+        }
+        let outputs = s.mean.iter().chain(&s.out_variance);
+        s.finite = check.is_finite() && outputs.fold(0.0, |sum, x| sum + 0.0 * x) == 0.0;
+    }
+
+    /// Learns one sample, sequentially.
+    ///
+    /// `target`: one value an output; NaN is a missing one and contributes nothing (a sample
+    /// without any target is no step). `noise`: the effective variance of each observation, above
+    /// 0; robust weighting and gating are the caller's, by raising it (a Gaussian likelihood to
+    /// the power w is one with variance noise/w). `weight`, 0 to 1: how many steps of forgetting
+    /// the sample counts for.
+    ///
+    /// Computes the forward pass again unless the last call was [`Network::predict`] on this very
+    /// input. A sample whose moments, targets or noise are not usable is skipped and counted.
+    ///
+    /// # Panics
+    /// If an index is out of range or a slice has the wrong length.
+    pub fn learn(&mut self, x: Input<'_>, target: &[f32], noise: &[f32], weight: f32) -> Report {
+        assert_eq!(target.len(), self.outputs, "one target for each output");
+        assert_eq!(noise.len(), self.outputs, "one noise for each output");
+        let mut report = Report::default();
+        self.refresh(x);
+        let seen = target.iter().filter(|y| !y.is_nan()).count();
+        let usable = |(y, n): (&f32, &f32)| y.is_nan() || (y.is_finite() && *n > 0.0);
+        if !self.scratch.finite || !target.iter().zip(noise).all(usable) {
+            report.skipped = 1;
+            return report;
+        }
+        if seen == 0 {
+            return report;
+        }
+        let (at, power) = (self.input.direct_at(), Power::new(self.spec.power));
+        self.start_backward();
+        for k in 0..self.outputs {
+            if target[k].is_nan() {
+                continue;
+            }
+            let s = &mut self.scratch;
+            let seen = Observed {
+                error: target[k] - s.mean[k],
+                variance: s.out_variance[k],
+                noise: noise[k],
+            };
+            if self.spec.direct {
+                let total = seen.variance + seen.noise;
+                s.g[at + k] = seen.error / total;
+                s.gamma[at + k] = 1.0 / total;
+            }
+            if let (Some(layer), Some(u)) = (self.upper.last_mut(), s.units.last_mut()) {
+                report.clipped += layer.learn_gaussian(k, &u.a, &mut u.rho, seen, power);
+            }
+        }
+        self.finish_backward(x, weight, &mut report);
+        report
+    }
+
+    /// Makes sure that the scratch holds the forward pass of `x`.
+    fn refresh(&mut self, x: Input<'_>) {
+        let s = &self.scratch;
+        if !(s.fresh && s.index == x.index && s.value == x.value) {
+            self.forward(x);
+        }
+        self.scratch.fresh = false;
+    }
+
+    fn start_backward(&mut self) {
+        let s = &mut self.scratch;
+        s.g.fill(0.0);
+        s.gamma.fill(0.0);
+        for units in &mut s.units {
+            units.rho.fill(0.0);
+        }
+    }
+
+    /// From the messages to the last hidden layer's spikes down to the input weights.
+    fn finish_backward(&mut self, x: Input<'_>, weight: f32, report: &mut Report) {
+        let power = Power::new(self.spec.power);
+        let s = &mut self.scratch;
+        for i in (0..s.units.len()).rev() {
+            let (below, above) = s.units.split_at_mut(i);
+            let u = &mut above[0];
+            kernel::unit_messages(
+                &u.rho,
+                &u.omega,
+                (&u.tail, &u.pdf, &u.inv_sd),
+                (&mut u.g, &mut u.gamma),
+            );
+            if let Some(lower) = below.last_mut() {
+                for k in 0..self.spec.hidden[i] {
+                    let message = (u.g[k], u.gamma[k]);
+                    report.clipped +=
+                        self.upper[i - 1].learn_linear(k, &lower.a, &mut lower.rho, message, power);
+                }
+            } else {
+                s.g[..u.g.len()].copy_from_slice(&u.g);
+                s.gamma[..u.g.len()].copy_from_slice(&u.gamma);
+            }
+        }
+        // Sum over the layer of (dm)^2 / s = g^2 V, for free.
+        let change: f32 = s.g.iter().zip(&s.variance).map(|(g, v)| g * g * v).sum();
+        if change.is_finite() {
+            report.clipped += self
+                .input
+                .learn((x.index, x.value), &s.g, &mut s.gamma, power);
+            report.accepted = 1;
+        } else {
+            report.skipped = 1;
+        }
+        let touched = (x.index.len() * s.g.len()).max(1);
+        report.site_change = (change / touched as f32).sqrt();
+        self.clock += f64::from(weight);
+    }
+
+    /// Appends inputs and outputs at the prior; what is there stays as it is, bit for bit.
+    pub fn grow(&mut self, add_inputs: usize, add_outputs: usize) {
+        if add_outputs > 0 {
+            self.outputs += add_outputs;
+            if self.spec.direct {
+                self.input.add_direct(add_outputs);
+            }
+            if let Some(layer) = self.upper.last_mut() {
+                layer.add_units(add_outputs);
+            }
+        }
+        if add_inputs > 0 {
+            self.input.add_rows(add_inputs, self.clock);
+        }
+        self.scratch.fresh = false;
+    }
+
+    /// Forgets `share` of everything learned, 0 to 1: the belief moves towards the prior in
+    /// natural parameters.
+    ///
+    /// # Panics
+    /// If `share` is not within 0 to 1.
+    pub fn forget(&mut self, share: f64) {
+        assert!((0.0..=1.0).contains(&share), "share to forget: {share}");
+        let keep = (1.0 - share) as f32;
+        self.input.forget(keep);
+        for layer in &mut self.upper {
+            layer.forget(keep);
+        }
+        self.scratch.fresh = false;
+    }
+
+    /// What the network knows, in figures. Walks over all weights.
+    pub fn summary(&self) -> Summary {
+        let mut layers = Vec::new();
+        if !self.spec.hidden.is_empty() {
+            layers.push(self.input.hidden_summary());
+        }
+        layers.extend(self.upper.iter().map(DenseLayer::summary));
+        Summary {
+            layers,
+            direct: self.input.direct_summary(),
+        }
+    }
+
+    /// The belief about the direct weight from input `j` to output `k`: (mean, variance).
+    ///
+    /// # Panics
+    /// If there is no such weight.
+    pub fn direct_weight(&self, j: usize, k: usize) -> (f32, f32) {
+        assert!(
+            self.spec.direct && k < self.outputs,
+            "no direct weight {j}, {k}"
+        );
+        self.input.weight(j, self.input.direct_at() + k)
+    }
+}
+
+#[cfg(test)]
+mod tests;

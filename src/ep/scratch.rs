@@ -1,0 +1,92 @@
+//! Buffers of one forward and backward pass. No part of a network's state: a copy starts empty,
+//! and any two are equal.
+
+use super::kernel::padded;
+
+/// What one hidden layer computes on the way forward and needs again on the way back. All padded.
+#[derive(Debug, Default)]
+pub(super) struct UnitScratch {
+    pub omega: Vec<f32>,
+    pub variance: Vec<f32>,
+    pub a: Vec<f32>,
+    pub tail: Vec<f32>,
+    pub pdf: Vec<f32>,
+    pub inv_sd: Vec<f32>,
+    pub rho: Vec<f32>,
+    pub g: Vec<f32>,
+    pub gamma: Vec<f32>,
+}
+
+impl UnitScratch {
+    fn resize(&mut self, width: usize) {
+        for buffer in [
+            &mut self.omega,
+            &mut self.variance,
+            &mut self.a,
+            &mut self.tail,
+            &mut self.pdf,
+            &mut self.inv_sd,
+            &mut self.rho,
+            &mut self.g,
+            &mut self.gamma,
+        ] {
+            buffer.resize(padded(width), 0.0);
+        }
+    }
+}
+
+/// Buffers of a whole network.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    /// Moments of the input layer's lanes.
+    pub omega: Vec<f32>,
+    pub variance: Vec<f32>,
+    /// Messages to the input layer's lanes.
+    pub g: Vec<f32>,
+    pub gamma: Vec<f32>,
+    /// One entry a hidden layer.
+    pub units: Vec<UnitScratch>,
+    /// Moments of the outputs.
+    pub mean: Vec<f32>,
+    pub out_variance: Vec<f32>,
+    /// The input of the last forward pass, and whether its moments still hold.
+    pub index: Vec<u32>,
+    pub value: Vec<f32>,
+    pub fresh: bool,
+    /// Every moment of the last forward pass was finite.
+    pub finite: bool,
+}
+
+impl Scratch {
+    /// Makes room; allocates only when a size has grown.
+    pub(super) fn resize(&mut self, lanes: usize, hidden: &[usize], outputs: usize) {
+        for buffer in [
+            &mut self.omega,
+            &mut self.variance,
+            &mut self.g,
+            &mut self.gamma,
+        ] {
+            buffer.resize(lanes, 0.0);
+        }
+        if self.units.len() != hidden.len() {
+            self.units.resize_with(hidden.len(), UnitScratch::default);
+        }
+        for (units, &width) in self.units.iter_mut().zip(hidden) {
+            units.resize(width);
+        }
+        self.mean.resize(outputs, 0.0);
+        self.out_variance.resize(outputs, 0.0);
+    }
+}
+
+impl Clone for Scratch {
+    fn clone(&self) -> Scratch {
+        Scratch::default()
+    }
+}
+
+impl PartialEq for Scratch {
+    fn eq(&self, _: &Scratch) -> bool {
+        true
+    }
+}
