@@ -33,8 +33,13 @@ enum Law {
     Drifting,
 }
 
-const LAWS: [Law; 5] =
-    [Law::Gaussian, Law::Heavy, Law::Autocorrelated, Law::Daily, Law::Drifting];
+const LAWS: [Law; 5] = [
+    Law::Gaussian,
+    Law::Heavy,
+    Law::Autocorrelated,
+    Law::Daily,
+    Law::Drifting,
+];
 
 /// A normal channel of unit standard deviation around its rhythm or drift.
 struct Source {
@@ -45,7 +50,11 @@ struct Source {
 
 impl Source {
     fn new(law: Law) -> Source {
-        Source { law, state: 0.0, walk: 0.0 }
+        Source {
+            law,
+            state: 0.0,
+            walk: 0.0,
+        }
     }
 
     fn next(&mut self, row: usize, rng: &mut impl Rng) -> f64 {
@@ -77,7 +86,11 @@ fn run_normal(law: Law, seed: u64, rows: usize) -> usize {
     (0..rows)
         .filter(|&i| {
             let ts_ms = i as i64 * MINUTE_MS;
-            let row = Row { ts_ms, arrival_ms: ts_ms, values: vec![source.next(i, &mut rng)] };
+            let row = Row {
+                ts_ms,
+                arrival_ms: ts_ms,
+                values: vec![source.next(i, &mut rng)],
+            };
             matches!(engine.step(&row).edge, Some(IncidentEdge::Opened(_)))
         })
         .count()
@@ -85,13 +98,16 @@ fn run_normal(law: Law, seed: u64, rows: usize) -> usize {
 
 fn false_alarms(streams: usize, rows: usize) {
     let wanted = EngineParams::default().get().false_alarms_per_week * rows as f64 / WEEK_ROWS;
-    println!("false alarms on {streams} normal streams of {rows} rows, one a minute; wanted {wanted:.2} a stream");
+    println!(
+        "false alarms on {streams} normal streams of {rows} rows, one a minute; wanted {wanted:.2} a stream"
+    );
     println!("| law | mean measured / wanted | worst stream / wanted | streams without any |");
     println!("|---|---|---|---|");
     let mut all = Vec::new();
     for (k, law) in LAWS.into_iter().enumerate() {
-        let counts: Vec<usize> =
-            (0..streams / LAWS.len()).map(|s| run_normal(law, (1000 * k + s) as u64, rows)).collect();
+        let counts: Vec<usize> = (0..streams / LAWS.len())
+            .map(|s| run_normal(law, (1000 * k + s) as u64, rows))
+            .collect();
         print_counts(&format!("{law:?}"), &counts, wanted);
         all.extend(counts);
     }
@@ -102,7 +118,12 @@ fn print_counts(name: &str, counts: &[usize], wanted: f64) {
     let mean = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
     let worst = counts.iter().max().copied().unwrap_or(0) as f64;
     let none = counts.iter().filter(|&&n| n == 0).count();
-    println!("| {name} | {:.2} | {:.2} | {none} of {} |", mean / wanted, worst / wanted, counts.len());
+    println!(
+        "| {name} | {:.2} | {:.2} | {none} of {} |",
+        mean / wanted,
+        worst / wanted,
+        counts.len()
+    );
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -142,7 +163,13 @@ fn run_fault(law: Law, fault: Fault, size: f64, seed: u64) -> (Option<usize>, us
         let common = sources[0].next(i, &mut rng);
         // The other channels follow the first, with a fifth of noise of their own.
         let mut values: Vec<f64> = (0..CHANNELS)
-            .map(|c| if c == 0 { common } else { 0.98 * common + 0.2 * normal(&mut rng) })
+            .map(|c| {
+                if c == 0 {
+                    common
+                } else {
+                    0.98 * common + 0.2 * normal(&mut rng)
+                }
+            })
             .collect();
         let other = stranger.next(i, &mut rng);
         if i >= FAULT_AT {
@@ -161,7 +188,11 @@ fn run_fault(law: Law, fault: Fault, size: f64, seed: u64) -> (Option<usize>, us
             held = values[1];
         }
         let ts_ms = i as i64 * MINUTE_MS;
-        let outcome = engine.step(&Row { ts_ms, arrival_ms: ts_ms, values });
+        let outcome = engine.step(&Row {
+            ts_ms,
+            arrival_ms: ts_ms,
+            values,
+        });
         if matches!(outcome.edge, Some(IncidentEdge::Opened(_))) {
             if i < FAULT_AT {
                 before += 1;
@@ -174,8 +205,12 @@ fn run_fault(law: Law, fault: Fault, size: f64, seed: u64) -> (Option<usize>, us
 }
 
 fn faults(streams: usize) {
-    println!("faults in one of {CHANNELS} coupled channels, {streams} streams each, default settings");
-    println!("| fault | size (sd) | hit within {FAULT_ROWS} rows | within 20 rows | median delay | incidents a week before it |");
+    println!(
+        "faults in one of {CHANNELS} coupled channels, {streams} streams each, default settings"
+    );
+    println!(
+        "| fault | size (sd) | hit within {FAULT_ROWS} rows | within 20 rows | median delay | incidents a week before it |"
+    );
     println!("|---|---|---|---|---|---|");
     for (fault, sizes) in FAULTS {
         for &size in sizes {
@@ -191,7 +226,11 @@ fn faults(streams: usize) {
                 100.0 * delays.iter().filter(|&&d| d < limit).count() as f64 / streams as f64
             };
             let median = delays[streams / 2];
-            let median = if median == usize::MAX { "-".into() } else { median.to_string() };
+            let median = if median == usize::MAX {
+                "-".into()
+            } else {
+                median.to_string()
+            };
             let weeks = streams as f64 * FAULT_AT as f64 / WEEK_ROWS;
             println!(
                 "| {fault:?} | {size} | {:.1}% | {:.1}% | {median} | {:.2} |",
@@ -204,10 +243,12 @@ fn faults(streams: usize) {
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let number = |i: usize, default: usize| {
-        args.get(i).and_then(|a| a.parse().ok()).unwrap_or(default)
-    };
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with("--"))
+        .collect();
+    let number =
+        |i: usize, default: usize| args.get(i).and_then(|a| a.parse().ok()).unwrap_or(default);
     match args.first().map(String::as_str) {
         Some("false-alarms") => false_alarms(number(1, 200), number(2, 43_200)),
         Some("faults") => faults(number(1, 200)),

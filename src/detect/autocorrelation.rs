@@ -19,7 +19,12 @@ pub struct Autocorrelation {
 
 impl Default for Autocorrelation {
     fn default() -> Autocorrelation {
-        Autocorrelation { square: 1e-3, lagged: 0.0, weight: 0.0, last: 0.0 }
+        Autocorrelation {
+            square: 1e-3,
+            lagged: 0.0,
+            weight: 0.0,
+            last: 0.0,
+        }
     }
 }
 

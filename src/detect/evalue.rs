@@ -28,7 +28,11 @@ mod tests {
         let total: f64 = (0..n)
             .map(|i| {
                 let l = (f64::from(i) + 0.5) * step;
-                if l > 700.0 { step / (l * l) } else { (ln_e_value((-l).exp()) - l).exp() * step }
+                if l > 700.0 {
+                    step / (l * l)
+                } else {
+                    (ln_e_value((-l).exp()) - l).exp() * step
+                }
             })
             .sum();
         assert!((total + 1.0 / top - 1.0).abs() < 1e-4, "{total}");
@@ -36,7 +40,10 @@ mod tests {
 
     #[test]
     fn series_and_closed_form_meet() {
-        let (a, b) = (ln_e_value((-0.00999f64).exp()), ln_e_value((-0.01001f64).exp()));
+        let (a, b) = (
+            ln_e_value((-0.00999f64).exp()),
+            ln_e_value((-0.01001f64).exp()),
+        );
         assert!((b - a).abs() < 1e-5, "{a} {b}");
         assert!((ln_e_value(1.0) - 0.5f64.ln()).abs() < 1e-12);
     }

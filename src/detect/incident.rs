@@ -15,7 +15,11 @@ pub struct IncidentParams {
 
 impl Default for IncidentParams {
     fn default() -> IncidentParams {
-        IncidentParams { close_share: 0.5, hold_rows: 500, refractory_rows: 100 }
+        IncidentParams {
+            close_share: 0.5,
+            hold_rows: 500,
+            refractory_rows: 100,
+        }
     }
 }
 
@@ -46,7 +50,11 @@ pub struct Incidents {
 
 impl Default for Incidents {
     fn default() -> Incidents {
-        Incidents { open: false, age: 0, quiet: u32::MAX }
+        Incidents {
+            open: false,
+            age: 0,
+            quiet: u32::MAX,
+        }
     }
 }
 
@@ -72,7 +80,11 @@ impl Incidents {
         }
         self.open = true;
         self.age = 0;
-        if self.quiet > params.refractory_rows { Step::Opened } else { Step::Reopened }
+        if self.quiet > params.refractory_rows {
+            Step::Opened
+        } else {
+            Step::Reopened
+        }
     }
 
     /// An incident is open.
@@ -111,12 +123,21 @@ mod tests {
         let kinds: Vec<Step> = steps.iter().map(|s| s.1).collect();
         assert_eq!(
             kinds,
-            [Step::Opened, Step::Closed, Step::Reopened, Step::Closed, Step::Opened]
+            [
+                Step::Opened,
+                Step::Closed,
+                Step::Reopened,
+                Step::Closed,
+                Step::Opened
+            ]
         );
     }
 
     #[test]
     fn a_level_that_stays_is_accepted() {
-        assert_eq!(run(&[(1.3, 502)]), [(0, Step::Opened), (501, Step::Accepted)]);
+        assert_eq!(
+            run(&[(1.3, 502)]),
+            [(0, Step::Opened), (501, Step::Accepted)]
+        );
     }
 }

@@ -36,7 +36,11 @@ pub struct Scores {
 
 impl Default for Scores {
     fn default() -> Scores {
-        Scores { bins: vec![0.0; BINS], unit: 1.0, mass: 0.0 }
+        Scores {
+            bins: vec![0.0; BINS],
+            unit: 1.0,
+            mass: 0.0,
+        }
     }
 }
 
@@ -59,7 +63,11 @@ impl Scores {
         let above = f64::from(sum(&self.bins[bin + 1..])) / unit;
         let here = f64::from(self.bins[bin]) / unit;
         let p = ((above + (1.0 - inside) * here + 1.0) / (self.mass + 1.0)).min(1.0);
-        if above + here >= TAIL * self.mass { p } else { self.tail_p_value(score).min(p) }
+        if above + here >= TAIL * self.mass {
+            p
+        } else {
+            self.tail_p_value(score).min(p)
+        }
     }
 
     /// p = p_u exp(-(score - u)/xi) past the upper edge u of the bin that holds the top 5% point.

@@ -28,7 +28,11 @@ pub struct Population {
 
 impl Default for Population {
     fn default() -> Population {
-        Population { fields: 16, range: 4.0, half_width: 1.5 }
+        Population {
+            fields: 16,
+            range: 4.0,
+            half_width: 1.5,
+        }
     }
 }
 
@@ -143,7 +147,10 @@ mod tests {
 
     #[test]
     fn a_thermometer_only_adds_spikes_as_the_value_rises() {
-        let code = Encoder::Thermometer { fields: 8, range: 2.0 };
+        let code = Encoder::Thermometer {
+            fields: 8,
+            range: 2.0,
+        };
         assert_eq!(active(&code, -9.0), []);
         assert_eq!(active(&code, 0.0), [0, 1, 2, 3]);
         assert_eq!(active(&code, 9.0).len(), 8);
@@ -151,7 +158,10 @@ mod tests {
 
     #[test]
     fn latency_shares_one_unit_between_neighbours() {
-        let code = Encoder::Latency { fields: 9, range: 4.0 };
+        let code = Encoder::Latency {
+            fields: 9,
+            range: 4.0,
+        };
         for z in [-5.0, -4.0, -0.3, 0.0, 1.77, 4.0, 5.0] {
             let mut out = Spikes::default();
             code.encode(z, 0, &mut out);

@@ -35,7 +35,11 @@ impl Level {
 
     /// `x` in standard deviations from the mean; 0 while there is no spread.
     pub fn standardise(&self, x: f64) -> f64 {
-        if self.variance > 0.0 { (x - self.mean) / (self.sd() + 1e-12) } else { 0.0 }
+        if self.variance > 0.0 {
+            (x - self.mean) / (self.sd() + 1e-12)
+        } else {
+            0.0
+        }
     }
 
     /// Learns one value with weight `weight` in 0..=1 and a memory of `memory` values.

@@ -60,14 +60,21 @@ impl Channel {
         let unit = self.step.get();
         for (lag, &step) in self.steps.iter().enumerate() {
             if !step.is_nan() {
-                out.push(at + lag as u32, limit(step / unit, LIMIT, &mut self.limited) as f32);
+                out.push(
+                    at + lag as u32,
+                    limit(step / unit, LIMIT, &mut self.limited) as f32,
+                );
             }
         }
         if self.previous.is_nan() {
             return;
         }
         let at = at + self.steps.len() as u32;
-        let z = limit(self.level.standardise(self.previous), LIMIT, &mut self.limited) as f32;
+        let z = limit(
+            self.level.standardise(self.previous),
+            LIMIT,
+            &mut self.limited,
+        ) as f32;
         out.push(at, z);
         encoder.encode(z, at + 1, out);
     }
@@ -79,7 +86,11 @@ impl Channel {
 
     /// Target of the context network for `value`; NaN where missing.
     pub fn context_target(&mut self, value: f64) -> f64 {
-        limit(self.level.standardise(value), LIMIT_CONTEXT, &mut self.limited)
+        limit(
+            self.level.standardise(value),
+            LIMIT_CONTEXT,
+            &mut self.limited,
+        )
     }
 
     /// Last value that was not missing; NaN before the first.
@@ -102,7 +113,8 @@ impl Channel {
             self.last = value;
         }
         if !step.is_nan() {
-            self.step.observe(step, self.level.sd(), memory * STEP_MEMORY_SHARE);
+            self.step
+                .observe(step, self.level.sd(), memory * STEP_MEMORY_SHARE);
         }
         self.previous = value;
         self.steps.rotate_right(1);

@@ -22,7 +22,10 @@ struct Noise {
 
 impl Default for Noise {
     fn default() -> Noise {
-        Noise { variance: 1.0, weight: 0.0 }
+        Noise {
+            variance: 1.0,
+            weight: 0.0,
+        }
     }
 }
 
@@ -35,8 +38,7 @@ impl Noise {
         let cap = NOISE_CAP * self.variance;
         self.weight += weight;
         let rate = weight * (1.0 / (self.weight + NOISE_PRIOR_WEIGHT)).max(1.0 / memory);
-        self.variance =
-            ((1.0 - rate) * self.variance + rate * square.min(cap)).max(NOISE_FLOOR);
+        self.variance = ((1.0 - rate) * self.variance + rate * square.min(cap)).max(NOISE_FLOOR);
         square > cap
     }
 }
@@ -104,7 +106,8 @@ impl Head {
         let outputs = self.noise.len() + n;
         self.noise.resize_with(outputs, Noise::default);
         self.scores.resize_with(outputs, Scores::default);
-        self.correlation.resize_with(outputs, Autocorrelation::default);
+        self.correlation
+            .resize_with(outputs, Autocorrelation::default);
         self.mean.resize(outputs, 0.0);
         self.ignorance.resize(outputs, 0.0);
         self.effective.resize(outputs, 1.0);
@@ -118,7 +121,10 @@ impl Head {
 
     /// Predictive mean and ignorance of every output.
     pub fn predict(&mut self, spikes: &Spikes) {
-        let moments = self.net.predict(Input { index: &spikes.index, value: &spikes.value });
+        let moments = self.net.predict(Input {
+            index: &spikes.index,
+            value: &spikes.value,
+        });
         for (to, &from) in self.mean.iter_mut().zip(moments.mean) {
             *to = f64::from(from);
         }
@@ -155,7 +161,9 @@ impl Head {
 
     /// |z| that a tenth of the past exceeded; the Gaussian's before that is known.
     pub fn quantile90(&self, o: usize) -> f64 {
-        self.scores[o].quantile(0.1).unwrap_or(1.644_853_626_951_472_7)
+        self.scores[o]
+            .quantile(0.1)
+            .unwrap_or(1.644_853_626_951_472_7)
     }
 
     /// Compares a target with the last prediction.
@@ -163,8 +171,16 @@ impl Head {
         let z = (target - self.mean[o]) / self.variance(o).sqrt();
         let score = Scores::score(z);
         let ln_e = ln_e_value(self.scores[o].p_value(score));
-        let kappa = if temper { self.correlation[o].temper() } else { 1.0 };
-        Judged { z, score, ln_e: kappa * ln_e }
+        let kappa = if temper {
+            self.correlation[o].temper()
+        } else {
+            1.0
+        };
+        Judged {
+            z,
+            score,
+            ln_e: kappa * ln_e,
+        }
     }
 
     /// Learns what the errors of output `o` look like.
@@ -179,7 +195,10 @@ impl Head {
         if sample.weight <= 0.0 {
             return Learned::default();
         }
-        let input = Input { index: &sample.spikes.index, value: &sample.spikes.value };
+        let input = Input {
+            index: &sample.spikes.index,
+            value: &sample.spikes.value,
+        };
         let moments = self.net.predict(input);
         let mut limited = 0;
         for (o, &target) in sample.target.iter().enumerate() {
@@ -190,13 +209,21 @@ impl Head {
             let ignorance = f64::from(moments.variance[o]);
             let residual = f64::from(target) - f64::from(moments.mean[o]);
             let z2 = residual * residual / (ignorance + noise.variance);
-            let student = if nu.is_finite() { ((nu + 1.0) / (nu + z2)).min(1.0) } else { 1.0 };
+            let student = if nu.is_finite() {
+                ((nu + 1.0) / (nu + z2)).min(1.0)
+            } else {
+                1.0
+            };
             self.effective[o] = (noise.variance / (student * sample.weight)) as f32;
             limited += u64::from(noise.observe(residual, ignorance, sample.weight, memory));
         }
         let outputs = sample.target.len();
-        let report =
-            self.net.learn(input, &sample.target, &self.effective[..outputs], sample.weight as f32);
+        let report = self.net.learn(
+            input,
+            &sample.target,
+            &self.effective[..outputs],
+            sample.weight as f32,
+        );
         Learned { report, limited }
     }
 
@@ -205,11 +232,21 @@ impl Head {
         if weights_too {
             self.net.forget(share);
         }
-        self.scores.iter_mut().for_each(|scores| scores.fade(1.0 - share));
+        self.scores
+            .iter_mut()
+            .for_each(|scores| scores.fade(1.0 - share));
     }
 
-    /// The network, for its summary.
-    pub fn net(&self) -> &Network {
-        &self.net
+    /// Mean posterior sd of all weights over their prior sd, 0 to 1.
+    pub fn relative_sd(&self) -> f64 {
+        let summary = self.net.summary();
+        let groups = summary.layers.iter().chain([&summary.direct]);
+        let (sum, n) = groups.fold((0.0, 0.0), |(sum, n), group| {
+            (
+                sum + group.relative_sd * group.weights as f64,
+                n + group.weights as f64,
+            )
+        });
+        sum / f64::max(n, 1.0)
     }
 }

@@ -19,7 +19,7 @@ use self::channel::Channel;
 use self::head::{Head, Judged, Sample};
 use self::stats::Moving;
 use crate::detect::{Evidence, Incidents, Step};
-use crate::encode::{CALENDAR_WIDTH, Calendar, Spikes, encode_calendar};
+use crate::encode::{CALENDAR_WIDTH, Calendar, encode_calendar};
 use crate::ep::NetworkDraft;
 use crate::row::{ChannelOutcome, Incident, IncidentEdge, Kind, Outcome, Row, Share};
 
@@ -33,6 +33,8 @@ const CAP: f64 = 1.3;
 const ACCEPT_FORGETS: f64 = 0.9;
 /// What the level counts for after a new normal was accepted, rows.
 const ACCEPT_WEIGHT: f64 = 30.0;
+/// Mini-batches between two looks at all weights.
+const SUMMARY_EVERY: u64 = 64;
 /// Novelty: ignorance above this many noise variances.
 const NOVELTY: f64 = 4.0;
 /// |z| that a tenth of a standard normal exceeds.
@@ -118,7 +120,11 @@ impl Engine {
     /// # Panics
     /// If the row has another number of channels than the engine.
     pub fn step(&mut self, row: &Row) -> Outcome {
-        assert_eq!(row.values.len(), self.channels.len(), "a row has a value for every channel");
+        assert_eq!(
+            row.values.len(),
+            self.channels.len(),
+            "a row has a value for every channel"
+        );
         self.keep_time(row.ts_ms);
         let mut samples = self.spare.pop().unwrap_or_default();
         let calendar = self.encode(row.ts_ms, &mut samples);
@@ -139,7 +145,11 @@ impl Engine {
             let dt = (ts_ms - self.last_ms).max(0) as f64;
             let rate = (1.0 / self.rows as f64).max(1e-3);
             // A pause is no change of rhythm.
-            let dt = if self.rows > 20 { dt.min(10.0 * self.period_ms) } else { dt };
+            let dt = if self.rows > 20 {
+                dt.min(10.0 * self.period_ms)
+            } else {
+                dt
+            };
             self.period_ms += rate * (dt - self.period_ms);
         }
         self.last_ms = ts_ms;
@@ -196,8 +206,7 @@ impl Engine {
             let targets = [channel.step_target(value), channel.context_target(value)];
             let outcome = predicted(channel, &heads.step, c, value);
             let both = [
-                (!targets[0].is_nan())
-                    .then(|| heads.step.judge(c, targets[0], settings.temper)),
+                (!targets[0].is_nan()).then(|| heads.step.judge(c, targets[0], settings.temper)),
                 (!targets[1].is_nan() && self.rows > 1)
                     .then(|| heads.context.judge(c, targets[1], settings.temper)),
             ];
@@ -244,7 +253,9 @@ impl Engine {
     }
 
     fn update_incident(&mut self, row: &Row, outcome: &mut Outcome) {
-        let step = self.incidents.step(outcome.score, &self.params.get().incident);
+        let step = self
+            .incidents
+            .step(outcome.score, &self.params.get().incident);
         match step {
             Step::Same => {}
             Step::Opened => self.open_incident(row, outcome),
@@ -265,7 +276,9 @@ impl Engine {
             }
         }
         outcome.anomaly = self.incidents.is_open();
-        if outcome.anomaly && let Some(incident) = &mut self.incident {
+        if outcome.anomaly
+            && let Some(incident) = &mut self.incident
+        {
             if outcome.score > incident.peak_score {
                 incident.peak_score = outcome.score;
                 incident.peak_ms = row.ts_ms;
@@ -324,7 +337,11 @@ impl Engine {
     /// Statistics at once, weights with the mini-batch.
     fn learn(&mut self, row: &Row, mut samples: [Sample; 2], judged: &[[Option<Judged>; 2]]) {
         let settings = self.params.get();
-        let gate = if self.incidents.is_open() { settings.gate_weight } else { 1.0 };
+        let gate = if self.incidents.is_open() {
+            settings.gate_weight
+        } else {
+            1.0
+        };
         let memory = settings.statistics_rows;
         let heads = self.heads.as_mut().expect("built with the first row");
         for (c, &value) in row.values.iter().enumerate() {
@@ -378,10 +395,19 @@ impl Engine {
         }
         self.stats.updates += 1;
         self.moving.publish(&mut self.stats);
+        if self.stats.updates % SUMMARY_EVERY == 1 {
+            self.stats.weight_sd = heads.step.relative_sd();
+        }
         let n = self.channels.len().max(1) as f64;
-        self.stats.noise_variance =
-            (0..self.channels.len()).map(|c| heads.step.noise(c)).sum::<f64>() / n;
-        self.stats.limited = self.channels.iter().map(|c| c.limited + c.level.clipped + c.step.clipped).sum();
+        self.stats.noise_variance = (0..self.channels.len())
+            .map(|c| heads.step.noise(c))
+            .sum::<f64>()
+            / n;
+        self.stats.limited = self
+            .channels
+            .iter()
+            .map(|c| c.limited + c.level.clipped + c.step.clipped)
+            .sum();
     }
 
     /// The parameters that it was built from.
@@ -417,7 +443,9 @@ impl Networks {
             draft.direct = settings.direct;
             draft.memory = Some(settings.memory_rows);
             draft.seed = seed;
-            let spec = draft.build().expect("validated settings make a valid network");
+            let spec = draft
+                .build()
+                .expect("validated settings make a valid network");
             Head::new(&spec, n_channels)
         };
         Networks {
@@ -430,16 +458,29 @@ impl Networks {
 /// The next-step prediction for channel `c` in its own units.
 fn predicted(channel: &Channel, head: &Head, c: usize, value: f64) -> ChannelOutcome {
     if channel.last().is_nan() {
-        return ChannelOutcome { value, mean: f64::NAN, sd: f64::NAN, score: 0.0 };
+        return ChannelOutcome {
+            value,
+            mean: f64::NAN,
+            sd: f64::NAN,
+            score: 0.0,
+        };
     }
     let unit = channel.step.get();
     let (mean, sd) = if channel.has_previous() {
-        (channel.last() + unit * head.mean(c), unit * head.variance(c).sqrt())
+        (
+            channel.last() + unit * head.mean(c),
+            unit * head.variance(c).sqrt(),
+        )
     } else {
         // Back from a gap: the last level, with the uncertainty of any level.
         (channel.last(), channel.level.sd().max(unit))
     };
-    ChannelOutcome { value, mean, sd: sd * head.quantile90(c) / Z90, score: 0.0 }
+    ChannelOutcome {
+        value,
+        mean,
+        sd: sd * head.quantile90(c) / Z90,
+        score: 0.0,
+    }
 }
 
 /// Channels by their share of all evidence, largest first, those without any left out.
@@ -449,7 +490,10 @@ fn shares(evidence: &[Evidence]) -> Vec<Share> {
         .iter()
         .enumerate()
         .filter(|(_, e)| e.get() > 0.0)
-        .map(|(channel, e)| Share { channel, share: e.get() / total })
+        .map(|(channel, e)| Share {
+            channel,
+            share: e.get() / total,
+        })
         .collect();
     shares.sort_by(|a, b| b.share.total_cmp(&a.share).then(a.channel.cmp(&b.channel)));
     shares

@@ -110,10 +110,19 @@ impl EngineParams {
         check("student_nu", s.student_nu, 0.1, f64::INFINITY);
         check("gate_weight", s.gate_weight, 0.0, 1.0);
         check("warm_up_rows", s.warm_up_rows as f64, 20.0, 1e6);
-        check("false_alarms_per_week", s.false_alarms_per_week, 1e-6, 1000.0);
+        check(
+            "false_alarms_per_week",
+            s.false_alarms_per_week,
+            1e-6,
+            1000.0,
+        );
         check("hold_rows", f64::from(s.incident.hold_rows), 10.0, 1e6);
         check("close_share", s.incident.close_share, 0.0, 0.99);
-        if errors.is_empty() { Ok(EngineParams(settings)) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(EngineParams(settings))
+        } else {
+            Err(errors)
+        }
     }
 
     /// The settings, known to be valid.
@@ -134,13 +143,20 @@ mod tests {
 
     #[test]
     fn the_defaults_are_valid() {
-        assert_eq!(EngineParams::new(EngineSettings::default()), Ok(EngineParams::default()));
+        assert_eq!(
+            EngineParams::new(EngineSettings::default()),
+            Ok(EngineParams::default())
+        );
     }
 
     #[test]
     fn every_offence_is_told_at_once() {
-        let settings =
-            EngineSettings { hidden: 0, memory_rows: f64::NAN, gate_weight: 2.0, ..Default::default() };
+        let settings = EngineSettings {
+            hidden: 0,
+            memory_rows: f64::NAN,
+            gate_weight: 2.0,
+            ..Default::default()
+        };
         let errors = EngineParams::new(settings).expect_err("three offences");
         assert_eq!(errors.len(), 3, "{errors:?}");
         assert!(errors[1].contains("memory_rows") && errors[1].contains("NaN"));

@@ -33,8 +33,10 @@ pub struct EngineStats {
     pub skipped: u64,
     /// Site precisions clipped to their legal range.
     pub clipped: u64,
-    /// Values limited on their way in (encoding range, scale and noise caps).
+    /// Values limited on their way in (encoding range, caps of scales).
     pub limited: u64,
+    /// Squared residuals that the noise variance took for less than they were.
+    pub noise_capped: u64,
     /// Mean log predictive density of the next step (nats, in units of the usual step), moving.
     pub log_density: f64,
     /// The same for persistence with a running variance.
@@ -97,6 +99,7 @@ impl Moving {
         stats.fell_back += report.fell_back;
         stats.skipped += report.skipped;
         stats.clipped += report.clipped;
+        stats.noise_capped += learned.limited;
         self.updates += 1.0;
         let rate = (1.0 / self.updates).max(1.0 / UPDATE_MEMORY);
         self.change += rate * (f64::from(report.site_change) - self.change);

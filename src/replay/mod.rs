@@ -21,7 +21,10 @@ impl Replayed {
     /// A fresh engine for the channels of `table`.
     pub fn fresh(params: &EngineParams, table: &Table<'_>) -> Replayed {
         let channels = table.channels().to_vec();
-        Replayed { engine: Engine::new(params, channels.len()), channels }
+        Replayed {
+            engine: Engine::new(params, channels.len()),
+            channels,
+        }
     }
 
     /// Takes over from a recording before: its channels must be the same, in the same order.
@@ -56,7 +59,11 @@ impl Replayed {
             write_header(&self.channels, &mut line);
             out.write_all(&line)?;
         }
-        let mut row = Row { ts_ms: 0, arrival_ms: 0, values: vec![f64::NAN; self.channels.len()] };
+        let mut row = Row {
+            ts_ms: 0,
+            arrival_ms: 0,
+            values: vec![f64::NAN; self.channels.len()],
+        };
         while table.read(&mut row)? {
             let outcome = self.engine.step(&row);
             summary.observe(&outcome);

@@ -144,9 +144,18 @@ impl Summary {
             clipped_per_row: 0.0,
             skipped: 0,
             site_change: 0.0,
-            sums: vec![Sums { previous: f64::NAN, ..Sums::default() }; channels.len()],
+            sums: vec![
+                Sums {
+                    previous: f64::NAN,
+                    ..Sums::default()
+                };
+                channels.len()
+            ],
             channels,
-            verdict: Verdict { state: "too short", why: String::new() },
+            verdict: Verdict {
+                state: "too short",
+                why: String::new(),
+            },
             history: Vec::new(),
             warm_up_rows: params.get().warm_up_rows,
         }
@@ -167,9 +176,10 @@ impl Summary {
                 continue;
             }
             self.readings += 1;
-            if let (Some(third), Some((density, persistence))) =
-                (self.history.last_mut(), sums.score(channel.value, channel.mean, channel.sd))
-            {
+            if let (Some(third), Some((density, persistence))) = (
+                self.history.last_mut(),
+                sums.score(channel.value, channel.mean, channel.sd),
+            ) {
                 third.n += 1.0;
                 third.density += density;
                 third.persistence_density += persistence;
@@ -187,8 +197,11 @@ impl Summary {
         self.rmse_over_running_mean = self.mean_of(|c| c.rmse_over_running_mean);
         self.coverage90 = self.mean_of(|c| c.coverage90);
         self.log_density = self.mean_of(|c| c.log_density);
-        self.incidents_by_kind =
-            Kind::ALL.iter().zip(stats.incidents).map(|(kind, n)| (kind.as_str(), n)).collect();
+        self.incidents_by_kind = Kind::ALL
+            .iter()
+            .zip(stats.incidents)
+            .map(|(kind, n)| (kind.as_str(), n))
+            .collect();
         self.wanted_false_alarms = wanted_false_alarms;
         self.updates = stats.updates;
         self.clipped_per_row = stats.clipped as f64 / (stats.learned as f64).max(1.0);
@@ -205,8 +218,12 @@ impl Summary {
 
     /// Mean over the channels for which the figure exists; NaN if none.
     fn mean_of(&self, figure: impl Fn(&ChannelSummary) -> f64) -> f64 {
-        let figures: Vec<f64> =
-            self.channels.iter().map(figure).filter(|x| x.is_finite()).collect();
+        let figures: Vec<f64> = self
+            .channels
+            .iter()
+            .map(figure)
+            .filter(|x| x.is_finite())
+            .collect();
         figures.iter().sum::<f64>() / figures.len() as f64
     }
 
@@ -215,7 +232,10 @@ impl Summary {
         let n = self.history.len();
         let slices = &self.history[third * n / 3..(third + 1) * n / 3];
         let total: f64 = slices.iter().map(|s| s.n).sum();
-        let gain: f64 = slices.iter().map(|s| s.density - s.persistence_density).sum();
+        let gain: f64 = slices
+            .iter()
+            .map(|s| s.density - s.persistence_density)
+            .sum();
         (total > 0.0).then(|| gain / total)
     }
 
@@ -229,7 +249,10 @@ impl Summary {
             return verdict("too short", why);
         }
         let (Some(middle), Some(last)) = (self.gain(1), self.gain(2)) else {
-            return verdict("too short", "a third of the recording has no scored values".into());
+            return verdict(
+                "too short",
+                "a third of the recording has no scored values".into(),
+            );
         };
         let figures = format!(
             "gain over persistence {middle:+.3} nats a value in the middle third, {last:+.3} in \
@@ -238,9 +261,16 @@ impl Summary {
             self.skipped
         );
         if !last.is_finite() || last < -WORSE && last < middle {
-            verdict("diverging", format!("predictions are worse than persistence: {figures}"))
+            verdict(
+                "diverging",
+                format!("predictions are worse than persistence: {figures}"),
+            )
         } else if (last - middle).abs() > SETTLED {
-            let way = if last > middle { "still improving" } else { "the data changed" };
+            let way = if last > middle {
+                "still improving"
+            } else {
+                "the data changed"
+            };
             verdict("still moving", format!("{way}: {figures}"))
         } else {
             verdict("converged", figures)
@@ -305,7 +335,12 @@ mod tests {
             score: 0.0,
             anomaly: false,
             kind: None,
-            channels: vec![ChannelOutcome { value, mean, sd, score: 0.0 }],
+            channels: vec![ChannelOutcome {
+                value,
+                mean,
+                sd,
+                score: 0.0,
+            }],
             edge: None,
         }
     }
@@ -324,7 +359,11 @@ mod tests {
         assert!((summary.rmse_over_running_mean - 0.5).abs() < 0.01);
         assert_eq!(summary.coverage90, 1.0);
         let expected = ln_normal(0.5, 1.0);
-        assert!((summary.log_density - expected).abs() < 1e-9, "{}", summary.log_density);
+        assert!(
+            (summary.log_density - expected).abs() < 1e-9,
+            "{}",
+            summary.log_density
+        );
     }
 
     #[test]

@@ -9,7 +9,15 @@ use crate::row::Row;
 /// Rows looked at to tell the time column and the columns of numbers.
 const PROBE_ROWS: usize = 200;
 /// Names that a time column usually has.
-const TIME_NAMES: [&str; 7] = ["ts", "time", "timestamp", "datetime", "date", "date_time", "t"];
+const TIME_NAMES: [&str; 7] = [
+    "ts",
+    "time",
+    "timestamp",
+    "datetime",
+    "date",
+    "date_time",
+    "t",
+];
 
 /// What the user says of the columns.
 #[derive(Clone, Debug, Default)]
@@ -90,7 +98,10 @@ impl<'a> Table<'a> {
     /// If the file cannot be read, a named column is missing or no column holds numbers.
     pub fn open(path: &Path, options: &TableOptions) -> Result<Table<'a>, TableError> {
         let probe = Probe::of(File::open(path)?, options)?;
-        Ok(Table::from_probe(probe, Box::new(io::BufReader::with_capacity(1 << 16, File::open(path)?))))
+        Ok(Table::from_probe(
+            probe,
+            Box::new(io::BufReader::with_capacity(1 << 16, File::open(path)?)),
+        ))
     }
 
     /// The same over text in memory.
@@ -193,7 +204,8 @@ impl<'a> Table<'a> {
             return Ok((self.row as i64 - 1) * 1000);
         }
         let cell = self.record.get(self.time_column).unwrap_or_default();
-        self.time_text.push_str(String::from_utf8_lossy(cell).trim());
+        self.time_text
+            .push_str(String::from_utf8_lossy(cell).trim());
         parse_time(&self.time_text, self.format).ok_or_else(|| TableError::Time {
             row: self.row,
             column: self.time_name.clone(),
@@ -214,7 +226,10 @@ fn parse_number(cell: &[u8]) -> Cell {
     if cell.is_empty() {
         return Cell::Missing;
     }
-    match std::str::from_utf8(cell).ok().and_then(|text| text.parse::<f64>().ok()) {
+    match std::str::from_utf8(cell)
+        .ok()
+        .and_then(|text| text.parse::<f64>().ok())
+    {
         Some(x) if x.is_finite() => Cell::Number(x),
         Some(x) if x.is_nan() => Cell::Missing,
         Some(_) => Cell::Other,
@@ -224,7 +239,9 @@ fn parse_number(cell: &[u8]) -> Cell {
 }
 
 fn is_word_for_none(cell: &[u8]) -> bool {
-    [&b"na"[..], b"n/a", b"null", b"none", b"-", b"?"].iter().any(|w| cell.eq_ignore_ascii_case(w))
+    [&b"na"[..], b"n/a", b"null", b"none", b"-", b"?"]
+        .iter()
+        .any(|w| cell.eq_ignore_ascii_case(w))
 }
 
 fn parse_time(text: &str, format: TimeFormat) -> Option<i64> {
@@ -250,7 +267,11 @@ fn parse_civil(text: &str) -> Option<i64> {
 
 /// How a column's times are written, judged by samples from it; `None` if they are no times.
 fn time_format(samples: &[&str]) -> Option<TimeFormat> {
-    let samples: Vec<&str> = samples.iter().map(|s| s.trim()).filter(|s| !s.is_empty()).collect();
+    let samples: Vec<&str> = samples
+        .iter()
+        .map(|s| s.trim())
+        .filter(|s| !s.is_empty())
+        .collect();
     let first = samples.first()?;
     let format = match first.parse::<f64>() {
         // Milliseconds since about 1973, microseconds, nanoseconds; else seconds.
@@ -260,7 +281,10 @@ fn time_format(samples: &[&str]) -> Option<TimeFormat> {
         Ok(_) => TimeFormat::Unix(1000.0),
         Err(_) => TimeFormat::Civil,
     };
-    samples.iter().all(|s| parse_time(s, format).is_some()).then_some(format)
+    samples
+        .iter()
+        .all(|s| parse_time(s, format).is_some())
+        .then_some(format)
 }
 
 /// What the first rows say of a file.
@@ -287,18 +311,29 @@ impl Probe {
         head.truncate(filled);
         let first_line = head.split(|&b| b == b'\n').next().unwrap_or_default();
         let count = |sep| first_line.iter().filter(|&&b| b == sep).count();
-        let separator =
-            [b',', b';', b'\t'].into_iter().max_by_key(|&sep| (count(sep), sep == b',')).unwrap_or(b',');
-        let mut reader =
-            csv::ReaderBuilder::new().delimiter(separator).flexible(true).from_reader(&head[..]);
+        let separator = [b',', b';', b'\t']
+            .into_iter()
+            .max_by_key(|&sep| (count(sep), sep == b','))
+            .unwrap_or(b',');
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(separator)
+            .flexible(true)
+            .from_reader(&head[..]);
         let names: Vec<String> = reader
             .byte_headers()?
             .iter()
-            .map(|h| String::from_utf8_lossy(h).trim().trim_start_matches('\u{feff}').to_string())
+            .map(|h| {
+                String::from_utf8_lossy(h)
+                    .trim()
+                    .trim_start_matches('\u{feff}')
+                    .to_string()
+            })
             .collect();
         // The last row of the probe may be cut in the middle; a short file ends cleanly.
-        let mut rows: Vec<csv::ByteRecord> =
-            reader.byte_records().take(PROBE_ROWS).collect::<Result<_, _>>()?;
+        let mut rows: Vec<csv::ByteRecord> = reader
+            .byte_records()
+            .take(PROBE_ROWS)
+            .collect::<Result<_, _>>()?;
         if filled == 1 << 18 && rows.len() < PROBE_ROWS {
             rows.pop();
         }
@@ -314,7 +349,10 @@ impl Probe {
         let present = names.join(", ");
         let find = |name: &String| {
             let found = names.iter().position(|n| n == name);
-            found.ok_or_else(|| TableError::NoColumn { name: name.clone(), present: present.clone() })
+            found.ok_or_else(|| TableError::NoColumn {
+                name: name.clone(),
+                present: present.clone(),
+            })
         };
         let ignore: Vec<usize> = options.ignore.iter().map(find).collect::<Result<_, _>>()?;
         let named = options.time.as_ref().map(find).transpose()?;
@@ -325,14 +363,26 @@ impl Probe {
             if is_time || ignore.contains(&column) {
                 continue;
             }
-            if holds_numbers(rows, column) { columns.push(column) } else { ignored.push(name.clone()) }
+            if holds_numbers(rows, column) {
+                columns.push(column)
+            } else {
+                ignored.push(name.clone())
+            }
         }
         if columns.is_empty() {
             return Err(TableError::NoChannels(present));
         }
         let channels = columns.iter().map(|&c| names[c].clone()).collect();
         let time_name = names.get(time_column).cloned().unwrap_or_default();
-        Ok(Probe { separator, time_column, time_name, format, columns, channels, ignored })
+        Ok(Probe {
+            separator,
+            time_column,
+            time_name,
+            format,
+            columns,
+            channels,
+            ignored,
+        })
     }
 }
 
@@ -342,14 +392,23 @@ fn find_time(
     named: Option<usize>,
 ) -> (usize, TimeFormat) {
     let samples = |column: usize| -> Vec<&str> {
-        rows.iter().filter_map(|r| std::str::from_utf8(r.get(column)?).ok()).collect()
+        rows.iter()
+            .filter_map(|r| std::str::from_utf8(r.get(column)?).ok())
+            .collect()
     };
     if let Some(column) = named {
-        return (column, time_format(&samples(column)).unwrap_or(TimeFormat::Civil));
+        return (
+            column,
+            time_format(&samples(column)).unwrap_or(TimeFormat::Civil),
+        );
     }
     let by_name = names
         .iter()
-        .position(|name| TIME_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)))
+        .position(|name| {
+            TIME_NAMES
+                .iter()
+                .any(|known| name.eq_ignore_ascii_case(known))
+        })
         .and_then(|column| Some((column, time_format(&samples(column))?)));
     let by_content = || {
         (0..names.len()).find_map(|column| {
@@ -380,7 +439,11 @@ mod tests {
     fn rows(text: &str, options: &TableOptions) -> (Vec<String>, Vec<(i64, Vec<f64>)>) {
         let mut table = Table::from_text(text, options).expect("a good table");
         let channels = table.channels().to_vec();
-        let mut row = Row { ts_ms: 0, arrival_ms: 0, values: vec![0.0; channels.len()] };
+        let mut row = Row {
+            ts_ms: 0,
+            arrival_ms: 0,
+            values: vec![0.0; channels.len()],
+        };
         let mut all = Vec::new();
         while table.read(&mut row).expect("a good row") {
             all.push((row.ts_ms, row.values.clone()));
@@ -400,7 +463,10 @@ mod tests {
 
     #[test]
     fn unix_seconds_and_milliseconds_are_told_apart() {
-        for (stamp, ms) in [("1583748873", 1_583_748_873_000), ("1583748873123", 1_583_748_873_123)] {
+        for (stamp, ms) in [
+            ("1583748873", 1_583_748_873_000),
+            ("1583748873123", 1_583_748_873_123),
+        ] {
             let (_, rows) = rows(&format!("ts,x\n{stamp},1\n"), &TableOptions::default());
             assert_eq!(rows[0].0, ms);
         }
@@ -408,7 +474,11 @@ mod tests {
 
     #[test]
     fn offsets_and_fractions_of_a_second_are_understood() {
-        for text in ["2020-03-09T10:14:33.250Z", "2020-03-09 12:14:33.25+02:00", "2020-03-09 10:14:33.25"] {
+        for text in [
+            "2020-03-09T10:14:33.250Z",
+            "2020-03-09 12:14:33.25+02:00",
+            "2020-03-09 10:14:33.25",
+        ] {
             assert_eq!(parse_civil(text), Some(1_583_748_873_250), "{text}");
         }
         assert_eq!(parse_civil("1970-01-02"), Some(86_400_000));
@@ -423,8 +493,13 @@ mod tests {
 
     #[test]
     fn a_missing_column_is_named_with_those_there_are() {
-        let options = TableOptions { ignore: vec!["anomaly".into()], ..Default::default() };
-        let error = Table::from_text("t,a\n0,1\n", &options).err().expect("no such column");
+        let options = TableOptions {
+            ignore: vec!["anomaly".into()],
+            ..Default::default()
+        };
+        let error = Table::from_text("t,a\n0,1\n", &options)
+            .err()
+            .expect("no such column");
         assert!(error.to_string().contains("\"anomaly\"") && error.to_string().contains("t, a"));
     }
 
@@ -432,7 +507,11 @@ mod tests {
     fn a_broken_time_is_an_error_with_its_row() {
         let text = format!("ts,a\n{}not a time,1\n", "2020-01-01,1\n".repeat(300));
         let mut table = Table::from_text(&text, &TableOptions::default()).expect("starts well");
-        let mut row = Row { ts_ms: 0, arrival_ms: 0, values: vec![0.0] };
+        let mut row = Row {
+            ts_ms: 0,
+            arrival_ms: 0,
+            values: vec![0.0],
+        };
         let error = loop {
             match table.read(&mut row) {
                 Ok(true) => {}
@@ -445,10 +524,16 @@ mod tests {
 
     #[test]
     fn words_for_nothing_are_missing_and_others_are_counted() {
-        let mut table =
-            Table::from_text("ts,a\n1,5\n2,NaN\n3,n/a\n4,oops\n5,inf\n", &TableOptions::default())
-                .expect("a good table");
-        let mut row = Row { ts_ms: 0, arrival_ms: 0, values: vec![0.0] };
+        let mut table = Table::from_text(
+            "ts,a\n1,5\n2,NaN\n3,n/a\n4,oops\n5,inf\n",
+            &TableOptions::default(),
+        )
+        .expect("a good table");
+        let mut row = Row {
+            ts_ms: 0,
+            arrival_ms: 0,
+            values: vec![0.0],
+        };
         let mut values = Vec::new();
         while table.read(&mut row).expect("a good row") {
             values.push(row.values[0]);
