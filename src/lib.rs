@@ -19,4 +19,5 @@ pub mod payload;
 pub mod replay;
 pub mod route;
 pub mod row;
+pub mod state;
 pub mod stream;

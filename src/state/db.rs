@@ -1,0 +1,445 @@
+//! The SQLite file itself: opening, schema, lock, checks, and reading what is in it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+
+use super::error::StateError;
+use super::journal::JournalRow;
+use super::snapshot::Snapshot;
+
+/// Name of the state file within its directory.
+pub const FILE_NAME: &str = "spiked.db";
+
+/// Newest schema version that this program reads and writes.
+pub(crate) const SCHEMA: i64 = 1;
+/// "spkd", so that another program's database is not taken for ours.
+const APPLICATION_ID: i64 = 0x7370_6b64;
+/// How long another process may hold the file before we say so.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Snapshot status: may be restored.
+pub(crate) const GOOD: i64 = 0;
+/// Snapshot status: of other settings; kept, never restored, never deleted.
+pub(crate) const ASIDE: i64 = 1;
+/// Snapshot status: its checksum is wrong.
+pub(crate) const BAD: i64 = 2;
+
+const TABLES: &str = "
+CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE journal(first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL,
+    crc INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE TABLE snapshots(id INTEGER PRIMARY KEY, stream TEXT NOT NULL, seq INTEGER NOT NULL,
+    readings INTEGER NOT NULL, format INTEGER NOT NULL, created_ms INTEGER NOT NULL,
+    crc INTEGER NOT NULL, status INTEGER NOT NULL, params BLOB NOT NULL, state BLOB NOT NULL);
+CREATE INDEX snapshots_by_stream ON snapshots(stream, status);
+CREATE TABLE incidents(id INTEGER PRIMARY KEY, stream TEXT NOT NULL, number INTEGER NOT NULL,
+    start_ms INTEGER NOT NULL, closed INTEGER NOT NULL, body TEXT NOT NULL,
+    UNIQUE(stream, number, start_ms, closed));
+CREATE TABLE outbox(id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL,
+    retain INTEGER NOT NULL, created_ms INTEGER NOT NULL);
+CREATE TABLE dead_letters(seq INTEGER PRIMARY KEY, stream TEXT NOT NULL, channel TEXT NOT NULL,
+    payload TEXT NOT NULL, reason TEXT NOT NULL, created_ms INTEGER NOT NULL);
+";
+
+/// Takes the lock that keeps a second daemon away; held as long as the connection lives, and let
+/// go by the system when the process dies.
+pub(crate) fn lock(path: &Path) -> Result<Connection, StateError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let open_error = |e: rusqlite::Error| StateError::Open {
+        path: PathBuf::from(&name),
+        detail: e.to_string(),
+    };
+    let connection = Connection::open(&name).map_err(open_error)?;
+    connection
+        .busy_timeout(Duration::from_millis(500))
+        .map_err(open_error)?;
+    match connection.execute_batch("BEGIN EXCLUSIVE") {
+        Ok(()) => Ok(connection),
+        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+            Err(StateError::InUse {
+                path: path.to_owned(),
+            })
+        }
+        Err(e) => Err(open_error(e)),
+    }
+}
+
+/// Opens the file for writing and makes its tables if it is new. `sync_every_commit` makes a
+/// commit survive a power cut and not only a kill.
+pub(crate) fn open_writer(path: &Path, sync_every_commit: bool) -> Result<Connection, StateError> {
+    let open_error = |e: rusqlite::Error| StateError::Open {
+        path: path.to_owned(),
+        detail: e.to_string(),
+    };
+    let connection = Connection::open(path).map_err(open_error)?;
+    connection.busy_timeout(BUSY).map_err(open_error)?;
+    check(&connection, path)?;
+    let sync = if sync_every_commit { "FULL" } else { "NORMAL" };
+    connection
+        .pragma_update(None, "journal_mode", "WAL")
+        .and_then(|()| connection.pragma_update(None, "synchronous", sync))
+        .and_then(|()| connection.pragma_update(None, "cell_size_check", true))
+        .map_err(open_error)?;
+    if version(&connection).map_err(open_error)? == 0 {
+        let script = format!(
+            "BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; COMMIT;"
+        );
+        connection.execute_batch(&script).map_err(open_error)?;
+    }
+    Ok(connection)
+}
+
+/// Refuses files of a newer version, of other programs, and damaged ones.
+fn check(connection: &Connection, path: &Path) -> Result<(), StateError> {
+    let damaged = |e: rusqlite::Error| match e.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+            StateError::Damaged {
+                path: path.to_owned(),
+                detail: e.to_string(),
+            }
+        }
+        _ => StateError::Open {
+            path: path.to_owned(),
+            detail: e.to_string(),
+        },
+    };
+    let found = version(connection).map_err(damaged)?;
+    let id: i64 = connection
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(damaged)?;
+    let n_tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))
+        .map_err(damaged)?;
+    if found == 0 && id == 0 && n_tables == 0 {
+        return Ok(());
+    }
+    if id != APPLICATION_ID {
+        return Err(StateError::NotOurs {
+            path: path.to_owned(),
+        });
+    }
+    if found > SCHEMA {
+        return Err(StateError::NewerSchema {
+            path: path.to_owned(),
+            found,
+            known: SCHEMA,
+        });
+    }
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(damaged)?;
+    if found < SCHEMA || verdict != "ok" {
+        return Err(StateError::Damaged {
+            path: path.to_owned(),
+            detail: if verdict == "ok" {
+                format!("schema version {found}")
+            } else {
+                verdict.replace('\n', " ")
+            },
+        });
+    }
+    Ok(())
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// A stored snapshot with what the file says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotRow {
+    /// Its row.
+    pub id: i64,
+    /// Set aside: made with other settings.
+    pub aside: bool,
+    /// Its checksum is right.
+    pub intact: bool,
+    /// The snapshot.
+    pub snapshot: Snapshot,
+}
+
+/// How much there is in each table that is not a journal or a snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TableCounts {
+    /// Edges of incidents.
+    pub incident_edges: u64,
+    /// Messages without a PUBACK.
+    pub outbox: u64,
+    /// Readings set apart.
+    pub dead_letters: u64,
+}
+
+/// Reads a state file, also while a daemon writes it.
+#[derive(Debug)]
+pub struct Reader {
+    connection: Connection,
+}
+
+impl Reader {
+    /// Opens `path` read-only.
+    ///
+    /// # Errors
+    /// When it is missing, damaged, newer than this program or not ours.
+    pub fn open(path: &Path) -> Result<Reader, StateError> {
+        if !path.is_file() {
+            return Err(StateError::Open {
+                path: path.to_owned(),
+                detail: "no such file".to_owned(),
+            });
+        }
+        let connection = read_only(path).map_err(|e| StateError::Open {
+            path: path.to_owned(),
+            detail: e.to_string(),
+        })?;
+        check(&connection, path)?;
+        Ok(Reader { connection })
+    }
+
+    /// Opens `path` read-only without looking whether it is whole.
+    pub(crate) fn open_unchecked(path: &Path) -> rusqlite::Result<Reader> {
+        Ok(Reader {
+            connection: read_only(path)?,
+        })
+    }
+
+    /// Every snapshot, of one stream or of all, by stream and then newest first. Rows that cannot
+    /// be read at all are left out and counted in the second part.
+    ///
+    /// # Errors
+    /// When SQLite cannot read the table.
+    pub fn snapshots(&self, stream: Option<&str>) -> Result<(Vec<SnapshotRow>, u64), StateError> {
+        let mut statement = self
+            .connection
+            .prepare(
+                "SELECT id, stream, seq, readings, format, created_ms, crc, status, params, state
+                 FROM snapshots NOT INDEXED WHERE ?1 IS NULL OR stream = ?1",
+            )
+            .map_err(StateError::sql("reading snapshots"))?;
+        let rows = statement
+            .query_map(params![stream], snapshot_row)
+            .map_err(StateError::sql("reading snapshots"))?;
+        let mut found = Vec::new();
+        let mut unreadable = 0;
+        for row in rows {
+            match row {
+                Ok(row) => found.push(row),
+                Err(_) => unreadable += 1,
+            }
+        }
+        found.sort_by(|a, b| (&a.snapshot.stream, b.id).cmp(&(&b.snapshot.stream, a.id)));
+        Ok((found, unreadable))
+    }
+
+    /// Calls `visit` with every journal row that may hold readings after `seq`, in order; a row
+    /// that cannot be read comes as an error.
+    ///
+    /// # Errors
+    /// When SQLite cannot read the table, or the first error of `visit`.
+    pub fn journal(
+        &self,
+        seq: u64,
+        mut visit: impl FnMut(Result<JournalRow, StateError>) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let mut statement = self
+            .connection
+            .prepare(
+                "SELECT first_seq, last_seq, crc, data FROM journal WHERE first_seq >=
+                 (SELECT coalesce(max(first_seq), 0) FROM journal WHERE first_seq <= ?1)
+                 ORDER BY first_seq",
+            )
+            .map_err(StateError::sql("reading the journal"))?;
+        let rows = statement
+            .query_map([seq as i64], |row| {
+                Ok(JournalRow {
+                    first_seq: row.get::<_, i64>(0)? as u64,
+                    last_seq: row.get::<_, i64>(1)? as u64,
+                    crc: row.get(2)?,
+                    data: row.get(3)?,
+                })
+            })
+            .map_err(StateError::sql("reading the journal"))?;
+        for row in rows {
+            visit(row.map_err(StateError::sql("reading the journal")))?;
+        }
+        Ok(())
+    }
+
+    /// Rows, bytes, first and last reading of the journal; `None` when it is empty.
+    ///
+    /// # Errors
+    /// When SQLite cannot read the table.
+    pub fn journal_span(&self) -> Result<Option<(u64, u64, u64, u64)>, StateError> {
+        span(&self.connection).map_err(StateError::sql("reading the journal"))
+    }
+
+    /// Number of the newest reading that was pruned from the journal; 0 before any.
+    pub(crate) fn pruned_through(&self) -> Result<u64, StateError> {
+        meta(&self.connection, "pruned_through").map_err(StateError::sql("reading the journal"))
+    }
+
+    /// Sizes of the small tables.
+    ///
+    /// # Errors
+    /// When SQLite cannot read them.
+    pub fn counts(&self) -> Result<TableCounts, StateError> {
+        let count = |table: &str| {
+            self.connection
+                .query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
+                    row.get::<_, i64>(0)
+                })
+                .map(|n| n as u64)
+                .map_err(StateError::sql("counting rows"))
+        };
+        Ok(TableCounts {
+            incident_edges: count("incidents")?,
+            outbox: count("outbox")?,
+            dead_letters: count("dead_letters")?,
+        })
+    }
+
+    /// The newest `limit` incident edges, newest first: stream and the incident as JSON.
+    ///
+    /// # Errors
+    /// When SQLite cannot read the table.
+    pub fn incidents(&self, limit: usize) -> Result<Vec<(String, String)>, StateError> {
+        self.list(
+            "SELECT stream, body FROM incidents ORDER BY id DESC LIMIT ?1",
+            limit,
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+    }
+
+    /// Stream, number, start and whether it is the end, of every recorded edge.
+    pub(crate) fn edges(&self) -> Result<Vec<(String, u64, i64, bool)>, StateError> {
+        self.list(
+            "SELECT stream, number, start_ms, closed FROM incidents LIMIT ?1",
+            usize::MAX >> 1,
+            |row| {
+                Ok((
+                    row.get(0)?,
+                    row.get::<_, i64>(1)? as u64,
+                    row.get(2)?,
+                    row.get(3)?,
+                ))
+            },
+        )
+    }
+
+    /// Messages without a PUBACK, oldest first: id, topic, payload, retain.
+    ///
+    /// # Errors
+    /// When SQLite cannot read the table.
+    pub fn outbox(&self) -> Result<Vec<(u64, String, Vec<u8>, bool)>, StateError> {
+        self.list(
+            "SELECT id, topic, payload, retain FROM outbox ORDER BY id LIMIT ?1",
+            usize::MAX >> 1,
+            |row| {
+                Ok((
+                    row.get::<_, i64>(0)? as u64,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                ))
+            },
+        )
+    }
+
+    /// Readings set apart: number, stream, the reading as JSON, and why.
+    ///
+    /// # Errors
+    /// When SQLite cannot read the table.
+    pub fn dead_letters(&self) -> Result<Vec<(u64, String, String, String)>, StateError> {
+        self.list(
+            "SELECT seq, stream, payload, reason FROM dead_letters ORDER BY seq LIMIT ?1",
+            usize::MAX >> 1,
+            |row| {
+                Ok((
+                    row.get::<_, i64>(0)? as u64,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                ))
+            },
+        )
+    }
+
+    fn list<T>(
+        &self,
+        sql: &str,
+        limit: usize,
+        map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StateError> {
+        let error = || StateError::sql("reading a table");
+        let mut statement = self.connection.prepare(sql).map_err(error())?;
+        let rows = statement
+            .query_map([limit as i64], map)
+            .map_err(error())?
+            .collect::<rusqlite::Result<_>>();
+        rows.map_err(error())
+    }
+}
+
+/// Opens read-only; where the directory cannot be written, without the shared-memory file.
+fn read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    match version(&connection) {
+        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) => {
+            let escaped = path
+                .to_string_lossy()
+                .replace('%', "%25")
+                .replace('?', "%3f")
+                .replace('#', "%23");
+            let uri = format!("file:{escaped}?immutable=1");
+            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
+        }
+        _ => Ok(connection),
+    }
+}
+
+fn snapshot_row(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
+    let snapshot = Snapshot {
+        stream: row.get(1)?,
+        seq: row.get::<_, i64>(2)? as u64,
+        readings: row.get::<_, i64>(3)? as u64,
+        format: row.get(4)?,
+        created_ms: row.get(5)?,
+        params: row.get(8)?,
+        state: row.get(9)?,
+    };
+    Ok(SnapshotRow {
+        id: row.get(0)?,
+        aside: row.get::<_, i64>(7)? == ASIDE,
+        intact: snapshot.checksum() == row.get::<_, u32>(6)?,
+        snapshot,
+    })
+}
+
+/// Rows, bytes, first and last reading of the journal.
+pub(crate) fn span(connection: &Connection) -> rusqlite::Result<Option<(u64, u64, u64, u64)>> {
+    connection.query_row(
+        "SELECT count(*), coalesce(sum(length(data)), 0), min(first_seq), max(last_seq) FROM journal",
+        [],
+        |row| {
+            let number = |i| row.get::<_, Option<i64>>(i).map(|n| n.map(|n| n as u64));
+            Ok(match (number(0)?, number(1)?, number(2)?, number(3)?) {
+                (Some(rows), Some(bytes), Some(first), Some(last)) => Some((rows, bytes, first, last)),
+                _ => None,
+            })
+        },
+    )
+}
+
+/// A number of the meta table; 0 where it is missing.
+pub(crate) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<u64> {
+    connection
+        .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+            row.get::<_, i64>(0)
+        })
+        .optional()
+        .map(|value| value.unwrap_or(0) as u64)
+}

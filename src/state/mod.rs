@@ -1,0 +1,42 @@
+//! Journal, snapshots, incidents, outbox and dead letters, in one SQLite file.
+//!
+//! One writer thread owns the file ([`Store`]); everything else sends it commands over a bounded
+//! channel. Commands are written in the order in which they were sent and several share one
+//! commit, so a snapshot never holds a reading that the journal does not.
+//!
+//! # The file
+//! | table | a row is | protected by |
+//! |---|---|---|
+//! | `journal` | one group of accepted readings, packed ([`journal`]) | CRC-32, and the number of the reading before it, so that a missing row is noticed |
+//! | `snapshots` | one stream's whole learner state ([`snapshot`]) | CRC-32 over the state and everything said about it |
+//! | `incidents` | an incident's opening or its end | unique by stream, number, start and edge |
+//! | `outbox` | a QoS 1 message without a PUBACK yet | |
+//! | `dead_letters` | a reading that a stream cannot digest | |
+//!
+//! Times are unix milliseconds. `user_version` is the schema version; a newer one is refused.
+//!
+//! # What survives what
+//! With [`Durability::Journal`] a reading whose `done` was called with `Ok` survives a kill at any
+//! moment and a power cut (WAL with `synchronous = FULL`). With [`Durability::Snapshot`] the
+//! readings since the last snapshot are lost, with [`Durability::None`] all of them.
+
+mod db;
+mod error;
+mod export;
+pub mod journal;
+mod recent;
+mod recover;
+pub mod snapshot;
+mod store;
+mod supervise;
+mod writer;
+
+pub use db::{FILE_NAME, Reader, SnapshotRow, TableCounts};
+pub use error::StateError;
+pub use export::{export, import};
+pub use journal::Accepted;
+pub use recent::{Recent, delivery_key};
+pub use recover::{MissedEdge, Recovered, Report, recover, recover_stream};
+pub use snapshot::digest;
+pub use store::{Durability, Edge, OutMessage, Store, StoreOptions, StoreStats};
+pub use supervise::{Pushed, Supervisor};

@@ -1,0 +1,385 @@
+//! The handle to the state file: what may be asked of it, by whom, and what it counts.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::db;
+use super::error::StateError;
+use super::journal::Accepted;
+use super::recover::{Recovered, recover};
+use super::snapshot::Snapshot;
+use super::writer::{Command, Span, Writer};
+use crate::row::{IncidentEdge, Reading};
+use crate::stream::StreamParams;
+
+/// Commands that may wait for the writer; more make their senders wait.
+const QUEUE: usize = 1024;
+
+/// When a reading counts as ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Once it is in the journal and on the disk.
+    Journal,
+    /// At once; a crash loses what came after the last snapshot.
+    Snapshot,
+    /// At once; nothing is written.
+    None,
+}
+
+/// Where and how to keep the state.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Directory of the state file; made if missing.
+    pub dir: PathBuf,
+    /// What survives what.
+    pub durability: Durability,
+    /// Readings that make a group commit at once (1 and more). Keep it well below the broker's
+    /// in-flight window (20 by default), or the stream stalls for `commit_age` every window.
+    pub commit_readings: usize,
+    /// Longest wait of a reading for its group commit.
+    pub commit_age: Duration,
+    /// Packed readings kept at most before a snapshot is asked for, in bytes.
+    pub journal_max_bytes: u64,
+}
+
+impl StoreOptions {
+    /// The defaults: journal, 10 readings or 5 ms, 256 MiB.
+    pub fn new(dir: impl Into<PathBuf>) -> StoreOptions {
+        StoreOptions {
+            dir: dir.into(),
+            durability: Durability::Journal,
+            commit_readings: 10,
+            commit_age: Duration::from_millis(5),
+            journal_max_bytes: 256 << 20,
+        }
+    }
+
+    /// The state file.
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(db::FILE_NAME)
+    }
+}
+
+/// Called once, on the writer's thread, when a command is on disk or has failed for good.
+pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
+
+/// An edge of an incident, to be recorded once.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Edge {
+    /// The stream's name.
+    pub stream: String,
+    /// The incident's number within its stream.
+    pub number: u64,
+    /// Its first flagged row, unix milliseconds.
+    pub start_ms: i64,
+    /// It ended; else it opened.
+    pub closed: bool,
+    /// The incident as JSON.
+    pub body: String,
+}
+
+impl Edge {
+    /// The record of an edge.
+    pub fn of(stream: &str, edge: &IncidentEdge) -> Edge {
+        let (incident, closed) = match edge {
+            IncidentEdge::Opened(incident) => (incident, false),
+            IncidentEdge::Closed(incident) => (incident, true),
+        };
+        Edge {
+            stream: stream.to_owned(),
+            number: incident.id,
+            start_ms: incident.start_ms,
+            closed,
+            body: serde_json::to_string(incident).unwrap_or_default(),
+        }
+    }
+}
+
+/// A QoS 1 message that must not be lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutMessage {
+    /// Number in the outbox.
+    pub id: u64,
+    /// Its topic.
+    pub topic: String,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// The broker is to retain it.
+    pub retain: bool,
+}
+
+/// What the store counted since it was opened, and how it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Readings written to the journal.
+    pub readings: u64,
+    /// Commits.
+    pub commits: u64,
+    /// Time spent in commits, microseconds.
+    pub commit_us: u64,
+    /// Packed bytes in the journal now.
+    pub journal_bytes: u64,
+    /// Snapshots written.
+    pub snapshots: u64,
+    /// Snapshots that could not be written.
+    pub snapshot_failures: u64,
+    /// Commits that failed and were tried again.
+    pub write_failures: u64,
+    /// Messages without a PUBACK now.
+    pub outbox: u64,
+    /// Readings set apart.
+    pub dead_letters: u64,
+    /// What the last commit failed with; `None` once one succeeded again.
+    pub failing: Option<String>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    pub readings: AtomicU64,
+    pub commits: AtomicU64,
+    pub commit_us: AtomicU64,
+    pub journal_bytes: AtomicU64,
+    pub snapshots: AtomicU64,
+    pub snapshot_failures: AtomicU64,
+    pub write_failures: AtomicU64,
+    pub outbox: AtomicU64,
+    pub dead_letters: AtomicU64,
+    pub next_out: AtomicU64,
+    pub wants_snapshot: AtomicBool,
+    pub stopping: AtomicBool,
+    pub failing: Mutex<Option<String>>,
+}
+
+/// The handle to the state file. Clones share one writer.
+#[derive(Clone, Debug)]
+pub struct Store {
+    options: Arc<StoreOptions>,
+    shared: Arc<Shared>,
+    sender: Option<Sender<Command>>,
+    writer: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl Store {
+    /// Opens or makes the state file and starts its writer. A damaged file is moved away and what
+    /// its checksums vouch for is taken over; [`Store::recover`] says so.
+    ///
+    /// # Errors
+    /// When the directory cannot be made, the file is in use, newer than this program, not ours,
+    /// or damaged beyond repair.
+    pub fn open(options: StoreOptions) -> Result<Store, StateError> {
+        let mut store = Store {
+            shared: Arc::new(Shared::default()),
+            sender: None,
+            writer: Arc::default(),
+            options: Arc::new(options),
+        };
+        if store.options.durability == Durability::None {
+            return Ok(store);
+        }
+        let dir = &store.options.dir;
+        std::fs::create_dir_all(dir).map_err(|source| StateError::Io {
+            what: "cannot make the state directory",
+            path: dir.clone(),
+            source,
+        })?;
+        let writer = Writer::open(&store.options, store.shared.clone())?;
+        let (sender, receiver) = bounded(QUEUE);
+        let handle = std::thread::Builder::new()
+            .name("state-writer".to_owned())
+            .spawn(move || writer.run(&receiver))
+            .map_err(|source| StateError::Io {
+                what: "cannot start the writer of",
+                path: store.options.path(),
+                source,
+            })?;
+        store.sender = Some(sender);
+        *store.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+        Ok(store)
+    }
+
+    /// Rebuilds every stream of the file: its newest good snapshot, then the journal. Call it once,
+    /// before the first [`Store::append`]. `params` gives a stream's settings by its name.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn recover(&self, params: &dyn Fn(&str) -> StreamParams) -> Result<Recovered, StateError> {
+        if self.sender.is_none() {
+            return Ok(Recovered::default());
+        }
+        let recovered = recover(&self.options.path(), params)?;
+        for &(id, status) in &recovered.marks {
+            self.send(Command::Mark { id, status });
+        }
+        for (reading, reason) in &recovered.dead {
+            self.dead_letter(reading, reason);
+        }
+        self.send(Command::Adopt(recovered.spans.clone()));
+        Ok(recovered)
+    }
+
+    /// Journals accepted readings, ascending in `seq`, and calls `done` when they are safe; with
+    /// other durabilities at once. An empty list is a barrier: its `done` comes after all before
+    /// it. Waits while the writer is behind, so never call it on the task that reads the socket.
+    pub fn append(&self, readings: Vec<Accepted>, done: Done) {
+        if self.options.durability != Durability::Journal {
+            done(Ok(()));
+            return;
+        }
+        self.send(Command::Append { readings, done });
+    }
+
+    /// [`Store::append`] and wait.
+    ///
+    /// # Errors
+    /// When the store was closed before the readings were safe.
+    pub fn append_and_wait(&self, readings: Vec<Accepted>) -> Result<(), StateError> {
+        self.wait(|done| self.append(readings, done))
+    }
+
+    /// Writes a snapshot, after everything sent before it; the stream's two newest are kept. A
+    /// failure is counted and the next interval tries again.
+    pub fn save(&self, snapshot: Snapshot) {
+        self.send(Command::Save {
+            snapshot,
+            done: None,
+        });
+    }
+
+    /// [`Store::save`] and wait.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn save_and_wait(&self, snapshot: Snapshot) -> Result<(), StateError> {
+        if self.sender.is_none() {
+            return Ok(());
+        }
+        self.wait(|done| {
+            self.send(Command::Save {
+                snapshot,
+                done: Some(done),
+            });
+        })
+    }
+
+    /// Records an incident's edge once and, with it, the message that tells of it (topic, payload,
+    /// retain). Returns the message as numbered in the outbox.
+    pub fn record(
+        &self,
+        edge: Edge,
+        message: Option<(String, Vec<u8>, bool)>,
+    ) -> Option<OutMessage> {
+        let message = message.map(|(topic, payload, retain)| OutMessage {
+            id: self.shared.next_out.fetch_add(1, Relaxed),
+            topic,
+            payload,
+            retain,
+        });
+        self.send(Command::Record {
+            edge,
+            message: message.clone(),
+        });
+        message
+    }
+
+    /// The message has its PUBACK.
+    pub fn delivered(&self, id: u64) {
+        self.send(Command::Delivered(id));
+    }
+
+    /// Sets a reading apart: replays leave it out from now on.
+    pub fn dead_letter(&self, reading: &Reading, reason: &str) {
+        self.send(Command::Dead {
+            reading: reading.clone(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// The journal has grown so much since the last snapshot that one is due now. Says so once.
+    pub fn wants_snapshot(&self) -> bool {
+        self.shared.wants_snapshot.swap(false, Relaxed)
+    }
+
+    /// Waits until everything sent before is on disk.
+    ///
+    /// # Errors
+    /// When the store was closed before.
+    pub fn flush(&self) -> Result<(), StateError> {
+        if self.sender.is_none() {
+            return Ok(());
+        }
+        self.wait(|done| self.send(Command::Flush(done)))
+    }
+
+    /// Writes what is waiting and stops the writer; what a full disk keeps from being written is
+    /// given up, and its `done` told so. Idempotent; later commands fail.
+    pub fn close(&self) {
+        self.shared.stopping.store(true, Relaxed);
+        let handle = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(handle) = handle {
+            self.send(Command::Stop);
+            if handle.join().is_err() {
+                tracing::error!("the state writer panicked");
+            }
+        }
+    }
+
+    /// Counters and standing.
+    pub fn stats(&self) -> StoreStats {
+        let s = &self.shared;
+        StoreStats {
+            readings: s.readings.load(Relaxed),
+            commits: s.commits.load(Relaxed),
+            commit_us: s.commit_us.load(Relaxed),
+            journal_bytes: s.journal_bytes.load(Relaxed),
+            snapshots: s.snapshots.load(Relaxed),
+            snapshot_failures: s.snapshot_failures.load(Relaxed),
+            write_failures: s.write_failures.load(Relaxed),
+            outbox: s.outbox.load(Relaxed),
+            dead_letters: s.dead_letters.load(Relaxed),
+            failing: s
+                .failing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        }
+    }
+
+    /// How and where this store keeps its state.
+    pub fn options(&self) -> &StoreOptions {
+        &self.options
+    }
+
+    fn send(&self, command: Command) {
+        let Some(sender) = &self.sender else { return };
+        if let Err(rejected) = sender.send(command)
+            && let Some(done) = rejected.into_inner().into_done()
+        {
+            done(Err(StateError::Closed.to_string()));
+        }
+    }
+
+    fn wait(&self, start: impl FnOnce(Done)) -> Result<(), StateError> {
+        let (told, answer) = bounded(1);
+        start(Box::new(move |result| {
+            // The waiter below cannot be gone; if it were, nobody would want to know.
+            drop(told.send(result));
+        }));
+        match answer.recv() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(detail)) => Err(StateError::format("not written", detail)),
+            Err(_) => Err(StateError::Closed),
+        }
+    }
+}
+
+/// The newest reading of each stream and what its snapshots cover.
+pub(crate) type Spans = std::collections::HashMap<String, Span>;

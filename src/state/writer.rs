@@ -1,0 +1,536 @@
+//! The writer thread: many commands, one commit; pruning; trying again when the disk is full.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::Receiver;
+use rusqlite::{Connection, Transaction, params};
+
+use super::db::{self, GOOD};
+use super::error::StateError;
+use super::journal::{Accepted, JournalRow, pack};
+use super::snapshot::Snapshot;
+use super::store::{Done, Durability, Edge, OutMessage, Shared, Spans, StoreOptions};
+use crate::row::Reading;
+
+/// Readings that pruning always leaves, so that deliveries from before a crash are recognised:
+/// well above any in-flight window that a broker is likely to have.
+const TAIL: u64 = 4096;
+/// Edges of incidents kept.
+const INCIDENT_EDGES: i64 = 20_000;
+/// Commands in one commit at most.
+const GROUP: usize = 1024;
+/// Wait after a failed commit, doubling up to the second number.
+const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What can be asked of the writer.
+pub(crate) enum Command {
+    Append {
+        readings: Vec<Accepted>,
+        done: Done,
+    },
+    Save {
+        snapshot: Snapshot,
+        done: Option<Done>,
+    },
+    Mark {
+        id: i64,
+        status: i64,
+    },
+    Record {
+        edge: Edge,
+        message: Option<OutMessage>,
+    },
+    Delivered(u64),
+    Dead {
+        reading: Reading,
+        reason: String,
+    },
+    Adopt(Spans),
+    Flush(Done),
+    Stop,
+}
+
+impl Command {
+    pub(crate) fn into_done(self) -> Option<Done> {
+        match self {
+            Command::Append { done, .. } | Command::Flush(done) => Some(done),
+            Command::Save { done, .. } => done,
+            _ => None,
+        }
+    }
+
+    fn is_urgent(&self) -> bool {
+        matches!(self, Command::Flush(_) | Command::Stop)
+    }
+}
+
+/// One stream's readings: what the older of its two snapshots covers, and the newest journaled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Numbers of the stream's newest snapshots, older first; equal when there is only one, or
+    /// both just before the stream's first reading when there is none.
+    pub covered: [u64; 2],
+    /// Number of its newest reading in the journal.
+    pub last: u64,
+}
+
+/// Owns the connection.
+pub(crate) struct Writer {
+    connection: Connection,
+    /// Held for its lock alone.
+    _lock: Connection,
+    options: StoreOptions,
+    shared: Arc<Shared>,
+    /// `None` until recovery has said what the snapshots cover: nothing is pruned before.
+    spans: Option<Spans>,
+    last_seq: u64,
+    bytes_since_snapshot: u64,
+}
+
+/// What a commit changed, told to the rest only once it is on disk.
+#[derive(Default)]
+struct Changes {
+    last_seq: Option<u64>,
+    added: u64,
+    removed: u64,
+    snapshots: u64,
+    readings: u64,
+    outbox: i64,
+    dead: u64,
+}
+
+impl Writer {
+    pub(crate) fn open(options: &StoreOptions, shared: Arc<Shared>) -> Result<Writer, StateError> {
+        let path = options.path();
+        let lock = db::lock(&path)?;
+        let sync = options.durability == Durability::Journal;
+        let connection = match db::open_writer(&path, sync) {
+            Err(StateError::Damaged { detail, .. }) => {
+                super::recover::salvage(&path, &detail)?;
+                db::open_writer(&path, sync)?
+            }
+            other => other?,
+        };
+        let sql = || StateError::sql("reading the state file");
+        let span = db::span(&connection).map_err(sql())?;
+        let count = |query: &str| {
+            connection
+                .query_row(query, [], |row| row.get::<_, i64>(0))
+                .map(|n| n as u64)
+                .map_err(sql())
+        };
+        shared
+            .outbox
+            .store(count("SELECT count(*) FROM outbox")?, Relaxed);
+        let next_out = 1 + count("SELECT coalesce(max(id), 0) FROM outbox")?;
+        shared.next_out.store(next_out, Relaxed);
+        shared
+            .dead_letters
+            .store(count("SELECT count(*) FROM dead_letters")?, Relaxed);
+        let (bytes, last_seq) = span.map_or((0, 0), |(_, bytes, _, last)| (bytes, last));
+        shared.journal_bytes.store(bytes, Relaxed);
+        let pruned = db::meta(&connection, "pruned_through").map_err(sql())?;
+        Ok(Writer {
+            connection,
+            _lock: lock,
+            options: options.clone(),
+            shared,
+            spans: None,
+            last_seq: last_seq.max(pruned),
+            bytes_since_snapshot: bytes,
+        })
+    }
+
+    /// Works until told to stop, or until every handle is gone.
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+        while let Ok(first) = commands.recv() {
+            let group = self.gather(first, commands);
+            let stop = group.iter().any(|c| matches!(c, Command::Stop));
+            self.commit(group);
+            if stop {
+                break;
+            }
+        }
+        if let Err(error) = self
+            .connection
+            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+        {
+            tracing::warn!(%error, "the last checkpoint of the state file failed; its log remains");
+        }
+    }
+
+    /// Commands for one commit: enough readings, enough time, or one that will not wait.
+    fn gather(&self, first: Command, commands: &Receiver<Command>) -> Vec<Command> {
+        let weight = |command: &Command| match command {
+            Command::Append { readings, .. } => readings.len(),
+            _ => 0,
+        };
+        let deadline = Instant::now() + self.options.commit_age;
+        let mut readings = weight(&first);
+        let mut urgent = first.is_urgent();
+        let mut group = vec![first];
+        while !urgent && group.len() < GROUP {
+            let next = if readings < self.options.commit_readings {
+                commands.recv_deadline(deadline).ok()
+            } else {
+                commands.try_recv().ok()
+            };
+            let Some(next) = next else { break };
+            readings += weight(&next);
+            urgent = next.is_urgent();
+            group.push(next);
+        }
+        group
+    }
+
+    /// Commits the group, trying again for as long as it takes: readings stay unacknowledged
+    /// meanwhile. Snapshots are given up at the first failure.
+    fn commit(&mut self, mut group: Vec<Command>) {
+        let mut wait = RETRY.0;
+        loop {
+            let start = Instant::now();
+            let error = match self.try_commit(&group) {
+                Ok(changes) => {
+                    self.settle(&group, &changes, start.elapsed());
+                    for done in group.into_iter().filter_map(Command::into_done) {
+                        done(Ok(()));
+                    }
+                    return;
+                }
+                Err(error) => error.to_string(),
+            };
+            self.note_failure(&error);
+            let (snapshots, rest): (Vec<_>, Vec<_>) = group
+                .into_iter()
+                .partition(|command| matches!(command, Command::Save { .. }));
+            let only_rest = snapshots.is_empty();
+            self.give_up(snapshots, &error);
+            group = rest;
+            if !only_rest {
+                continue;
+            }
+            if self.shared.stopping.load(Relaxed) {
+                self.give_up(group, &error);
+                return;
+            }
+            std::thread::sleep(wait);
+            wait = (wait * 2).min(RETRY.1);
+        }
+    }
+
+    fn give_up(&self, commands: Vec<Command>, error: &str) {
+        for command in commands {
+            if matches!(command, Command::Save { .. }) {
+                self.shared.snapshot_failures.fetch_add(1, Relaxed);
+            }
+            if let Some(done) = command.into_done() {
+                done(Err(error.to_owned()));
+            }
+        }
+    }
+
+    fn note_failure(&self, error: &str) {
+        self.shared.write_failures.fetch_add(1, Relaxed);
+        let mut failing = self.failing();
+        if failing.is_none() {
+            tracing::error!(
+                error,
+                "cannot write the state file; readings wait unacknowledged"
+            );
+        }
+        *failing = Some(error.to_owned());
+    }
+
+    fn failing(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.shared
+            .failing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One transaction with everything of the group in it.
+    fn try_commit(&mut self, group: &[Command]) -> Result<Changes, StateError> {
+        if let Some(Command::Adopt(spans)) = group.iter().find(|c| matches!(c, Command::Adopt(_))) {
+            self.spans = Some(spans.clone());
+        }
+        let mut changes = Changes::default();
+        let floor = self.floor_after(group);
+        let last_seq = self.last_seq;
+        let transaction = self
+            .connection
+            .transaction()
+            .map_err(StateError::sql("starting a commit"))?;
+        let readings: Vec<Accepted> = group.iter().flat_map(readings_of).cloned().collect();
+        if let Some(row) = pack(&readings, last_seq) {
+            insert_group(&transaction, &row).map_err(StateError::sql("journaling readings"))?;
+            changes.added = row.data.len() as u64;
+            changes.last_seq = Some(row.last_seq);
+            changes.readings = readings.len() as u64;
+        }
+        for command in group {
+            apply(&transaction, command, &mut changes)
+                .map_err(StateError::sql("writing the state file"))?;
+        }
+        if changes.snapshots > 0
+            && let Some(floor) = floor
+        {
+            changes.removed =
+                prune(&transaction, floor).map_err(StateError::sql("pruning the journal"))?;
+        }
+        transaction
+            .commit()
+            .map_err(StateError::sql("committing"))?;
+        Ok(changes)
+    }
+
+    /// Every reading up to this number is in both snapshots of its stream, once the group is on
+    /// disk. `None`: not known, or nothing.
+    fn floor_after(&self, group: &[Command]) -> Option<u64> {
+        let mut spans = self.spans.clone()?;
+        let last = advance(&mut spans, group).unwrap_or(self.last_seq);
+        let floor = spans
+            .values()
+            .filter(|span| span.last > span.covered[0])
+            .map(|span| span.covered[0])
+            .min()
+            .unwrap_or(last);
+        Some(floor.min(last.saturating_sub(TAIL)))
+    }
+
+    /// Takes note of what is now on disk.
+    fn settle(&mut self, group: &[Command], changes: &Changes, took: Duration) {
+        if let Some(spans) = &mut self.spans {
+            advance(spans, group);
+        }
+        self.last_seq = changes.last_seq.unwrap_or(self.last_seq);
+        let s = &self.shared;
+        s.readings.fetch_add(changes.readings, Relaxed);
+        s.commits.fetch_add(1, Relaxed);
+        s.commit_us.fetch_add(took.as_micros() as u64, Relaxed);
+        s.snapshots.fetch_add(changes.snapshots, Relaxed);
+        s.dead_letters.fetch_add(changes.dead, Relaxed);
+        let bytes = s.journal_bytes.load(Relaxed) + changes.added;
+        s.journal_bytes
+            .store(bytes.saturating_sub(changes.removed), Relaxed);
+        let outbox = s.outbox.load(Relaxed).saturating_add_signed(changes.outbox);
+        s.outbox.store(outbox, Relaxed);
+        if let Some(error) = self.failing().take() {
+            tracing::warn!(error, "the state file can be written again");
+        }
+        if changes.snapshots > 0 {
+            self.bytes_since_snapshot = 0;
+        }
+        self.bytes_since_snapshot += changes.added;
+        // Two snapshots' worth of readings is kept, so one is due at half the limit.
+        if self.bytes_since_snapshot > self.options.journal_max_bytes / 2 {
+            self.bytes_since_snapshot = 0;
+            s.wants_snapshot.store(true, Relaxed);
+        }
+    }
+}
+
+fn readings_of(command: &Command) -> &[Accepted] {
+    match command {
+        Command::Append { readings, .. } => readings,
+        _ => &[],
+    }
+}
+
+/// Brings the spans up to date with a group; returns the number of its last reading.
+fn advance(spans: &mut Spans, group: &[Command]) -> Option<u64> {
+    let mut last = None;
+    for reading in group.iter().flat_map(readings_of).map(|a| &a.reading) {
+        last = Some(reading.seq);
+        if let Some(span) = spans.get_mut(&*reading.stream) {
+            span.last = reading.seq;
+        } else {
+            let before = reading.seq.saturating_sub(1);
+            let span = Span {
+                covered: [before; 2],
+                last: reading.seq,
+            };
+            spans.insert(reading.stream.to_string(), span);
+        }
+    }
+    for command in group {
+        if let Command::Save { snapshot, .. } = command
+            && let Some(span) = spans.get_mut(&snapshot.stream)
+        {
+            span.covered = [span.covered[1], snapshot.seq];
+        }
+    }
+    last
+}
+
+/// Writes a journal row.
+pub(crate) fn insert_group(
+    transaction: &Transaction<'_>,
+    row: &JournalRow,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO journal(first_seq, last_seq, crc, data) VALUES(?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            row.first_seq as i64,
+            row.last_seq as i64,
+            row.crc,
+            row.data
+        ])
+        .map(drop)
+}
+
+fn apply(t: &Transaction<'_>, command: &Command, changes: &mut Changes) -> rusqlite::Result<()> {
+    match command {
+        Command::Save { snapshot, .. } => {
+            insert_snapshot(t, snapshot, GOOD)?;
+            trim_snapshots(t, &snapshot.stream)?;
+            changes.snapshots += 1;
+        }
+        Command::Mark { id, status } => {
+            t.execute(
+                "UPDATE snapshots SET status = ?2 WHERE id = ?1",
+                [id, status],
+            )?;
+        }
+        Command::Record { edge, message } => {
+            insert_edge(t, edge)?;
+            if let Some(message) = message {
+                insert_message(t, message)?;
+                changes.outbox += 1;
+            }
+        }
+        Command::Delivered(id) => {
+            let gone = t
+                .prepare_cached("DELETE FROM outbox WHERE id = ?1")?
+                .execute([*id as i64])?;
+            changes.outbox -= gone as i64;
+        }
+        Command::Dead { reading, reason } => {
+            changes.dead += insert_dead_letter(t, reading, reason)?;
+        }
+        Command::Append { .. } | Command::Adopt(_) | Command::Flush(_) | Command::Stop => {}
+    }
+    Ok(())
+}
+
+/// Writes a snapshot's row.
+pub(crate) fn insert_snapshot(
+    connection: &Connection,
+    snapshot: &Snapshot,
+    status: i64,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO snapshots(stream, seq, readings, format, created_ms, crc, status, params, state)
+             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            snapshot.stream,
+            snapshot.seq as i64,
+            snapshot.readings as i64,
+            snapshot.format,
+            snapshot.created_ms,
+            snapshot.checksum(),
+            status,
+            snapshot.params,
+            snapshot.state
+        ])
+        .map(drop)
+}
+
+/// Keeps the newest two good snapshots of a stream, its newest bad one, and all set aside.
+fn trim_snapshots(t: &Transaction<'_>, stream: &str) -> rusqlite::Result<()> {
+    for (status, keep) in [(GOOD, 2), (db::BAD, 1)] {
+        t.prepare_cached(
+            "DELETE FROM snapshots WHERE stream = ?1 AND status = ?2 AND id NOT IN
+             (SELECT id FROM snapshots WHERE stream = ?1 AND status = ?2 ORDER BY id DESC LIMIT ?3)",
+        )?
+        .execute(params![stream, status, keep])?;
+    }
+    Ok(())
+}
+
+fn insert_edge(t: &Transaction<'_>, edge: &Edge) -> rusqlite::Result<()> {
+    t.prepare_cached(
+        "INSERT OR IGNORE INTO incidents(stream, number, start_ms, closed, body)
+         VALUES(?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        edge.stream,
+        edge.number as i64,
+        edge.start_ms,
+        edge.closed,
+        edge.body
+    ])?;
+    t.prepare_cached("DELETE FROM incidents WHERE id <= (SELECT max(id) FROM incidents) - ?1")?
+        .execute([INCIDENT_EDGES])
+        .map(drop)
+}
+
+/// Writes a message of the outbox.
+pub(crate) fn insert_message(t: &Transaction<'_>, message: &OutMessage) -> rusqlite::Result<()> {
+    t.prepare_cached(
+        "INSERT OR REPLACE INTO outbox(id, topic, payload, retain, created_ms) VALUES(?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        message.id as i64,
+        message.topic,
+        message.payload,
+        message.retain,
+        now_ms()
+    ])
+    .map(drop)
+}
+
+fn insert_dead_letter(
+    t: &Transaction<'_>,
+    reading: &Reading,
+    reason: &str,
+) -> rusqlite::Result<u64> {
+    t.prepare_cached(
+        "INSERT OR IGNORE INTO dead_letters(seq, stream, channel, payload, reason, created_ms)
+         VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        reading.seq as i64,
+        reading.stream,
+        reading.channel,
+        serde_json::to_string(reading).unwrap_or_default(),
+        reason,
+        now_ms()
+    ])
+    .map(|n| n as u64)
+}
+
+/// Deletes groups whose last reading is `floor` or older; returns their bytes.
+fn prune(t: &Transaction<'_>, floor: u64) -> rusqlite::Result<u64> {
+    let (bytes, last): (i64, Option<i64>) = t
+        .prepare_cached(
+            "SELECT coalesce(sum(length(data)), 0), max(last_seq) FROM journal
+             WHERE first_seq <= ?1 AND last_seq <= ?1",
+        )?
+        .query_row([floor as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Some(last) = last else { return Ok(0) };
+    t.prepare_cached("DELETE FROM journal WHERE first_seq <= ?1 AND last_seq <= ?1")?
+        .execute([floor as i64])?;
+    set_meta(t, "pruned_through", last as u64)?;
+    Ok(bytes as u64)
+}
+
+/// Writes a number of the meta table.
+pub(crate) fn set_meta(connection: &Connection, key: &str, value: u64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO meta(key, value) VALUES(?1, ?2)")?
+        .execute(params![key, value as i64])
+        .map(drop)
+}
+
+/// Unix milliseconds now.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| d.as_millis() as i64)
+}

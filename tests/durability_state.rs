@@ -1,0 +1,384 @@
+//! The state file alone: what a restart finds after kills, damage, full disks and new settings.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use spiked::assemble::{Align, AssembleParams};
+use spiked::row::Reading;
+use spiked::state::snapshot::Snapshot;
+use spiked::state::{
+    Accepted, Durability, Reader, Recovered, StateError, Store, StoreOptions, delivery_key, digest,
+};
+use spiked::stream::{Stream, StreamParams};
+
+fn params(channels: &[&str]) -> StreamParams {
+    let channels = channels.iter().map(|&c| Arc::from(c)).collect();
+    StreamParams {
+        assemble: AssembleParams::new(Align::PerReading, 1000, 60_000, 8, channels).unwrap(),
+        engine: Default::default(),
+    }
+}
+
+/// Reading number `seq` of a plant with three streams of two channels.
+fn reading(seq: u64) -> Reading {
+    let ts_ms = 1_700_000_000_000 + 100 * seq as i64;
+    Reading {
+        seq,
+        stream: ["press", "pump", "oven"][(seq % 3) as usize].into(),
+        channel: ["a", "b"][(seq / 3 % 2) as usize].into(),
+        value: (seq as f64 * 0.37).sin() + (seq % 7) as f64 * 0.01,
+        ts_ms,
+        arrival_ms: ts_ms + 5,
+    }
+}
+
+fn accepted(seq: u64) -> Accepted {
+    let reading = reading(seq);
+    let key = delivery_key(seq as u16, &reading.channel, &reading.value.to_le_bytes());
+    Accepted { reading, key }
+}
+
+/// The plant as a daemon would run it: every reading journaled, then learned.
+struct Plant {
+    store: Store,
+    streams: Vec<Stream>,
+}
+
+impl Plant {
+    fn open(options: StoreOptions) -> (Plant, Recovered) {
+        let store = Store::open(options).unwrap();
+        let mut recovered = store.recover(&|_| params(&[])).unwrap();
+        let streams = std::mem::take(&mut recovered.streams);
+        (Plant { store, streams }, recovered)
+    }
+
+    fn run(&mut self, seqs: std::ops::RangeInclusive<u64>) {
+        for seq in seqs {
+            self.store.append(vec![accepted(seq)], Box::new(|_| ()));
+            learn(&mut self.streams, &reading(seq));
+        }
+        self.store.flush().unwrap();
+    }
+
+    fn save(&self) {
+        for stream in &self.streams {
+            self.store.save(Snapshot::of(stream, &params(&[]), 1));
+        }
+        self.store.flush().unwrap();
+    }
+}
+
+fn learn(streams: &mut Vec<Stream>, reading: &Reading) {
+    let index = match streams.iter().position(|s| *s.name() == reading.stream) {
+        Some(index) => index,
+        None => {
+            streams.push(Stream::new(&reading.stream, &params(&[])));
+            streams.sort_by(|a, b| a.name().cmp(b.name()));
+            streams
+                .iter()
+                .position(|s| *s.name() == reading.stream)
+                .unwrap()
+        }
+    };
+    streams[index].push(reading, &mut Vec::new());
+}
+
+/// The streams after readings 1 to `last` without any interruption.
+fn uninterrupted(last: u64) -> Vec<Stream> {
+    let mut streams = Vec::new();
+    (1..=last).for_each(|seq| learn(&mut streams, &reading(seq)));
+    streams
+}
+
+fn copy_state(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for suffix in ["", "-wal"] {
+        let name = format!("spiked.db{suffix}");
+        if from.join(&name).exists() {
+            std::fs::copy(from.join(&name), to.join(&name)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_restart_after_a_kill_gives_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
+    plant.run(1..=500);
+    plant.save();
+    plant.run(501..=800);
+    // What is on disk now is what a kill would leave: nothing has been closed.
+    let killed = tempfile::tempdir().unwrap();
+    copy_state(dir.path(), killed.path());
+    let (again, recovered) = Plant::open(StoreOptions::new(killed.path()));
+    assert_eq!(again.streams, uninterrupted(800));
+    assert_eq!(recovered.last_seq, 800);
+    assert_eq!(recovered.report.replayed, 300);
+    assert_eq!(recovered.report.from_snapshot, 3);
+    assert!(!recovered.report.is_bad(), "{}", recovered.report);
+    assert!(recovered.recent.contains(accepted(800).key));
+}
+
+#[test]
+fn the_journal_is_pruned_behind_the_older_snapshot_and_still_rebuilds_from_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
+    for round in 0..10 {
+        plant.run(round * 2000 + 1..=(round + 1) * 2000);
+        plant.save();
+    }
+    let reader = Reader::open(&plant.store.options().path()).unwrap();
+    let (_, bytes, first, last) = reader.journal_span().unwrap().unwrap();
+    assert!((10_000..=18_000).contains(&first), "{first}");
+    assert_eq!(last, 20_000);
+    assert_eq!(bytes, plant.store.stats().journal_bytes);
+    plant.store.close();
+    let db = rusqlite::Connection::open(dir.path().join("spiked.db")).unwrap();
+    db.execute("UPDATE snapshots SET state = zeroblob(10) WHERE id IN (SELECT max(id) FROM snapshots GROUP BY stream)", [])
+        .unwrap();
+    let (again, recovered) = Plant::open(StoreOptions::new(dir.path()));
+    assert_eq!(again.streams, uninterrupted(20_000));
+    assert_eq!(recovered.report.damaged_snapshots, 3);
+    assert_eq!(recovered.report.lost_readings, 0);
+    assert!(recovered.report.is_bad());
+}
+
+#[test]
+fn a_lost_journal_group_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
+    for tens in 0..30 {
+        plant.run(tens * 10 + 1..=tens * 10 + 10);
+    }
+    plant.store.close();
+    let db = rusqlite::Connection::open(dir.path().join("spiked.db")).unwrap();
+    let middle = "(SELECT first_seq FROM journal ORDER BY first_seq LIMIT 1 OFFSET 3)";
+    db.execute(
+        &format!("DELETE FROM journal WHERE first_seq = {middle}"),
+        [],
+    )
+    .unwrap();
+    let (_, recovered) = Plant::open(StoreOptions::new(dir.path()));
+    let lost = recovered.report.lost_readings;
+    assert!(lost > 0);
+    assert_eq!(recovered.report.replayed + lost, 300);
+}
+
+#[test]
+fn a_snapshot_of_other_settings_is_named_and_kept_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
+    plant.run(1..=300);
+    plant.save();
+    plant.store.close();
+    let store = Store::open(StoreOptions::new(dir.path())).unwrap();
+    let other = params(&["a", "b", "c"]);
+    let recovered = store.recover(&|_| other.clone()).unwrap();
+    assert_eq!(recovered.report.set_aside.len(), 3);
+    assert!(recovered.report.set_aside[0].1.contains("channels"));
+    for round in 0..4 {
+        for stream in &recovered.streams {
+            store.save(Snapshot::of(stream, &other, round));
+        }
+    }
+    store.close();
+    let (rows, _) = Reader::open(&store.options().path())
+        .unwrap()
+        .snapshots(Some("press"))
+        .unwrap();
+    assert_eq!(rows.iter().filter(|row| row.aside).count(), 1);
+    assert_eq!(rows.iter().filter(|row| !row.aside).count(), 2);
+}
+
+#[test]
+fn a_newer_schema_another_program_and_a_second_daemon_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spiked.db");
+    let store = Store::open(StoreOptions::new(dir.path())).unwrap();
+    let second = Store::open(StoreOptions::new(dir.path()));
+    assert!(
+        matches!(second, Err(StateError::InUse { .. })),
+        "{second:?}"
+    );
+    store.close();
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.pragma_update(None, "user_version", 99).unwrap();
+    drop(db);
+    let newer = Store::open(StoreOptions::new(dir.path()));
+    assert!(
+        matches!(newer, Err(StateError::NewerSchema { found: 99, .. })),
+        "{newer:?}"
+    );
+    std::fs::remove_file(&path).unwrap();
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("CREATE TABLE recipes(x)")
+        .unwrap();
+    let foreign = Store::open(StoreOptions::new(dir.path()));
+    assert!(
+        matches!(foreign, Err(StateError::NotOurs { .. })),
+        "{foreign:?}"
+    );
+    std::fs::write(
+        &path,
+        b"this is no database at all, and it is longer than a header",
+    )
+    .unwrap();
+    let text = Store::open(StoreOptions::new(dir.path())).unwrap_err();
+    assert!(text.to_string().contains("damaged"), "{text}");
+}
+
+#[test]
+fn a_full_disk_keeps_readings_unacknowledged_until_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
+    plant.run(1..=10);
+    // A reader's lock on the whole file stands for the disk: SQLite cannot write, then it can.
+    let block = rusqlite::Connection::open(dir.path().join("spiked.db")).unwrap();
+    block.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (told, answer) = std::sync::mpsc::channel();
+    plant.store.append(
+        vec![accepted(11)],
+        Box::new(move |result| told.send(result).unwrap()),
+    );
+    let early = answer.recv_timeout(std::time::Duration::from_millis(300));
+    assert!(early.is_err(), "acknowledged without being written");
+    block.execute_batch("ROLLBACK").unwrap();
+    answer
+        .recv_timeout(std::time::Duration::from_secs(20))
+        .unwrap()
+        .unwrap();
+    plant.store.close();
+    let (again, _) = Plant::open(StoreOptions::new(dir.path()));
+    assert_eq!(again.streams, uninterrupted(11));
+}
+
+#[test]
+fn without_a_journal_readings_are_taken_at_once_and_snapshots_still_restore() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions {
+        durability: Durability::Snapshot,
+        ..StoreOptions::new(dir.path())
+    };
+    let (mut plant, _) = Plant::open(options.clone());
+    plant.run(1..=100);
+    plant.save();
+    plant.run(101..=150);
+    plant.store.close();
+    let (again, recovered) = Plant::open(options);
+    assert_eq!(again.streams, uninterrupted(100));
+    assert_eq!(recovered.last_seq, 100);
+    let none = StoreOptions {
+        durability: Durability::None,
+        ..StoreOptions::new(dir.path().join("none"))
+    };
+    let (mut plant, _) = Plant::open(none);
+    plant.run(1..=10);
+    plant.save();
+    assert!(!dir.path().join("none").exists());
+}
+
+/// A file with snapshots, a journal behind and after them, and nothing in its log.
+fn sample(dir: &Path) -> u64 {
+    let (mut plant, _) = Plant::open(StoreOptions::new(dir));
+    plant.run(1..=600);
+    plant.save();
+    plant.run(601..=900);
+    plant.save();
+    plant.run(901..=1000);
+    plant.store.close();
+    1000
+}
+
+/// What a start made of a damaged file.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Clone, Copy)]
+enum Outcome {
+    Unharmed,
+    OlderSnapshot,
+    LossSaid,
+    Refused,
+}
+
+fn start_damaged(dir: &Path, whole: &[String], context: &str) -> Outcome {
+    let store = match Store::open(StoreOptions::new(dir)) {
+        Ok(store) => store,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return Outcome::Refused;
+        }
+    };
+    let recovered = match store.recover(&|_| params(&[])) {
+        Ok(recovered) => recovered,
+        Err(_) => return Outcome::Refused,
+    };
+    let salvaged = std::fs::read_dir(dir)
+        .unwrap()
+        .any(|f| f.unwrap().file_name().to_string_lossy().contains("damaged"));
+    let digests: Vec<_> = recovered.streams.iter().map(digest).collect();
+    store.close();
+    if digests != whole {
+        let lost = recovered.report.is_bad() || salvaged;
+        assert!(
+            lost,
+            "{context}: other bits and not a word: {}",
+            recovered.report
+        );
+        return Outcome::LossSaid;
+    }
+    if recovered.report.damaged_snapshots > 0 {
+        Outcome::OlderSnapshot
+    } else {
+        Outcome::Unharmed
+    }
+}
+
+/// One flipped byte at each of many random places: `SPIKED_FLIPS` (100) of them.
+#[test]
+fn one_flipped_byte_anywhere_gives_the_same_bits_or_says_what_is_lost() {
+    let flips: usize = std::env::var("SPIKED_FLIPS").map_or(100, |n| n.parse().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let last = sample(dir.path());
+    let whole: Vec<_> = uninterrupted(last).iter().map(digest).collect();
+    let bytes = std::fs::read(dir.path().join("spiked.db")).unwrap();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut tally = std::collections::BTreeMap::new();
+    for flip in 0..flips {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let at = (random >> 20) as usize % bytes.len();
+        let mut damaged = bytes.clone();
+        damaged[at] ^= ((random >> 8) as u8).max(1);
+        let here = tempfile::tempdir().unwrap();
+        std::fs::write(here.path().join("spiked.db"), &damaged).unwrap();
+        let context = format!("flip {flip} at byte {at} of {}", bytes.len());
+        *tally
+            .entry(start_damaged(here.path(), &whole, &context))
+            .or_insert(0) += 1;
+    }
+    println!("{flips} flipped bytes of {}: {tally:?}", bytes.len());
+    assert!(
+        tally.get(&Outcome::Refused).copied().unwrap_or(0) * 5 < flips,
+        "{tally:?}"
+    );
+}
+
+#[test]
+fn a_file_cut_short_anywhere_starts_or_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let last = sample(dir.path());
+    let whole: Vec<_> = uninterrupted(last).iter().map(digest).collect();
+    let bytes = std::fs::read(dir.path().join("spiked.db")).unwrap();
+    for part in 0..20 {
+        let len = bytes.len() * part / 20 + part * 37;
+        let here = tempfile::tempdir().unwrap();
+        std::fs::write(
+            here.path().join("spiked.db"),
+            &bytes[..len.min(bytes.len())],
+        )
+        .unwrap();
+        if len > 0 {
+            start_damaged(here.path(), &whole, &format!("cut at {len}"));
+        }
+    }
+}
