@@ -10,6 +10,8 @@
 //! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `runtime`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
 
 pub mod assemble;
+pub mod cli;
+pub mod config;
 pub mod detect;
 pub mod encode;
 pub mod engine;

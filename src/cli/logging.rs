@@ -1,0 +1,33 @@
+//! Starts logging: to standard error, or to the journal when systemd reads it.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::cli::CliError;
+
+/// Starts logging at `level` (a word or a filter such as `info,spiked::mqtt=debug`). When
+/// `JOURNAL_STREAM` says that the journal listens, events go there with their fields.
+///
+/// # Errors
+/// If `level` is not a filter.
+pub fn init(level: &str) -> Result<(), CliError> {
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        CliError::Config(format!(
+            "log.level: a level or a filter, got {level:?}: {error}"
+        ))
+    })?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let journal = match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => tracing_journald::layer().ok(),
+        None => None,
+    };
+    // A second start in one process (tests, demo) keeps the first subscriber.
+    let _ = match journal {
+        Some(layer) => registry.with(layer).try_init(),
+        None => registry
+            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr))
+            .try_init(),
+    };
+    Ok(())
+}

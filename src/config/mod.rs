@@ -1,0 +1,79 @@
+//! Settings: a TOML file, overridden by `SPIKED_...` variables, overridden by flags; validated whole.
+//!
+//! Every offence is reported at once, each with its key, what is allowed and what was found.
+//! Unknown keys and unknown `SPIKED_` variables are offences too.
+
+mod reader;
+mod settings;
+
+use std::path::Path;
+
+use config::{Config, Environment, File, FileFormat};
+
+pub use settings::{
+    Durability, HttpSettings, Input, MqttSettings, OutputSettings, Overload, RuntimeSettings,
+    Settings, StateSettings, TlsSettings,
+};
+
+/// Prefix of the environment variables: `SPIKED_MQTT__URL` is `mqtt.url`.
+pub const ENV_PREFIX: &str = "SPIKED";
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read or is no TOML.
+    #[error("{0}")]
+    Unreadable(String),
+    /// Settings that are wrong: a line each.
+    #[error("{} wrong in the configuration:\n  {}", count(.0.len()), .0.join("\n  "))]
+    Invalid(Vec<String>),
+}
+
+fn count(n: usize) -> String {
+    if n == 1 {
+        "1 thing is".to_owned()
+    } else {
+        format!("{n} things are")
+    }
+}
+
+/// Loads the settings from `path` (defaults where `None`), the environment and `overrides`, pairs
+/// of a key such as `mqtt.url` and its value as text.
+///
+/// # Errors
+/// If the file cannot be read or anything in it, in the environment or in `overrides` is wrong.
+pub fn load(path: Option<&Path>, overrides: &[(String, String)]) -> Result<Settings, ConfigError> {
+    load_from(path, Environment::with_prefix(ENV_PREFIX), overrides)
+}
+
+/// As [`load`], from a given environment.
+fn load_from(
+    path: Option<&Path>,
+    environment: Environment,
+    overrides: &[(String, String)],
+) -> Result<Settings, ConfigError> {
+    let mut builder = Config::builder();
+    if let Some(path) = path {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError::Unreadable(format!("cannot read {}: {error}", path.display()))
+        })?;
+        // The parser's own message carries line and column.
+        text.parse::<toml::Table>().map_err(|error| {
+            ConfigError::Unreadable(format!("{} is no TOML: {error}", path.display()))
+        })?;
+        builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
+    }
+    builder = builder.add_source(environment.prefix_separator("_").separator("__"));
+    for (key, value) in overrides {
+        builder = builder
+            .set_override(key.as_str(), value.as_str())
+            .map_err(|error| ConfigError::Invalid(vec![format!("{key}: no key: {error}")]))?;
+    }
+    let merged = builder
+        .build()
+        .map_err(|error| ConfigError::Unreadable(error.to_string()))?;
+    settings::validate(merged.cache).map_err(ConfigError::Invalid)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,276 @@
+//! Reads a tree of raw values key by key: checks each, keeps every offence and every effective value.
+
+use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+
+use config::{Map, Value, ValueKind};
+
+/// What a masked secret is shown as.
+const MASK: &str = "********";
+
+/// What the reading of a whole tree has found.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    /// Offences, a line each.
+    pub problems: Vec<String>,
+    /// The effective settings as TOML text, secrets masked.
+    pub effective: String,
+}
+
+/// One table being read. Keys that nobody asked for are offences of [`Section::done`].
+pub(super) struct Section<'a> {
+    path: String,
+    table: Map<String, Value>,
+    report: &'a mut Report,
+}
+
+impl<'a> Section<'a> {
+    /// The table named `path`, shown in the effective settings under `header`.
+    pub fn new(
+        path: &str,
+        header: &str,
+        value: Option<Value>,
+        report: &'a mut Report,
+    ) -> Section<'a> {
+        let table = match value.map(|value| value.kind) {
+            None => Map::new(),
+            Some(ValueKind::Table(table)) => table,
+            Some(other) => {
+                report
+                    .problems
+                    .push(format!("{path}: a table, got {}", show(&other)));
+                Map::new()
+            }
+        };
+        if !report.effective.is_empty() {
+            report.effective.push('\n');
+        }
+        // Writing to a string cannot fail.
+        let _ = writeln!(report.effective, "{header}");
+        Section {
+            path: path.to_owned(),
+            table,
+            report,
+        }
+    }
+
+    /// Notes an offence against `key`.
+    pub fn problem(&mut self, key: &str, allowed: &str, got: &str) {
+        self.report
+            .problems
+            .push(format!("{}.{key}: {allowed}, got {got}", self.path));
+    }
+
+    fn note(&mut self, key: &str, value: &str) {
+        let _ = writeln!(self.report.effective, "{key} = {value}");
+    }
+
+    /// A finite number within `range`.
+    pub fn number(&mut self, key: &str, default: f64, range: RangeInclusive<f64>) -> f64 {
+        let mut result = default;
+        if let Some(value) = self.table.remove(key) {
+            let number = match &value.kind {
+                ValueKind::Float(x) => Some(*x),
+                #[expect(clippy::cast_precision_loss, reason = "ranges end far below 2^53")]
+                ValueKind::I64(x) => Some(*x as f64),
+                ValueKind::String(text) => text.trim().parse().ok(),
+                _ => None,
+            };
+            match number.filter(|x| range.contains(x)) {
+                Some(x) => result = x,
+                None => {
+                    let allowed = format!("a number from {} to {}", range.start(), range.end());
+                    self.problem(key, &allowed, &show(&value.kind));
+                }
+            }
+        }
+        self.note(key, &format!("{result:?}"));
+        result
+    }
+
+    /// A whole number within `range`.
+    pub fn integer(&mut self, key: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        let mut result = default;
+        if let Some(value) = self.table.remove(key) {
+            let number = match &value.kind {
+                ValueKind::I64(x) => u64::try_from(*x).ok(),
+                ValueKind::U64(x) => Some(*x),
+                ValueKind::String(text) => text.trim().parse().ok(),
+                _ => None,
+            };
+            match number.filter(|x| range.contains(x)) {
+                Some(x) => result = x,
+                None => {
+                    let allowed =
+                        format!("a whole number from {} to {}", range.start(), range.end());
+                    self.problem(key, &allowed, &show(&value.kind));
+                }
+            }
+        }
+        self.note(key, &result.to_string());
+        result
+    }
+
+    /// As [`Section::integer`], for sizes and counts.
+    pub fn size(&mut self, key: &str, default: usize, range: RangeInclusive<usize>) -> usize {
+        let n = self.integer(
+            key,
+            default as u64,
+            *range.start() as u64..=*range.end() as u64,
+        );
+        // Within `range`, which is made of usize.
+        usize::try_from(n).unwrap_or(default)
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &str, default: bool) -> bool {
+        let mut result = default;
+        if let Some(value) = self.table.remove(key) {
+            let flag = match &value.kind {
+                ValueKind::Boolean(x) => Some(*x),
+                ValueKind::String(text) => text.trim().to_ascii_lowercase().parse().ok(),
+                _ => None,
+            };
+            match flag {
+                Some(x) => result = x,
+                None => self.problem(key, "true or false", &show(&value.kind)),
+            }
+        }
+        self.note(key, &result.to_string());
+        result
+    }
+
+    /// A text that passes `check`, whose error says what is allowed.
+    pub fn text(
+        &mut self,
+        key: &str,
+        default: &str,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> String {
+        let mut result = default.to_owned();
+        if let Some(value) = self.table.remove(key) {
+            match text_of(&value.kind) {
+                Some(text) => match check(&text) {
+                    Ok(()) => result = text,
+                    Err(allowed) => self.problem(key, &allowed, &show(&value.kind)),
+                },
+                None => self.problem(key, "a text", &show(&value.kind)),
+            }
+        }
+        self.note(key, &quote(&result));
+        result
+    }
+
+    /// A text that is never shown.
+    pub fn secret(&mut self, key: &str) -> String {
+        let mut result = String::new();
+        if let Some(value) = self.table.remove(key) {
+            match text_of(&value.kind) {
+                Some(text) => result = text,
+                None => self.problem(key, "a text", "something else (not shown)"),
+            }
+        }
+        let shown = if result.is_empty() { "" } else { MASK };
+        self.note(key, &quote(shown));
+        result
+    }
+
+    /// One of a few words.
+    pub fn choice<T: Copy>(&mut self, key: &str, default: &str, choices: &[(&str, T)]) -> T {
+        let mut word = default.to_owned();
+        if let Some(value) = self.table.remove(key) {
+            match text_of(&value.kind).filter(|text| choices.iter().any(|(w, _)| w == text)) {
+                Some(text) => word = text,
+                None => {
+                    let words: Vec<String> = choices.iter().map(|(w, _)| quote(w)).collect();
+                    let allowed = format!("one of {}", words.join(", "));
+                    self.problem(key, &allowed, &show(&value.kind));
+                }
+            }
+        }
+        self.note(key, &quote(&word));
+        choices
+            .iter()
+            .find(|(w, _)| *w == word)
+            .map(|(_, value)| *value)
+            .unwrap_or(choices[0].1)
+    }
+
+    /// A list of texts; a text with commas does as well (for the environment).
+    pub fn list(&mut self, key: &str, check: impl Fn(&str) -> Result<(), String>) -> Vec<String> {
+        let mut result = Vec::new();
+        if let Some(value) = self.table.remove(key) {
+            let items: Option<Vec<String>> = match &value.kind {
+                ValueKind::Array(items) => items.iter().map(|item| text_of(&item.kind)).collect(),
+                ValueKind::String(text) => Some(
+                    text.split(',')
+                        .map(|item| item.trim().to_owned())
+                        .filter(|item| !item.is_empty())
+                        .collect(),
+                ),
+                _ => None,
+            };
+            match items {
+                Some(items) => result = items,
+                None => self.problem(key, "a list of texts", &show(&value.kind)),
+            }
+            for item in result.clone() {
+                if let Err(allowed) = check(&item) {
+                    self.problem(key, &allowed, &quote(&item));
+                }
+            }
+        }
+        let quoted: Vec<String> = result.iter().map(|item| quote(item)).collect();
+        self.note(key, &format!("[{}]", quoted.join(", ")));
+        result
+    }
+
+    /// Ends the section: what is left in the table is unknown.
+    pub fn done(self) {
+        unknown(&self.path, self.table, self.report);
+    }
+}
+
+/// Notes each key left in `table` as unknown.
+pub(super) fn unknown(path: &str, table: Map<String, Value>, report: &mut Report) {
+    let mut left: Vec<(String, Value)> = table.into_iter().collect();
+    left.sort_by(|a, b| a.0.cmp(&b.0));
+    for (key, value) in left {
+        let dot = if path.is_empty() { "" } else { "." };
+        let origin = match value.origin() {
+            Some(origin) => format!(" (from {origin})"),
+            None => String::new(),
+        };
+        report
+            .problems
+            .push(format!("{path}{dot}{key}: no such key{origin}"));
+    }
+}
+
+fn text_of(kind: &ValueKind) -> Option<String> {
+    match kind {
+        ValueKind::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn quote(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// A value as a person wrote it, cut where it is long.
+fn show(kind: &ValueKind) -> String {
+    let mut text = match kind {
+        ValueKind::String(text) => quote(text),
+        ValueKind::Table(_) => "a table".to_owned(),
+        ValueKind::Array(items) => {
+            let items: Vec<String> = items.iter().map(|item| show(&item.kind)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        other => other.to_string(),
+    };
+    if text.chars().count() > 80 {
+        text = text.chars().take(77).collect::<String>() + "...";
+    }
+    text
+}

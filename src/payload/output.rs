@@ -1,0 +1,213 @@
+//! Outcomes to the flat JSON objects that are published.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use crate::row::{Incident, IncidentEdge, Outcome};
+
+/// Version of the published schema, the key `v`.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Channels named in an anomaly message at most.
+const TOP_CHANNELS: usize = 3;
+
+/// The prediction message of one row: flat, numbers and short strings only. Keys whose number is
+/// not finite (a missing channel, nothing predicted yet) are left out.
+pub fn prediction_json(
+    stream: &str,
+    channels: &[Arc<str>],
+    outcome: &Outcome,
+    model_seq: u64,
+    out: &mut String,
+) {
+    head(stream, outcome, model_seq, out);
+    for (name, channel) in channels.iter().zip(&outcome.channels) {
+        let figures = [
+            ("value", channel.value),
+            ("mean", channel.mean),
+            ("sd", channel.sd),
+            ("score", channel.score),
+        ];
+        for (what, x) in figures {
+            if x.is_finite() {
+                out.push_str(",\"");
+                escape(name, out);
+                // Writing to a string cannot fail, here and below.
+                let _ = write!(out, ".{what}\":{x}");
+            }
+        }
+    }
+    out.push('}');
+}
+
+/// The anomaly message of one row: the stream's state, and its open or just ended incident.
+pub fn anomaly_json(
+    stream: &str,
+    channels: &[Arc<str>],
+    outcome: &Outcome,
+    incident: Option<&Incident>,
+    model_seq: u64,
+    out: &mut String,
+) {
+    head(stream, outcome, model_seq, out);
+    let edge = match &outcome.edge {
+        Some(IncidentEdge::Opened(_)) => Some("opened"),
+        Some(IncidentEdge::Closed(_)) => Some("closed"),
+        None => None,
+    };
+    if let Some(edge) = edge {
+        let _ = write!(out, ",\"edge\":\"{edge}\"");
+    }
+    let own = outcome.edge.as_ref().map(|edge| match edge {
+        IncidentEdge::Opened(incident) | IncidentEdge::Closed(incident) => incident,
+    });
+    if let Some(incident) = own.or(incident) {
+        let _ = write!(
+            out,
+            ",\"incident\":{},\"incident_kind\":\"{}\",\"start\":{},\"peak\":{},\"peak_score\":{}",
+            incident.id,
+            incident.kind.as_str(),
+            incident.start_ms,
+            incident.peak_ms,
+            finite(incident.peak_score),
+        );
+        if let Some(end) = incident.end_ms {
+            let _ = write!(out, ",\"end\":{end}");
+        }
+        let _ = write!(out, ",\"accepted\":{}", u8::from(incident.accepted));
+        for (rank, part) in incident.channels.iter().take(TOP_CHANNELS).enumerate() {
+            if let Some(name) = channels.get(part.channel) {
+                let _ = write!(out, ",\"channel_{}\":\"", rank + 1);
+                escape(name, out);
+                let _ = write!(out, "\",\"share_{}\":{}", rank + 1, finite(part.share));
+            }
+        }
+    }
+    out.push('}');
+}
+
+fn head(stream: &str, outcome: &Outcome, model_seq: u64, out: &mut String) {
+    let _ = write!(
+        out,
+        "{{\"v\":{SCHEMA_VERSION},\"ts\":{},\"stream\":\"",
+        outcome.ts_ms
+    );
+    escape(stream, out);
+    let _ = write!(
+        out,
+        "\",\"score\":{},\"anomaly\":{},\"kind\":\"{}\",\"warming_up\":{},\"model_seq\":{model_seq}",
+        finite(outcome.score),
+        u8::from(outcome.anomaly),
+        outcome.kind.map_or("", |kind| kind.as_str()),
+        u8::from(outcome.warming_up),
+    );
+}
+
+/// Scores are finite by construction; JSON has no other numbers.
+fn finite(x: f64) -> f64 {
+    if x.is_finite() { x } else { 0.0 }
+}
+
+/// Appends `text` as it stands inside a JSON string.
+fn escape(text: &str, out: &mut String) {
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            c if u32::from(c) < 0x20 => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::{ChannelOutcome, Kind, Share};
+
+    fn outcome() -> Outcome {
+        Outcome {
+            ts_ms: 1000,
+            arrival_ms: 1001,
+            row: 7,
+            warming_up: false,
+            score: 1.25,
+            anomaly: true,
+            kind: Some(Kind::Surprise),
+            channels: vec![
+                ChannelOutcome {
+                    value: 21.5,
+                    mean: 21.25,
+                    sd: 0.5,
+                    half90: 0.8,
+                    score: 1.25,
+                },
+                ChannelOutcome {
+                    value: f64::NAN,
+                    mean: f64::NAN,
+                    sd: f64::NAN,
+                    half90: f64::NAN,
+                    score: 0.0,
+                },
+            ],
+            edge: None,
+        }
+    }
+
+    fn incident() -> Incident {
+        Incident {
+            id: 3,
+            kind: Kind::Surprise,
+            start_ms: 900,
+            peak_ms: 950,
+            end_ms: Some(1000),
+            peak_score: 1.3,
+            channels: vec![
+                Share {
+                    channel: 1,
+                    share: 0.75,
+                },
+                Share {
+                    channel: 0,
+                    share: 0.25,
+                },
+            ],
+            accepted: false,
+        }
+    }
+
+    #[test]
+    fn a_prediction_is_flat_and_leaves_out_what_is_missing() {
+        let channels: Vec<Arc<str>> = vec!["temp\"erature".into(), "flow".into()];
+        let mut text = String::new();
+        prediction_json("pump\\1", &channels, &outcome(), 42, &mut text);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["stream"], "pump\\1");
+        assert_eq!(json["temp\"erature.mean"], 21.25);
+        assert_eq!(json["kind"], "surprise");
+        assert_eq!(json["anomaly"], 1);
+        assert_eq!(json["model_seq"], 42);
+        assert!(json.get("flow.value").is_none());
+        assert_eq!(json["flow.score"], 0.0);
+        let members = json.as_object().unwrap();
+        assert!(members.values().all(|v| v.is_number() || v.is_string()));
+    }
+
+    #[test]
+    fn an_anomaly_names_its_incident_and_the_channels_that_carry_it() {
+        let channels: Vec<Arc<str>> = vec!["temp".into(), "flow".into()];
+        let mut outcome = outcome();
+        outcome.edge = Some(IncidentEdge::Closed(incident()));
+        let mut text = String::new();
+        anomaly_json("pump", &channels, &outcome, None, 42, &mut text);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(json["edge"], "closed");
+        assert_eq!(json["incident"], 3);
+        assert_eq!(json["end"], 1000);
+        assert_eq!(json["channel_1"], "flow");
+        assert_eq!(json["share_1"], 0.75);
+        assert!(json.get("channel_3").is_none());
+    }
+}
