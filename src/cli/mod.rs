@@ -45,6 +45,12 @@ impl From<crate::config::ConfigError> for CliError {
     }
 }
 
+impl From<crate::runtime::ServeError> for CliError {
+    fn from(error: crate::runtime::ServeError) -> CliError {
+        CliError::Runtime(error.to_string())
+    }
+}
+
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> CliError {
         CliError::Runtime(error.to_string())

@@ -1,11 +1,13 @@
 //! `spiked run`: the service.
 
+use std::future::Future;
 use std::path::PathBuf;
 
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::CliError;
-use crate::config;
+use crate::{config, runtime};
 
 /// Flags that override the configuration file and the environment.
 #[derive(Debug, Default, Args)]
@@ -69,5 +71,28 @@ pub struct RunArgs {
 pub fn run(args: RunArgs) -> Result<(), CliError> {
     let settings = config::load(Some(&args.config), &args.overrides.pairs()?)?;
     crate::cli::logging::init(&settings.log_level)?;
-    Err(CliError::Runtime("the service is not built yet".into()))
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("edge")
+        .enable_all()
+        .build()?;
+    let served = runtime.block_on(async {
+        let shutdown = shutdown_signal()?;
+        Ok::<_, CliError>(runtime::serve(settings, runtime::Hooks::default(), shutdown).await?)
+    });
+    // A thread that hangs does not keep the process from ending.
+    runtime.shutdown_background();
+    served.map(|_| ())
+}
+
+/// Ends with the first SIGTERM or SIGINT.
+fn shutdown_signal() -> Result<impl Future<Output = ()>, CliError> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

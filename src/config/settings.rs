@@ -34,6 +34,10 @@ pub struct Settings {
     pub output: OutputSettings,
     /// Streams accepted; readings of further ones are refused.
     pub max_streams: usize,
+    /// Channels accepted a stream.
+    pub max_channels: usize,
+    /// Channels that every stream has from the start.
+    pub channels: Vec<Arc<str>>,
     /// What each stream is built from.
     pub stream: StreamParams,
     /// Threads, queues, overload, shutdown.
@@ -189,7 +193,7 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
     let mqtt = mqtt(root.remove("mqtt"), r);
     let inputs = inputs(root.remove("input"), r);
     let output = output(root.remove("output"), r);
-    let (max_streams, assemble) = stream(root.remove("stream"), r);
+    let (caps, assemble) = stream(root.remove("stream"), r);
     let engine = engine(root.remove("learn"), root.remove("detect"), r);
     let runtime = runtime(root.remove("runtime"), r);
     let http = http(root.remove("http"), r);
@@ -205,7 +209,9 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
             mqtt,
             inputs,
             output,
-            max_streams,
+            max_streams: caps.streams,
+            max_channels: caps.channels,
+            channels: caps.listed,
             stream: StreamParams { assemble, engine },
             runtime,
             http,
@@ -453,7 +459,14 @@ fn output(value: Option<Value>, report: &mut Report) -> OutputSettings {
     settings
 }
 
-fn stream(value: Option<Value>, report: &mut Report) -> (usize, Option<AssembleParams>) {
+/// What the router needs of `[stream]`.
+struct Caps {
+    streams: usize,
+    channels: usize,
+    listed: Vec<Arc<str>>,
+}
+
+fn stream(value: Option<Value>, report: &mut Report) -> (Caps, Option<AssembleParams>) {
     let mut s = Section::new("stream", "[stream]", value, report);
     let align = s.choice(
         "align",
@@ -484,7 +497,7 @@ fn stream(value: Option<Value>, report: &mut Report) -> (usize, Option<AssembleP
         millis(period_s),
         millis(max_age_s),
         max_channels,
-        channels,
+        channels.clone(),
     );
     let params = match params {
         Ok(params) => Some(params),
@@ -496,7 +509,12 @@ fn stream(value: Option<Value>, report: &mut Report) -> (usize, Option<AssembleP
         }
     };
     s.done();
-    (max_streams, params)
+    let caps = Caps {
+        streams: max_streams,
+        channels: max_channels,
+        listed: channels,
+    };
+    (caps, params)
 }
 
 /// Seconds within a validated range to whole milliseconds, at least 1.

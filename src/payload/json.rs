@@ -398,7 +398,7 @@ mod tests {
             (r#"{"value":"warm"}"#, Reject::Malformed),
             (r#"{"value":"NaN"}"#, Reject::NotFinite),
             (r#"{"value":1e999}"#, Reject::NotFinite),
-            (r#"{"value":1e308}"#, Reject::TooLarge),
+            (r#"{"value":1e308}"#, Reject::OutOfRange),
             (r#"{"value":1} x"#, Reject::Malformed),
             (r#"{"value":1,"ts":"soon"}"#, Reject::BadTimestamp),
             (r#"{"value":1,"ts":-5}"#, Reject::BadTimestamp),

@@ -118,7 +118,7 @@ fn believable(value: f64) -> Result<f64, Reject> {
         return Err(Reject::NotFinite);
     }
     if value.abs() > MAX_MAGNITUDE {
-        return Err(Reject::TooLarge);
+        return Err(Reject::OutOfRange);
     }
     Ok(value)
 }

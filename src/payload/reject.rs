@@ -5,6 +5,8 @@ use crate::assemble::Verdict;
 /// Why a message or a reading is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reject {
+    /// The payload is larger than `mqtt.max_packet_bytes`.
+    TooBig,
     /// The payload is empty.
     Empty,
     /// The payload is no UTF-8.
@@ -16,7 +18,7 @@ pub enum Reject {
     /// The value is NaN or infinite.
     NotFinite,
     /// The value is beyond [`MAX_MAGNITUDE`](super::MAX_MAGNITUDE).
-    TooLarge,
+    OutOfRange,
     /// The JSON has no value where one was configured.
     NoValue,
     /// The timestamp is none, or is out of range.
@@ -47,13 +49,14 @@ pub enum Reject {
 
 impl Reject {
     /// Every reason, for metric labels.
-    pub const ALL: [Reject; 19] = [
+    pub const ALL: [Reject; 20] = [
+        Reject::TooBig,
         Reject::Empty,
         Reject::NotUtf8,
         Reject::Malformed,
         Reject::TooDeep,
         Reject::NotFinite,
-        Reject::TooLarge,
+        Reject::OutOfRange,
         Reject::NoValue,
         Reject::BadTimestamp,
         Reject::NoRoute,
@@ -72,12 +75,13 @@ impl Reject {
     /// The word used in metric labels and log lines.
     pub fn as_str(self) -> &'static str {
         match self {
+            Reject::TooBig => "too_big",
             Reject::Empty => "empty",
             Reject::NotUtf8 => "not_utf8",
             Reject::Malformed => "malformed",
             Reject::TooDeep => "too_deep",
             Reject::NotFinite => "not_finite",
-            Reject::TooLarge => "too_large",
+            Reject::OutOfRange => "out_of_range",
             Reject::NoValue => "no_value",
             Reject::BadTimestamp => "bad_timestamp",
             Reject::NoRoute => "no_route",

@@ -1,0 +1,531 @@
+//! Every metric, declared once with its help text.
+//!
+//! Counters are bumped where things happen, per message or per batch; figures of the streams are
+//! gathered from the workers' views when somebody asks.
+
+use std::time::Duration;
+
+use prometheus::{
+    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+use crate::engine::EngineStats;
+use crate::payload::Reject;
+use crate::row::Kind;
+
+/// Upper bounds of the latency histogram, seconds.
+const LATENCY_BUCKETS: [f64; 16] = [
+    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+    10.0,
+];
+
+/// What a published message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// A prediction: the newest counts, old ones may be dropped.
+    Prediction,
+    /// A stream's anomaly state.
+    Anomaly,
+    /// The daemon's status.
+    Status,
+}
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Class; 3] = [Class::Prediction, Class::Anomaly, Class::Status];
+
+    /// The word used in metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Class::Prediction => "prediction",
+            Class::Anomaly => "anomaly",
+            Class::Status => "status",
+        }
+    }
+}
+
+/// Names of the results of site updates, in the order of `site_results`.
+const SITE_RESULTS: [&str; 6] = [
+    "accepted",
+    "damped",
+    "fell_back",
+    "skipped",
+    "clipped",
+    "limited",
+];
+
+fn site_results(stats: &EngineStats) -> [u64; 6] {
+    [
+        stats.accepted,
+        stats.damped,
+        stats.fell_back,
+        stats.skipped,
+        stats.clipped,
+        stats.limited,
+    ]
+}
+
+/// Every metric of the daemon.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Messages that the broker delivered.
+    pub messages_received: IntCounter,
+    /// Readings accepted.
+    pub readings_received: IntCounter,
+    rejected: IntCounterVec,
+    /// Messages dropped because the intake queue was full.
+    pub messages_dropped: IntCounter,
+    /// Rows seen by the engines.
+    pub rows: IntCounter,
+    /// Rows learned.
+    pub rows_learned: IntCounter,
+    /// Learning updates.
+    pub updates: IntCounter,
+    site_updates: IntCounterVec,
+    /// Incidents opened, by kind.
+    anomalies: IntCounterVec,
+    /// Incidents open now.
+    pub incidents_open: IntGauge,
+    /// Streams alive.
+    pub streams: IntGauge,
+    /// Channels of all streams.
+    pub channels: IntGauge,
+    log_density: Gauge,
+    log_density_baseline: Gauge,
+    log_density_change: Gauge,
+    site_change: Gauge,
+    weight_sd: Gauge,
+    noise_variance: Gauge,
+    coverage: Gauge,
+    rmse_ratio: Gauge,
+    queue_depth: IntGaugeVec,
+    latency: Histogram,
+    /// The broker has accepted our connection.
+    pub broker_connected: IntGauge,
+    /// The broker has accepted our subscriptions.
+    pub broker_subscribed: IntGauge,
+    /// Connections accepted by the broker.
+    pub broker_connections: IntCounter,
+    /// Connections that failed or were lost.
+    pub broker_failures: IntCounter,
+    /// Packets larger than can be received.
+    pub poison_packets: IntCounter,
+    published: IntCounterVec,
+    outbox_dropped: IntCounterVec,
+    /// Messages sent again after a reconnection.
+    pub resent: IntCounter,
+    /// Acknowledgements sent.
+    pub acks: IntCounter,
+    /// Acknowledgements dropped since their connection was gone.
+    pub stale_acks: IntCounter,
+    /// Panics of an engine.
+    pub worker_panics: IntCounter,
+    /// Failures of the store.
+    pub store_failures: IntCounter,
+    /// Ready to serve.
+    pub ready: IntGauge,
+    resident_memory: IntGauge,
+    cpu_seconds: Gauge,
+    stream_rows: IntGaugeVec,
+    stream_score: GaugeVec,
+    stream_log_density: GaugeVec,
+    stream_coverage: GaugeVec,
+    stream_rmse_ratio: GaugeVec,
+}
+
+/// Registers metrics as they are declared.
+struct Declare<'a>(&'a Registry);
+
+impl Declare<'_> {
+    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
+        let metric = IntCounter::new(name, help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[&str],
+    ) -> prometheus::Result<IntCounterVec> {
+        let metric = IntCounterVec::new(Opts::new(name, help), &[label])?;
+        self.0.register(Box::new(metric.clone()))?;
+        // A series that exists from the start can be alerted on.
+        for value in values {
+            metric.with_label_values(&[*value]);
+        }
+        Ok(metric)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
+        let metric = Gauge::new(name, help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn int_gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
+        let metric = IntGauge::new(name, help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn gauges(&self, name: &str, help: &str) -> prometheus::Result<GaugeVec> {
+        let metric = GaugeVec::new(Opts::new(name, help), &["stream"])?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn int_gauges(&self, name: &str, help: &str, label: &str) -> prometheus::Result<IntGaugeVec> {
+        let metric = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn latency(&self, name: &str, help: &str) -> prometheus::Result<Histogram> {
+        let options = HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec());
+        let metric = Histogram::with_opts(options)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+}
+
+impl Metrics {
+    /// Declares every metric in a registry of its own.
+    ///
+    /// # Errors
+    /// If two metrics share a name: a programmer's error that a test finds.
+    pub fn new() -> prometheus::Result<Metrics> {
+        let registry = Registry::new();
+        let d = Declare(&registry);
+        let build = IntGaugeVec::new(
+            Opts::new("spiked_build_info", "Always 1; the version is a label"),
+            &["version"],
+        )?;
+        registry.register(Box::new(build.clone()))?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Metrics {
+            messages_received: d.counter(
+                "spiked_messages_received_total",
+                "Messages that the broker delivered",
+            )?,
+            readings_received: d.counter(
+                "spiked_readings_received_total",
+                "Readings accepted from messages, handed to the learner",
+            )?,
+            rejected: d.counters(
+                "spiked_readings_rejected_total",
+                "Messages and readings refused, by reason",
+                "reason",
+                &Reject::ALL.map(Reject::as_str),
+            )?,
+            messages_dropped: d.counter(
+                "spiked_messages_dropped_total",
+                "Messages dropped unread because the intake queue was full (overload = drop_oldest)",
+            )?,
+            rows: d.counter("spiked_rows_total", "Rows predicted and scored")?,
+            rows_learned: d.counter("spiked_rows_learned_total", "Rows learned")?,
+            updates: d.counter("spiked_updates_total", "Learning updates: mini-batches")?,
+            site_updates: d.counters(
+                "spiked_site_updates_total",
+                "What became of updates: sites accepted as computed, damped or clipped, batches fallen back, updates skipped, values limited",
+                "result",
+                &SITE_RESULTS,
+            )?,
+            anomalies: d.counters(
+                "spiked_anomalies_total",
+                "Incidents opened, by kind",
+                "kind",
+                &Kind::ALL.map(Kind::as_str),
+            )?,
+            incidents_open: d.int_gauge("spiked_incidents_open", "Streams with an open incident")?,
+            streams: d.int_gauge("spiked_streams", "Streams that are learned")?,
+            channels: d.int_gauge("spiked_channels", "Channels of all streams")?,
+            log_density: d.gauge(
+                "spiked_log_density_nats",
+                "Log predictive density of a value, moving mean, mean over streams",
+            )?,
+            log_density_baseline: d.gauge(
+                "spiked_log_density_baseline_nats",
+                "The same for the noise-only persistence model: learning helps while it is below spiked_log_density_nats",
+            )?,
+            log_density_change: d.gauge(
+                "spiked_log_density_change_nats",
+                "Moving change of the log predictive density a row, mean over streams",
+            )?,
+            site_change: d.gauge(
+                "spiked_site_change_ratio",
+                "Relative change of the weight sites an update, mean over streams: falls as learning converges",
+            )?,
+            weight_sd: d.gauge(
+                "spiked_weight_sd_ratio",
+                "Posterior over prior standard deviation of the weights touched, mean over streams",
+            )?,
+            noise_variance: d.gauge(
+                "spiked_noise_variance_ratio",
+                "Learned noise variance in squared units of the next-step target, mean over streams",
+            )?,
+            coverage: d.gauge(
+                "spiked_interval_coverage_ratio",
+                "Share of recent values inside their nominal 90% interval, mean over streams",
+            )?,
+            rmse_ratio: d.gauge(
+                "spiked_rmse_persistence_ratio",
+                "One-step error over that of persistence, moving, mean over streams: below 1 is better",
+            )?,
+            queue_depth: d.int_gauges("spiked_queue_depth", "Waiting in a queue", "queue")?,
+            latency: d.latency(
+                "spiked_end_to_end_latency_seconds",
+                "From the arrival of the reading that completed a row to the publication of its prediction",
+            )?,
+            broker_connected: d.int_gauge("spiked_broker_connected", "1 while the broker is connected")?,
+            broker_subscribed: d.int_gauge(
+                "spiked_broker_subscribed",
+                "1 while the broker has granted every subscription",
+            )?,
+            broker_connections: d.counter(
+                "spiked_broker_connections_total",
+                "Connections that the broker accepted: reconnections are those beyond the first",
+            )?,
+            broker_failures: d.counter(
+                "spiked_broker_connection_failures_total",
+                "Connections that failed or were lost",
+            )?,
+            poison_packets: d.counter(
+                "spiked_broker_poison_packets_total",
+                "Connections lost to a packet that is larger than can be received",
+            )?,
+            published: d.counters(
+                "spiked_messages_published_total",
+                "Messages handed to the broker, by kind",
+                "kind",
+                &Class::ALL.map(Class::as_str),
+            )?,
+            outbox_dropped: d.counters(
+                "spiked_outbox_dropped_total",
+                "Messages dropped because the outbox was full, by kind",
+                "kind",
+                &Class::ALL.map(Class::as_str),
+            )?,
+            resent: d.counter(
+                "spiked_messages_resent_total",
+                "Messages sent again because a connection was lost before their acknowledgement",
+            )?,
+            acks: d.counter("spiked_acks_total", "Acknowledgements sent to the broker")?,
+            stale_acks: d.counter(
+                "spiked_acks_stale_total",
+                "Acknowledgements dropped because their connection was gone: the broker delivers again",
+            )?,
+            worker_panics: d.counter("spiked_worker_panics_total", "Panics of an engine, caught")?,
+            store_failures: d.counter("spiked_store_failures_total", "Failures of the state store")?,
+            ready: d.int_gauge("spiked_ready", "1 while /readyz says yes")?,
+            resident_memory: d.int_gauge(
+                "process_resident_memory_bytes",
+                "Resident memory size in bytes",
+            )?,
+            cpu_seconds: d.gauge(
+                "spiked_process_cpu_seconds",
+                "User and system CPU time spent since the start",
+            )?,
+            stream_rows: d.int_gauges(
+                "spiked_stream_rows",
+                "Rows of one stream (http.stream_labels)",
+                "stream",
+            )?,
+            stream_score: d.gauges(
+                "spiked_stream_score_ratio",
+                "Last anomaly score of one stream over its bar (http.stream_labels)",
+            )?,
+            stream_log_density: d.gauges(
+                "spiked_stream_log_density_nats",
+                "Log predictive density of one stream (http.stream_labels)",
+            )?,
+            stream_coverage: d.gauges(
+                "spiked_stream_interval_coverage_ratio",
+                "Coverage of the nominal 90% interval of one stream (http.stream_labels)",
+            )?,
+            stream_rmse_ratio: d.gauges(
+                "spiked_stream_rmse_persistence_ratio",
+                "One-step error over that of persistence of one stream (http.stream_labels)",
+            )?,
+            registry,
+        })
+    }
+
+    /// Counts refusals.
+    pub fn reject(&self, reason: Reject) {
+        self.rejected.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// Refusals for a reason so far.
+    pub fn rejected(&self, reason: Reject) -> u64 {
+        self.rejected.with_label_values(&[reason.as_str()]).get()
+    }
+
+    /// Counts a published message.
+    pub fn published(&self, class: Class) {
+        self.published.with_label_values(&[class.as_str()]).inc();
+    }
+
+    /// Counts messages dropped from the outbox.
+    pub fn outbox_dropped(&self, class: Class, n: u64) {
+        self.outbox_dropped
+            .with_label_values(&[class.as_str()])
+            .inc_by(n);
+    }
+
+    /// Notes the way of a reading from arrival to publication.
+    pub fn latency(&self, elapsed: Duration) {
+        self.latency.observe(elapsed.as_secs_f64());
+    }
+
+    /// Adds what one engine has done between two looks at its counters.
+    pub fn add_engine(&self, before: &EngineStats, after: &EngineStats) {
+        let grown = |a: u64, b: u64| b.saturating_sub(a);
+        self.rows.inc_by(grown(before.rows, after.rows));
+        self.rows_learned
+            .inc_by(grown(before.learned, after.learned));
+        self.updates.inc_by(grown(before.updates, after.updates));
+        let (old, new) = (site_results(before), site_results(after));
+        for (idx, name) in SITE_RESULTS.iter().enumerate() {
+            let n = grown(old[idx], new[idx]);
+            if n > 0 {
+                self.site_updates.with_label_values(&[*name]).inc_by(n);
+            }
+        }
+        for (idx, kind) in Kind::ALL.into_iter().enumerate() {
+            let n = grown(before.incidents[idx], after.incidents[idx]);
+            if n > 0 {
+                self.anomalies.with_label_values(&[kind.as_str()]).inc_by(n);
+            }
+        }
+    }
+
+    /// Sets the figures that are means over streams; streams that cannot say one are left out.
+    pub fn set_streams<'a>(&self, streams: impl Iterator<Item = &'a EngineStats> + Clone) {
+        let mean = |gauge: &Gauge, figure: fn(&EngineStats) -> f64| {
+            let (sum, n) = streams
+                .clone()
+                .filter(|stats| stats.rows > 0)
+                .map(figure)
+                .filter(|x| x.is_finite())
+                .fold((0.0, 0u32), |(sum, n), x| (sum + x, n + 1));
+            if n > 0 {
+                gauge.set(sum / f64::from(n));
+            }
+        };
+        mean(&self.log_density, |s| s.log_density);
+        mean(&self.log_density_baseline, |s| s.log_density_baseline);
+        mean(&self.log_density_change, |s| s.log_density_trend);
+        mean(&self.site_change, |s| s.site_change);
+        mean(&self.weight_sd, |s| s.weight_sd);
+        mean(&self.noise_variance, |s| s.noise_variance);
+        mean(&self.coverage, |s| s.coverage90);
+        mean(&self.rmse_ratio, |s| s.rmse_ratio);
+        let open = streams.clone().filter(|stats| stats.open).count();
+        self.incidents_open.set(count(open));
+    }
+
+    /// Sets the figures of one stream that has labels of its own.
+    pub fn set_stream(&self, name: &str, score: f64, stats: &EngineStats) {
+        let rows = i64::try_from(stats.rows).unwrap_or(i64::MAX);
+        self.stream_rows.with_label_values(&[name]).set(rows);
+        for (gauge, x) in [
+            (&self.stream_score, score),
+            (&self.stream_log_density, stats.log_density),
+            (&self.stream_coverage, stats.coverage90),
+            (&self.stream_rmse_ratio, stats.rmse_ratio),
+        ] {
+            if x.is_finite() {
+                gauge.with_label_values(&[name]).set(x);
+            }
+        }
+    }
+
+    /// Sets the depth of a queue.
+    pub fn set_queue(&self, queue: &str, depth: usize) {
+        self.queue_depth
+            .with_label_values(&[queue])
+            .set(count(depth));
+    }
+
+    /// The text that Prometheus scrapes.
+    ///
+    /// # Errors
+    /// If a metric cannot be encoded.
+    pub fn encode(&self) -> prometheus::Result<String> {
+        self.set_process();
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// Memory and CPU time from /proc, where there is one.
+    fn set_process(&self) {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+        if let Some(pages) = statm.split(' ').nth(1).and_then(|n| n.parse::<i64>().ok()) {
+            self.resident_memory.set(pages * 4096);
+        }
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // Behind the command's closing parenthesis: state is field 3, utime and stime 14 and 15.
+        let ticks: Option<f64> = stat.rsplit_once(')').map(|(_, rest)| {
+            rest.split_whitespace()
+                .skip(11)
+                .take(2)
+                .filter_map(|n| n.parse::<f64>().ok())
+                .sum()
+        });
+        if let Some(ticks) = ticks {
+            // Linux reports clock ticks of 10 ms to user space.
+            self.cpu_seconds.set(ticks / 100.0);
+        }
+    }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_registers_and_says_what_it_is() {
+        let metrics = Metrics::new().unwrap();
+        metrics.set_queue("intake", 3);
+        metrics.set_stream("pump", 0.5, &EngineStats::default());
+        let text = metrics.encode().unwrap();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap();
+            let family = name
+                .trim_end_matches("_bucket")
+                .trim_end_matches("_sum")
+                .trim_end_matches("_count");
+            assert!(text.contains(&format!("# HELP {family} ")), "{name}");
+            assert!(name.starts_with("spiked_") || name.starts_with("process_"));
+        }
+    }
+
+    #[test]
+    fn counters_grow_by_what_an_engine_has_done_since() {
+        let metrics = Metrics::new().unwrap();
+        let before = EngineStats {
+            rows: 10,
+            skipped: 2,
+            ..EngineStats::default()
+        };
+        let after = EngineStats {
+            rows: 15,
+            skipped: 3,
+            incidents: [1, 0, 0, 0, 0],
+            ..EngineStats::default()
+        };
+        metrics.add_engine(&before, &after);
+        let text = metrics.encode().unwrap();
+        assert!(text.contains("spiked_rows_total 5\n"));
+        assert!(text.contains("spiked_site_updates_total{result=\"skipped\"} 1\n"));
+        assert!(text.contains("spiked_anomalies_total{kind=\"surprise\"} 1\n"));
+    }
+}

@@ -1,0 +1,537 @@
+//! Keeps a connection to the broker: one task polls and reconnects, another sends.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use rand::RngExt;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use super::backoff::Backoff;
+use super::outbox::Outbox;
+use super::{Delivered, Event, Link, LinkError, LinkSender, Message};
+use crate::config::Overload;
+use crate::metrics::Class;
+use crate::runtime::{Shared, lock};
+
+/// Packets up to here are received whatever the settings say, and judged afterwards: refusing
+/// them at the connection would end it each time that the broker tries again.
+const PACKET_LIMIT: usize = 16 << 20;
+/// MQTT's own limit, for the one connection that gets rid of a packet beyond [`PACKET_LIMIT`].
+const PACKET_MAX: usize = 268_435_455 + 5;
+/// Connections lost to an oversized packet before that is done.
+const POISON_PATIENCE: u32 = 3;
+/// Bytes that may wait in the intake queue.
+const INTAKE_MAX_BYTES: usize = 64 << 20;
+/// Time for the last packet to leave.
+const GOODBYE: Duration = Duration::from_millis(500);
+/// Pause while the intake queue is full.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+
+/// An acknowledgement to send, for the connection that its message came over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// Epoch of the connection.
+    pub epoch: u64,
+    /// Packet id.
+    pub packet_id: u16,
+}
+
+/// The queue from the connection to the intake thread: bounded in messages and bytes.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    tx: Sender<Delivered>,
+    rx: Receiver<Delivered>,
+    bytes: Arc<AtomicUsize>,
+    closed: Arc<AtomicBool>,
+    overload: Overload,
+}
+
+impl Intake {
+    /// A queue of `capacity` messages.
+    pub fn new(capacity: usize, overload: Overload) -> Intake {
+        let (tx, rx) = crossbeam_channel::bounded(capacity);
+        Intake {
+            tx,
+            rx,
+            bytes: Arc::default(),
+            closed: Arc::default(),
+            overload,
+        }
+    }
+
+    /// Takes the next message, waiting for it until `timeout` is over.
+    pub fn recv(&self, timeout: Duration) -> Option<Delivered> {
+        let message = self.rx.recv_timeout(timeout).ok()?;
+        self.bytes.fetch_sub(size(&message), Ordering::AcqRel);
+        Some(message)
+    }
+
+    /// No further message is taken: what comes is left to the broker, unacknowledged.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// The queue is closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Messages that wait.
+    pub fn len(&self) -> usize {
+        self.rx.len()
+    }
+
+    /// Nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.rx.is_empty()
+    }
+
+    /// Puts a message in. Where the queue is full it waits, or drops the oldest and gives it back.
+    async fn offer(&self, message: Delivered, dropped: &mut Vec<Delivered>) {
+        let n = size(&message);
+        let mut message = message;
+        loop {
+            if self.is_closed() {
+                return;
+            }
+            if self.bytes.load(Ordering::Acquire) + n <= INTAKE_MAX_BYTES.max(n) {
+                // Counted before the other end can subtract it.
+                self.bytes.fetch_add(n, Ordering::AcqRel);
+                match self.tx.try_send(message) {
+                    Ok(()) => return,
+                    Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => {
+                        self.bytes.fetch_sub(n, Ordering::AcqRel);
+                        message = back;
+                    }
+                }
+            }
+            match self.overload {
+                Overload::Block => tokio::time::sleep(FULL_PAUSE).await,
+                Overload::DropOldest => dropped.extend(self.recv(Duration::ZERO)),
+            }
+        }
+    }
+}
+
+fn size(message: &Delivered) -> usize {
+    message.payload.len() + message.topic.len() + size_of::<Delivered>()
+}
+
+/// The outbox and the bell that wakes the sending task.
+#[derive(Clone, Debug)]
+pub struct Out {
+    outbox: Arc<Mutex<Outbox>>,
+    bell: Arc<Notify>,
+    shared: Arc<Shared>,
+}
+
+impl Out {
+    /// Takes a message; never waits.
+    pub fn push(&self, message: Message) {
+        let dropped = lock(&self.outbox).push(message);
+        self.bell.notify_one();
+        let metrics = &self.shared.metrics;
+        if dropped.predictions > 0 {
+            metrics.outbox_dropped(Class::Prediction, dropped.predictions);
+        }
+        if dropped.kept > 0 {
+            metrics.outbox_dropped(Class::Anomaly, dropped.kept);
+            error!(
+                lost = dropped.kept,
+                "the outbox is full of anomaly messages: the oldest is lost"
+            );
+        }
+    }
+
+    /// Messages that wait or are not acknowledged.
+    pub fn len(&self) -> usize {
+        lock(&self.outbox).len()
+    }
+
+    /// Nothing waits and everything is acknowledged.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.outbox).is_empty()
+    }
+}
+
+/// What the client is started with.
+pub struct Client<L: Link> {
+    /// How to connect.
+    pub options: L::Options,
+    /// What to subscribe to, with QoS.
+    pub filters: Vec<(String, u8)>,
+    /// Topic of the retained status.
+    pub status_topic: Arc<str>,
+    /// Longest wait between attempts.
+    pub reconnect_max: Duration,
+    /// Where messages go.
+    pub intake: Intake,
+    /// Messages to publish.
+    pub outbox: Outbox,
+    /// Flags and metrics.
+    pub shared: Arc<Shared>,
+}
+
+/// A running client.
+#[derive(Debug)]
+pub struct ClientHandles {
+    /// Messages to publish go here.
+    pub out: Out,
+    /// Acknowledgements go here.
+    pub acks: mpsc::UnboundedSender<Ack>,
+    stop: watch::Sender<Stop>,
+    polling: JoinHandle<()>,
+    sending: JoinHandle<()>,
+    status_topic: Arc<str>,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// Not at all.
+    Running,
+    /// Say goodbye.
+    Disconnect,
+    /// End.
+    Now,
+}
+
+/// Ends when the end has come as far as `stage`.
+async fn reached(stop: &mut watch::Receiver<Stop>, stage: Stop) {
+    // An error means that every handle is gone: nobody waits for an answer any more.
+    let _ = stop.wait_for(|now| *now == stage).await;
+}
+
+/// What the polling task tells the sending one.
+enum Control<S> {
+    Connected(u64, S),
+    Lost,
+}
+
+struct Polling<L: Link> {
+    client: Arc<ClientParts<L>>,
+    controls: mpsc::UnboundedSender<Control<L::Sender>>,
+    acks: mpsc::UnboundedSender<Ack>,
+    stop: watch::Receiver<Stop>,
+}
+
+struct ClientParts<L: Link> {
+    options: L::Options,
+    filters: Vec<(String, u8)>,
+    status_topic: Arc<str>,
+    reconnect_max: Duration,
+    intake: Intake,
+    out: Out,
+    shared: Arc<Shared>,
+    epoch: AtomicU64,
+}
+
+/// Starts the two tasks on the current tokio runtime.
+pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
+    let out = Out {
+        outbox: Arc::new(Mutex::new(client.outbox)),
+        bell: Arc::default(),
+        shared: client.shared.clone(),
+    };
+    let parts = Arc::new(ClientParts::<L> {
+        options: client.options,
+        filters: client.filters,
+        status_topic: client.status_topic.clone(),
+        reconnect_max: client.reconnect_max,
+        intake: client.intake,
+        out: out.clone(),
+        shared: client.shared,
+        epoch: AtomicU64::new(0),
+    });
+    let (controls_tx, controls_rx) = mpsc::unbounded_channel();
+    // Bounded by the broker's own window of unacknowledged messages.
+    let (acks_tx, acks_rx) = mpsc::unbounded_channel();
+    let (stop_tx, stop_rx) = watch::channel(Stop::Running);
+    let goodbye = stop_rx.clone();
+    let polling = Polling {
+        client: parts.clone(),
+        controls: controls_tx,
+        acks: acks_tx.clone(),
+        stop: stop_rx,
+    };
+    ClientHandles {
+        out,
+        acks: acks_tx,
+        stop: stop_tx,
+        polling: tokio::spawn(polling.run()),
+        sending: tokio::spawn(send_all(parts, controls_rx, acks_rx, goodbye)),
+        status_topic: client.status_topic,
+    }
+}
+
+/// Why a connection ended.
+enum End {
+    Stopped,
+    /// The error, and for how long the connection had been subscribed.
+    Lost(LinkError, Option<Duration>),
+}
+
+impl<L: Link> Polling<L> {
+    async fn run(mut self) {
+        let mut backoff = Backoff::new(self.client.reconnect_max);
+        let mut poisoned = 0;
+        loop {
+            let limit = if poisoned >= POISON_PATIENCE {
+                PACKET_MAX
+            } else {
+                PACKET_LIMIT
+            };
+            let (error, held) = match self.one_connection(limit).await {
+                End::Stopped => return,
+                End::Lost(error, held) => (error, held),
+            };
+            poisoned = self.note_loss(&error, poisoned);
+            backoff.lost(held);
+            let wait = backoff.wait(rand::rng().random::<f64>());
+            warn!(%error, wait_s = wait.as_secs_f64(), "no connection to the broker, trying again");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = reached(&mut self.stop, Stop::Now) => return,
+            }
+        }
+    }
+
+    /// Notes that a connection ended; returns how many in a row were lost to oversized packets.
+    fn note_loss(&self, error: &LinkError, poisoned: u32) -> u32 {
+        let shared = &self.client.shared;
+        shared.set_connected(false);
+        shared.metrics.broker_failures.inc();
+        let resent = lock(&self.client.out.outbox).connection_lost();
+        shared.metrics.resent.inc_by(resent);
+        // The sending task ends with this one, never before it.
+        let _ = self.controls.send(Control::Lost);
+        match error {
+            LinkError::TooBig(bytes) => {
+                shared.metrics.poison_packets.inc();
+                warn!(
+                    bytes,
+                    limit = PACKET_LIMIT,
+                    "a packet is too large to be received; the broker delivers it again at each connection"
+                );
+                poisoned + 1
+            }
+            LinkError::Refused(_) | LinkError::Settings(_) | LinkError::Lost(_) => 0,
+        }
+    }
+
+    async fn one_connection(&mut self, limit: usize) -> End {
+        let epoch = self.client.epoch.fetch_add(1, Ordering::AcqRel) + 1;
+        let (sender, mut link) = match L::open(&self.client.options, limit) {
+            Ok(halves) => halves,
+            Err(error) => return End::Lost(error, None),
+        };
+        let mut subscribed_since: Option<Instant> = None;
+        let mut dropped = Vec::new();
+        loop {
+            let event = tokio::select! {
+                event = link.next() => event,
+                () = reached(&mut self.stop, Stop::Now) => return End::Stopped,
+            };
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => return End::Lost(error, subscribed_since.map(|at| at.elapsed())),
+            };
+            match event {
+                Event::Connected { session_present } => {
+                    info!(session_present, "connected to the broker");
+                    self.client.shared.set_connected(true);
+                    self.client.shared.metrics.broker_connections.inc();
+                    lock(&self.client.out.outbox).connected(epoch);
+                    let _ = self
+                        .controls
+                        .send(Control::Connected(epoch, sender.clone()));
+                }
+                Event::Subscribed(granted) => {
+                    if self.note_subscribed(&granted) {
+                        subscribed_since = Some(Instant::now());
+                    }
+                }
+                Event::Delivered(message) => {
+                    self.take(Delivered { epoch, ..message }, &mut dropped)
+                        .await;
+                }
+                Event::Sent(packet_id) => self.note_sent(packet_id),
+                Event::Acknowledged(packet_id) => {
+                    lock(&self.client.out.outbox).acknowledged(packet_id);
+                    self.client.out.bell.notify_one();
+                }
+                Event::Goodbye => return End::Stopped,
+                Event::Other => {}
+            }
+        }
+    }
+
+    /// True where every filter was granted.
+    fn note_subscribed(&self, granted: &[bool]) -> bool {
+        let mut all = true;
+        for ((filter, _), granted) in self.client.filters.iter().zip(granted) {
+            if !granted {
+                all = false;
+                error!(filter, "the broker refuses the subscription");
+            }
+        }
+        self.client.shared.set_subscribed(all);
+        if all {
+            info!(filters = self.client.filters.len(), "subscribed");
+        }
+        all
+    }
+
+    async fn take(&self, message: Delivered, dropped: &mut Vec<Delivered>) {
+        self.client.shared.metrics.messages_received.inc();
+        self.client.intake.offer(message, dropped).await;
+        for message in dropped.drain(..) {
+            self.client.shared.metrics.messages_dropped.inc();
+            if message.packet_id != 0 {
+                // Given up: without its acknowledgement the broker would stop delivering.
+                let _ = self.acks.send(Ack {
+                    epoch: message.epoch,
+                    packet_id: message.packet_id,
+                });
+            }
+        }
+    }
+
+    fn note_sent(&self, packet_id: u16) {
+        let Some(message) = lock(&self.client.out.outbox).sent(packet_id) else {
+            return;
+        };
+        let metrics = &self.client.shared.metrics;
+        metrics.published(message.class);
+        if let (Class::Prediction, Some(arrived)) = (message.class, message.arrived) {
+            metrics.latency(arrived.elapsed());
+        }
+    }
+}
+
+/// The sending task: subscriptions, acknowledgements and the outbox, over whatever connection
+/// there is.
+async fn send_all<L: Link>(
+    client: Arc<ClientParts<L>>,
+    mut controls: mpsc::UnboundedReceiver<Control<L::Sender>>,
+    mut acks: mpsc::UnboundedReceiver<Ack>,
+    mut goodbye: watch::Receiver<Stop>,
+) {
+    let mut link: Option<(u64, L::Sender)> = None;
+    loop {
+        tokio::select! {
+            control = controls.recv() => match control {
+                Some(Control::Connected(epoch, sender)) => {
+                    welcome(&client, &sender).await;
+                    link = Some((epoch, sender));
+                }
+                Some(Control::Lost) => link = None,
+                // The polling task has ended.
+                None => return,
+            },
+            Some(ack) = acks.recv() => acknowledge(&client, link.as_ref(), ack).await,
+            () = client.out.bell.notified(), if link.is_some() => {}
+            () = reached(&mut goodbye, Stop::Disconnect) => {
+                if let Some((_, sender)) = &link {
+                    // An error means that the connection has ended already.
+                    let _ = sender.disconnect().await;
+                }
+                return;
+            }
+        }
+        let Some((epoch, sender)) = &link else {
+            continue;
+        };
+        loop {
+            while let Ok(ack) = acks.try_recv() {
+                acknowledge(&client, link.as_ref(), ack).await;
+            }
+            let message = lock(&client.out.outbox).next(*epoch);
+            let Some(message) = message else { break };
+            // An error means that the connection has ended: the outbox has the message.
+            if sender.publish(&message).await.is_err() {
+                break;
+            }
+        }
+    }
+}
+
+/// A new connection: subscribe, and say that we are here.
+async fn welcome<L: Link>(client: &ClientParts<L>, sender: &L::Sender) {
+    // Errors mean that the connection has ended already: the next one does it again.
+    let _ = sender.subscribe(&client.filters).await;
+    lock(&client.out.outbox).push_first(status(&client.status_topic, "online"));
+}
+
+async fn acknowledge<L: Link>(client: &ClientParts<L>, link: Option<&(u64, L::Sender)>, ack: Ack) {
+    let metrics = &client.shared.metrics;
+    match link {
+        Some((epoch, sender)) if *epoch == ack.epoch => {
+            if sender.ack(ack.packet_id).await.is_ok() {
+                metrics.acks.inc();
+            }
+        }
+        _ => metrics.stale_acks.inc(),
+    }
+}
+
+fn status(topic: &Arc<str>, text: &str) -> Message {
+    Message {
+        topic: topic.clone(),
+        payload: text.to_owned(),
+        qos: 1,
+        retain: true,
+        class: Class::Status,
+        arrived: None,
+    }
+}
+
+impl ClientHandles {
+    /// Flushes the outbox, says `offline` and disconnects, until `deadline` at the latest.
+    /// Returns whether everything was acknowledged.
+    pub async fn finish(self, deadline: tokio::time::Instant, shared: &Shared) -> bool {
+        let mut clean = self.drained(deadline, shared).await;
+        self.out.push(status(&self.status_topic, "offline"));
+        clean &= self.drained(deadline, shared).await;
+        let ClientHandles {
+            stop,
+            mut polling,
+            mut sending,
+            ..
+        } = self;
+        let _ = stop.send(Stop::Disconnect);
+        // The sending task asks for the goodbye, the polling task sends it and ends.
+        if tokio::time::timeout_at(deadline, &mut sending)
+            .await
+            .is_err()
+        {
+            sending.abort();
+            clean = false;
+        }
+        let soon = deadline.min(tokio::time::Instant::now() + GOODBYE);
+        if tokio::time::timeout_at(soon, &mut polling).await.is_err() {
+            let _ = stop.send(Stop::Now);
+            if tokio::time::timeout(GOODBYE, &mut polling).await.is_err() {
+                polling.abort();
+            }
+        }
+        clean
+    }
+
+    /// Waits until everything is acknowledged. Without a connection nothing can be.
+    async fn drained(&self, deadline: tokio::time::Instant, shared: &Shared) -> bool {
+        loop {
+            if self.out.is_empty() {
+                return true;
+            }
+            if tokio::time::Instant::now() >= deadline || !shared.is_connected() {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}

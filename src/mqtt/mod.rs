@@ -1,0 +1,134 @@
+//! The broker: one small trait over client libraries, a connection that comes back, an outbox.
+//!
+//! What is known of rumqttc 0.25.1 and how it is met:
+//!
+//! | fact | remedy |
+//! |---|---|
+//! | polling has no back-off | [`backoff`]: doubling with jitter, reset by a subscribed connection that held |
+//! | QoS 1 publishes are lost over a reconnect | [`outbox`]: kept until their PUBACK, sent again by us |
+//! | a collision outlives its session; acks outlive their connection | client and event loop are built anew for each connection; acks carry its epoch |
+//! | a packet over the limit ends every connection of a persistent session | a generous limit, payloads judged afterwards; beyond it one connection without limit |
+//! | publishing from the polling task deadlocks | one task polls, another sends |
+//! | subscriptions end with the session | subscribed anew at every CONNACK, refusals are errors |
+
+pub mod backoff;
+mod client;
+pub mod outbox;
+mod v4;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::metrics::Class;
+
+pub use client::{Ack, Client, ClientHandles, Intake, Out, start};
+pub use v4::{V4, V4Options, V4Sender};
+
+/// A message that the broker delivered.
+#[derive(Clone, Debug)]
+pub struct Delivered {
+    /// Topic.
+    pub topic: String,
+    /// Payload.
+    pub payload: Vec<u8>,
+    /// Packet id; 0 with QoS 0, where nothing is acknowledged.
+    pub packet_id: u16,
+    /// Delivered before, perhaps.
+    pub dup: bool,
+    /// Kept by the broker from before we subscribed.
+    pub retain: bool,
+    /// Connection that it came over.
+    pub epoch: u64,
+    /// When it came.
+    pub arrived: Instant,
+}
+
+/// A message to publish.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Topic.
+    pub topic: Arc<str>,
+    /// Payload.
+    pub payload: String,
+    /// 0 or 1.
+    pub qos: u8,
+    /// Kept by the broker for later subscribers.
+    pub retain: bool,
+    /// What it is.
+    pub class: Class,
+    /// Arrival of the reading that it answers, if it answers one.
+    pub arrived: Option<Instant>,
+}
+
+/// What a connection yields.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The broker accepted the connection; it may remember our session.
+    Connected {
+        /// The broker kept our session: subscriptions and unacknowledged messages.
+        session_present: bool,
+    },
+    /// The broker answered a subscription: whether it granted each filter, in order.
+    Subscribed(Vec<bool>),
+    /// A message.
+    Delivered(Delivered),
+    /// A message of ours is on its way; the packet id is 0 with QoS 0.
+    Sent(u16),
+    /// The broker acknowledged a message of ours.
+    Acknowledged(u16),
+    /// Our goodbye is on its way.
+    Goodbye,
+    /// Anything else: pings and the like.
+    Other,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// A packet of so many bytes, or an unknown number, is larger than the limit.
+    #[error("a packet of {0} bytes is larger than the limit")]
+    TooBig(usize),
+    /// The broker refused us.
+    #[error("refused by the broker: {0}")]
+    Refused(String),
+    /// The settings cannot be used.
+    #[error("{0}")]
+    Settings(String),
+    /// Anything else.
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// The sending half of one connection. Its futures end with an error when the connection ends.
+pub trait LinkSender: Clone + Send + Sync + 'static {
+    /// Hands a message to the connection.
+    fn publish(&self, message: &Message) -> impl Future<Output = Result<(), LinkError>> + Send;
+    /// Subscribes to filters with their QoS.
+    fn subscribe(
+        &self,
+        filters: &[(String, u8)],
+    ) -> impl Future<Output = Result<(), LinkError>> + Send;
+    /// Acknowledges a delivered message.
+    fn ack(&self, packet_id: u16) -> impl Future<Output = Result<(), LinkError>> + Send;
+    /// Says goodbye.
+    fn disconnect(&self) -> impl Future<Output = Result<(), LinkError>> + Send;
+}
+
+/// One connection, from its first packet to its end; never used again after an error.
+pub trait Link: Sized + Send + 'static {
+    /// What connections are made with.
+    type Options: Send + Sync + 'static;
+    /// The sending half.
+    type Sender: LinkSender;
+
+    /// A connection to come: the first [`Link::next`] makes it. `limit` is the largest packet
+    /// that can be received, bytes.
+    ///
+    /// # Errors
+    /// If the options cannot be used.
+    fn open(options: &Self::Options, limit: usize) -> Result<(Self::Sender, Self), LinkError>;
+
+    /// The next event.
+    fn next(&mut self) -> impl Future<Output = Result<Event, LinkError>> + Send;
+}

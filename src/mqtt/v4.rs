@@ -1,0 +1,172 @@
+//! MQTT 3.1.1 by rumqttc.
+
+use std::time::Instant;
+
+use rumqttc::mqttbytes::Error as CodecError;
+use rumqttc::{
+    AsyncClient, ConnectionError, EventLoop, LastWill, MqttOptions, Outgoing, Packet, Publish, QoS,
+    StateError, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
+};
+
+use super::{Delivered, Event, Link, LinkError, LinkSender, Message};
+use crate::config::{MqttSettings, TlsSettings};
+
+/// Requests that may wait between the sending task and the polling one.
+const REQUESTS: usize = 16;
+/// Time for TCP, TLS and CONNACK together, seconds.
+const CONNECT_TIMEOUT_S: u64 = 5;
+
+/// What connections are made with.
+#[derive(Clone, Debug)]
+pub struct V4Options {
+    /// The broker.
+    pub mqtt: MqttSettings,
+    /// Topic of the status, for the will.
+    pub status_topic: String,
+    /// Messages of ours that may be unacknowledged at once.
+    pub in_flight: usize,
+}
+
+/// One MQTT 3.1.1 connection.
+pub struct V4 {
+    events: EventLoop,
+}
+
+/// Its sending half.
+#[derive(Clone)]
+pub struct V4Sender {
+    client: AsyncClient,
+}
+
+impl Link for V4 {
+    type Options = V4Options;
+    type Sender = V4Sender;
+
+    fn open(options: &V4Options, limit: usize) -> Result<(V4Sender, V4), LinkError> {
+        let mqtt = &options.mqtt;
+        let mut o = MqttOptions::new(mqtt.client_id.as_str(), mqtt.host.as_str(), mqtt.port);
+        o.set_keep_alive(mqtt.keep_alive);
+        o.set_clean_session(false);
+        o.set_manual_acks(true);
+        o.set_max_packet_size(limit, limit);
+        // One more than our own window, so that packet ids never collide; 65,534 at most.
+        let in_flight = u16::try_from(options.in_flight + 1).unwrap_or(u16::MAX - 1);
+        o.set_inflight(in_flight);
+        if !mqtt.username.is_empty() {
+            o.set_credentials(mqtt.username.as_str(), mqtt.password.as_str());
+        }
+        o.set_last_will(LastWill::new(
+            options.status_topic.as_str(),
+            "offline",
+            QoS::AtLeastOnce,
+            true,
+        ));
+        if let Some(tls) = &mqtt.tls {
+            o.set_transport(Transport::tls_with_config(tls_config(tls)?));
+        }
+        let (client, mut events) = AsyncClient::new(o, REQUESTS);
+        let mut network = events.network_options();
+        network.set_connection_timeout(CONNECT_TIMEOUT_S);
+        network.set_tcp_nodelay(true);
+        events.set_network_options(network);
+        Ok((V4Sender { client }, V4 { events }))
+    }
+
+    async fn next(&mut self) -> Result<Event, LinkError> {
+        let event = self.events.poll().await.map_err(link_error)?;
+        Ok(match event {
+            rumqttc::Event::Incoming(Packet::ConnAck(ack)) => Event::Connected {
+                session_present: ack.session_present,
+            },
+            rumqttc::Event::Incoming(Packet::SubAck(ack)) => Event::Subscribed(
+                ack.return_codes
+                    .iter()
+                    .map(|code| matches!(code, SubscribeReasonCode::Success(_)))
+                    .collect(),
+            ),
+            rumqttc::Event::Incoming(Packet::Publish(publish)) => Event::Delivered(Delivered {
+                packet_id: publish.pkid,
+                dup: publish.dup,
+                retain: publish.retain,
+                payload: publish.payload.to_vec(),
+                topic: publish.topic,
+                epoch: 0,
+                arrived: Instant::now(),
+            }),
+            rumqttc::Event::Incoming(Packet::PubAck(ack)) => Event::Acknowledged(ack.pkid),
+            rumqttc::Event::Outgoing(Outgoing::Publish(pkid)) => Event::Sent(pkid),
+            rumqttc::Event::Outgoing(Outgoing::Disconnect) => Event::Goodbye,
+            rumqttc::Event::Incoming(_) | rumqttc::Event::Outgoing(_) => Event::Other,
+        })
+    }
+}
+
+fn tls_config(tls: &TlsSettings) -> Result<TlsConfiguration, LinkError> {
+    let read = |path: &std::path::Path| {
+        std::fs::read(path).map_err(|error| {
+            LinkError::Settings(format!("cannot read {}: {error}", path.display()))
+        })
+    };
+    let client_auth = match &tls.client_auth {
+        Some((certificate, key)) => Some((read(certificate)?, read(key)?)),
+        None => None,
+    };
+    Ok(TlsConfiguration::Simple {
+        ca: read(&tls.ca_file)?,
+        alpn: None,
+        client_auth,
+    })
+}
+
+fn link_error(error: ConnectionError) -> LinkError {
+    match error {
+        ConnectionError::MqttState(StateError::Deserialization(
+            CodecError::PayloadSizeLimitExceeded(n),
+        )) => LinkError::TooBig(n),
+        ConnectionError::ConnectionRefused(code) => LinkError::Refused(format!("{code:?}")),
+        other => LinkError::Lost(other.to_string()),
+    }
+}
+
+fn gone<E>(_: E) -> LinkError {
+    LinkError::Lost("the connection has ended".to_owned())
+}
+
+fn qos(level: u8) -> QoS {
+    if level == 0 {
+        QoS::AtMostOnce
+    } else {
+        QoS::AtLeastOnce
+    }
+}
+
+impl LinkSender for V4Sender {
+    async fn publish(&self, message: &Message) -> Result<(), LinkError> {
+        self.client
+            .publish(
+                message.topic.as_ref(),
+                qos(message.qos),
+                message.retain,
+                message.payload.as_bytes(),
+            )
+            .await
+            .map_err(gone)
+    }
+
+    async fn subscribe(&self, filters: &[(String, u8)]) -> Result<(), LinkError> {
+        let filters = filters
+            .iter()
+            .map(|(filter, level)| SubscribeFilter::new(filter.clone(), qos(*level)));
+        self.client.subscribe_many(filters).await.map_err(gone)
+    }
+
+    async fn ack(&self, packet_id: u16) -> Result<(), LinkError> {
+        let mut publish = Publish::new(String::new(), QoS::AtLeastOnce, Vec::new());
+        publish.pkid = packet_id;
+        self.client.ack(&publish).await.map_err(gone)
+    }
+
+    async fn disconnect(&self) -> Result<(), LinkError> {
+        self.client.disconnect().await.map_err(gone)
+    }
+}

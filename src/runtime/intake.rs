@@ -1,0 +1,315 @@
+//! The intake thread: messages to numbered readings, group commits, acknowledgements.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::Sender;
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{error, warn};
+
+use super::shared::Shared;
+use super::store::{Accepted, Delivery, Store};
+use super::worker::Item;
+use crate::mqtt::{Ack, Delivered, Intake};
+use crate::payload::{Format, Parsed, Reject};
+use crate::route::{Route, Router};
+use crate::row::Reading;
+
+/// How long the thread sleeps at most before it looks whether it should end.
+const IDLE: Duration = Duration::from_millis(50);
+/// Messages in a group at most, when nothing waits for a commit.
+const MAX_GROUP: usize = 256;
+/// Time between two log lines for one reason.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+/// Pause before a failed commit is tried again.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// When a group of readings is committed.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupRule {
+    /// So many messages.
+    pub count: usize,
+    /// Or so long after the first of them.
+    pub max_age: Duration,
+}
+
+/// What the intake thread works with.
+pub struct IntakeThread {
+    /// Messages come from here.
+    pub intake: Intake,
+    /// Payload format of each pattern.
+    pub formats: Vec<Format>,
+    /// Topics to streams and channels.
+    pub router: Router,
+    /// Largest payload accepted, bytes.
+    pub max_payload_bytes: usize,
+    /// When groups are committed.
+    pub group: GroupRule,
+    /// Where readings are kept.
+    pub store: Arc<dyn Store>,
+    /// Acknowledgements go here.
+    pub acks: UnboundedSender<Ack>,
+    /// Readings go here, by the stream's worker.
+    pub workers: Vec<Sender<Item>>,
+    /// Flags and metrics.
+    pub shared: Arc<Shared>,
+    /// Highest sequence number given.
+    pub last_seq: u64,
+    /// Hash of the last message accepted under each packet id.
+    pub deliveries: HashMap<u16, u64>,
+}
+
+/// What is said at most once a minute, by reason.
+#[derive(Default)]
+struct Quiet {
+    said: HashMap<Reject, (Instant, u64)>,
+}
+
+impl Quiet {
+    /// Says it, or counts that it was not said.
+    fn say(&mut self, reason: Reject, topic: &str) {
+        let now = Instant::now();
+        let (at, unsaid) = match self.said.get(&reason) {
+            Some((at, unsaid)) if now.duration_since(*at) < SAY_EVERY => (*at, unsaid + 1),
+            before => {
+                let since = before.map_or(0, |(_, unsaid)| *unsaid);
+                let topic: String = topic.chars().take(200).collect();
+                warn!(
+                    reason = reason.as_str(),
+                    topic,
+                    further = since,
+                    "a message is refused; others for this reason are only counted for a minute"
+                );
+                (now, 0)
+            }
+        };
+        self.said.insert(reason, (at, unsaid));
+    }
+}
+
+/// The group being filled.
+#[derive(Default)]
+struct Group {
+    accepted: Vec<Accepted>,
+    acks: Vec<Ack>,
+    messages: usize,
+}
+
+impl IntakeThread {
+    /// Runs until the queue is closed and empty.
+    pub fn run(mut self) {
+        let mut group = Group::default();
+        let mut parsed = Parsed::default();
+        let mut quiet = Quiet::default();
+        loop {
+            match self.intake.recv(IDLE) {
+                Some(message) => {
+                    self.fill(message, &mut group, &mut parsed, &mut quiet);
+                    self.commit(&mut group);
+                }
+                None if self.intake.is_closed() && self.intake.is_empty() => return,
+                None => {}
+            }
+        }
+    }
+
+    /// Takes a first message and those that belong to its group.
+    fn fill(
+        &mut self,
+        first: Delivered,
+        group: &mut Group,
+        parsed: &mut Parsed,
+        quiet: &mut Quiet,
+    ) {
+        let waits = self.store.groups_commits();
+        let (count, until) = if waits {
+            (self.group.count, Instant::now() + self.group.max_age)
+        } else {
+            (MAX_GROUP, Instant::now())
+        };
+        let mut next = Some(first);
+        while let Some(message) = next {
+            self.take(message, group, parsed, quiet);
+            group.messages += 1;
+            if group.messages >= count {
+                return;
+            }
+            next = self
+                .intake
+                .recv(until.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    /// One message: its readings go to their worker at once, the rest waits for the commit.
+    fn take(
+        &mut self,
+        message: Delivered,
+        group: &mut Group,
+        parsed: &mut Parsed,
+        quiet: &mut Quiet,
+    ) {
+        if message.packet_id != 0 {
+            group.acks.push(Ack {
+                epoch: message.epoch,
+                packet_id: message.packet_id,
+            });
+        }
+        let delivery = (message.packet_id != 0).then(|| Delivery {
+            packet_id: message.packet_id,
+            hash: hash(&message),
+        });
+        if let Some(delivery) = delivery
+            && message.dup
+            && self.deliveries.get(&delivery.packet_id) == Some(&delivery.hash)
+        {
+            self.shared.metrics.reject(Reject::Redelivered);
+            return;
+        }
+        match self.readings(&message, parsed) {
+            Ok(readings) => {
+                for reason in parsed.refused.drain(..) {
+                    self.shared.metrics.reject(reason);
+                    quiet.say(reason, &message.topic);
+                }
+                if let Some(delivery) = delivery {
+                    self.deliveries.insert(delivery.packet_id, delivery.hash);
+                }
+                self.dispatch(&readings, message.arrived);
+                group.accepted.push(Accepted { delivery, readings });
+            }
+            Err(reason) => {
+                self.shared.metrics.reject(reason);
+                quiet.say(reason, &message.topic);
+            }
+        }
+    }
+
+    /// The readings of a message, numbered.
+    fn readings(
+        &mut self,
+        message: &Delivered,
+        parsed: &mut Parsed,
+    ) -> Result<Vec<Reading>, Reject> {
+        if message.payload.len() > self.max_payload_bytes {
+            return Err(Reject::TooBig);
+        }
+        let route = match self.router.known(&message.topic) {
+            Some(route) => {
+                self.formats[route.input].parse(&message.payload, parsed)?;
+                route.clone()
+            }
+            None => {
+                let found = self.router.find(&message.topic)?;
+                self.formats[found.input].parse(&message.payload, parsed)?;
+                self.router.admit(&message.topic)?
+            }
+        };
+        if message.retain && parsed.ts_ms.is_none() {
+            return Err(Reject::Retained);
+        }
+        let arrival_ms = unix_ms();
+        let ts_ms = parsed.ts_ms.unwrap_or(arrival_ms);
+        let mut readings = Vec::with_capacity(parsed.channels.len().max(1));
+        let Route {
+            stream, channel, ..
+        } = route;
+        if let (Some(channel), Some(value)) = (channel, parsed.value) {
+            self.last_seq += 1;
+            readings.push(Reading {
+                seq: self.last_seq,
+                stream: stream.clone(),
+                channel,
+                value,
+                ts_ms,
+                arrival_ms,
+            });
+        }
+        for (name, value) in parsed.channels.drain(..) {
+            match self.router.channel(&stream, &name) {
+                Ok(channel) => {
+                    self.last_seq += 1;
+                    readings.push(Reading {
+                        seq: self.last_seq,
+                        stream: stream.clone(),
+                        channel,
+                        value,
+                        ts_ms,
+                        arrival_ms,
+                    });
+                }
+                Err(reason) => parsed.refused.push(reason),
+            }
+        }
+        Ok(readings)
+    }
+
+    fn dispatch(&self, readings: &[Reading], arrived: Instant) {
+        let n = readings.len() as u64;
+        self.shared.metrics.readings_received.inc_by(n);
+        for reading in readings {
+            let worker = worker_of(&reading.stream, self.workers.len());
+            let item = Item {
+                reading: reading.clone(),
+                arrived,
+            };
+            // A worker ends only after this thread has.
+            if self.workers[worker].send(item).is_err() {
+                error!(worker, "a worker has ended: its reading is lost");
+            }
+        }
+    }
+
+    /// Commits the group and acknowledges it. A store that fails is tried again until it works or
+    /// the daemon stops: unacknowledged, the broker keeps the messages.
+    fn commit(&mut self, group: &mut Group) {
+        while !group.accepted.is_empty() {
+            match self.store.accept(&group.accepted) {
+                Ok(()) => {
+                    self.shared.set_store_failed(false);
+                    break;
+                }
+                Err(error) => {
+                    self.shared.set_store_failed(true);
+                    error!(%error, readings = group.accepted.len(), "readings cannot be kept");
+                    if self.intake.is_closed() {
+                        *group = Group::default();
+                        return;
+                    }
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+        for ack in group.acks.drain(..) {
+            // The receiver ends after this thread; at the very end the broker delivers again.
+            let _ = self.acks.send(ack);
+        }
+        group.accepted.clear();
+        group.messages = 0;
+    }
+}
+
+/// The worker of a stream: the same in every run with as many workers.
+pub fn worker_of(stream: &str, n_workers: usize) -> usize {
+    usize::try_from(hash_of(&stream) % n_workers as u64).unwrap_or(0)
+}
+
+fn hash(message: &Delivered) -> u64 {
+    hash_of(&(&message.topic, &message.payload))
+}
+
+/// `DefaultHasher::new` has fixed keys.
+fn hash_of<T: Hash>(value: &T) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Now, in unix milliseconds.
+fn unix_ms() -> i64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,93 @@
+//! The only place that makes threads, tasks and channels: wiring, order of shutdown, supervision.
+//!
+//! [`serve`] is the whole daemon. `spiked run` calls it with the addresses of the settings and a
+//! future that ends with SIGTERM; `spiked demo` and the tests with listeners, a [`Tap`] and a
+//! shutdown of their own.
+
+mod intake;
+mod serve;
+mod shared;
+pub mod store;
+mod supervise;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+
+use crate::engine::EngineStats;
+use crate::row::Outcome;
+
+pub use serve::serve;
+pub(crate) use shared::lock;
+pub use shared::{Health, Shared, StreamView};
+
+/// What a [`Tap`] sees of one row, on the worker's thread, before it is published.
+#[derive(Debug)]
+pub struct Observed<'a> {
+    /// Stream name.
+    pub stream: &'a str,
+    /// Channel names, in the order of the outcome's channels.
+    pub channels: &'a [Arc<str>],
+    /// What the engine says of the row.
+    pub outcome: &'a Outcome,
+    /// The engine's counters after the row.
+    pub stats: &'a EngineStats,
+}
+
+/// An observer of every outcome. It must return at once: it stands in the worker's way.
+pub type Tap = Arc<dyn Fn(&Observed<'_>) + Send + Sync>;
+
+/// What [`serve`] says once it listens, before the broker is reached.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// Address of the HTTP listener.
+    pub http: Option<SocketAddr>,
+    /// Health and views of the running daemon.
+    pub shared: Arc<Shared>,
+}
+
+/// What a caller may bring along.
+#[derive(Default)]
+pub struct Hooks {
+    /// HTTP listener, instead of binding `http.listen`.
+    pub http: Option<TcpListener>,
+    /// Observer of every outcome.
+    pub tap: Option<Tap>,
+    /// Where readings and snapshots are kept; `None` for nowhere.
+    pub store: Option<Arc<dyn store::Store>>,
+    /// Told once, when everything is bound and started.
+    pub started: Option<tokio::sync::oneshot::Sender<Started>>,
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Readings accepted.
+    pub readings: u64,
+    /// Rows learned.
+    pub rows: u64,
+    /// Everything was flushed and acknowledged within the grace period.
+    pub clean: bool,
+}
+
+/// Why the daemon could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address could not be bound.
+    #[error("cannot listen on {0}: {1}")]
+    Bind(SocketAddr, std::io::Error),
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    /// The state could not be restored.
+    #[error("cannot restore the state: {0}")]
+    Store(#[from] store::StoreError),
+    /// The broker settings cannot be used.
+    #[error("cannot use the broker settings: {0}")]
+    Mqtt(String),
+    /// A metric could not be registered.
+    #[error("cannot register a metric: {0}")]
+    Metrics(#[from] prometheus::Error),
+}

@@ -1,0 +1,263 @@
+//! The daemon from start to end: restore, bind, start, wait, and stop in order.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Receiver;
+use sd_notify::NotifyState;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::intake::{GroupRule, IntakeThread, worker_of};
+use super::shared::Shared;
+use super::store::{NoStore, Restored, Store};
+use super::worker::{Item, Slot, Worker};
+use super::{Hooks, ServeError, Started, Summary, supervise};
+use crate::config::Settings;
+use crate::metrics::Metrics;
+use crate::mqtt::outbox::Outbox;
+use crate::mqtt::{self, Client, ClientHandles, Intake, V4, V4Options};
+use crate::route::Router;
+
+/// Readings that may wait for one worker: enough to keep it busy, few enough to be learned within
+/// the grace period.
+const WORKER_QUEUE: usize = 1024;
+
+/// Runs the daemon until `shutdown` ends, then stops it in order within the grace period: no
+/// further intake, queues drained, workers joined, snapshots taken, outbox flushed, `offline`
+/// said, disconnected.
+///
+/// # Errors
+/// If an address cannot be bound or the state cannot be restored. Later failures are counted,
+/// logged and seen at /readyz.
+pub async fn serve(
+    settings: Settings,
+    hooks: Hooks,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Summary, ServeError> {
+    let n_workers = settings.runtime.workers;
+    let metrics = Metrics::new()?;
+    let shared = Arc::new(Shared::new(metrics, n_workers, settings.http.stream_labels));
+    let store: Arc<dyn Store> = match hooks.store {
+        Some(store) => store,
+        None => Arc::new(NoStore),
+    };
+    let listener = match (hooks.http, settings.http.listen) {
+        (Some(listener), _) => Some(listener),
+        (None, Some(address)) => {
+            let listener = TcpListener::bind(address).await;
+            Some(listener.map_err(|error| ServeError::Bind(address, error))?)
+        }
+        (None, None) => None,
+    };
+    let restored = store.restore(settings.stream_params())?;
+    let http_addr = listener.as_ref().and_then(|l| l.local_addr().ok());
+    let http = listener.map(|l| crate::http::start(l, shared.clone()));
+
+    let intake = Intake::new(settings.runtime.queue_readings, settings.runtime.overload);
+    let client = start_client(&settings, &intake, &shared);
+    let threads = Threads::start(
+        &settings, restored, &store, &intake, &client, hooks.tap, &shared,
+    )?;
+    let queues = supervise::Queues {
+        intake: intake.clone(),
+        workers: threads.senders.clone(),
+        out: client.out.clone(),
+    };
+    let watch = supervise::watch(shared.clone(), queues);
+    supervise::notify(NotifyState::Ready);
+    info!(http = ?http_addr, workers = n_workers, "started");
+    if let Some(started) = hooks.started {
+        // A caller that does not listen any more does not want to know.
+        let _ = started.send(Started {
+            http: http_addr,
+            shared: shared.clone(),
+        });
+    }
+
+    shutdown.await;
+    let deadline = Instant::now() + settings.runtime.grace;
+    info!(grace_s = settings.runtime.grace.as_secs_f64(), "stopping");
+    supervise::notify(NotifyState::Stopping);
+    shared.set_stopping();
+    watch.abort();
+    intake.close();
+    let joined = threads.join(deadline).await;
+    if let Err(error) = store.close() {
+        error!(%error, "the state cannot be flushed");
+    }
+    let flushed = client.finish(deadline, &shared).await;
+    if let Some(http) = http {
+        http.abort();
+    }
+    let summary = Summary {
+        readings: shared.metrics.readings_received.get(),
+        rows: shared.metrics.rows.get(),
+        clean: joined && flushed,
+    };
+    if summary.clean {
+        info!(readings = summary.readings, rows = summary.rows, "stopped");
+    } else {
+        warn!(
+            readings = summary.readings,
+            rows = summary.rows,
+            joined,
+            flushed,
+            "stopped before everything was done"
+        );
+    }
+    Ok(summary)
+}
+
+fn start_client(settings: &Settings, intake: &Intake, shared: &Arc<Shared>) -> ClientHandles {
+    let output = &settings.output;
+    let status_topic = format!("{}/{}/status", output.prefix, output.instance);
+    mqtt::start::<V4>(Client {
+        options: V4Options {
+            mqtt: settings.mqtt.clone(),
+            status_topic: status_topic.clone(),
+            in_flight: output.in_flight,
+        },
+        filters: filters(settings),
+        status_topic: status_topic.into(),
+        reconnect_max: settings.mqtt.reconnect_max,
+        intake: intake.clone(),
+        outbox: Outbox::new(output.outbox_messages, output.in_flight),
+        shared: shared.clone(),
+    })
+}
+
+/// The filters to subscribe to, each once.
+pub(crate) fn filters(settings: &Settings) -> Vec<(String, u8)> {
+    let mut filters: Vec<(String, u8)> = Vec::new();
+    for input in &settings.inputs {
+        let filter = input.pattern.filter();
+        match filters.iter_mut().find(|(known, _)| *known == filter) {
+            Some((_, qos)) => *qos = (*qos).max(input.qos),
+            None => filters.push((filter, input.qos)),
+        }
+    }
+    filters
+}
+
+/// The intake thread and the workers.
+struct Threads {
+    intake: JoinHandle<()>,
+    workers: Vec<JoinHandle<u64>>,
+    senders: Vec<crossbeam_channel::Sender<Item>>,
+}
+
+impl Threads {
+    fn start(
+        settings: &Settings,
+        restored: Restored,
+        store: &Arc<dyn Store>,
+        intake: &Intake,
+        client: &ClientHandles,
+        tap: Option<super::Tap>,
+        shared: &Arc<Shared>,
+    ) -> Result<Threads, ServeError> {
+        let n_workers = settings.runtime.workers;
+        let mut router = Router::new(
+            settings.inputs.iter().map(|i| i.pattern.clone()).collect(),
+            &format!("{}/{}", settings.output.prefix, settings.output.instance),
+            settings.max_streams,
+            settings.max_channels,
+            settings.channels.clone(),
+        );
+        let mut slots: Vec<HashMap<Arc<str>, Slot>> =
+            (0..n_workers).map(|_| HashMap::new()).collect();
+        for stream in restored.streams {
+            let name = router.stream(stream.name());
+            let channels = stream.channels();
+            let admitted = name.is_ok()
+                && channels
+                    .iter()
+                    .all(|channel| router.channel(stream.name(), channel).is_ok());
+            if !admitted {
+                warn!(stream = %stream.name(), "a kept stream is beyond max_streams or max_channels");
+            }
+            let worker = worker_of(stream.name(), n_workers);
+            slots[worker].insert(stream.name().clone(), Slot::new(stream, &settings.output));
+        }
+        let (senders, receivers): (Vec<_>, Vec<Receiver<Item>>) = (0..n_workers)
+            .map(|_| crossbeam_channel::bounded(WORKER_QUEUE))
+            .unzip();
+        let mut workers = Vec::new();
+        for (idx, (rx, streams)) in receivers.into_iter().zip(slots).enumerate() {
+            let worker = Worker {
+                idx,
+                rx,
+                params: settings.stream_params().clone(),
+                output: settings.output.clone(),
+                out: client.out.clone(),
+                store: store.clone(),
+                tap: tap.clone(),
+                shared: shared.clone(),
+                streams,
+            };
+            workers.push(spawn(&format!("worker-{idx}"), move || worker.run())?);
+        }
+        let thread = IntakeThread {
+            intake: intake.clone(),
+            formats: settings.inputs.iter().map(|i| i.format.clone()).collect(),
+            router,
+            max_payload_bytes: settings.mqtt.max_packet_bytes,
+            group: GroupRule {
+                count: settings.state.commit_readings,
+                max_age: settings.state.commit_max_age,
+            },
+            store: store.clone(),
+            acks: client.acks.clone(),
+            workers: senders.clone(),
+            shared: shared.clone(),
+            last_seq: restored.last_seq,
+            deliveries: restored
+                .deliveries
+                .iter()
+                .map(|delivery| (delivery.packet_id, delivery.hash))
+                .collect(),
+        };
+        Ok(Threads {
+            intake: spawn("intake", move || thread.run())?,
+            workers,
+            senders,
+        })
+    }
+
+    /// Joins the intake thread, then the workers, until `deadline` at the latest. Returns whether
+    /// all of them ended in time and well.
+    async fn join(self, deadline: Instant) -> bool {
+        let Threads {
+            intake,
+            workers,
+            senders,
+        } = self;
+        let all = tokio::task::spawn_blocking(move || {
+            let mut well = intake.join().is_ok();
+            // With the last sender gone, each worker ends when its queue is empty.
+            drop(senders);
+            for worker in workers {
+                well &= worker.join().is_ok();
+            }
+            well
+        });
+        match tokio::time::timeout_at(deadline, all).await {
+            Ok(Ok(well)) => well,
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, ServeError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map_err(ServeError::Thread)
+}

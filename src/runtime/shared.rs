@@ -1,0 +1,211 @@
+//! What the rooms of the daemon tell each other without a channel: health flags and stream views.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::engine::EngineStats;
+use crate::metrics::Metrics;
+use crate::row::Outcome;
+
+/// A worker that has not been heard of for so long is stuck.
+const STUCK: Duration = Duration::from_secs(30);
+/// After a panic the daemon is not ready for so long.
+const PANIC_SHADOW: Duration = Duration::from_secs(60);
+
+/// Locks a mutex, also after a panic under it: every critical section leaves whole values.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is known of one stream, updated by its worker once a batch.
+#[derive(Clone, Debug)]
+pub struct StreamView {
+    /// Channel names.
+    pub channels: Vec<Arc<str>>,
+    /// The last row's outcome.
+    pub last: Option<Outcome>,
+    /// The engine's counters.
+    pub stats: EngineStats,
+    /// Readings accepted.
+    pub readings: u64,
+}
+
+/// Whether the daemon is alive and ready, and why not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Every thread makes progress.
+    pub alive: bool,
+    /// Connected, subscribed, learning, storing.
+    pub ready: bool,
+    /// What is wrong, in words; empty when all is well.
+    pub reasons: Vec<String>,
+}
+
+/// State that several rooms see.
+#[derive(Debug)]
+pub struct Shared {
+    /// Every metric.
+    pub metrics: Metrics,
+    started: Instant,
+    connected: AtomicBool,
+    subscribed: AtomicBool,
+    stopping: AtomicBool,
+    store_failed: AtomicBool,
+    /// Milliseconds since the start at which a worker last panicked, plus 1; 0 for never.
+    panicked: AtomicU64,
+    /// Milliseconds since the start of each worker's last sign of life.
+    beats: Vec<AtomicU64>,
+    views: Mutex<HashMap<Arc<str>, StreamView>>,
+    stream_labels: usize,
+}
+
+impl Shared {
+    /// Nothing connected, nothing learned.
+    pub fn new(metrics: Metrics, n_workers: usize, stream_labels: usize) -> Shared {
+        Shared {
+            metrics,
+            started: Instant::now(),
+            connected: AtomicBool::new(false),
+            subscribed: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            store_failed: AtomicBool::new(false),
+            panicked: AtomicU64::new(0),
+            beats: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
+            views: Mutex::new(HashMap::new()),
+            stream_labels,
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Time since the start.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The broker accepted the connection, or it is gone (and the subscriptions with it).
+    pub fn set_connected(&self, yes: bool) {
+        self.connected.store(yes, Ordering::Release);
+        self.metrics.broker_connected.set(i64::from(yes));
+        if !yes {
+            self.set_subscribed(false);
+        }
+    }
+
+    /// The broker is connected.
+    pub fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
+    /// The broker granted every subscription.
+    pub fn set_subscribed(&self, yes: bool) {
+        self.subscribed.store(yes, Ordering::Release);
+        self.metrics.broker_subscribed.set(i64::from(yes));
+    }
+
+    /// The shutdown has begun.
+    pub fn set_stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// The store failed, or works again.
+    pub fn set_store_failed(&self, yes: bool) {
+        if yes {
+            self.metrics.store_failures.inc();
+        }
+        self.store_failed.store(yes, Ordering::Release);
+    }
+
+    /// An engine panicked.
+    pub fn note_panic(&self) {
+        self.metrics.worker_panics.inc();
+        self.panicked.store(self.now_ms() + 1, Ordering::Release);
+    }
+
+    /// A worker makes progress.
+    pub fn beat(&self, worker: usize) {
+        self.beats[worker].store(self.now_ms(), Ordering::Release);
+    }
+
+    /// A worker has ended where it should not: it never beats again.
+    pub fn health(&self) -> Health {
+        let now = self.now_ms();
+        let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
+        let stuck = self
+            .beats
+            .iter()
+            .filter(|beat| since(beat.load(Ordering::Acquire)) > STUCK)
+            .count();
+        let mut reasons = Vec::new();
+        if stuck > 0 {
+            reasons.push(format!("{stuck} workers make no progress"));
+        }
+        if !self.connected.load(Ordering::Acquire) {
+            reasons.push("not connected to the broker".to_owned());
+        } else if !self.subscribed.load(Ordering::Acquire) {
+            reasons.push("not subscribed".to_owned());
+        }
+        if self.store_failed.load(Ordering::Acquire) {
+            reasons.push("the state store fails".to_owned());
+        }
+        let panicked = self.panicked.load(Ordering::Acquire);
+        if panicked > 0 && since(panicked - 1) < PANIC_SHADOW {
+            reasons.push("an engine panicked within the last minute".to_owned());
+        }
+        if self.stopping.load(Ordering::Acquire) {
+            reasons.push("stopping".to_owned());
+        }
+        Health {
+            alive: stuck == 0,
+            ready: reasons.is_empty(),
+            reasons,
+        }
+    }
+
+    /// Replaces what is known of a stream.
+    pub fn set_view(&self, stream: &Arc<str>, view: StreamView) {
+        lock(&self.views).insert(stream.clone(), view);
+    }
+
+    /// What is known of every stream, by name.
+    pub fn views(&self) -> Vec<(Arc<str>, StreamView)> {
+        let mut views: Vec<_> = lock(&self.views)
+            .iter()
+            .map(|(name, view)| (name.clone(), view.clone()))
+            .collect();
+        views.sort_by(|a, b| a.0.cmp(&b.0));
+        views
+    }
+
+    /// The text that Prometheus scrapes, with the streams' figures as they stand.
+    ///
+    /// # Errors
+    /// If a metric cannot be encoded.
+    pub fn scrape(&self) -> prometheus::Result<String> {
+        self.metrics.ready.set(i64::from(self.health().ready));
+        {
+            let views = lock(&self.views);
+            self.metrics
+                .set_streams(views.values().map(|view| &view.stats));
+            let channels: usize = views.values().map(|view| view.channels.len()).sum();
+            let as_count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+            self.metrics.channels.set(as_count(channels));
+            self.metrics.streams.set(as_count(views.len()));
+            if self.stream_labels > 0 {
+                // The first by name, so that the set of series stands still.
+                let mut names: Vec<_> = views.keys().collect();
+                names.sort_unstable();
+                for name in names.into_iter().take(self.stream_labels) {
+                    let view = &views[name];
+                    let score = view.last.as_ref().map_or(0.0, |last| last.score);
+                    self.metrics.set_stream(name, score, &view.stats);
+                }
+            }
+        }
+        self.metrics.encode()
+    }
+}

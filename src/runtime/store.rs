@@ -1,0 +1,137 @@
+//! The seam to what is kept on disk: journal of readings, snapshots of streams, incident edges.
+
+use crate::row::{IncidentEdge, Reading};
+use crate::stream::{Stream, StreamParams};
+
+/// A store that failed: what it was doing and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StoreError(pub String);
+
+/// How the broker delivered the message that readings came in, for telling redeliveries apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Delivery {
+    /// Packet id of the broker's delivery; 0 with QoS 0.
+    pub packet_id: u16,
+    /// Hash of topic and payload, the same in every run.
+    pub hash: u64,
+}
+
+/// One accepted message: its readings in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// How it was delivered; `None` with QoS 0.
+    pub delivery: Option<Delivery>,
+    /// Its readings, numbered.
+    pub readings: Vec<Reading>,
+}
+
+/// Streams as they were, and where the numbering goes on.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// Streams, with everything learned that the journal knows of.
+    pub streams: Vec<Stream>,
+    /// Highest sequence number ever given.
+    pub last_seq: u64,
+    /// Deliveries accepted but perhaps never acknowledged: the broker may send them again.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// Where readings, snapshots and incident edges are kept. Called from the intake thread
+/// (`accept`), the workers (`save`, `edge`, `recover`) and the start and end of the daemon.
+///
+/// Readings go to the workers before they are committed, since a prediction need not wait for the
+/// disk. So [`Store::save`] must not make a snapshot durable before the readings up to its
+/// `last_seq` are committed.
+pub trait Store: Send + Sync {
+    /// Everything as it was when the daemon last stopped or was stopped.
+    ///
+    /// # Errors
+    /// If the state is there but cannot be used.
+    fn restore(&self, params: &StreamParams) -> Result<Restored, StoreError>;
+
+    /// Commits a group of messages; their acknowledgements go out when it returns.
+    ///
+    /// # Errors
+    /// If the group is not committed: nothing of it is acknowledged then.
+    fn accept(&self, group: &[Accepted]) -> Result<(), StoreError>;
+
+    /// Takes a snapshot of a stream.
+    ///
+    /// # Errors
+    /// If it cannot be kept.
+    fn save(&self, stream: &Stream) -> Result<(), StoreError>;
+
+    /// Keeps an edge of an incident of a stream.
+    ///
+    /// # Errors
+    /// If it cannot be kept.
+    fn edge(&self, stream: &str, edge: &IncidentEdge) -> Result<(), StoreError>;
+
+    /// A stream whose worker panicked, as it was before `reading`; `None` where nothing is kept.
+    ///
+    /// # Errors
+    /// If it cannot be rebuilt.
+    fn recover(
+        &self,
+        stream: &str,
+        reading: &Reading,
+        params: &StreamParams,
+    ) -> Result<Option<Stream>, StoreError>;
+
+    /// Workers ask after each batch: is it time for snapshots? Each worker asks with the number of
+    /// the round it last saved, and saves when the store's is higher.
+    fn snapshot_round(&self) -> u64;
+
+    /// Commits wait for further readings, by count and age; otherwise each is committed at once.
+    fn groups_commits(&self) -> bool;
+
+    /// The end: everything is flushed to disk.
+    ///
+    /// # Errors
+    /// If it cannot be flushed.
+    fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Keeps nothing: `durability = "none"`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoStore;
+
+impl Store for NoStore {
+    fn restore(&self, _: &StreamParams) -> Result<Restored, StoreError> {
+        Ok(Restored::default())
+    }
+
+    fn accept(&self, _: &[Accepted]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn save(&self, _: &Stream) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn edge(&self, _: &str, _: &IncidentEdge) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn recover(
+        &self,
+        _: &str,
+        _: &Reading,
+        _: &StreamParams,
+    ) -> Result<Option<Stream>, StoreError> {
+        Ok(None)
+    }
+
+    fn snapshot_round(&self) -> u64 {
+        0
+    }
+
+    fn groups_commits(&self) -> bool {
+        false
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+//! A worker thread: its streams predict, flag and learn; what they say goes to the outbox.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tracing::{error, warn};
+
+use super::shared::{Shared, StreamView};
+use super::store::Store;
+use super::{Observed, Tap};
+use crate::assemble::Verdict;
+use crate::config::OutputSettings;
+use crate::engine::EngineStats;
+use crate::metrics::Class;
+use crate::mqtt::{Message, Out};
+use crate::payload::{Reject, anomaly_json, prediction_json};
+use crate::row::{Incident, IncidentEdge, Kind, Outcome, Reading};
+use crate::stream::{Stream, StreamParams};
+
+/// How long a worker sleeps at most before it gives a sign of life.
+const IDLE: Duration = Duration::from_millis(100);
+/// Views are renewed at most so often while readings keep coming.
+const VIEW_EVERY: Duration = Duration::from_millis(200);
+
+/// A reading on its way to its worker.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// The reading.
+    pub reading: Reading,
+    /// When its message came.
+    pub arrived: Instant,
+}
+
+/// What a worker thread works with.
+pub struct Worker {
+    /// Its number.
+    pub idx: usize,
+    /// Readings come from here.
+    pub rx: Receiver<Item>,
+    /// What new streams are built from.
+    pub params: StreamParams,
+    /// Topics and QoS.
+    pub output: OutputSettings,
+    /// Messages go here.
+    pub out: Out,
+    /// Snapshots and edges go here.
+    pub store: Arc<dyn Store>,
+    /// Observer of every outcome.
+    pub tap: Option<Tap>,
+    /// Flags, metrics, views.
+    pub shared: Arc<Shared>,
+    /// Its streams.
+    pub streams: HashMap<Arc<str>, Slot>,
+}
+
+/// One stream and what was last said of it.
+pub struct Slot {
+    stream: Stream,
+    prediction_topic: Arc<str>,
+    anomaly_topic: Arc<str>,
+    /// The state last published: flag and kind; `None` before the first.
+    said: Option<(bool, Option<Kind>)>,
+    open: Option<Incident>,
+    last: Option<Outcome>,
+    counted: EngineStats,
+    dirty: bool,
+}
+
+impl Slot {
+    /// A stream under the topics of `output`.
+    pub fn new(stream: Stream, output: &OutputSettings) -> Slot {
+        let topic = |what: &str| -> Arc<str> {
+            format!(
+                "{}/{}/{}/{what}",
+                output.prefix,
+                output.instance,
+                stream.name()
+            )
+            .into()
+        };
+        Slot {
+            prediction_topic: topic("prediction"),
+            anomaly_topic: topic("anomaly"),
+            said: None,
+            open: None,
+            last: None,
+            // What was learned before this start is not counted again.
+            counted: stream.engine().stats().clone(),
+            dirty: true,
+            stream,
+        }
+    }
+}
+
+impl Worker {
+    /// Runs until every sender of readings is gone, then takes snapshots. Returns the number of
+    /// rows learned.
+    pub fn run(mut self) -> u64 {
+        let mut outcomes = Vec::new();
+        let mut viewed = Instant::now();
+        let mut round = self.store.snapshot_round();
+        self.renew_views();
+        loop {
+            match self.rx.recv_timeout(IDLE) {
+                Ok(item) => self.learn(&item, &mut outcomes),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.rx.is_empty() || viewed.elapsed() >= VIEW_EVERY {
+                self.shared.beat(self.idx);
+                if viewed.elapsed() >= VIEW_EVERY {
+                    self.renew_views();
+                    viewed = Instant::now();
+                }
+                let due = self.store.snapshot_round();
+                if due > round {
+                    round = due;
+                    self.save_all();
+                }
+            }
+        }
+        self.renew_views();
+        self.save_all();
+        self.streams
+            .values()
+            .map(|slot| slot.stream.engine().stats().rows)
+            .sum()
+    }
+
+    fn learn(&mut self, item: &Item, outcomes: &mut Vec<Outcome>) {
+        let name = &item.reading.stream;
+        if !self.streams.contains_key(name) {
+            let stream = Stream::new(name, &self.params);
+            self.streams
+                .insert(name.clone(), Slot::new(stream, &self.output));
+        }
+        let Some(slot) = self.streams.get_mut(name) else {
+            return;
+        };
+        outcomes.clear();
+        let stream = &mut slot.stream;
+        // After a panic the stream is thrown away: nothing half-changed is seen again.
+        let pushed = catch_unwind(AssertUnwindSafe(|| stream.push(&item.reading, outcomes)));
+        match pushed {
+            Ok(verdict) => {
+                slot.dirty = true;
+                note_verdict(&self.shared, verdict);
+                for outcome in outcomes.drain(..) {
+                    self.publish(name, outcome, item.arrived);
+                }
+            }
+            Err(_) => self.recover(&item.reading),
+        }
+    }
+
+    /// An engine panicked: its stream goes on from what is kept, or anew.
+    fn recover(&mut self, reading: &Reading) {
+        self.shared.note_panic();
+        let name = &reading.stream;
+        error!(
+            stream = %name,
+            seq = reading.seq,
+            channel = %reading.channel,
+            value = reading.value,
+            "an engine panicked; its stream is restored"
+        );
+        let restored = self.store.recover(name, reading, &self.params);
+        let stream = match restored {
+            Ok(Some(stream)) => stream,
+            Ok(None) => {
+                warn!(stream = %name, "nothing is kept of the stream: it learns anew");
+                Stream::new(name, &self.params)
+            }
+            Err(error) => {
+                self.shared.set_store_failed(true);
+                error!(stream = %name, %error, "the stream cannot be restored: it learns anew");
+                Stream::new(name, &self.params)
+            }
+        };
+        self.streams
+            .insert(name.clone(), Slot::new(stream, &self.output));
+    }
+
+    fn publish(&mut self, name: &Arc<str>, outcome: Outcome, arrived: Instant) {
+        let Some(slot) = self.streams.get_mut(name) else {
+            return;
+        };
+        let channels = slot.stream.channels();
+        if let Some(tap) = &self.tap {
+            tap(&Observed {
+                stream: name,
+                channels,
+                outcome: &outcome,
+                stats: slot.stream.engine().stats(),
+            });
+        }
+        let seq = slot.stream.last_seq();
+        let mut payload = String::with_capacity(128 + channels.len() * 128);
+        prediction_json(name, channels, &outcome, seq, &mut payload);
+        self.out.push(Message {
+            topic: slot.prediction_topic.clone(),
+            payload,
+            qos: self.output.predictions_qos,
+            retain: self.output.predictions_retain,
+            class: Class::Prediction,
+            arrived: Some(arrived),
+        });
+        if let Some(edge) = &outcome.edge {
+            slot.open = match edge {
+                IncidentEdge::Opened(incident) => Some(incident.clone()),
+                IncidentEdge::Closed(_) => None,
+            };
+            if let Err(error) = self.store.edge(name, edge) {
+                self.shared.set_store_failed(true);
+                error!(stream = %name, %error, "an incident cannot be kept");
+            }
+        }
+        let state = (outcome.anomaly, outcome.kind);
+        if outcome.edge.is_some() || slot.said != Some(state) {
+            let mut payload = String::with_capacity(256);
+            let open = slot.open.as_ref();
+            anomaly_json(name, channels, &outcome, open, seq, &mut payload);
+            self.out.push(Message {
+                topic: slot.anomaly_topic.clone(),
+                payload,
+                qos: 1,
+                retain: true,
+                class: Class::Anomaly,
+                arrived: Some(arrived),
+            });
+            slot.said = Some(state);
+        }
+        slot.last = Some(outcome);
+    }
+
+    /// Tells the others how the streams stand, those that have changed.
+    fn renew_views(&mut self) {
+        for (name, slot) in self.streams.iter_mut().filter(|(_, slot)| slot.dirty) {
+            let stats = slot.stream.engine().stats();
+            self.shared.metrics.add_engine(&slot.counted, stats);
+            slot.counted = stats.clone();
+            slot.dirty = false;
+            self.shared.set_view(
+                name,
+                StreamView {
+                    channels: slot.stream.channels().to_vec(),
+                    last: slot.last.clone(),
+                    stats: stats.clone(),
+                    readings: slot.stream.readings(),
+                },
+            );
+        }
+    }
+
+    fn save_all(&self) {
+        for slot in self.streams.values() {
+            if let Err(error) = self.store.save(&slot.stream) {
+                self.shared.set_store_failed(true);
+                error!(stream = %slot.stream.name(), %error, "a snapshot cannot be kept");
+            }
+        }
+    }
+}
+
+fn note_verdict(shared: &Shared, verdict: Verdict) {
+    if let Some(reason) = Reject::from_verdict(verdict) {
+        shared.metrics.reject(reason);
+    }
+}
