@@ -72,6 +72,17 @@ impl Stream {
         }
     }
 
+    /// The same knowledge under another name and from another number on: a model carried over
+    /// from elsewhere, which is to learn the readings after `last_seq` next.
+    #[must_use]
+    pub fn carried_over(self, name: &str, last_seq: u64) -> Stream {
+        Stream {
+            name: name.into(),
+            last_seq,
+            ..self
+        }
+    }
+
     /// The stream's name.
     pub fn name(&self) -> &Arc<str> {
         &self.name

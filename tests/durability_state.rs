@@ -47,7 +47,7 @@ struct Plant {
 impl Plant {
     fn open(options: StoreOptions) -> (Plant, Recovered) {
         let store = Store::open(options).unwrap();
-        let mut recovered = store.recover(&|_| params(&[])).unwrap();
+        let mut recovered = store.recover(&|_| Some(params(&[]))).unwrap();
         let streams = std::mem::take(&mut recovered.streams);
         (Plant { store, streams }, recovered)
     }
@@ -90,6 +90,10 @@ fn uninterrupted(last: u64) -> Vec<Stream> {
     streams
 }
 
+fn digests(streams: &[Stream]) -> Vec<String> {
+    streams.iter().map(digest).collect()
+}
+
 fn copy_state(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for suffix in ["", "-wal"] {
@@ -111,7 +115,7 @@ fn a_restart_after_a_kill_gives_the_same_bits() {
     let killed = tempfile::tempdir().unwrap();
     copy_state(dir.path(), killed.path());
     let (again, recovered) = Plant::open(StoreOptions::new(killed.path()));
-    assert_eq!(again.streams, uninterrupted(800));
+    assert_eq!(digests(&again.streams), digests(&uninterrupted(800)));
     assert_eq!(recovered.last_seq, 800);
     assert_eq!(recovered.report.replayed, 300);
     assert_eq!(recovered.report.from_snapshot, 3);
@@ -137,7 +141,7 @@ fn the_journal_is_pruned_behind_the_older_snapshot_and_still_rebuilds_from_it() 
     db.execute("UPDATE snapshots SET state = zeroblob(10) WHERE id IN (SELECT max(id) FROM snapshots GROUP BY stream)", [])
         .unwrap();
     let (again, recovered) = Plant::open(StoreOptions::new(dir.path()));
-    assert_eq!(again.streams, uninterrupted(20_000));
+    assert_eq!(digests(&again.streams), digests(&uninterrupted(20_000)));
     assert_eq!(recovered.report.damaged_snapshots, 3);
     assert_eq!(recovered.report.lost_readings, 0);
     assert!(recovered.report.is_bad());
@@ -173,7 +177,7 @@ fn a_snapshot_of_other_settings_is_named_and_kept_aside() {
     plant.store.close();
     let store = Store::open(StoreOptions::new(dir.path())).unwrap();
     let other = params(&["a", "b", "c"]);
-    let recovered = store.recover(&|_| other.clone()).unwrap();
+    let recovered = store.recover(&|_| Some(other.clone())).unwrap();
     assert_eq!(recovered.report.set_aside.len(), 3);
     assert!(recovered.report.set_aside[0].1.contains("channels"));
     for round in 0..4 {
@@ -250,7 +254,26 @@ fn a_full_disk_keeps_readings_unacknowledged_until_there_is_room() {
         .unwrap();
     plant.store.close();
     let (again, _) = Plant::open(StoreOptions::new(dir.path()));
-    assert_eq!(again.streams, uninterrupted(11));
+    assert_eq!(digests(&again.streams), digests(&uninterrupted(11)));
+}
+
+#[test]
+fn a_snapshot_never_comes_to_disk_before_its_readings() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
+    plant.run(1..=9);
+    learn(&mut plant.streams, &reading(10));
+    plant.save();
+    assert_eq!(
+        plant.store.stats().snapshots,
+        2,
+        "one stream is ahead of the journal"
+    );
+    plant.store.append_and_wait(vec![accepted(10)]).unwrap();
+    assert_eq!(plant.store.stats().snapshots, 3);
+    plant.store.close();
+    let (again, _) = Plant::open(StoreOptions::new(dir.path()));
+    assert_eq!(digests(&again.streams), digests(&uninterrupted(10)));
 }
 
 #[test]
@@ -266,7 +289,7 @@ fn without_a_journal_readings_are_taken_at_once_and_snapshots_still_restore() {
     plant.run(101..=150);
     plant.store.close();
     let (again, recovered) = Plant::open(options);
-    assert_eq!(again.streams, uninterrupted(100));
+    assert_eq!(digests(&again.streams), digests(&uninterrupted(100)));
     assert_eq!(recovered.last_seq, 100);
     let none = StoreOptions {
         durability: Durability::None,
@@ -307,16 +330,16 @@ fn start_damaged(dir: &Path, whole: &[String], context: &str) -> Outcome {
             return Outcome::Refused;
         }
     };
-    let recovered = match store.recover(&|_| params(&[])) {
+    let recovered = match store.recover(&|_| Some(params(&[]))) {
         Ok(recovered) => recovered,
         Err(_) => return Outcome::Refused,
     };
     let salvaged = std::fs::read_dir(dir)
         .unwrap()
         .any(|f| f.unwrap().file_name().to_string_lossy().contains("damaged"));
-    let digests: Vec<_> = recovered.streams.iter().map(digest).collect();
+    let found = digests(&recovered.streams);
     store.close();
-    if digests != whole {
+    if found != whole {
         let lost = recovered.report.is_bad() || salvaged;
         assert!(
             lost,
@@ -338,7 +361,7 @@ fn one_flipped_byte_anywhere_gives_the_same_bits_or_says_what_is_lost() {
     let flips: usize = std::env::var("SPIKED_FLIPS").map_or(100, |n| n.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let last = sample(dir.path());
-    let whole: Vec<_> = uninterrupted(last).iter().map(digest).collect();
+    let whole = digests(&uninterrupted(last));
     let bytes = std::fs::read(dir.path().join("spiked.db")).unwrap();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut tally = std::collections::BTreeMap::new();
@@ -367,7 +390,7 @@ fn one_flipped_byte_anywhere_gives_the_same_bits_or_says_what_is_lost() {
 fn a_file_cut_short_anywhere_starts_or_refuses() {
     let dir = tempfile::tempdir().unwrap();
     let last = sample(dir.path());
-    let whole: Vec<_> = uninterrupted(last).iter().map(digest).collect();
+    let whole = digests(&uninterrupted(last));
     let bytes = std::fs::read(dir.path().join("spiked.db")).unwrap();
     for part in 0..20 {
         let len = bytes.len() * part / 20 + part * 37;

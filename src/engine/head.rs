@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detect::{Autocorrelation, Scores, ln_e_value};
 use crate::encode::Spikes;
-use crate::ep::{Input, Network, NetworkSpec, Report};
+use crate::ep::{Input, Network, NetworkSpec, Report, Summary};
 
 /// A squared residual counts as no more than this many noise variances.
 const NOISE_CAP: f64 = 25.0;
@@ -225,6 +225,11 @@ impl Head {
             sample.weight as f32,
         );
         Learned { report, limited }
+    }
+
+    /// What the network knows, in figures. Walks over all weights.
+    pub fn summary(&self) -> Summary {
+        self.net.summary()
     }
 
     /// Forgets a share of everything: after a new normal was accepted.

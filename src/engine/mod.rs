@@ -20,7 +20,7 @@ use self::head::{Head, Judged, Sample};
 use self::stats::Moving;
 use crate::detect::{Evidence, Incidents, Step};
 use crate::encode::{CALENDAR_WIDTH, Calendar, encode_calendar};
-use crate::ep::NetworkDraft;
+use crate::ep::{NetworkDraft, Summary};
 use crate::row::{ChannelOutcome, Incident, IncidentEdge, Kind, Outcome, Row, Share};
 
 /// Input 0 is the bias, then the calendar, then a block a channel.
@@ -419,6 +419,17 @@ impl Engine {
     pub fn wanted_false_alarms(&self) -> f64 {
         let weeks = (self.last_ms - self.first_ms).max(0) as f64 / WEEK_MS;
         weeks * self.params.get().false_alarms_per_week
+    }
+
+    /// What each network knows, in figures; empty before the first row. Walks over all weights.
+    pub fn weights(&self) -> Vec<(&'static str, Summary)> {
+        let heads = self.heads.as_ref();
+        heads.map_or_else(Vec::new, |heads| {
+            vec![
+                ("step", heads.step.summary()),
+                ("context", heads.context.summary()),
+            ]
+        })
     }
 
     /// Counters and moving figures.

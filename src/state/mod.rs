@@ -23,6 +23,7 @@
 mod db;
 mod error;
 mod export;
+pub mod inspect;
 pub mod journal;
 mod recent;
 mod recover;

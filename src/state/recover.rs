@@ -133,13 +133,13 @@ impl fmt::Display for Report {
     }
 }
 
-/// Rebuilds every stream of the file at `path`. Writes nothing.
+/// Rebuilds every stream of the file at `path` for which `params` knows settings. Writes nothing.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn recover(
     path: &Path,
-    params: &dyn Fn(&str) -> StreamParams,
+    params: &dyn Fn(&str) -> Option<StreamParams>,
 ) -> Result<Recovered, StateError> {
     let start = Instant::now();
     let reader = Reader::open_unchecked(path).map_err(StateError::sql("opening the state file"))?;
@@ -264,7 +264,7 @@ fn dead_seqs(reader: &Reader) -> Result<HashSet<u64>, StateError> {
 }
 
 struct Replay<'a> {
-    params: &'a dyn Fn(&str) -> StreamParams,
+    params: &'a dyn Fn(&str) -> Option<StreamParams>,
     dead: HashSet<u64>,
     told: HashSet<EdgeKey>,
     streams: BTreeMap<Arc<str>, Stream>,
@@ -284,7 +284,9 @@ impl Replay<'_> {
     }
 
     fn load_newest(&mut self, name: &str, rows: &[SnapshotRow]) {
-        let params = (self.params)(name);
+        let Some(params) = (self.params)(name) else {
+            return;
+        };
         let report = &mut self.out.report;
         let mut found: Vec<Stream> = Vec::new();
         let (mut damaged, mut unfit) = (0, None);
@@ -354,10 +356,16 @@ impl Replay<'_> {
                 last: reading.seq,
             });
         span.last = span.last.max(reading.seq);
-        let stream = self
-            .streams
-            .entry(reading.stream.clone())
-            .or_insert_with(|| Stream::new(&reading.stream, &(self.params)(&reading.stream)));
+        if !self.streams.contains_key(&reading.stream) {
+            let Some(params) = (self.params)(&reading.stream) else {
+                return;
+            };
+            let stream = Stream::new(&reading.stream, &params);
+            self.streams.insert(reading.stream.clone(), stream);
+        }
+        let Some(stream) = self.streams.get_mut(&reading.stream) else {
+            return;
+        };
         let skip = reading.seq <= stream.last_seq()
             || self.dead.contains(&reading.seq)
             || self.panicked.contains(&reading.stream);
@@ -387,7 +395,10 @@ impl Replay<'_> {
 
     fn redo_panicked(&mut self, reader: &Reader) -> Result<(), StateError> {
         for name in std::mem::take(&mut self.panicked) {
-            let (stream, dead) = rebuild(reader, &name, &(self.params)(&name), u64::MAX)?;
+            let Some(params) = (self.params)(&name) else {
+                continue;
+            };
+            let (stream, dead) = rebuild(reader, &name, &params, u64::MAX)?;
             self.streams.insert(name, stream);
             self.out.report.dead_letters += dead.len() as u64;
             self.out.dead.extend(dead);

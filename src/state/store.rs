@@ -203,11 +203,15 @@ impl Store {
     }
 
     /// Rebuilds every stream of the file: its newest good snapshot, then the journal. Call it once,
-    /// before the first [`Store::append`]. `params` gives a stream's settings by its name.
+    /// before the first [`Store::append`]. `params` gives a stream's settings by its
+    /// name; a stream without is left out and stays in the file.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn recover(&self, params: &dyn Fn(&str) -> StreamParams) -> Result<Recovered, StateError> {
+    pub fn recover(
+        &self,
+        params: &dyn Fn(&str) -> Option<StreamParams>,
+    ) -> Result<Recovered, StateError> {
         if self.sender.is_none() {
             return Ok(Recovered::default());
         }

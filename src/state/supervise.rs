@@ -149,7 +149,7 @@ fn words(panic: Box<dyn Any + Send>) -> String {
 mod tests {
     use super::*;
     use crate::state::snapshot::{Snapshot, tests::params};
-    use crate::state::{Accepted, Reader, StoreOptions};
+    use crate::state::{Accepted, Reader, StoreOptions, digest};
     use std::cell::Cell;
 
     thread_local! {
@@ -181,7 +181,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(StoreOptions::new(dir.path())).unwrap();
         let params = params(&["a"]);
-        store.recover(&|_| params.clone()).unwrap();
+        store.recover(&|_| Some(params.clone())).unwrap();
         let supervisor = Supervisor::new(store.clone());
         let mut stream = Stream::new("press", &params);
         let (mut out, mut pushed) = (Vec::new(), Vec::new());
@@ -211,7 +211,7 @@ mod tests {
         let (calm, ..) = run(0, 0);
         for at in [1, 10, 15] {
             let (stream, pushed, store, _dir) = run(at, 2);
-            assert_eq!(stream, calm, "panic at {at}");
+            assert_eq!(digest(&stream), digest(&calm), "panic at {at}");
             let panics = pushed.iter().map(|p| match p {
                 Pushed::Done { panics, .. } => *panics,
                 Pushed::Quarantined { reason } => panic!("{reason}"),
@@ -232,8 +232,9 @@ mod tests {
         assert!(letters[0].2.contains("\"value\":"), "{}", letters[0].2);
         store.close();
         let again = Store::open(StoreOptions::new(dir.path())).unwrap();
-        let recovered = again.recover(&|_| params(&["a"])).unwrap();
-        assert_eq!(recovered.streams, vec![stream]);
+        let recovered = again.recover(&|_| Some(params(&["a"]))).unwrap();
+        assert_eq!(recovered.streams.len(), 1);
+        assert_eq!(digest(&recovered.streams[0]), digest(&stream));
     }
 
     #[test]
@@ -242,7 +243,7 @@ mod tests {
         store.close();
         let again = Store::open(StoreOptions::new(dir.path())).unwrap();
         PANIC.set((14, 2));
-        let recovered = again.recover(&|_| params(&["a"])).unwrap();
-        assert_eq!(recovered.streams, vec![calm]);
+        let recovered = again.recover(&|_| Some(params(&["a"]))).unwrap();
+        assert_eq!(digest(&recovered.streams[0]), digest(&calm));
     }
 }

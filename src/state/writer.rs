@@ -88,6 +88,8 @@ pub(crate) struct Writer {
     spans: Option<Spans>,
     last_seq: u64,
     bytes_since_snapshot: u64,
+    /// Snapshots of readings that are not journaled yet: they wait for them.
+    early: Vec<Command>,
 }
 
 /// What a commit changed, told to the rest only once it is on disk.
@@ -141,6 +143,7 @@ impl Writer {
             spans: None,
             last_seq: last_seq.max(pruned),
             bytes_since_snapshot: bytes,
+            early: Vec::new(),
         })
     }
 
@@ -149,11 +152,14 @@ impl Writer {
         while let Ok(first) = commands.recv() {
             let group = self.gather(first, commands);
             let stop = group.iter().any(|c| matches!(c, Command::Stop));
+            let group = self.hold_back_early(group);
             self.commit(group);
             if stop {
                 break;
             }
         }
+        let early = std::mem::take(&mut self.early);
+        self.give_up(early, "its last readings never came to the journal");
         if let Err(error) = self
             .connection
             .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -184,6 +190,22 @@ impl Writer {
             group.push(next);
         }
         group
+    }
+
+    /// A worker may learn a reading, and take a snapshot, before the reading is committed. Such a
+    /// snapshot waits, or a crash between the two would have learned what was never acknowledged.
+    fn hold_back_early(&mut self, mut group: Vec<Command>) -> Vec<Command> {
+        if self.options.durability != Durability::Journal {
+            return group;
+        }
+        group.splice(0..0, self.early.drain(..));
+        let newest = group.iter().flat_map(readings_of).map(|a| a.reading.seq);
+        let newest = newest.max().unwrap_or(self.last_seq);
+        let is_early =
+            |c: &Command| matches!(c, Command::Save { snapshot, .. } if snapshot.seq > newest);
+        let (early, ready) = group.into_iter().partition(is_early);
+        self.early = early;
+        ready
     }
 
     /// Commits the group, trying again for as long as it takes: readings stay unacknowledged
