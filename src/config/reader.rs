@@ -161,6 +161,25 @@ impl<'a> Section<'a> {
         result
     }
 
+    /// As [`Section::text`], but what is behind an offence with an `@` is not shown: it may hold
+    /// a password.
+    pub fn discreet_text(
+        &mut self,
+        key: &str,
+        default: &str,
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> String {
+        let hidden = match self.table.get(key).map(|value| &value.kind) {
+            Some(ValueKind::String(text)) if text.contains('@') => check(text).err(),
+            _ => None,
+        };
+        if let Some(allowed) = hidden {
+            self.table.remove(key);
+            self.problem(key, &allowed, "one with an @ (not shown)");
+        }
+        self.text(key, default, check)
+    }
+
     /// A text that is never shown.
     pub fn secret(&mut self, key: &str) -> String {
         let mut result = String::new();

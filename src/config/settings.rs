@@ -1,5 +1,6 @@
 //! The validated settings: which keys there are, their defaults and their ranges.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use config::{Value, ValueKind};
 
 use super::reader::{Report, Section, unknown};
 use crate::assemble::{Align, AssembleParams};
-use crate::engine::EngineParams;
+use crate::detect::IncidentParams;
+use crate::engine::{EngineParams, EngineSettings};
 use crate::payload::{Format, Pointer, TimeUnit};
 use crate::route::Pattern;
 use crate::stream::StreamParams;
@@ -50,7 +52,7 @@ pub struct Settings {
 }
 
 /// The broker and how to reach it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct MqttSettings {
     /// Host name or address.
     pub host: String,
@@ -70,6 +72,18 @@ pub struct MqttSettings {
     pub max_packet_bytes: usize,
     /// Longest wait between two attempts to connect.
     pub reconnect_max: Duration,
+}
+
+impl fmt::Debug for MqttSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MqttSettings")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("tls", &self.tls)
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Certificates, as PEM files.
@@ -249,7 +263,7 @@ fn not_empty(text: &str) -> Result<(), String> {
 
 fn mqtt(value: Option<Value>, report: &mut Report) -> Option<MqttSettings> {
     let mut s = Section::new("mqtt", "[mqtt]", value, report);
-    let url = s.text("url", "mqtt://127.0.0.1:1883", |url| {
+    let url = s.discreet_text("url", "mqtt://127.0.0.1:1883", |url| {
         parse_url(url).map(|_| ())
     });
     let client_id = s.text("client_id", "spiked", not_empty);
@@ -348,7 +362,7 @@ fn parse_url(url: &str) -> Result<(String, u16, bool), String> {
         _ => return Err(allowed()),
     };
     if rest.contains('@') {
-        return Err("no user in the URL: use mqtt.username and mqtt.password".to_owned());
+        return Err("no user in the URL (use mqtt.username and mqtt.password)".to_owned());
     }
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let default_port = if tls { 8883 } else { 1883 };
@@ -532,22 +546,51 @@ fn engine(
     detect: Option<Value>,
     report: &mut Report,
 ) -> Option<EngineParams> {
+    let d = EngineSettings::default();
     let mut s = Section::new("learn", "[learn]", learn, report);
-    let batch_rows = s.size("batch_rows", 8, 1..=1024);
-    let batch_max_age_s = s.number("batch_max_age_s", 10.0, 0.001..=86_400.0);
-    let memory_rows = s.number("memory_rows", 10_000.0, 100.0..=1e9);
-    let hidden = s.size("hidden", 16, 1..=4096);
-    let lags = s.size("lags", 8, 1..=256);
-    let seed = s.integer("seed", 1, 0..=u64::MAX);
+    let batch_rows = s.size("batch_rows", d.batch_rows, 1..=256);
+    let batch_max_age_s = s.number("batch_max_age_s", d.batch_max_age_s, 0.001..=86_400.0);
+    let memory_rows = s.number("memory_rows", d.memory_rows, 100.0..=1e9);
+    let statistics_rows = s.number("statistics_rows", d.statistics_rows, 100.0..=1e9);
+    let hidden = s.size("hidden", d.hidden, 1..=1024);
+    let lags = s.size("lags", d.lags, 1..=64);
+    let calendar = s.flag("calendar", d.calendar);
+    let seed = s.integer("seed", d.seed, 0..=u64::MAX);
     s.done();
     let mut s = Section::new("detect", "[detect]", detect, report);
-    let false_alarms_per_week = s.number("false_alarms_per_week", 1.0, 0.001..=10_000.0);
-    let warm_up_rows = s.integer("warm_up_rows", 100, 10..=1_000_000);
-    let hold_rows = s.integer("hold_rows", 500, 10..=10_000_000);
+    let wanted = d.false_alarms_per_week;
+    let false_alarms_per_week = s.number("false_alarms_per_week", wanted, 0.001..=1000.0);
+    let warm_up_rows = s.integer("warm_up_rows", d.warm_up_rows, 20..=1_000_000);
+    let hold_rows = u64::from(d.incident.hold_rows);
+    let hold_rows = s.integer("hold_rows", hold_rows, 10..=1_000_000);
+    let params = EngineParams::new(EngineSettings {
+        batch_rows,
+        batch_max_age_s,
+        memory_rows,
+        statistics_rows,
+        hidden,
+        lags,
+        calendar,
+        seed,
+        false_alarms_per_week,
+        warm_up_rows,
+        incident: IncidentParams {
+            hold_rows: u32::try_from(hold_rows).unwrap_or(u32::MAX),
+            ..d.incident
+        },
+        ..d
+    });
+    let params = match params {
+        Ok(params) => Some(params),
+        Err(offences) => {
+            for offence in offences {
+                s.problem("engine", &offence, "these settings");
+            }
+            None
+        }
+    };
     s.done();
-    let _ = (batch_rows, batch_max_age_s, memory_rows, hidden, lags, seed);
-    let _ = (false_alarms_per_week, warm_up_rows, hold_rows);
-    Some(EngineParams::default())
+    params
 }
 
 fn runtime(value: Option<Value>, report: &mut Report) -> RuntimeSettings {
