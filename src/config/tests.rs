@@ -60,8 +60,11 @@ fn the_minimal_file_is_short_and_means_the_defaults() {
 
 #[test]
 fn the_effective_settings_load_as_themselves() {
-    let settings = load_text("[learn]\nhidden = 7\n[[input]]\ntopic = \"a/{stream}/{channel}\"\n", &[])
-        .unwrap();
+    let settings = load_text(
+        "[learn]\nhidden = 7\n[[input]]\ntopic = \"a/{stream}/{channel}\"\n",
+        &[],
+    )
+    .unwrap();
     let again = load_text(settings.to_toml(), &[]).unwrap();
     assert_eq!(again.to_toml(), settings.to_toml());
 }
@@ -71,7 +74,10 @@ fn flags_win_over_variables_and_variables_over_the_file() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(b"[mqtt]\nurl = \"mqtt://a:1\"\nclient_id = \"c\"\n[learn]\nhidden = 4\n")
         .unwrap();
-    let env = environment(&[("SPIKED_MQTT__URL", "mqtt://b:2"), ("SPIKED_LEARN__LAGS", "5")]);
+    let env = environment(&[
+        ("SPIKED_MQTT__URL", "mqtt://b:2"),
+        ("SPIKED_LEARN__LAGS", "5"),
+    ]);
     let flags = [("mqtt.url".to_owned(), "mqtts://[::1]".to_owned())];
     let with_env = load_from(Some(file.path()), env.clone(), &[]).unwrap();
     assert_eq!((with_env.mqtt.host.as_str(), with_env.mqtt.port), ("b", 2));
@@ -80,7 +86,10 @@ fn flags_win_over_variables_and_variables_over_the_file() {
     // TLS needs trust anchors, which the machine may lack: either way the flag was heard.
     match result {
         Ok(settings) => {
-            assert_eq!((settings.mqtt.host.as_str(), settings.mqtt.port), ("::1", 8883));
+            assert_eq!(
+                (settings.mqtt.host.as_str(), settings.mqtt.port),
+                ("::1", 8883)
+            );
         }
         Err(error) => assert!(error.to_string().contains("mqtt.ca_file"), "{error}"),
     }
@@ -115,7 +124,7 @@ fn all_offences_are_said_at_once_with_key_range_and_what_was_found() {
     let said = offences(text, &[("SPIKED_LEARN__HIDEN", "3"), ("SPIKED_NOPE", "1")]).join("\n");
     for expected in [
         "mqtt.url: mqtt://host:port or mqtts://host:port, got \"http://broker\"",
-        "mqtt.keep_alive_s: a number from 5 to 3600, got nan",
+        "mqtt.keep_alive_s: a number from 5 to 3600, got NaN",
         "mqtt.clientid: no such key",
         "learn.hidden: a whole number from 1 to 1024, got 0",
         "learn.lags: a whole number from 1 to 64, got 2.5",
@@ -155,9 +164,16 @@ fn secrets_are_never_shown() {
     assert_eq!(settings.mqtt.password, "hunter2");
     assert!(!settings.to_toml().contains("hunter2"));
     assert!(!format!("{settings:?}").contains("hunter2"));
-    let said = offences("[mqtt]\nurl = \"mqtt://me:hunter2@host\"\npassword = 7\n", &[]).join("\n");
+    let said = offences(
+        "[mqtt]\nurl = \"mqtt://me:hunter2@host\"\npassword = 7\n",
+        &[],
+    )
+    .join("\n");
     assert!(!said.contains("hunter2"), "{said}");
-    assert!(said.contains("mqtt.password: a text, got something else (not shown)"), "{said}");
+    assert!(
+        said.contains("mqtt.password: a text, got something else (not shown)"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -169,8 +185,14 @@ fn a_password_may_come_from_a_file() {
         file.path().display().to_string()
     );
     assert_eq!(load_text(&text, &[]).unwrap().mqtt.password, "hunter2");
-    let said = offences("[mqtt]\nusername = \"me\"\npassword_file = \"/nowhere/at/all\"\n", &[]);
-    assert!(said[0].starts_with("mqtt.password_file: a readable file"), "{said:?}");
+    let said = offences(
+        "[mqtt]\nusername = \"me\"\npassword_file = \"/nowhere/at/all\"\n",
+        &[],
+    );
+    assert!(
+        said[0].starts_with("mqtt.password_file: a readable file"),
+        "{said:?}"
+    );
 }
 
 #[test]

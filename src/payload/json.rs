@@ -7,6 +7,8 @@ use serde_json::Value;
 
 use super::{Parsed, Pointers, Reject, TimeUnit, believable, parse_rfc3339};
 
+/// Nesting of a document from which on it is refused; serde_json follows no further either.
+const MAX_DEPTH: usize = 128;
 /// Nesting of an object of channels that is followed; deeper members are refused.
 const MAX_OBJECT_DEPTH: usize = 8;
 
@@ -107,6 +109,9 @@ impl Scalar {
 
 /// One value and perhaps a timestamp.
 pub(super) fn parse_value(text: &str, at: &Pointers, out: &mut Parsed) -> Result<(), Reject> {
+    if text.len() >= MAX_DEPTH && depth(text) >= MAX_DEPTH {
+        return Err(Reject::TooDeep);
+    }
     let (value, ts) = match (&at.value.member, &at.ts.member) {
         (Some(value), Some(ts)) if text.starts_with('{') => two_members(text, value, ts)?,
         _ => {
@@ -185,7 +190,7 @@ fn document(text: &str) -> Result<Value, Reject> {
 
 /// Why a document was not read.
 fn reason(text: &str, error: &serde_json::Error) -> Reject {
-    if depth(text) >= 128 {
+    if depth(text) >= MAX_DEPTH {
         return Reject::TooDeep;
     }
     if error.to_string().starts_with("number out of range") {
