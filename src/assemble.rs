@@ -1,4 +1,11 @@
 //! Readings to rows: alignment, gaps, late and duplicate readings.
+//!
+//! Everything here goes by the stamps that the readings carry, so the same readings in the same
+//! order always make the same rows. A reading is placed at `min(ts_ms, arrival_ms)`: a source
+//! whose clock runs ahead can therefore not age the channels of its neighbours.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -6,16 +13,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::row::{Reading, Row};
 
+/// A source stamp further ahead of its arrival than this (milliseconds) is not believed. Clocks
+/// of field devices are off by minutes; a wrong time zone or epoch is off by more.
+pub const MAX_AHEAD_MS: i64 = 300_000;
+
+/// Most rows that one reading may complete with [`Align::FixedPeriod`]; a longer silence is
+/// skipped and counted, see [`Assembler::skipped_periods`].
+pub const MAX_ROWS_AT_ONCE: i64 = 10_000;
+
+/// Trust at which a channel is waited for, its step a row, and its ceiling: two misses in a row
+/// and the others stop waiting, two appearances and they wait again.
+const TRUST_AWAITED: u8 = 4;
+const TRUST_STEP: u8 = 2;
+const TRUST_MAX: u8 = 8;
+
+/// A pause longer than this part of the usual period ends the open row.
+const PAUSE_SHARE: f64 = 2.0 / 3.0;
+
 /// When a row is complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Align {
     /// Every reading makes a row; the other channels hold their last value.
     PerReading,
-    /// A row once every known channel has a reading newer than the last row, or when a reading
-    /// arrives for a channel that the open row already has.
+    /// A row once every channel that usually reports has reported, or when a reading arrives that
+    /// must belong to the next round: its channel has reported already, or it comes after a pause
+    /// of most of the usual period. A channel that missed two rounds is not waited for.
+    #[default]
     WhenComplete,
-    /// A row every `period_ms` of source time, from the last value of each channel.
+    /// A row every `period_ms` of source time (at multiples of it since the epoch), from the last
+    /// value of each channel. No rows while every channel is silent.
     FixedPeriod,
 }
 
@@ -56,6 +83,11 @@ impl AssembleParams {
                 channels.len()
             ));
         }
+        for (i, name) in channels.iter().enumerate() {
+            if channels[..i].contains(name) {
+                errors.push(format!("channels must differ, got `{name}` twice"));
+            }
+        }
         if errors.is_empty() {
             Ok(AssembleParams {
                 align,
@@ -77,20 +109,107 @@ pub enum Verdict {
     Taken,
     /// Taken; it is the first reading of a channel not seen before.
     NewChannel,
-    /// Refused: same channel and source timestamp as one already taken.
+    /// Refused: same channel and source timestamp as one already taken. Readings stamped by their
+    /// arrival (`ts_ms == arrival_ms`) share a millisecond in good faith: those are duplicates
+    /// only if the value is the same too.
     Duplicate,
-    /// Refused: older than the channel's newest reading, or than the last row.
+    /// Refused: older than the channel's newest reading, or so old against the last row
+    /// (`max_age_ms`) that it would be missing on arrival.
     Late,
-    /// Refused: source timestamp too far ahead of its arrival to be believed.
+    /// Refused: source timestamp more than [`MAX_AHEAD_MS`] ahead of its arrival.
     Future,
     /// Refused: the stream has `max_channels` channels already.
     TooManyChannels,
 }
 
 impl Verdict {
+    /// Every verdict, for tables and metric labels.
+    pub const ALL: [Verdict; 6] = [
+        Verdict::Taken,
+        Verdict::NewChannel,
+        Verdict::Duplicate,
+        Verdict::Late,
+        Verdict::Future,
+        Verdict::TooManyChannels,
+    ];
+
     /// The reading was accepted.
     pub fn is_taken(self) -> bool {
         matches!(self, Verdict::Taken | Verdict::NewChannel)
+    }
+
+    /// The word used in metric labels and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Taken => "taken",
+            Verdict::NewChannel => "new_channel",
+            Verdict::Duplicate => "duplicate",
+            Verdict::Late => "late",
+            Verdict::Future => "future",
+            Verdict::TooManyChannels => "too_many_channels",
+        }
+    }
+}
+
+/// What is remembered of one channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Slot {
+    /// Source stamps of the last readings, newest at `taken % 8`: redeliveries are among them.
+    recent: [i64; 8],
+    /// Readings taken.
+    taken: u64,
+    /// The last value; meaningless before the first reading.
+    value: f64,
+    /// Where the last value sits in time.
+    at_ms: i64,
+    /// Has reported since the last row.
+    in_row: bool,
+    /// The open row waits for it.
+    awaited: bool,
+    /// How reliably it reports, 0 to [`TRUST_MAX`].
+    trust: u8,
+}
+
+impl Slot {
+    fn new(awaited: bool) -> Slot {
+        Slot {
+            recent: [i64::MIN; 8],
+            taken: 0,
+            value: 0.0,
+            at_ms: i64::MIN,
+            in_row: false,
+            awaited,
+            trust: TRUST_AWAITED,
+        }
+    }
+
+    /// Whether `reading` may follow what this channel has seen.
+    fn judge(&self, reading: &Reading) -> Verdict {
+        let newest = self.recent[(self.taken % 8) as usize];
+        if self.taken == 0 || reading.ts_ms > newest {
+            return Verdict::Taken;
+        }
+        if reading.ts_ms == newest && reading.ts_ms == reading.arrival_ms {
+            return match self.value.to_bits() == reading.value.to_bits() {
+                true => Verdict::Duplicate,
+                false => Verdict::Taken,
+            };
+        }
+        match self.recent.contains(&reading.ts_ms) {
+            true => Verdict::Duplicate,
+            false => Verdict::Late,
+        }
+    }
+
+    fn take(&mut self, reading: &Reading, at_ms: i64) {
+        self.taken += 1;
+        self.recent[(self.taken % 8) as usize] = reading.ts_ms;
+        self.value = reading.value;
+        self.at_ms = at_ms;
+    }
+
+    fn is_alive(&self, now_ms: i64, max_age_ms: i64) -> bool {
+        self.taken > 0 && now_ms.saturating_sub(self.at_ms) <= max_age_ms
     }
 }
 
@@ -99,30 +218,257 @@ impl Verdict {
 pub struct Assembler {
     params: AssembleParams,
     channels: Vec<Arc<str>>,
+    slots: Vec<Slot>,
+    /// Channel indices in the order of their names, for the search.
+    by_name: Vec<u32>,
+    /// The channel that is likely to report next: sources keep their order.
+    hint: usize,
+    /// Channels that the open row still waits for.
+    waiting: usize,
+    /// The open row has a reading.
+    open: bool,
+    /// The open row has a reading of a channel that is waited for: it can complete by itself.
+    anchored: bool,
+    /// Newest reading of the open row.
+    open_ms: i64,
+    /// Arrival of the last reading taken.
+    arrival_ms: i64,
+    /// The last row; `i64::MIN` before any.
+    row_ms: i64,
+    /// Next multiple of the period that makes a row; `None` before the first reading.
+    due_ms: Option<i64>,
+    /// Usual interval between two readings of a channel, 0 while unknown.
+    usual_ms: f64,
+    skipped_periods: u64,
 }
 
 impl Assembler {
     /// An assembler that has seen nothing.
     pub fn new(params: &AssembleParams) -> Assembler {
-        Assembler {
+        let mut assembler = Assembler {
             params: params.clone(),
-            channels: params.channels.clone(),
+            channels: Vec::new(),
+            slots: Vec::new(),
+            by_name: Vec::new(),
+            hint: 0,
+            waiting: params.channels.len(),
+            open: false,
+            anchored: false,
+            open_ms: i64::MIN,
+            arrival_ms: i64::MIN,
+            row_ms: i64::MIN,
+            due_ms: None,
+            usual_ms: 0.0,
+            skipped_periods: 0,
+        };
+        for name in &params.channels {
+            assembler.add(name, true);
         }
+        assembler
     }
 
-    /// Channel names, in the order of a row's values.
+    /// Channel names, in the order of a row's values: listed ones first, then as they appeared.
     pub fn channels(&self) -> &[Arc<str>] {
         &self.channels
     }
 
+    /// Periods without a row since a silence was longer than [`MAX_ROWS_AT_ONCE`] of them or than
+    /// `max_age_ms`.
+    pub fn skipped_periods(&self) -> u64 {
+        self.skipped_periods
+    }
+
     /// Takes one reading and appends the rows that it completed.
     pub fn push(&mut self, reading: &Reading, rows: &mut Vec<Row>) -> Verdict {
-        let _ = (reading, rows, &self.params);
-        Verdict::Taken
+        if reading.ts_ms > reading.arrival_ms.saturating_add(MAX_AHEAD_MS) {
+            return Verdict::Future;
+        }
+        let at_ms = reading.ts_ms.min(reading.arrival_ms);
+        let stale = self.row_ms.saturating_sub(at_ms) > self.params.max_age_ms;
+        let found = self.find(&reading.channel);
+        let (channel, mut verdict) = match found {
+            Some(channel) => (channel, self.slots[channel].judge(reading)),
+            None if stale => return Verdict::Late,
+            None if self.channels.len() >= self.params.max_channels => {
+                return Verdict::TooManyChannels;
+            }
+            None => (self.add(&reading.channel, false), Verdict::NewChannel),
+        };
+        if stale && verdict == Verdict::Taken {
+            verdict = Verdict::Late;
+        }
+        if verdict.is_taken() {
+            self.hint = channel + 1;
+            self.arrival_ms = reading.arrival_ms;
+            match self.params.align {
+                Align::PerReading => self.place_alone(channel, reading, at_ms, rows),
+                Align::WhenComplete => self.place_together(channel, reading, at_ms, rows),
+                Align::FixedPeriod => self.place_by_period(channel, reading, at_ms, rows),
+            }
+        }
+        verdict
     }
 
     /// Completes the open row, if any.
     pub fn finish(&mut self, rows: &mut Vec<Row>) {
-        let _ = rows;
+        if self.open {
+            let ts_ms = self.due_ms.unwrap_or(self.open_ms);
+            self.emit(ts_ms, rows);
+        }
+    }
+
+    fn place_alone(&mut self, channel: usize, reading: &Reading, at_ms: i64, rows: &mut Vec<Row>) {
+        self.slots[channel].take(reading, at_ms);
+        self.emit(at_ms, rows);
+    }
+
+    fn place_together(
+        &mut self,
+        channel: usize,
+        reading: &Reading,
+        at_ms: i64,
+        rows: &mut Vec<Row>,
+    ) {
+        let pause = at_ms.saturating_sub(self.open_ms);
+        let pause_is_long = self.usual_ms > 0.0 && pause as f64 > PAUSE_SHARE * self.usual_ms;
+        let next_round = self.slots[channel].in_row
+            || (self.anchored && pause_is_long)
+            || pause > self.params.max_age_ms;
+        if self.open && next_round {
+            self.emit(self.open_ms, rows);
+        }
+        self.learn_interval(channel, at_ms);
+        self.join(channel, reading, at_ms);
+        if self.anchored && self.waiting == 0 {
+            self.emit(self.open_ms, rows);
+        }
+    }
+
+    fn place_by_period(
+        &mut self,
+        channel: usize,
+        reading: &Reading,
+        at_ms: i64,
+        rows: &mut Vec<Row>,
+    ) {
+        let period = self.params.period_ms;
+        let first_due = next_multiple(at_ms, period);
+        let mut due = self.due_ms.unwrap_or(first_due);
+        let mut n_emitted = 0;
+        while due < at_ms && n_emitted < MAX_ROWS_AT_ONCE && self.any_alive(due) {
+            self.emit(due, rows);
+            due = due.saturating_add(period);
+            n_emitted += 1;
+        }
+        if due < at_ms {
+            let skipped = first_due.saturating_sub(due) / period;
+            self.skipped_periods += skipped.unsigned_abs();
+            due = first_due;
+        }
+        self.due_ms = Some(due);
+        self.join(channel, reading, at_ms);
+    }
+
+    /// Puts the reading into the open row.
+    fn join(&mut self, channel: usize, reading: &Reading, at_ms: i64) {
+        let slot = &mut self.slots[channel];
+        slot.take(reading, at_ms);
+        if slot.awaited && !slot.in_row {
+            self.waiting -= 1;
+            self.anchored = true;
+        }
+        slot.in_row = true;
+        self.open_ms = match self.open {
+            true => self.open_ms.max(at_ms),
+            false => at_ms,
+        };
+        self.open = true;
+    }
+
+    /// Appends a row at `ts_ms`, or at the last row's moment if that is later, and opens the next.
+    fn emit(&mut self, ts_ms: i64, rows: &mut Vec<Row>) {
+        let ts_ms = ts_ms.max(self.row_ms);
+        let max_age_ms = self.params.max_age_ms;
+        let mut values = Vec::with_capacity(self.slots.len());
+        self.waiting = 0;
+        for slot in &mut self.slots {
+            let alive = slot.is_alive(ts_ms, max_age_ms);
+            values.push(if alive { slot.value } else { f64::NAN });
+            slot.trust = match slot.in_row {
+                true => (slot.trust + TRUST_STEP).min(TRUST_MAX),
+                false => slot.trust.saturating_sub(TRUST_STEP),
+            };
+            slot.in_row = false;
+            slot.awaited = alive && slot.trust >= TRUST_AWAITED;
+            self.waiting += usize::from(slot.awaited);
+        }
+        self.open = false;
+        self.anchored = false;
+        self.row_ms = ts_ms;
+        rows.push(Row {
+            ts_ms,
+            arrival_ms: self.arrival_ms,
+            values,
+        });
+    }
+
+    /// Follows the usual interval of a channel; single gaps and bursts move it little.
+    fn learn_interval(&mut self, channel: usize, at_ms: i64) {
+        let slot = &self.slots[channel];
+        let interval = at_ms.saturating_sub(slot.at_ms) as f64;
+        if slot.taken == 0 || interval <= 0.0 {
+            return;
+        }
+        if self.usual_ms > 0.0 {
+            let near = interval.clamp(0.5 * self.usual_ms, 2.0 * self.usual_ms);
+            self.usual_ms += (near - self.usual_ms) / 16.0;
+        } else {
+            self.usual_ms = interval;
+        }
+    }
+
+    fn any_alive(&self, now_ms: i64) -> bool {
+        self.slots
+            .iter()
+            .any(|slot| slot.is_alive(now_ms, self.params.max_age_ms))
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        let hint = if self.hint < self.channels.len() {
+            self.hint
+        } else {
+            0
+        };
+        if self.channels.get(hint).is_some_and(|c| **c == *name) {
+            return Some(hint);
+        }
+        self.search(name).ok()
+    }
+
+    /// The channel of this name, or where it would stand in `by_name`.
+    fn search(&self, name: &str) -> Result<usize, usize> {
+        self.by_name
+            .binary_search_by(|&i| (*self.channels[i as usize]).cmp(name))
+            .map(|place| self.by_name[place] as usize)
+    }
+
+    fn add(&mut self, name: &Arc<str>, awaited: bool) -> usize {
+        let channel = self.channels.len();
+        if let Err(place) = self.search(name) {
+            self.by_name.insert(place, channel as u32);
+        }
+        self.channels.push(Arc::clone(name));
+        self.slots.push(Slot::new(awaited));
+        channel
+    }
+}
+
+/// The smallest multiple of `period` that is not before `at`.
+fn next_multiple(at: i64, period: i64) -> i64 {
+    let floor = at.div_euclid(period).saturating_mul(period);
+    if floor < at {
+        floor.saturating_add(period)
+    } else {
+        floor
     }
 }
