@@ -164,7 +164,7 @@ fn an_open_row_does_not_outlive_its_readings() {
         &params(Align::WhenComplete, &[]),
         &[("a", 1000, 1.0), ("b", 1000 + 2 * MINUTE, 2.0)],
     );
-    assert_eq!(rows, ["1000: 1", "121000: - 2"]);
+    assert_eq!(rows, ["1000: 1 -", "121000: - 2"]);
 }
 
 #[test]
