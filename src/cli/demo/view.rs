@@ -303,7 +303,8 @@ fn clock(ts_ms: i64) -> String {
     )
 }
 
-fn describe(news: &News) -> String {
+/// One line for a piece of news.
+pub fn describe(news: &News) -> String {
     let rows = |ms: i64| ms as f64 / 1e3 / PERIOD_S;
     match news {
         News::Begins(edge) => format!(
