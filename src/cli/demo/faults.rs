@@ -81,16 +81,16 @@ const LENGTH: u64 = 60;
 
 /// Kind, channel and size of the faults in turn; pump and sign change with the number.
 const SCRIPT: [(FaultKind, usize, f64); 10] = [
-    (FaultKind::Bias, 3, 15.0),
+    (FaultKind::Bias, 3, 30.0),
     (FaultKind::Stuck, 1, 0.0),
-    (FaultKind::Noise, 5, 8.0),
+    (FaultKind::Noise, 5, 10.0),
     (FaultKind::Step, 1, 0.3),
-    (FaultKind::Drift, 6, 60.0),
+    (FaultKind::Drift, 6, 80.0),
     (FaultKind::Decoupled, 4, 0.0),
-    (FaultKind::Bias, 7, 15.0),
-    (FaultKind::Noise, 2, 8.0),
+    (FaultKind::Bias, 7, 30.0),
+    (FaultKind::Noise, 2, 10.0),
     (FaultKind::Stuck, 0, 0.0),
-    (FaultKind::Drift, 3, 60.0),
+    (FaultKind::Drift, 3, 80.0),
 ];
 
 /// Which faults happen when; and what the sensors in question showed as they began.
@@ -241,7 +241,7 @@ mod tests {
         for (row, pump, channel, by) in differences {
             assert_eq!((pump, channel), (0, 3));
             assert!((FIRST_ROW..FIRST_ROW + LENGTH).contains(&row));
-            assert!((by - 15.0 * STEP_SD[3]).abs() < 2e-3, "{by}");
+            assert!((by - 30.0 * STEP_SD[3]).abs() < 2e-3, "{by}");
         }
     }
 

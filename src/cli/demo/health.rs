@@ -53,15 +53,15 @@ pub fn scrape(address: SocketAddr) -> io::Result<String> {
     Ok(text)
 }
 
-/// The health by stream, under "" where the metrics are not told apart by stream.
+/// The health by stream, and under "" what is not told apart by stream.
 pub fn parse(text: &str) -> BTreeMap<String, Health> {
     let mut all: BTreeMap<String, Health> = BTreeMap::new();
     for (name, stream, value) in text.lines().filter_map(sample) {
         let field = |health: &mut Health| -> Option<()> {
             let field = match name {
-                "spiked_rmse_ratio" => &mut health.rmse_ratio,
-                "spiked_interval_coverage_ratio" => &mut health.coverage,
-                "spiked_log_density_nats" => &mut health.log_density,
+                "spiked_stream_rmse_persistence_ratio" => &mut health.rmse_ratio,
+                "spiked_stream_interval_coverage_ratio" => &mut health.coverage,
+                "spiked_stream_log_density_nats" => &mut health.log_density,
                 "spiked_site_change_ratio" => &mut health.site_change,
                 _ => return None,
             };
@@ -72,9 +72,6 @@ pub fn parse(text: &str) -> BTreeMap<String, Health> {
         if field(&mut health).is_some() {
             all.insert(stream.to_owned(), health);
         }
-    }
-    if all.len() > 1 {
-        all.remove("");
     }
     all
 }
@@ -100,20 +97,17 @@ mod tests {
 
     #[test]
     fn figures_are_found_by_stream() {
-        let text = "HTTP/1.1 200 OK\r\n\r\n# HELP spiked_rmse_ratio x\nspiked_rmse_ratio 0.9\n\
-            spiked_rmse_ratio{stream=\"pump-1\"} 0.81\nspiked_other 3\n\
-            spiked_interval_coverage_ratio{stream=\"pump-1\"} 0.9\n";
+        let text = "HTTP/1.1 200 OK\r\n\r\n# HELP spiked_site_change_ratio x\n\
+            spiked_site_change_ratio 0.0012\nspiked_other 3\n\
+            spiked_stream_rmse_persistence_ratio{stream=\"pump-1\"} 0.81\n\
+            spiked_stream_log_density_nats{stream=\"pump-1\"} NaN\n\
+            spiked_stream_interval_coverage_ratio{stream=\"pump-1\"} 0.9\n";
         let all = parse(text);
-        assert_eq!(all.len(), 1);
+        assert_eq!(all.len(), 2);
+        assert_eq!(all[""].words(), "weights move 0.120% a batch");
         assert_eq!(
             all["pump-1"].words(),
             "error/persistence 0.81   90% interval holds 90.0%"
         );
-    }
-
-    #[test]
-    fn without_stream_labels_there_is_one_health() {
-        let all = parse("spiked_rmse_ratio 0.9\nspiked_site_change_ratio NaN\n");
-        assert_eq!(all[""].words(), "error/persistence 0.90");
     }
 }

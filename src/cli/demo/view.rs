@@ -15,8 +15,18 @@ use super::score::{Account, News};
 const CURVE: usize = 28;
 /// Lines of news on the screen.
 const NEWS: usize = 8;
+/// Columns that two channels a line take.
+const WIDE: usize = 96;
 /// Rises from nothing to the alarm bar.
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// How much is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Detail {
+    All,
+    Tables,
+    Headlines,
+}
 
 /// The last prediction of one channel.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -92,13 +102,13 @@ impl Screen {
         let kind = object.get("kind").and_then(Value::as_str);
         stream.kind = kind.unwrap_or_default().to_owned();
         for (key, value) in &object {
-            if let Some(channel) = key.strip_suffix(".value") {
+            if let Some(channel) = key.strip_suffix(".score") {
                 let get = |what: &str| number(&object, &format!("{channel}.{what}"));
                 let shown = Channel {
-                    value: value.as_f64().unwrap_or(f64::NAN),
+                    value: get("value"),
                     mean: get("mean"),
                     sd: get("sd"),
-                    score: get("score"),
+                    score: value.as_f64().unwrap_or(f64::NAN),
                 };
                 stream.channels.insert(channel.to_owned(), shown);
             }
@@ -135,10 +145,21 @@ impl Screen {
         line
     }
 
-    /// The screen as text for a terminal: cursor home, every line cleared to its end.
-    pub fn draw(&self, account: &Account) -> String {
+    /// The screen as text for a terminal of so many columns and lines: cursor home, every line
+    /// cleared to its end. Where it does not fit, the least important parts are left out.
+    pub fn draw(&self, account: &Account, width: usize, height: usize) -> String {
+        let fit = |detail| self.lines(account, width, detail);
+        let mut lines = fit(Detail::All);
+        for detail in [Detail::Tables, Detail::Headlines] {
+            if lines.len() + 3 > height {
+                lines = fit(detail);
+            }
+        }
+        let room = height.saturating_sub(lines.len() + 1).min(NEWS);
+        let skip = self.news.len().saturating_sub(room);
+        lines.extend(self.news.iter().skip(skip).cloned());
         let mut text = String::from("\x1b[H");
-        for line in self.lines(account) {
+        for line in lines.into_iter().take(height.saturating_sub(1)) {
             text.push_str(&line);
             text.push_str("\x1b[0m\x1b[K\n");
         }
@@ -146,29 +167,30 @@ impl Screen {
         text
     }
 
-    fn lines(&self, account: &Account) -> Vec<String> {
+    fn lines(&self, account: &Account, width: usize, detail: Detail) -> Vec<String> {
         let mut lines = vec![format!(
-            "\x1b[1mspiked demo\x1b[0m   plant time {}   {:.0} times real time   {:.0} s",
+            "\x1b[1mspiked demo\x1b[0m   plant time {}, {:.0} times real time   {:.0} s",
             self.plant_time(),
             self.speed,
             self.elapsed_s
         )];
         lines.extend(self.hints.iter().map(|hint| format!("\x1b[2m{hint}")));
         for (name, stream) in &self.streams {
-            lines.push(String::new());
-            lines.push(stream.headline(name));
-            lines.extend(stream.table());
-            if let Some(health) = self.health.get(name) {
-                lines.push(format!("  \x1b[2m{}", health.words()));
+            if detail == Detail::All {
+                lines.push(String::new());
             }
+            lines.push(stream.headline(name));
+            if detail != Detail::Headlines {
+                lines.extend(stream.table(width >= WIDE));
+            }
+            let health = self.health.get(name).filter(|_| detail == Detail::All);
+            lines.extend(health.map(|health| format!("  \x1b[2m{}", health.words())));
         }
-        if let Some(health) = self.health.get("") {
+        if detail == Detail::All {
             lines.push(String::new());
-            lines.push(format!("\x1b[2mlearning   {}", health.words()));
         }
-        lines.push(String::new());
-        lines.push(tally(account));
-        lines.extend(self.news.iter().cloned());
+        let health = self.health.get("").map(Health::words).unwrap_or_default();
+        lines.push(format!("{}\x1b[0m   \x1b[2m{health}", tally(account)));
         lines
     }
 
@@ -192,8 +214,7 @@ impl Screen {
                     figure(c.sd)
                 );
             }
-            let health = self.health.get(name).or_else(|| self.health.get(""));
-            if let Some(health) = health {
+            if let Some(health) = self.health.get(name) {
                 let _ = write!(line, "  {}", health.words());
             }
             line
@@ -232,11 +253,16 @@ impl StreamView {
         )
     }
 
-    /// The channels in two columns, first half left.
-    fn table(&self) -> Vec<String> {
+    /// The channels in two columns, first half left; or the four highest scores in one.
+    fn table(&self, wide: bool) -> Vec<String> {
         let mut names: Vec<&String> = self.channels.keys().collect();
+        if !wide {
+            let score = |name: &String| self.channels.get(name).map_or(0.0, |c| c.score);
+            names.sort_by(|a, b| score(b).total_cmp(&score(a)));
+            names.truncate(4);
+        }
         names.sort_by_key(|name| CHANNELS.iter().position(|c| c == name));
-        let n_lines = names.len().div_ceil(2);
+        let n_lines = if wide { names.len().div_ceil(2) } else { names.len() };
         let cell = |name: &&String| self.cell(name);
         (0..n_lines)
             .map(|i| {
@@ -380,7 +406,7 @@ mod tests {
     fn prediction(ts: i64, anomaly: u8) -> Vec<u8> {
         format!(
             r#"{{"v":1,"ts":{ts},"stream":"pump-1","flow.value":71.25,"flow.mean":71.3,"flow.sd":0.4,
-            "flow.score":0.5,"speed.value":null,"speed.mean":1301.0,"speed.sd":6.0,"speed.score":0.0,
+            "flow.score":0.5,"speed.mean":1301.0,"speed.sd":6.0,"speed.score":0.0,
             "score":0.5,"anomaly":{anomaly},"kind":"surprise","warming_up":0,"model_seq":9}}"#
         )
         .into_bytes()
@@ -395,7 +421,7 @@ mod tests {
             (1000, true, false)
         );
         screen.sample(0.5);
-        let shown = screen.draw(&Default::default());
+        let shown = screen.draw(&Default::default(), 100, 40);
         for part in [
             "pump-1",
             "surprise",
@@ -405,6 +431,18 @@ mod tests {
             "1301",
         ] {
             assert!(shown.contains(part), "{part} in {shown}");
+        }
+    }
+
+    #[test]
+    fn a_screen_fits_its_terminal() {
+        let mut screen = Screen::default();
+        screen.predict(&prediction(1000, 0));
+        for height in [4, 10, 24, 60] {
+            for width in [60, 80, 120] {
+                let shown = screen.draw(&Account::default(), width, height);
+                assert!(shown.lines().count() <= height, "{width} x {height}");
+            }
         }
     }
 
