@@ -81,7 +81,11 @@ impl DemoArgs {
 pub fn run(args: DemoArgs) -> Result<(), CliError> {
     args.check()?;
     // On a terminal the log would tear the screen.
-    let level = if io::stdout().is_terminal() { "off" } else { "warn" };
+    let level = if io::stdout().is_terminal() {
+        "off"
+    } else {
+        "warn"
+    };
     logging::init(&format!("{level},rumqttd=off,rumqttc=off"))?;
     let broker = start_broker()?;
     let settings = settings(broker)?;
@@ -201,7 +205,10 @@ async fn wait_online(inbox: &mut mpsc::Receiver<rumqttc::Publish>) -> Result<(),
 /// What to type to look on.
 fn hints(broker: SocketAddr, http: SocketAddr) -> Vec<String> {
     vec![
-        format!("mqtt://{broker}   mosquitto_sub -p {} -v -t 'spiked/#'", broker.port()),
+        format!(
+            "mqtt://{broker}   mosquitto_sub -p {} -v -t 'spiked/#'",
+            broker.port()
+        ),
         format!("http://{http}   curl -s http://{http}/metrics"),
     ]
 }

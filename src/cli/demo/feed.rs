@@ -21,8 +21,7 @@ pub async fn feed(
     speed: f64,
     end: Option<Instant>,
 ) -> Result<i64, ClientError> {
-    let topics =
-        PUMPS.map(|pump| CHANNELS.map(|channel| format!("plant/{pump}/{channel}")));
+    let topics = PUMPS.map(|pump| CHANNELS.map(|channel| format!("plant/{pump}/{channel}")));
     let mut pace = interval(Duration::from_secs_f64(PERIOD_S / speed));
     // Behind after a pause: catch up, simulated time goes on at its own rate.
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);

@@ -78,7 +78,9 @@ impl Drop for Fullscreen {
     fn drop(&mut self) {
         let mut out = io::stdout().lock();
         // A terminal that is gone needs no restoring.
-        let _ = out.write_all(b"\x1b[?25h\x1b[?1049l").and_then(|()| out.flush());
+        let _ = out
+            .write_all(b"\x1b[?25h\x1b[?1049l")
+            .and_then(|()| out.flush());
     }
 }
 
@@ -98,11 +100,7 @@ impl Show {
     pub fn new(hints: Vec<String>, speed: f64) -> Show {
         let now = Instant::now();
         Show {
-            screen: Screen {
-                hints,
-                speed,
-                ..Screen::default()
-            },
+            screen: Screen::new(hints, speed),
             book: Book::default(),
             terminal: io::stdout().is_terminal(),
             begun: now,

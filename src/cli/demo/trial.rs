@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::START_MS;
 use super::faults::{FIRST_ROW, Plan, SPACING};
 use super::plant::{CHANNELS, PUMPS, Plant};
 use super::score::{Book, News};
-use super::{START_MS, account_words};
+use super::view::{describe, summary};
 use crate::assemble::{Align, AssembleParams};
 use crate::engine::EngineParams;
 use crate::row::Reading;
@@ -55,7 +56,9 @@ fn ten_faults_are_flagged_with_few_false_incidents() {
     for seed in [1, 2, 3] {
         let (book, news) = play(seed);
         let account = book.account();
-        let told = account_words(&account, &news);
+        let mut told: Vec<String> = news.iter().map(describe).collect();
+        told.extend(summary(&account));
+        let told = told.join("\n");
         assert_eq!(account.faults, 10, "{told}");
         assert!(account.flagged >= 8, "seed {seed}: {told}");
         for (stream, (n, hours)) in &account.quiet {

@@ -69,9 +69,9 @@ pub struct Seen {
 #[derive(Clone, Debug, Default)]
 pub struct Screen {
     /// What to type to look on, a line each.
-    pub hints: Vec<String>,
+    hints: Vec<String>,
     /// Simulated seconds a second.
-    pub speed: f64,
+    speed: f64,
     /// Real seconds since the start.
     pub elapsed_s: f64,
     /// How the learning goes, by stream; under "" where it is not told apart.
@@ -89,6 +89,15 @@ fn is_set(object: &Map<String, Value>, key: &str) -> bool {
 }
 
 impl Screen {
+    /// An empty screen.
+    pub fn new(hints: Vec<String>, speed: f64) -> Screen {
+        Screen {
+            hints,
+            speed,
+            ..Screen::default()
+        }
+    }
+
     /// Enters a published prediction; `None` if it is none.
     pub fn predict(&mut self, payload: &[u8]) -> Option<Seen> {
         let object: Map<String, Value> = serde_json::from_slice(payload).ok()?;
@@ -262,7 +271,11 @@ impl StreamView {
             names.truncate(4);
         }
         names.sort_by_key(|name| CHANNELS.iter().position(|c| c == name));
-        let n_lines = if wide { names.len().div_ceil(2) } else { names.len() };
+        let n_lines = if wide {
+            names.len().div_ceil(2)
+        } else {
+            names.len()
+        };
         let cell = |name: &&String| self.cell(name);
         (0..n_lines)
             .map(|i| {
@@ -393,6 +406,12 @@ pub fn summary(account: &Account) -> Vec<String> {
         };
         lines.push(format!(
             "{stream}: {n} false incidents in {hours:.1} simulated hours without a fault, {rate} per hour"
+        ));
+    }
+    if account.quiet.len() > 1 && account.false_per_hour().is_finite() {
+        lines.push(format!(
+            "together: {:.2} false incidents per simulated hour and stream",
+            account.false_per_hour()
         ));
     }
     lines
