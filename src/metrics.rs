@@ -13,6 +13,7 @@ use prometheus::{
 use crate::engine::EngineStats;
 use crate::payload::Reject;
 use crate::row::Kind;
+use crate::state::StoreStats;
 
 /// Upper bounds of the latency histogram, seconds.
 const LATENCY_BUCKETS: [f64; 16] = [
@@ -124,6 +125,8 @@ pub struct Metrics {
     pub worker_panics: IntCounter,
     /// Failures of the store.
     pub store_failures: IntCounter,
+    /// What the state store says of itself.
+    store: StoreMetrics,
     /// Ready to serve.
     pub ready: IntGauge,
     resident_memory: IntGauge,
@@ -133,6 +136,69 @@ pub struct Metrics {
     stream_log_density: GaugeVec,
     stream_coverage: GaugeVec,
     stream_rmse_ratio: GaugeVec,
+}
+
+/// What the state store says of itself.
+#[derive(Debug)]
+struct StoreMetrics {
+    readings: IntCounter,
+    commits: IntCounter,
+    commit_seconds: Gauge,
+    journal_bytes: IntGauge,
+    snapshots: IntCounter,
+    snapshot_failures: IntCounter,
+    write_failures: IntCounter,
+    outbox: IntGauge,
+    dead_letters: IntGauge,
+}
+
+impl StoreMetrics {
+    fn declare(d: &Declare<'_>) -> prometheus::Result<StoreMetrics> {
+        Ok(StoreMetrics {
+            readings: d.counter("spiked_journal_readings_total", "Readings journaled")?,
+            commits: d.counter("spiked_state_commits_total", "Commits of the state file")?,
+            commit_seconds: d.gauge(
+                "spiked_state_commit_seconds_total",
+                "Time spent in commits of the state file",
+            )?,
+            journal_bytes: d.int_gauge("spiked_journal_bytes", "Packed readings in the journal")?,
+            snapshots: d.counter("spiked_snapshots_total", "Snapshots written")?,
+            snapshot_failures: d.counter(
+                "spiked_snapshot_failures_total",
+                "Snapshots that could not be written",
+            )?,
+            write_failures: d.counter(
+                "spiked_state_write_failures_total",
+                "Commits of the state file that failed and were tried again",
+            )?,
+            outbox: d.int_gauge(
+                "spiked_outbox_kept",
+                "Incident messages kept on disk until the broker has them",
+            )?,
+            dead_letters: d.int_gauge(
+                "spiked_dead_letters",
+                "Readings set apart since no stream survives them",
+            )?,
+        })
+    }
+
+    fn set(&self, stats: &StoreStats) {
+        let raise =
+            |counter: &IntCounter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
+        raise(&self.readings, stats.readings);
+        raise(&self.commits, stats.commits);
+        self.commit_seconds.set(stats.commit_us as f64 * 1e-6);
+        self.journal_bytes.set(whole(stats.journal_bytes));
+        raise(&self.snapshots, stats.snapshots);
+        raise(&self.snapshot_failures, stats.snapshot_failures);
+        raise(&self.write_failures, stats.write_failures);
+        self.outbox.set(whole(stats.outbox));
+        self.dead_letters.set(whole(stats.dead_letters));
+    }
+}
+
+fn whole(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 /// Registers metrics as they are declared.
@@ -321,6 +387,7 @@ impl Metrics {
             )?,
             worker_panics: d.counter("spiked_worker_panics_total", "Panics of an engine, caught")?,
             store_failures: d.counter("spiked_store_failures_total", "Failures of the state store")?,
+            store: StoreMetrics::declare(&d)?,
             ready: d.int_gauge("spiked_ready", "1 while /readyz says yes")?,
             resident_memory: d.int_gauge(
                 "process_resident_memory_bytes",
@@ -450,6 +517,11 @@ impl Metrics {
         self.queue_depth
             .with_label_values(&[queue])
             .set(count(depth));
+    }
+
+    /// Exports what the state store counted.
+    pub fn set_store(&self, stats: &StoreStats) {
+        self.store.set(stats);
     }
 
     /// The text that Prometheus scrapes.

@@ -2,11 +2,15 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::CliError;
+use crate::config::{Durability, StateSettings};
+use crate::runtime::disk::DiskStore;
+use crate::runtime::store::Store;
 use crate::{config, runtime};
 
 /// Flags that override the configuration file and the environment.
@@ -71,6 +75,10 @@ pub struct RunArgs {
 pub fn run(args: RunArgs) -> Result<(), CliError> {
     let settings = config::load(Some(&args.config), &args.overrides.pairs()?)?;
     crate::cli::logging::init(&settings.log_level)?;
+    let hooks = runtime::Hooks {
+        store: store(&settings.state)?,
+        ..runtime::Hooks::default()
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("edge")
@@ -78,11 +86,20 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
         .build()?;
     let served = runtime.block_on(async {
         let shutdown = shutdown_signal()?;
-        Ok::<_, CliError>(runtime::serve(settings, runtime::Hooks::default(), shutdown).await?)
+        Ok::<_, CliError>(runtime::serve(settings, hooks, shutdown).await?)
     });
     // A thread that hangs does not keep the process from ending.
     runtime.shutdown_background();
     served.map(|_| ())
+}
+
+/// The state file; `None` where nothing is to be kept.
+fn store(settings: &StateSettings) -> Result<Option<Arc<dyn Store>>, CliError> {
+    if settings.durability == Durability::None {
+        return Ok(None);
+    }
+    let store = DiskStore::open(settings).map_err(|error| CliError::Runtime(error.to_string()))?;
+    Ok(Some(Arc::new(store)))
 }
 
 /// Ends with the first SIGTERM or SIGINT.

@@ -174,7 +174,12 @@ pub struct Client<L: Link> {
     pub outbox: Outbox,
     /// Flags and metrics.
     pub shared: Arc<Shared>,
+    /// Told the number of each acknowledged message that is kept on disk.
+    pub delivered: OnDelivered,
 }
+
+/// Told the number of each acknowledged message that is kept on disk.
+pub type OnDelivered = Box<dyn Fn(u64) + Send + Sync>;
 
 /// A running client.
 #[derive(Debug)]
@@ -228,6 +233,7 @@ struct ClientParts<L: Link> {
     out: Out,
     shared: Arc<Shared>,
     epoch: AtomicU64,
+    delivered: OnDelivered,
 }
 
 /// Starts the two tasks on the current tokio runtime.
@@ -246,6 +252,7 @@ pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
         out: out.clone(),
         shared: client.shared,
         epoch: AtomicU64::new(0),
+        delivered: client.delivered,
     });
     let (controls_tx, controls_rx) = mpsc::unbounded_channel();
     // Bounded by the broker's own window of unacknowledged messages.
@@ -361,7 +368,7 @@ impl<L: Link> Polling<L> {
                 }
                 Event::Sent(packet_id) => self.note_sent(packet_id),
                 Event::Acknowledged(packet_id) => {
-                    lock(&self.client.out.outbox).acknowledged(packet_id);
+                    self.note_acknowledged(packet_id);
                     self.client.out.bell.notify_one();
                 }
                 Event::Goodbye => return End::Stopped,
@@ -399,6 +406,14 @@ impl<L: Link> Polling<L> {
                 });
             }
         }
+    }
+
+    fn note_acknowledged(&self, packet_id: u16) {
+        let mut outbox = lock(&self.client.out.outbox);
+        outbox.acknowledged(packet_id);
+        let delivered = outbox.take_delivered();
+        drop(outbox);
+        delivered.into_iter().for_each(&*self.client.delivered);
     }
 
     fn note_sent(&self, packet_id: u16) {
@@ -487,6 +502,7 @@ fn status(topic: &Arc<str>, text: &str) -> Message {
         retain: true,
         class: Class::Status,
         arrived: None,
+        kept: None,
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Message {
     pub class: Class,
     /// Arrival of the reading that it answers, if it answers one.
     pub arrived: Option<Instant>,
+    /// Number under which it is kept on disk until its PUBACK, if it is.
+    pub kept: Option<u64>,
 }
 
 /// What a connection yields.

@@ -37,6 +37,8 @@ pub struct Outbox {
     handed: VecDeque<Message>,
     /// Sent with QoS 1: packet id, message, acknowledged.
     sent: VecDeque<(u16, Message, bool)>,
+    /// Numbers of acknowledged messages that are kept on disk.
+    delivered: Vec<u64>,
 }
 
 impl Outbox {
@@ -51,6 +53,7 @@ impl Outbox {
             loose: VecDeque::new(),
             handed: VecDeque::new(),
             sent: VecDeque::new(),
+            delivered: Vec::new(),
         }
     }
 
@@ -138,14 +141,20 @@ impl Outbox {
             .sent
             .iter_mut()
             .find(|(id, _, done)| *id == packet_id && !*done);
-        let Some((_, _, done)) = found else {
+        let Some((_, message, done)) = found else {
             return false;
         };
         *done = true;
+        self.delivered.extend(message.kept);
         while self.sent.front().is_some_and(|(_, _, done)| *done) {
             self.sent.pop_front();
         }
         true
+    }
+
+    /// Numbers of the messages kept on disk that were acknowledged since the last call.
+    pub fn take_delivered(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.delivered)
     }
 
     /// The connection is gone: what was not acknowledged waits again. Returns how many messages
@@ -196,6 +205,7 @@ mod tests {
             retain: false,
             class,
             arrived: None,
+            kept: None,
         }
     }
 

@@ -296,7 +296,7 @@ pub fn worker_of(stream: &str, n_workers: usize) -> usize {
 }
 
 fn hash(message: &Delivered) -> u64 {
-    hash_of(&(&message.topic, &message.payload))
+    hash_of(&(&message.topic, &message.payload)) >> 16
 }
 
 /// `DefaultHasher::new` has fixed keys.

@@ -4,6 +4,7 @@
 //! future that ends with SIGTERM; `spiked demo` and the tests with listeners, a [`Tap`] and a
 //! shutdown of their own.
 
+pub mod disk;
 mod intake;
 mod serve;
 mod shared;

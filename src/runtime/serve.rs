@@ -17,9 +17,9 @@ use super::store::{NoStore, Restored, Store};
 use super::worker::{Item, Slot, Worker};
 use super::{Hooks, ServeError, Started, Summary, supervise};
 use crate::config::Settings;
-use crate::metrics::Metrics;
+use crate::metrics::{Class, Metrics};
 use crate::mqtt::outbox::Outbox;
-use crate::mqtt::{self, Client, ClientHandles, Intake, V4, V4Options};
+use crate::mqtt::{self, Client, ClientHandles, Intake, Message, V4, V4Options};
 use crate::route::Router;
 
 /// Readings that may wait for one worker: enough to keep it busy, few enough to be learned within
@@ -53,12 +53,23 @@ pub async fn serve(
         }
         (None, None) => None,
     };
-    let restored = store.restore(settings.stream_params())?;
+    let mut restored = store.restore(settings.stream_params())?;
     let http_addr = listener.as_ref().and_then(|l| l.local_addr().ok());
     let http = listener.map(|l| crate::http::start(l, shared.clone()));
 
     let intake = Intake::new(settings.runtime.queue_readings, settings.runtime.overload);
-    let client = start_client(&settings, &intake, &shared);
+    let client = start_client(&settings, &intake, &shared, store.clone());
+    for message in restored.messages.drain(..) {
+        client.out.push(Message {
+            topic: message.topic.into(),
+            payload: message.payload,
+            qos: 1,
+            retain: message.retain,
+            class: Class::Anomaly,
+            arrived: None,
+            kept: Some(message.id),
+        });
+    }
     let threads = Threads::start(
         &settings, restored, &store, &intake, &client, hooks.tap, &shared,
     )?;
@@ -66,6 +77,7 @@ pub async fn serve(
         intake: intake.clone(),
         workers: threads.senders.clone(),
         out: client.out.clone(),
+        store: store.clone(),
     };
     let watch = supervise::watch(shared.clone(), queues);
     supervise::notify(NotifyState::Ready);
@@ -86,10 +98,11 @@ pub async fn serve(
     watch.abort();
     intake.close();
     let joined = threads.join(deadline).await;
+    // The last PUBACKs take their messages out of the store: it closes after them.
+    let flushed = client.finish(deadline, &shared).await;
     if let Err(error) = store.close() {
         error!(%error, "the state cannot be flushed");
     }
-    let flushed = client.finish(deadline, &shared).await;
     if let Some(http) = http {
         http.abort();
     }
@@ -112,7 +125,12 @@ pub async fn serve(
     Ok(summary)
 }
 
-fn start_client(settings: &Settings, intake: &Intake, shared: &Arc<Shared>) -> ClientHandles {
+fn start_client(
+    settings: &Settings,
+    intake: &Intake,
+    shared: &Arc<Shared>,
+    store: Arc<dyn Store>,
+) -> ClientHandles {
     let output = &settings.output;
     let status_topic = format!("{}/{}/status", output.prefix, output.instance);
     mqtt::start::<V4>(Client {
@@ -127,6 +145,7 @@ fn start_client(settings: &Settings, intake: &Intake, shared: &Arc<Shared>) -> C
         intake: intake.clone(),
         outbox: Outbox::new(output.outbox_messages, output.in_flight),
         shared: shared.clone(),
+        delivered: Box::new(move |id| store.delivered(id)),
     })
 }
 
@@ -188,6 +207,8 @@ impl Threads {
             .unzip();
         let mut workers = Vec::new();
         for (idx, (rx, streams)) in receivers.into_iter().zip(slots).enumerate() {
+            let missed = restored.edges.iter();
+            let missed = missed.filter(|edge| streams.contains_key(&edge.stream));
             let worker = Worker {
                 idx,
                 rx,
@@ -197,6 +218,7 @@ impl Threads {
                 store: store.clone(),
                 tap: tap.clone(),
                 shared: shared.clone(),
+                missed: missed.cloned().collect(),
                 streams,
             };
             workers.push(spawn(&format!("worker-{idx}"), move || worker.run())?);

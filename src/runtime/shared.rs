@@ -120,6 +120,13 @@ impl Shared {
         self.store_failed.store(yes, Ordering::Release);
     }
 
+    /// The store writes, or does not at the moment; counted once each time that it stops.
+    pub fn note_store(&self, failing: bool) {
+        if self.store_failed.load(Ordering::Acquire) != failing {
+            self.set_store_failed(failing);
+        }
+    }
+
     /// An engine panicked.
     pub fn note_panic(&self) {
         self.metrics.worker_panics.inc();

@@ -1,6 +1,9 @@
 //! The seam to what is kept on disk: journal of readings, snapshots of streams, incident edges.
 
-use crate::row::{IncidentEdge, Reading};
+use std::sync::Arc;
+
+use crate::row::{IncidentEdge, Outcome, Reading};
+use crate::state::StoreStats;
 use crate::stream::{Stream, StreamParams};
 
 /// A store that failed: what it was doing and why.
@@ -13,7 +16,7 @@ pub struct StoreError(pub String);
 pub struct Delivery {
     /// Packet id of the broker's delivery; 0 with QoS 0.
     pub packet_id: u16,
-    /// Hash of topic and payload, the same in every run.
+    /// Hash of topic and payload, 48 bits, the same in every run.
     pub hash: u64,
 }
 
@@ -26,6 +29,28 @@ pub struct Accepted {
     pub readings: Vec<Reading>,
 }
 
+/// An incident's edge that was learned before the stop and not told: to be told now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MissedEdge {
+    /// Its stream.
+    pub stream: Arc<str>,
+    /// The outcome that carries it.
+    pub outcome: Outcome,
+}
+
+/// A message that had no PUBACK before the stop: to be published again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptMessage {
+    /// Number for [`Store::delivered`].
+    pub id: u64,
+    /// Its topic.
+    pub topic: String,
+    /// Its payload.
+    pub payload: String,
+    /// Retained by the broker.
+    pub retain: bool,
+}
+
 /// Streams as they were, and where the numbering goes on.
 #[derive(Debug, Default)]
 pub struct Restored {
@@ -35,6 +60,10 @@ pub struct Restored {
     pub last_seq: u64,
     /// Deliveries accepted but perhaps never acknowledged: the broker may send them again.
     pub deliveries: Vec<Delivery>,
+    /// Edges to tell.
+    pub edges: Vec<MissedEdge>,
+    /// Messages to publish again, oldest first.
+    pub messages: Vec<KeptMessage>,
 }
 
 /// Where readings, snapshots and incident edges are kept. Called from the intake thread
@@ -62,11 +91,21 @@ pub trait Store: Send + Sync {
     /// If it cannot be kept.
     fn save(&self, stream: &Stream) -> Result<(), StoreError>;
 
-    /// Keeps an edge of an incident of a stream.
+    /// Keeps an edge of an incident of a stream, and the retained QoS 1 message that tells of it
+    /// until [`Store::delivered`] is called with the number returned; `None` where nothing is kept.
     ///
     /// # Errors
     /// If it cannot be kept.
-    fn edge(&self, stream: &str, edge: &IncidentEdge) -> Result<(), StoreError>;
+    fn edge(
+        &self,
+        stream: &str,
+        edge: &IncidentEdge,
+        topic: &str,
+        payload: &str,
+    ) -> Result<Option<u64>, StoreError>;
+
+    /// The broker has acknowledged the message.
+    fn delivered(&self, id: u64);
 
     /// A stream whose worker panicked, as it was before `reading`; `None` where nothing is kept.
     ///
@@ -79,12 +118,18 @@ pub trait Store: Send + Sync {
         params: &StreamParams,
     ) -> Result<Option<Stream>, StoreError>;
 
+    /// Sets a reading apart that no attempt to learn it survived: rebuilt streams leave it out.
+    fn quarantine(&self, reading: &Reading, reason: &str);
+
     /// Workers ask after each batch: is it time for snapshots? Each worker asks with the number of
     /// the round it last saved, and saves when the store's is higher.
     fn snapshot_round(&self) -> u64;
 
     /// Commits wait for further readings, by count and age; otherwise each is committed at once.
     fn groups_commits(&self) -> bool;
+
+    /// Counters and standing.
+    fn stats(&self) -> StoreStats;
 
     /// The end: everything is flushed to disk.
     ///
@@ -110,9 +155,11 @@ impl Store for NoStore {
         Ok(())
     }
 
-    fn edge(&self, _: &str, _: &IncidentEdge) -> Result<(), StoreError> {
-        Ok(())
+    fn edge(&self, _: &str, _: &IncidentEdge, _: &str, _: &str) -> Result<Option<u64>, StoreError> {
+        Ok(None)
     }
+
+    fn delivered(&self, _: u64) {}
 
     fn recover(
         &self,
@@ -121,6 +168,12 @@ impl Store for NoStore {
         _: &StreamParams,
     ) -> Result<Option<Stream>, StoreError> {
         Ok(None)
+    }
+
+    fn quarantine(&self, _: &Reading, _: &str) {}
+
+    fn stats(&self) -> StoreStats {
+        StoreStats::default()
     }
 
     fn snapshot_round(&self) -> u64 {

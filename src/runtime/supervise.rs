@@ -8,6 +8,7 @@ use sd_notify::NotifyState;
 use tokio::task::JoinHandle;
 
 use super::shared::Shared;
+use super::store::Store;
 use super::worker::Item;
 use crate::mqtt::{Intake, Out};
 
@@ -22,6 +23,8 @@ pub struct Queues {
     pub workers: Vec<Sender<Item>>,
     /// From there to the connection.
     pub out: Out,
+    /// What is kept on disk.
+    pub store: Arc<dyn Store>,
 }
 
 /// Tells the service manager something; without one there is nobody to tell.
@@ -51,4 +54,7 @@ fn measure(shared: &Shared, queues: &Queues) {
     metrics.set_queue("intake", queues.intake.len());
     metrics.set_queue("worker", queues.workers.iter().map(Sender::len).sum());
     metrics.set_queue("outbox", queues.out.len());
+    let stats = queues.store.stats();
+    metrics.set_store(&stats);
+    shared.note_store(stats.failing.is_some());
 }

@@ -1,7 +1,6 @@
 //! A worker thread: its streams predict, flag and learn; what they say goes to the outbox.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tracing::{error, warn};
 
 use super::shared::{Shared, StreamView};
-use super::store::Store;
+use super::store::{MissedEdge, Store};
 use super::{Observed, Tap};
 use crate::assemble::Verdict;
 use crate::config::OutputSettings;
@@ -18,6 +17,7 @@ use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
 use crate::payload::{Reject, anomaly_json, prediction_json};
 use crate::row::{Incident, IncidentEdge, Kind, Outcome, Reading};
+use crate::state::{Pushed, push_supervised};
 use crate::stream::{Stream, StreamParams};
 
 /// How long a worker sleeps at most before it gives a sign of life.
@@ -52,6 +52,8 @@ pub struct Worker {
     pub tap: Option<Tap>,
     /// Flags, metrics, views.
     pub shared: Arc<Shared>,
+    /// Edges learned before the start and not told.
+    pub missed: Vec<MissedEdge>,
     /// Its streams.
     pub streams: HashMap<Arc<str>, Slot>,
 }
@@ -85,7 +87,11 @@ impl Slot {
             prediction_topic: topic("prediction"),
             anomaly_topic: topic("anomaly"),
             said: None,
-            open: None,
+            open: stream
+                .engine()
+                .incident()
+                .filter(|incident| incident.end_ms.is_none())
+                .cloned(),
             last: None,
             // What was learned before this start is not counted again.
             counted: stream.engine().stats().clone(),
@@ -103,6 +109,9 @@ impl Worker {
         let mut viewed = Instant::now();
         let mut round = self.store.snapshot_round();
         self.renew_views();
+        for MissedEdge { stream, outcome } in std::mem::take(&mut self.missed) {
+            self.publish_anomaly(&stream, &outcome, None);
+        }
         loop {
             match self.rx.recv_timeout(IDLE) {
                 Ok(item) => self.learn(&item, &mut outcomes),
@@ -141,47 +150,25 @@ impl Worker {
             return;
         };
         outcomes.clear();
-        let stream = &mut slot.stream;
-        // After a panic the stream is thrown away: nothing half-changed is seen again.
-        let pushed = catch_unwind(AssertUnwindSafe(|| stream.push(&item.reading, outcomes)));
+        let (store, shared, params) = (&self.store, &self.shared, &self.params);
+        let reading = &item.reading;
+        let rebuild = |reason: &str, condemned| {
+            rebuild(&**store, shared, params, (reading, reason, condemned))
+        };
+        let pushed = push_supervised(&mut slot.stream, reading, outcomes, rebuild);
+        slot.dirty = true;
         match pushed {
-            Ok(verdict) => {
-                slot.dirty = true;
+            Pushed::Done { verdict, panics } => {
+                if panics > 0 {
+                    slot.counted = slot.stream.engine().stats().clone();
+                }
                 note_verdict(&self.shared, verdict);
                 for outcome in outcomes.drain(..) {
                     self.publish(name, outcome, item.arrived);
                 }
             }
-            Err(_) => self.recover(&item.reading),
+            Pushed::Quarantined { .. } => slot.counted = slot.stream.engine().stats().clone(),
         }
-    }
-
-    /// An engine panicked: its stream goes on from what is kept, or anew.
-    fn recover(&mut self, reading: &Reading) {
-        self.shared.note_panic();
-        let name = &reading.stream;
-        error!(
-            stream = %name,
-            seq = reading.seq,
-            channel = %reading.channel,
-            value = reading.value,
-            "an engine panicked; its stream is restored"
-        );
-        let restored = self.store.recover(name, reading, &self.params);
-        let stream = match restored {
-            Ok(Some(stream)) => stream,
-            Ok(None) => {
-                warn!(stream = %name, "nothing is kept of the stream: it learns anew");
-                Stream::new(name, &self.params)
-            }
-            Err(error) => {
-                self.shared.set_store_failed(true);
-                error!(stream = %name, %error, "the stream cannot be restored: it learns anew");
-                Stream::new(name, &self.params)
-            }
-        };
-        self.streams
-            .insert(name.clone(), Slot::new(stream, &self.output));
     }
 
     fn publish(&mut self, name: &Arc<str>, outcome: Outcome, arrived: Instant) {
@@ -207,33 +194,53 @@ impl Worker {
             retain: self.output.predictions_retain,
             class: Class::Prediction,
             arrived: Some(arrived),
+            kept: None,
         });
-        if let Some(edge) = &outcome.edge {
-            slot.open = match edge {
-                IncidentEdge::Opened(incident) => Some(incident.clone()),
-                IncidentEdge::Closed(_) => None,
-            };
-            if let Err(error) = self.store.edge(name, edge) {
-                self.shared.set_store_failed(true);
-                error!(stream = %name, %error, "an incident cannot be kept");
-            }
+        self.publish_anomaly(name, &outcome, Some(arrived));
+        if let Some(slot) = self.streams.get_mut(name) {
+            slot.last = Some(outcome);
+        }
+    }
+
+    /// Publishes the stream's state where it changed; with an incident's edge it is kept on disk
+    /// until the broker has it.
+    fn publish_anomaly(&mut self, name: &Arc<str>, outcome: &Outcome, arrived: Option<Instant>) {
+        let Some(slot) = self.streams.get_mut(name) else {
+            return;
+        };
+        match &outcome.edge {
+            Some(IncidentEdge::Opened(incident)) => slot.open = Some(incident.clone()),
+            Some(IncidentEdge::Closed(_)) => slot.open = None,
+            None => {}
         }
         let state = (outcome.anomaly, outcome.kind);
-        if outcome.edge.is_some() || slot.said != Some(state) {
-            let mut payload = String::with_capacity(256);
-            let open = slot.open.as_ref();
-            anomaly_json(name, channels, &outcome, open, seq, &mut payload);
-            self.out.push(Message {
-                topic: slot.anomaly_topic.clone(),
-                payload,
-                qos: 1,
-                retain: true,
-                class: Class::Anomaly,
-                arrived: Some(arrived),
-            });
-            slot.said = Some(state);
+        if outcome.edge.is_none() && slot.said == Some(state) {
+            return;
         }
-        slot.last = Some(outcome);
+        slot.said = Some(state);
+        let channels = slot.stream.channels();
+        let mut payload = String::with_capacity(256);
+        let open = slot.open.as_ref();
+        let seq = slot.stream.last_seq();
+        anomaly_json(name, channels, outcome, open, seq, &mut payload);
+        let kept = match &outcome.edge {
+            None => Ok(None),
+            Some(edge) => self.store.edge(name, edge, &slot.anomaly_topic, &payload),
+        };
+        let kept = kept.unwrap_or_else(|error| {
+            self.shared.set_store_failed(true);
+            error!(stream = %name, %error, "an incident cannot be kept");
+            None
+        });
+        self.out.push(Message {
+            topic: slot.anomaly_topic.clone(),
+            payload,
+            qos: 1,
+            retain: true,
+            class: Class::Anomaly,
+            arrived,
+            kept,
+        });
     }
 
     /// Tells the others how the streams stand, those that have changed.
@@ -261,6 +268,45 @@ impl Worker {
                 self.shared.set_store_failed(true);
                 error!(stream = %slot.stream.name(), %error, "a snapshot cannot be kept");
             }
+        }
+    }
+}
+
+/// An engine panicked over a reading: its stream goes on from what is kept, or anew. A condemned
+/// reading is set apart.
+fn rebuild(
+    store: &dyn Store,
+    shared: &Shared,
+    params: &StreamParams,
+    (reading, reason, condemned): (&Reading, &str, bool),
+) -> Stream {
+    shared.note_panic();
+    let name = &*reading.stream;
+    error!(
+        stream = name,
+        seq = reading.seq,
+        channel = %reading.channel,
+        value = reading.value,
+        reason,
+        condemned,
+        "an engine panicked; its stream is restored"
+    );
+    if condemned {
+        store.quarantine(reading, reason);
+    }
+    match store.recover(name, reading, params) {
+        Ok(Some(stream)) => stream,
+        Ok(None) => {
+            warn!(
+                stream = name,
+                "nothing is kept of the stream: it learns anew"
+            );
+            Stream::new(name, params)
+        }
+        Err(error) => {
+            shared.set_store_failed(true);
+            error!(stream = name, %error, "the stream cannot be restored: it learns anew");
+            Stream::new(name, params)
         }
     }
 }

@@ -19,7 +19,8 @@ use crate::row::Reading;
 pub struct Accepted {
     /// The reading, with its number and arrival stamp.
     pub reading: Reading,
-    /// [`super::delivery_key`] of the MQTT message that brought it; 0 for none.
+    /// Tells the delivery that brought it from others, should the broker deliver it again; on the
+    /// first reading of a message only, 0 for none.
     pub key: u64,
 }
 

@@ -1,7 +1,7 @@
 //! From the state file back to the streams: snapshots, then the journal; and salvage of a damaged
 //! file.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,15 +10,14 @@ use std::time::{Duration, Instant};
 use super::db::{self, ASIDE, BAD, Reader, SnapshotRow};
 use super::error::StateError;
 use super::journal::{self, JournalRow};
-use super::recent::Recent;
 use super::store::{OutMessage, Spans};
 use super::supervise::{Failures, push_caught};
 use super::writer::{Span, insert_snapshot, now_ms};
 use crate::row::{IncidentEdge, Outcome, Reading};
 use crate::stream::{Stream, StreamParams};
 
-/// Delivery keys kept to recognise what the broker delivers again.
-const RECENT: usize = 4096;
+/// Delivery keys kept to recognise what the broker delivers again: all that MQTT can tell apart.
+const KEYS: usize = 65_536;
 
 /// An incident's edge that the replay met and the file does not know: the crash came between the
 /// reading and its record. It is to be recorded and published now.
@@ -41,13 +40,23 @@ pub struct Recovered {
     pub outbox: Vec<OutMessage>,
     /// Number of the newest reading known; the next one accepted is one more.
     pub last_seq: u64,
-    /// Keys of the newest deliveries.
-    pub recent: Recent,
+    /// Keys of the newest deliveries, oldest first.
+    pub keys: VecDeque<u64>,
     /// What to say about it.
     pub report: Report,
     pub(crate) marks: Vec<(i64, i64)>,
     pub(crate) dead: Vec<(Reading, String)>,
     pub(crate) spans: Spans,
+}
+
+impl Recovered {
+    /// Numbers of the last readings in each stream's two newest snapshots, older first.
+    pub fn covered(&self) -> HashMap<String, [u64; 2]> {
+        let spans = self.spans.iter();
+        spans
+            .map(|(name, span)| (name.clone(), span.covered))
+            .collect()
+    }
 }
 
 /// What to say about a restart.
@@ -150,10 +159,7 @@ pub fn recover(
         streams: BTreeMap::new(),
         panicked: BTreeSet::new(),
         edges: Vec::new(),
-        out: Recovered {
-            recent: Recent::new(RECENT),
-            ..Recovered::default()
-        },
+        out: Recovered::default(),
     };
     replay.load_snapshots(&reader)?;
     replay.run_journal(&reader)?;
@@ -284,6 +290,8 @@ impl Replay<'_> {
     }
 
     fn load_newest(&mut self, name: &str, rows: &[SnapshotRow]) {
+        let newest = rows.iter().map(|row| row.snapshot.seq).max();
+        self.out.last_seq = self.out.last_seq.max(newest.unwrap_or(0));
         let Some(params) = (self.params)(name) else {
             return;
         };
@@ -291,7 +299,6 @@ impl Replay<'_> {
         let mut found: Vec<Stream> = Vec::new();
         let (mut damaged, mut unfit) = (0, None);
         for row in rows {
-            self.out.last_seq = self.out.last_seq.max(row.snapshot.seq);
             match usable(row, &params) {
                 Ok(stream) => found.push(stream),
                 Err(Unusable::Aside) => {}
@@ -339,9 +346,13 @@ impl Replay<'_> {
             return;
         };
         self.out.report.lost_readings += follows.saturating_sub(*before);
+        let excess = self.out.keys.len().saturating_sub(KEYS);
+        self.out.keys.drain(..excess);
         for accepted in readings {
             *before = accepted.reading.seq;
-            self.out.recent.remember(accepted.key);
+            if accepted.key != 0 {
+                self.out.keys.push_back(accepted.key);
+            }
             self.reading(&accepted.reading);
         }
     }

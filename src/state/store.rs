@@ -4,18 +4,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 
 use super::db;
 use super::error::StateError;
 use super::journal::Accepted;
-use super::recover::{Recovered, recover};
+use super::recover::{Recovered, recover, recover_stream};
 use super::snapshot::Snapshot;
 use super::writer::{Command, Span, Writer};
 use crate::row::{IncidentEdge, Reading};
-use crate::stream::StreamParams;
+use crate::stream::{Stream, StreamParams};
 
 /// Commands that may wait for the writer; more make their senders wait.
 const QUEUE: usize = 1024;
@@ -150,6 +150,7 @@ pub(crate) struct Shared {
     pub outbox: AtomicU64,
     pub dead_letters: AtomicU64,
     pub next_out: AtomicU64,
+    pub last_seq: AtomicU64,
     pub wants_snapshot: AtomicBool,
     pub stopping: AtomicBool,
     pub failing: Mutex<Option<String>>,
@@ -222,7 +223,10 @@ impl Store {
         for (reading, reason) in &recovered.dead {
             self.dead_letter(reading, reason);
         }
-        self.send(Command::Adopt(recovered.spans.clone()));
+        self.send(Command::Adopt {
+            spans: recovered.spans.clone(),
+            last_seq: recovered.last_seq,
+        });
         Ok(recovered)
     }
 
@@ -301,6 +305,45 @@ impl Store {
             reading: reading.clone(),
             reason: reason.to_owned(),
         });
+    }
+
+    /// Rebuilds one stream as it was before reading number `until`, once everything sent before
+    /// is on disk; at its beginning where nothing is kept. Readings that make it panic on the way
+    /// are set apart.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the writer has stopped.
+    pub fn rebuild(
+        &self,
+        stream: &str,
+        params: &StreamParams,
+        until: u64,
+    ) -> Result<Stream, StateError> {
+        if self.sender.is_none() {
+            return Ok(Stream::new(stream, params));
+        }
+        self.flush()?;
+        let (rebuilt, dead) = recover_stream(&self.options.path(), stream, params, until)?;
+        for (reading, reason) in dead {
+            self.dead_letter(&reading, &reason);
+        }
+        Ok(rebuilt)
+    }
+
+    /// Waits until the journal holds reading number `seq`, for `timeout` at most; returns whether
+    /// it does. True at once where there is no journal.
+    pub fn wait_for(&self, seq: u64, timeout: Duration) -> bool {
+        let until = Instant::now() + timeout;
+        while self.options.durability == Durability::Journal {
+            if self.shared.last_seq.load(Relaxed) >= seq {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
     }
 
     /// The journal has grown so much since the last snapshot that one is due now. Says so once.

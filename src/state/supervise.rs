@@ -4,12 +4,9 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::error::StateError;
-use super::recover::recover_stream;
-use super::store::{Durability, Store};
 use crate::assemble::Verdict;
 use crate::row::{Outcome, Reading};
-use crate::stream::{Stream, StreamParams};
+use crate::stream::Stream;
 
 /// Panics in a row that condemn a reading.
 const LIMIT: u32 = 3;
@@ -31,79 +28,30 @@ pub enum Pushed {
     },
 }
 
-/// Pushes readings into streams and catches what they throw.
-#[derive(Clone, Debug)]
-pub struct Supervisor {
-    store: Store,
-}
-
-impl Supervisor {
-    /// Rebuilds from `store`'s file.
-    pub fn new(store: Store) -> Supervisor {
-        Supervisor { store }
-    }
-
-    /// [`Stream::push`], outliving its panics. `out` holds the outcomes of the attempt that
-    /// succeeded and of no other.
-    ///
-    /// # Errors
-    /// When a panicked stream cannot be rebuilt because the file cannot be read or written; the
-    /// stream is then at its beginning.
-    pub fn push(
-        &self,
-        stream: &mut Stream,
-        params: &StreamParams,
-        reading: &Reading,
-        out: &mut Vec<Outcome>,
-    ) -> Result<Pushed, StateError> {
-        let kept = out.len();
-        let mut failures = Failures::default();
-        let mut panics = 0;
-        loop {
-            let reason = match push_caught(stream, reading, out) {
-                Ok(verdict) => return Ok(Pushed::Done { verdict, panics }),
-                Err(reason) => reason,
-            };
-            panics += 1;
-            out.truncate(kept);
-            let condemned = failures.again(reading.seq);
-            tracing::error!(
-                stream = &*reading.stream,
-                channel = &*reading.channel,
-                seq = reading.seq,
-                panics,
-                reason,
-                "a stream panicked; it is rebuilt from its snapshot and the journal"
-            );
-            if condemned {
-                self.store.dead_letter(reading, &reason);
-            }
-            self.rebuild(stream, params, reading.seq)?;
-            if condemned {
-                return Ok(Pushed::Quarantined { reason });
-            }
+/// [`Stream::push`], outliving its panics. `out` holds the outcomes of the attempt that succeeded
+/// and of no other. After a panic `rebuild` is given its words and whether the reading is condemned
+/// (to be set apart); it returns the stream as it was before the reading.
+pub fn push_supervised(
+    stream: &mut Stream,
+    reading: &Reading,
+    out: &mut Vec<Outcome>,
+    mut rebuild: impl FnMut(&str, bool) -> Stream,
+) -> Pushed {
+    let kept = out.len();
+    let mut failures = Failures::default();
+    let mut panics = 0;
+    loop {
+        let reason = match push_caught(stream, reading, out) {
+            Ok(verdict) => return Pushed::Done { verdict, panics },
+            Err(reason) => reason,
+        };
+        panics += 1;
+        out.truncate(kept);
+        let condemned = failures.again(reading.seq);
+        *stream = rebuild(&reason, condemned);
+        if condemned {
+            return Pushed::Quarantined { reason };
         }
-    }
-
-    fn rebuild(
-        &self,
-        stream: &mut Stream,
-        params: &StreamParams,
-        until: u64,
-    ) -> Result<(), StateError> {
-        let name = stream.name().clone();
-        *stream = Stream::new(&name, params);
-        if self.store.options().durability == Durability::None {
-            return Ok(());
-        }
-        self.store.flush()?;
-        let path = self.store.options().path();
-        let (rebuilt, dead) = recover_stream(&path, &name, params, until)?;
-        *stream = rebuilt;
-        for (reading, reason) in dead {
-            self.store.dead_letter(&reading, &reason);
-        }
-        Ok(())
     }
 }
 
@@ -182,7 +130,6 @@ mod tests {
         let store = Store::open(StoreOptions::new(dir.path())).unwrap();
         let params = params(&["a"]);
         store.recover(&|_| Some(params.clone())).unwrap();
-        let supervisor = Supervisor::new(store.clone());
         let mut stream = Stream::new("press", &params);
         let (mut out, mut pushed) = (Vec::new(), Vec::new());
         PANIC.set((at, times));
@@ -193,11 +140,13 @@ mod tests {
                 key: 0,
             };
             store.append(vec![accepted], Box::new(|_| ()));
-            pushed.push(
-                supervisor
-                    .push(&mut stream, &params, &reading, &mut out)
-                    .unwrap(),
-            );
+            let rebuild = |reason: &str, condemned| {
+                if condemned {
+                    store.dead_letter(&reading, reason);
+                }
+                store.rebuild("press", &params, seq).unwrap()
+            };
+            pushed.push(push_supervised(&mut stream, &reading, &mut out, rebuild));
             if seq == 10 {
                 store.save(Snapshot::of(&stream, &params, 0));
             }

@@ -48,7 +48,10 @@ pub(crate) enum Command {
         reading: Reading,
         reason: String,
     },
-    Adopt(Spans),
+    Adopt {
+        spans: Spans,
+        last_seq: u64,
+    },
     Flush(Done),
     Stop,
 }
@@ -86,7 +89,10 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     /// `None` until recovery has said what the snapshots cover: nothing is pruned before.
     spans: Option<Spans>,
+    /// Newest reading journaled.
     last_seq: u64,
+    /// Newest reading that the restart knew of, journaled or in a snapshot alone.
+    restored_seq: u64,
     bytes_since_snapshot: u64,
     /// Snapshots of readings that are not journaled yet: they wait for them.
     early: Vec<Command>,
@@ -142,6 +148,7 @@ impl Writer {
             shared,
             spans: None,
             last_seq: last_seq.max(pruned),
+            restored_seq: 0,
             bytes_since_snapshot: bytes,
             early: Vec::new(),
         })
@@ -200,7 +207,8 @@ impl Writer {
         }
         group.splice(0..0, self.early.drain(..));
         let newest = group.iter().flat_map(readings_of).map(|a| a.reading.seq);
-        let newest = newest.max().unwrap_or(self.last_seq);
+        let known = self.last_seq.max(self.restored_seq);
+        let newest = newest.max().unwrap_or(0).max(known);
         let is_early =
             |c: &Command| matches!(c, Command::Save { snapshot, .. } if snapshot.seq > newest);
         let (early, ready) = group.into_iter().partition(is_early);
@@ -275,8 +283,11 @@ impl Writer {
 
     /// One transaction with everything of the group in it.
     fn try_commit(&mut self, group: &[Command]) -> Result<Changes, StateError> {
-        if let Some(Command::Adopt(spans)) = group.iter().find(|c| matches!(c, Command::Adopt(_))) {
-            self.spans = Some(spans.clone());
+        for command in group {
+            if let Command::Adopt { spans, last_seq } = command {
+                self.spans = Some(spans.clone());
+                self.restored_seq = *last_seq;
+            }
         }
         let mut changes = Changes::default();
         let floor = self.floor_after(group);
@@ -329,6 +340,7 @@ impl Writer {
         }
         self.last_seq = changes.last_seq.unwrap_or(self.last_seq);
         let s = &self.shared;
+        s.last_seq.store(self.last_seq, Relaxed);
         s.readings.fetch_add(changes.readings, Relaxed);
         s.commits.fetch_add(1, Relaxed);
         s.commit_us.fetch_add(took.as_micros() as u64, Relaxed);
@@ -434,7 +446,7 @@ fn apply(t: &Transaction<'_>, command: &Command, changes: &mut Changes) -> rusql
         Command::Dead { reading, reason } => {
             changes.dead += insert_dead_letter(t, reading, reason)?;
         }
-        Command::Append { .. } | Command::Adopt(_) | Command::Flush(_) | Command::Stop => {}
+        Command::Append { .. } | Command::Adopt { .. } | Command::Flush(_) | Command::Stop => {}
     }
     Ok(())
 }

@@ -1,0 +1,224 @@
+//! The store on disk, as the runtime sees it: [`Store`] by means of one SQLite file.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tracing::{error, info, warn};
+
+use super::shared::lock;
+use super::store::{Accepted, Delivery, KeptMessage, MissedEdge, Restored, Store, StoreError};
+use crate::config::{Durability, StateSettings};
+use crate::row::{IncidentEdge, Reading};
+use crate::state::snapshot::Snapshot;
+use crate::state::{self, Edge, StateError, StoreOptions, StoreStats};
+use crate::stream::{Stream, StreamParams};
+
+/// Longest wait for the readings before a panic to come into the journal.
+const JOURNAL_WAIT: Duration = Duration::from_secs(5);
+
+impl From<StateError> for StoreError {
+    fn from(error: StateError) -> StoreError {
+        StoreError(error.to_string())
+    }
+}
+
+/// Journal, snapshots and the rest in the state file.
+#[derive(Debug)]
+pub struct DiskStore {
+    store: state::Store,
+    snapshot_every: Duration,
+    params: OnceLock<StreamParams>,
+    rounds: Mutex<Rounds>,
+    /// Numbers of the last readings in each stream's two newest snapshots.
+    saved: Mutex<HashMap<String, [u64; 2]>>,
+}
+
+#[derive(Debug)]
+struct Rounds {
+    number: u64,
+    since: Instant,
+}
+
+impl DiskStore {
+    /// Opens the state file.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or must not be used.
+    pub fn open(settings: &StateSettings) -> Result<DiskStore, StateError> {
+        let options = StoreOptions {
+            dir: settings.dir.clone(),
+            durability: match settings.durability {
+                Durability::None => state::Durability::None,
+                Durability::Snapshot => state::Durability::Snapshot,
+                Durability::Journal => state::Durability::Journal,
+            },
+            // The intake thread makes the groups; a second wait would only delay the acks.
+            commit_readings: 1,
+            commit_age: Duration::ZERO,
+            journal_max_bytes: settings.journal_max_bytes,
+        };
+        Ok(DiskStore {
+            store: state::Store::open(options)?,
+            snapshot_every: settings.snapshot_every,
+            params: OnceLock::new(),
+            rounds: Mutex::new(Rounds {
+                number: 0,
+                since: Instant::now(),
+            }),
+            saved: Mutex::default(),
+        })
+    }
+}
+
+impl Store for DiskStore {
+    fn restore(&self, params: &StreamParams) -> Result<Restored, StoreError> {
+        let params = self.params.get_or_init(|| params.clone());
+        let recovered = self.store.recover(&|_| Some(params.clone()))?;
+        let report = recovered.report.to_string();
+        if recovered.report.is_bad() {
+            error!("{report}");
+        } else if recovered.report.set_aside.is_empty() {
+            info!("{report}");
+        } else {
+            warn!("{report}");
+        }
+        let mut saved = lock(&self.saved);
+        *saved = recovered.covered();
+        let name = |edge: &state::MissedEdge| recovered.streams[edge.stream].name().clone();
+        Ok(Restored {
+            edges: recovered
+                .edges
+                .iter()
+                .map(|edge| MissedEdge {
+                    stream: name(edge),
+                    outcome: edge.outcome.clone(),
+                })
+                .collect(),
+            messages: recovered
+                .outbox
+                .into_iter()
+                .map(|message| KeptMessage {
+                    id: message.id,
+                    topic: message.topic,
+                    payload: String::from_utf8_lossy(&message.payload).into_owned(),
+                    retain: message.retain,
+                })
+                .collect(),
+            deliveries: recovered.keys.into_iter().map(delivery).collect(),
+            last_seq: recovered.last_seq,
+            streams: recovered.streams,
+        })
+    }
+
+    fn accept(&self, group: &[Accepted]) -> Result<(), StoreError> {
+        let mut readings = Vec::new();
+        for message in group {
+            let mut key = message.delivery.map_or(0, delivery_key);
+            for reading in &message.readings {
+                readings.push(state::Accepted {
+                    reading: reading.clone(),
+                    key: std::mem::take(&mut key),
+                });
+            }
+        }
+        Ok(self.store.append_and_wait(readings)?)
+    }
+
+    fn save(&self, stream: &Stream) -> Result<(), StoreError> {
+        let Some(params) = self.params.get() else {
+            return Ok(());
+        };
+        let seq = stream.last_seq();
+        let mut all = lock(&self.saved);
+        let saved = all.entry(stream.name().to_string()).or_default();
+        // Twice, so that the journal need not keep what an idle stream has long learned.
+        if seq == 0 || *saved == [seq, seq] {
+            return Ok(());
+        }
+        *saved = [saved[1], seq];
+        self.store.save(Snapshot::of(stream, params, now_ms()));
+        Ok(())
+    }
+
+    fn edge(
+        &self,
+        stream: &str,
+        edge: &IncidentEdge,
+        topic: &str,
+        payload: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        let message = (topic.to_owned(), payload.as_bytes().to_vec(), true);
+        let kept = self.store.record(Edge::of(stream, edge), Some(message));
+        Ok(kept.map(|message| message.id))
+    }
+
+    fn delivered(&self, id: u64) {
+        self.store.delivered(id);
+    }
+
+    fn recover(
+        &self,
+        stream: &str,
+        reading: &Reading,
+        params: &StreamParams,
+    ) -> Result<Option<Stream>, StoreError> {
+        if self.store.options().durability == state::Durability::None {
+            return Ok(None);
+        }
+        // The worker may be ahead of the journal by a group.
+        if !self.store.wait_for(reading.seq, JOURNAL_WAIT) {
+            error!(
+                stream,
+                "the readings before the panic are not in the journal yet: the stream goes on without them"
+            );
+        }
+        Ok(Some(self.store.rebuild(stream, params, reading.seq)?))
+    }
+
+    fn quarantine(&self, reading: &Reading, reason: &str) {
+        self.store.dead_letter(reading, reason);
+    }
+
+    fn snapshot_round(&self) -> u64 {
+        let mut rounds = lock(&self.rounds);
+        if self.store.wants_snapshot() || rounds.since.elapsed() >= self.snapshot_every {
+            rounds.number += 1;
+            rounds.since = Instant::now();
+        }
+        rounds.number
+    }
+
+    fn groups_commits(&self) -> bool {
+        self.store.options().durability == state::Durability::Journal
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.store.stats()
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.store.close();
+        match self.store.stats().failing {
+            None => Ok(()),
+            Some(failing) => Err(StoreError(failing)),
+        }
+    }
+}
+
+/// A delivery as the journal keeps it; never 0, since packet ids are not.
+fn delivery_key(delivery: Delivery) -> u64 {
+    delivery.hash << 16 | u64::from(delivery.packet_id)
+}
+
+fn delivery(key: u64) -> Delivery {
+    Delivery {
+        packet_id: (key & 0xffff) as u16,
+        hash: key >> 16,
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
