@@ -158,7 +158,7 @@ impl StoreMetrics {
             readings: d.counter("spiked_journal_readings_total", "Readings journaled")?,
             commits: d.counter("spiked_state_commits_total", "Commits of the state file")?,
             commit_seconds: d.gauge(
-                "spiked_state_commit_seconds_total",
+                "spiked_state_commit_seconds",
                 "Time spent in commits of the state file",
             )?,
             journal_bytes: d.int_gauge("spiked_journal_bytes", "Packed readings in the journal")?,

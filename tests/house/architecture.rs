@@ -1,0 +1,189 @@
+//! The four floors: imports go down only, and the lower three know nothing of the outside.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::root;
+
+/// Rooms of the lower floors; every other room is on the edge.
+const FLOORS: [&[&str]; 3] = [
+    &["num"],
+    &["encode", "ep"],
+    &[
+        "row", "payload", "route", "assemble", "detect", "engine", "stream",
+    ],
+];
+const EDGE: usize = FLOORS.len();
+
+/// What floors 0 to 2 must not name: the outside world, clocks, threads, hidden state.
+const OUTSIDE: [&str; 27] = [
+    "tokio::",
+    "rumqttc::",
+    "rumqttd::",
+    "axum::",
+    "prometheus::",
+    "rusqlite::",
+    "tracing::",
+    "clap::",
+    "crossbeam_channel::",
+    "indicatif::",
+    "sd_notify::",
+    "csv::",
+    "toml::",
+    "use config",
+    "SystemTime",
+    "Instant",
+    "std::thread",
+    "thread_local!",
+    "std::net",
+    "std::fs",
+    "std::env",
+    "std::process",
+    "thread_rng",
+    "rand::rng",
+    "from_os_rng",
+    "println!",
+    "eprintln!",
+];
+
+/// What floor 0 must not name beside that.
+const BESIDE_NUMBERS: [&str; 2] = ["serde_json::", "rand::"];
+
+fn floor_of(room: &str) -> usize {
+    FLOORS
+        .iter()
+        .position(|rooms| rooms.contains(&room))
+        .unwrap_or(EDGE)
+}
+
+/// Every Rust file below `folder`.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The room of a file: the first part of its path in `src`.
+fn room_of(path: &Path, src: &Path) -> String {
+    let inner = path.strip_prefix(src).expect("in src");
+    let first = inner.iter().next().expect("a name").to_string_lossy();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The lines of code that are not tests: comments end them, `#[cfg(test)] mod` ends the file.
+fn code(text: &str) -> Vec<(usize, &str)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let tests = lines
+        .windows(2)
+        .position(|w| w[0].trim() == "#[cfg(test)]" && w[1].trim_start().starts_with("mod tests {"))
+        .unwrap_or(lines.len());
+    let code = lines[..tests].iter().enumerate();
+    code.map(|(i, line)| (i + 1, line.split("//").next().unwrap_or_default()))
+        .collect()
+}
+
+/// Rooms that a line names by `crate::room`, also in groups.
+fn rooms_named(line: &str) -> Vec<String> {
+    let word = |text: &str| -> String {
+        text.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    };
+    line.match_indices("crate::")
+        .flat_map(|(at, found)| {
+            let rest = &line[at + found.len()..];
+            match rest.strip_prefix('{') {
+                Some(group) => group.split(',').map(|part| word(part.trim())).collect(),
+                None => vec![word(rest)],
+            }
+        })
+        .filter(|room| !room.is_empty())
+        .collect()
+}
+
+/// What is wrong with one file.
+fn offences(text: &str, room: &str) -> Vec<String> {
+    let floor = floor_of(room);
+    let mut offences = Vec::new();
+    for (number, line) in code(text) {
+        for named in rooms_named(line) {
+            if floor_of(&named) > floor {
+                offences.push(format!(
+                    "{number}: floor {floor} imports `{named}` from above"
+                ));
+            }
+        }
+        let beside: &[&str] = if floor == 0 { &BESIDE_NUMBERS } else { &[] };
+        for word in OUTSIDE.iter().chain(beside) {
+            if floor < EDGE && line.contains(word) {
+                offences.push(format!("{number}: floor {floor} names `{word}`"));
+            }
+        }
+    }
+    offences
+}
+
+#[test]
+fn imports_go_down_only() {
+    let src = root().join("src");
+    let mut wrong = Vec::new();
+    for path in files(&src) {
+        let room = room_of(&path, &src);
+        if matches!(room.as_str(), "lib" | "main") || path.ends_with("tests.rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("text");
+        let name = path
+            .strip_prefix(&src)
+            .expect("in src")
+            .display()
+            .to_string();
+        wrong.extend(
+            offences(&text, &room)
+                .iter()
+                .map(|o| format!("src/{name}:{o}")),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_room_of_the_lower_floors_exists() {
+    for room in FLOORS.iter().flat_map(|rooms| rooms.iter()) {
+        let src = root().join("src");
+        let exists = src.join(room).is_dir() || src.join(format!("{room}.rs")).is_file();
+        assert!(exists, "no room {room}");
+    }
+}
+
+#[test]
+fn every_file_says_first_what_it_does() {
+    for path in files(&root().join("src")) {
+        let text = std::fs::read_to_string(&path).expect("text");
+        assert!(text.starts_with("//! "), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_scan_finds_what_it_should() {
+    let found = |text: &str, room: &str| offences(text, room).len();
+    assert_eq!(found("use crate::engine::Engine;", "ep"), 1);
+    assert_eq!(found("use crate::{num, config};", "engine"), 1);
+    assert_eq!(found("let t = std::time::Instant::now();", "detect"), 1);
+    assert_eq!(found("use tokio::sync::mpsc; // outside", "assemble"), 1);
+    assert_eq!(found("// use tokio::sync\nuse crate::num::phi;", "ep"), 0);
+    assert_eq!(found("use crate::engine::Engine;", "runtime"), 0);
+    assert_eq!(
+        found(
+            "fn f() {}\n#[cfg(test)]\nmod tests {\nuse std::fs;\n",
+            "num"
+        ),
+        0
+    );
+}

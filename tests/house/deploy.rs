@@ -1,0 +1,108 @@
+//! What `deploy/` holds, held against the tools that will read it and the metrics that exist.
+
+use std::collections::BTreeSet;
+
+use crate::support::{Demo, has_tool, read, run};
+
+/// Words of a PromQL expression that are metrics of ours.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| word.starts_with("spiked_") || word.starts_with("process_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Every `expr` and every query of a dashboard.
+fn expressions(dashboard: &serde_json::Value, found: &mut Vec<String>) {
+    match dashboard {
+        serde_json::Value::Object(members) => {
+            for (key, value) in members {
+                match value.as_str() {
+                    Some(text) if key == "expr" || key == "query" => found.push(text.to_owned()),
+                    _ => expressions(value, found),
+                }
+            }
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| expressions(item, found));
+        }
+        _ => {}
+    }
+}
+
+/// Names of the samples in the exposition format.
+fn exported(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn dashboard_and_rules_name_metrics_that_are_exported() {
+    let demo = Demo::start(&[]);
+    let text = demo.metrics("spiked_stream_rows{stream=\"pump-1\"}");
+    let exported = exported(&text);
+
+    let dashboard = read("deploy/grafana/spiked.json");
+    let dashboard = serde_json::from_str(&dashboard).expect("a dashboard is JSON");
+    let mut used = Vec::new();
+    expressions(&dashboard, &mut used);
+    assert!(used.len() > 20, "{} expressions", used.len());
+    used.push(read("deploy/prometheus/spiked.rules.yml"));
+    for expression in used {
+        for metric in metrics_in(&expression) {
+            assert!(exported.contains(&metric), "{metric} in {expression}");
+        }
+    }
+    if has_tool("promtool") {
+        let said = run(".", "promtool", &["check", "metrics"], &text);
+        assert_eq!(said, "", "promtool has something to say");
+    }
+}
+
+#[test]
+fn prometheus_takes_its_job_and_its_rules() {
+    if !has_tool("promtool") {
+        return;
+    }
+    let folder = "deploy/prometheus";
+    let said = run(
+        folder,
+        "promtool",
+        &["check", "rules", "spiked.rules.yml"],
+        "",
+    );
+    assert!(said.contains("3 rules found"), "{said}");
+    run(
+        folder,
+        "promtool",
+        &["check", "config", "prometheus.yml"],
+        "",
+    );
+    run(
+        folder,
+        "promtool",
+        &["test", "rules", "spiked.rules.test.yml"],
+        "",
+    );
+}
+
+#[test]
+fn systemd_takes_its_unit() {
+    if !has_tool("systemd-analyze") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("spiked.service");
+    let unit = read("deploy/spiked.service");
+    // The tool wants the program to exist.
+    let unit = unit.replace("/usr/bin/spiked", env!("CARGO_BIN_EXE_spiked"));
+    std::fs::write(&path, unit).expect("written");
+    let path = path.to_str().expect("a path");
+    let said = run(".", "systemd-analyze", &["verify", path], "");
+    assert_eq!(said, "", "systemd has something to say");
+    let args = ["security", "--offline=true", "--threshold=20", path];
+    run(".", "systemd-analyze", &args, "");
+}

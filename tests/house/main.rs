@@ -1,0 +1,6 @@
+//! Tests of the house: its floors, the demo as a person runs it, and what `deploy/` holds.
+
+mod architecture;
+mod demo;
+mod deploy;
+mod support;

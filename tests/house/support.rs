@@ -1,0 +1,157 @@
+//! What the tests share: tools of the system, the demo as a child process, a scrape.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// Root of the repository.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The text of a file of the repository.
+pub fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Whether `tool` is there. Without it a test is skipped, unless SPIKED_REQUIRE_TOOLS is set, as
+/// it is in tests/run.
+pub fn has_tool(tool: &str) -> bool {
+    let found = Command::new(tool)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok();
+    let required = std::env::var_os("SPIKED_REQUIRE_TOOLS").is_some();
+    assert!(found || !required, "{tool} is required and missing");
+    if !found {
+        eprintln!("skipped: {tool} is missing");
+    }
+    found
+}
+
+/// Runs a command in `folder` of the repository and returns what it said; fails if it failed.
+pub fn run(folder: &str, program: &str, args: &[&str], input: &str) -> String {
+    let mut child = Command::new(program)
+        .args(args)
+        .current_dir(root().join(folder))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{program}: {error}"));
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(input.as_bytes()).expect("input taken");
+    drop(stdin);
+    let output = child.wait_with_output().expect("output");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success(), "{program} {args:?}: {said}");
+    said
+}
+
+/// `spiked demo` as a child process, killed when dropped.
+pub struct Demo {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    /// Address of the broker.
+    pub mqtt: SocketAddr,
+    /// Address of the HTTP listener.
+    pub http: SocketAddr,
+}
+
+impl Demo {
+    /// Starts it and reads the addresses that it prints first.
+    pub fn start(args: &[&str]) -> Demo {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_spiked"))
+            .arg("demo")
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("spiked starts");
+        let mut out = BufReader::new(child.stdout.take().expect("piped"));
+        let mut address = |scheme: &str| {
+            let mut line = String::new();
+            out.read_line(&mut line).expect("a line");
+            let address = line
+                .strip_prefix(scheme)
+                .and_then(|rest| rest.split_whitespace().next());
+            let address = address.unwrap_or_else(|| panic!("no {scheme} address first: {line}"));
+            address.parse().expect("an address")
+        };
+        let (mqtt, http) = (address("mqtt://"), address("http://"));
+        Demo {
+            child,
+            out,
+            mqtt,
+            http,
+        }
+    }
+
+    /// Sends a signal such as `INT`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        run(".", "kill", &["-s", name, &pid], "");
+    }
+
+    /// What it prints until it ends, and how it ends; fails if that takes longer than `limit`.
+    pub fn end(mut self, limit: Duration) -> (String, ExitStatus) {
+        let begun = Instant::now();
+        let mut text = String::new();
+        self.out.read_to_string(&mut text).expect("text");
+        let status = self.child.wait().expect("it ends");
+        assert!(begun.elapsed() < limit, "ended after {:?}", begun.elapsed());
+        (text, status)
+    }
+
+    /// The text of /metrics once it has a line that starts with `wanted`.
+    pub fn metrics(&self, wanted: &str) -> String {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let text = get(self.http, "/metrics");
+            if text.lines().any(|line| line.starts_with(wanted)) {
+                return text;
+            }
+            assert!(Instant::now() < end, "no {wanted} in:\n{text}");
+            pause(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // Both fail when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "polls another process, which tells nobody"
+)]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+/// The body of a GET.
+pub fn get(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("listening");
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )
+    .expect("asked");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("answered");
+    let (head, body) = text.split_once("\r\n\r\n").expect("head and body");
+    assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+    body.to_owned()
+}
