@@ -39,8 +39,17 @@ fn exported(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The metrics in the README's table.
+fn metrics_of_readme() -> BTreeSet<String> {
+    let readme = read("README.md");
+    let table = readme.split("<!-- metrics -->").nth(1).unwrap_or_default();
+    let table = table.split("<!-- /metrics -->").next().unwrap_or_default();
+    let name = |line: &str| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned());
+    table.lines().filter_map(name).collect()
+}
+
 #[test]
-fn dashboard_and_rules_name_metrics_that_are_exported() {
+fn dashboard_rules_and_readme_name_the_metrics_that_are_exported() {
     let demo = Demo::start(&[]);
     let text = demo.metrics("spiked_stream_rows{stream=\"pump-1\"}");
     let exported = exported(&text);
@@ -56,6 +65,14 @@ fn dashboard_and_rules_name_metrics_that_are_exported() {
             assert!(exported.contains(&metric), "{metric} in {expression}");
         }
     }
+
+    let families: BTreeSet<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(metrics_of_readme(), families, "README and /metrics");
+
     if has_tool("promtool") {
         let said = run(".", "promtool", &["check", "metrics"], &text);
         assert_eq!(said, "", "promtool has something to say");
