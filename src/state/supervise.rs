@@ -97,7 +97,7 @@ fn words(panic: Box<dyn Any + Send>) -> String {
 mod tests {
     use super::*;
     use crate::state::snapshot::{Snapshot, tests::params};
-    use crate::state::{Accepted, Reader, StoreOptions, digest};
+    use crate::state::{Accepted, Reader, Store, StoreOptions, digest};
     use std::cell::Cell;
 
     thread_local! {

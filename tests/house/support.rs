@@ -120,7 +120,7 @@ impl Demo {
                 return text;
             }
             assert!(Instant::now() < end, "no {wanted} in:\n{text}");
-            pause(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 }
@@ -131,14 +131,6 @@ impl Drop for Demo {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "polls another process, which tells nobody"
-)]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
 }
 
 /// The body of a GET.

@@ -206,8 +206,11 @@ mod tests {
     use super::super::plant::{PERIOD_S, Plant};
     use super::*;
 
+    /// Row, pump, channel, and by what it differs.
+    type Difference = (u64, usize, usize, f64);
+
     /// The plant with and without faults, rows `from` to `to`, and the edges.
-    fn both(from: u64, to: u64) -> (Vec<(u64, usize, usize, f64)>, Vec<Edge>) {
+    fn both(from: u64, to: u64) -> (Vec<Difference>, Vec<Edge>) {
         let mut good = Plant::new(3, 0, Plan::none());
         let mut bad = Plant::new(3, 0, Plan::scripted());
         let (mut differences, mut edges) = (Vec::new(), Vec::new());

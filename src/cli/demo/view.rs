@@ -164,6 +164,11 @@ impl Screen {
                 lines = fit(detail);
             }
         }
+        if self.news.is_empty() {
+            lines.push(
+                "\x1b[2mlearning what is normal; the first fault comes after that".to_owned(),
+            );
+        }
         let room = height.saturating_sub(lines.len() + 1).min(NEWS);
         let skip = self.news.len().saturating_sub(room);
         lines.extend(self.news.iter().skip(skip).cloned());
