@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Counter, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::engine::EngineStats;
@@ -130,7 +130,7 @@ pub struct Metrics {
     /// Ready to serve.
     pub ready: IntGauge,
     resident_memory: IntGauge,
-    cpu_seconds: Gauge,
+    cpu_seconds: Counter,
     stream_rows: IntGaugeVec,
     stream_score: GaugeVec,
     stream_log_density: GaugeVec,
@@ -143,7 +143,7 @@ pub struct Metrics {
 struct StoreMetrics {
     readings: IntCounter,
     commits: IntCounter,
-    commit_seconds: Gauge,
+    commit_seconds: Counter,
     journal_bytes: IntGauge,
     snapshots: IntCounter,
     snapshot_failures: IntCounter,
@@ -157,8 +157,8 @@ impl StoreMetrics {
         Ok(StoreMetrics {
             readings: d.counter("spiked_journal_readings_total", "Readings journaled")?,
             commits: d.counter("spiked_state_commits_total", "Commits of the state file")?,
-            commit_seconds: d.gauge(
-                "spiked_state_commit_seconds",
+            commit_seconds: d.fractional_counter(
+                "spiked_state_commit_seconds_total",
                 "Time spent in commits of the state file",
             )?,
             journal_bytes: d.int_gauge("spiked_journal_bytes", "Packed readings in the journal")?,
@@ -187,7 +187,10 @@ impl StoreMetrics {
             |counter: &IntCounter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
         raise(&self.readings, stats.readings);
         raise(&self.commits, stats.commits);
-        self.commit_seconds.set(stats.commit_us as f64 * 1e-6);
+        let further = stats.commit_us as f64 * 1e-6 - self.commit_seconds.get();
+        if further > 0.0 {
+            self.commit_seconds.inc_by(further);
+        }
         self.journal_bytes.set(whole(stats.journal_bytes));
         raise(&self.snapshots, stats.snapshots);
         raise(&self.snapshot_failures, stats.snapshot_failures);
@@ -207,6 +210,12 @@ struct Declare<'a>(&'a Registry);
 impl Declare<'_> {
     fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
         let metric = IntCounter::new(name, help)?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn fractional_counter(&self, name: &str, help: &str) -> prometheus::Result<Counter> {
+        let metric = Counter::new(name, help)?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
@@ -393,9 +402,9 @@ impl Metrics {
                 "process_resident_memory_bytes",
                 "Resident memory size in bytes",
             )?,
-            cpu_seconds: d.gauge(
-                "spiked_process_cpu_seconds",
-                "User and system CPU time spent since the start",
+            cpu_seconds: d.fractional_counter(
+                "process_cpu_seconds_total",
+                "Total user and system CPU time spent in seconds",
             )?,
             stream_rows: d.int_gauges(
                 "spiked_stream_rows",
@@ -549,8 +558,12 @@ impl Metrics {
                 .sum()
         });
         if let Some(ticks) = ticks {
-            // Linux reports clock ticks of 10 ms to user space.
-            self.cpu_seconds.set(ticks / 100.0);
+            // Linux reports clock ticks of 10 ms to user space. Two scrapes at once may both see
+            // the same difference: the sum is never less than the last one.
+            let further = ticks / 100.0 - self.cpu_seconds.get();
+            if further > 0.0 {
+                self.cpu_seconds.inc_by(further);
+            }
         }
     }
 }

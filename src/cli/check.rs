@@ -2,12 +2,18 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::cli::CliError;
 use crate::cli::run::Overrides;
-use crate::config;
+use crate::config::{self, Settings};
+use crate::mqtt::{V4, V4Options, probe};
+use crate::runtime::filters;
+
+/// Longest time for the whole attempt.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// Arguments of `spiked check`.
 #[derive(Debug, Args)]
@@ -29,6 +35,41 @@ pub struct CheckArgs {
 /// If anything is wrong: every offence is listed.
 pub fn run(args: CheckArgs) -> Result<(), CliError> {
     let settings = config::load(Some(&args.config), &args.overrides.pairs()?)?;
-    write!(std::io::stdout(), "{}", settings.to_toml())?;
+    let mut stdout = std::io::stdout().lock();
+    write!(stdout, "{}", settings.to_toml())?;
+    if args.connect {
+        let granted = connect(&settings)?;
+        let mut refused = Vec::new();
+        for ((filter, qos), granted) in filters(&settings).iter().zip(granted) {
+            let answer = if granted { "granted" } else { "refused" };
+            writeln!(stdout, "# subscription {filter} (QoS {qos}): {answer}")?;
+            if !granted {
+                refused.push(filter.clone());
+            }
+        }
+        if !refused.is_empty() {
+            return Err(CliError::Runtime(format!(
+                "the broker refuses {}",
+                refused.join(", ")
+            )));
+        }
+    }
     Ok(())
+}
+
+/// Connects under a name of its own, so that a running daemon keeps its session.
+fn connect(settings: &Settings) -> Result<Vec<bool>, CliError> {
+    let mut options = V4Options {
+        mqtt: settings.mqtt.clone(),
+        status_topic: None,
+        clean_session: true,
+        in_flight: 1,
+    };
+    options.mqtt.client_id = format!("{}-check-{}", options.mqtt.client_id, std::process::id());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let answer = runtime.block_on(probe::<V4>(&options, &filters(settings), LIMIT));
+    let broker = format!("{}:{}", settings.mqtt.host, settings.mqtt.port);
+    answer.map_err(|error| CliError::Runtime(format!("broker {broker}: {error}")))
 }

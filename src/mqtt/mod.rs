@@ -14,6 +14,7 @@
 pub mod backoff;
 mod client;
 pub mod outbox;
+mod probe;
 mod v4;
 
 use std::future::Future;
@@ -23,6 +24,7 @@ use std::time::Instant;
 use crate::metrics::Class;
 
 pub use client::{Ack, Client, ClientHandles, Intake, Out, start};
+pub use probe::probe;
 pub use v4::{V4, V4Options, V4Sender};
 
 /// A message that the broker delivered.

@@ -21,8 +21,10 @@ const CONNECT_TIMEOUT_S: u64 = 5;
 pub struct V4Options {
     /// The broker.
     pub mqtt: MqttSettings,
-    /// Topic of the status, for the will.
-    pub status_topic: String,
+    /// Topic of the status, for the will; `None` for no will.
+    pub status_topic: Option<String>,
+    /// The broker forgets us when we go.
+    pub clean_session: bool,
     /// Messages of ours that may be unacknowledged at once.
     pub in_flight: usize,
 }
@@ -46,7 +48,7 @@ impl Link for V4 {
         let mqtt = &options.mqtt;
         let mut o = MqttOptions::new(mqtt.client_id.as_str(), mqtt.host.as_str(), mqtt.port);
         o.set_keep_alive(mqtt.keep_alive);
-        o.set_clean_session(false);
+        o.set_clean_session(options.clean_session);
         o.set_manual_acks(true);
         o.set_max_packet_size(limit, limit);
         // One more than our own window, so that packet ids never collide; 65,534 at most.
@@ -55,12 +57,10 @@ impl Link for V4 {
         if !mqtt.username.is_empty() {
             o.set_credentials(mqtt.username.as_str(), mqtt.password.as_str());
         }
-        o.set_last_will(LastWill::new(
-            options.status_topic.as_str(),
-            "offline",
-            QoS::AtLeastOnce,
-            true,
-        ));
+        if let Some(topic) = &options.status_topic {
+            let will = LastWill::new(topic.as_str(), "offline", QoS::AtLeastOnce, true);
+            o.set_last_will(will);
+        }
         if let Some(tls) = &mqtt.tls {
             o.set_transport(Transport::tls_with_config(tls_config(tls)?));
         }

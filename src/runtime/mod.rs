@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use crate::engine::EngineStats;
 use crate::row::Outcome;
 
-pub use serve::serve;
+pub use serve::{filters, serve};
 pub(crate) use shared::lock;
 pub use shared::{Health, Shared, StreamView};
 

@@ -136,7 +136,8 @@ fn start_client(
     mqtt::start::<V4>(Client {
         options: V4Options {
             mqtt: settings.mqtt.clone(),
-            status_topic: status_topic.clone(),
+            status_topic: Some(status_topic.clone()),
+            clean_session: false,
             in_flight: output.in_flight,
         },
         filters: filters(settings),
@@ -150,7 +151,7 @@ fn start_client(
 }
 
 /// The filters to subscribe to, each once.
-pub(crate) fn filters(settings: &Settings) -> Vec<(String, u8)> {
+pub fn filters(settings: &Settings) -> Vec<(String, u8)> {
     let mut filters: Vec<(String, u8)> = Vec::new();
     for input in &settings.inputs {
         let filter = input.pattern.filter();
