@@ -3,11 +3,48 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::factor::gaussian::Observed;
+use super::family::{AnyRule, Family};
 use super::input::DECAY_BLOCK;
-use super::kernel::{self, Observed, Power, padded};
+use super::kernel::{self, Cells, padded};
 use super::report::LayerSummary;
 use super::spec::Prior;
 use crate::num::counter;
+
+/// Beliefs about a run of weights: moments, and sites where the family has any (else empty).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Beliefs {
+    mean: Vec<f32>,
+    variance: Vec<f32>,
+    h: Vec<f32>,
+    p: Vec<f32>,
+}
+
+impl Beliefs {
+    fn push_prior(&mut self, rule: AnyRule, sites: bool, draw: f32) {
+        let prior = rule.prior(draw);
+        self.mean.push(prior.mean);
+        self.variance.push(prior.variance);
+        if sites {
+            self.h.push(prior.site);
+            self.p.push(0.0);
+        }
+    }
+
+    fn cells(&mut self, run: std::ops::Range<usize>) -> Cells<'_> {
+        let (h, p) = if self.h.is_empty() {
+            Default::default()
+        } else {
+            (&mut self.h[run.clone()], &mut self.p[run.clone()])
+        };
+        Cells {
+            mean: &mut self.mean[run.clone()],
+            variance: &mut self.variance[run],
+            h,
+            p,
+        }
+    }
+}
 
 /// Weights of one layer above a hidden layer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,41 +53,35 @@ pub(super) struct DenseLayer {
     width: usize,
     stride: usize,
     units: usize,
-    mean: Vec<f32>,
-    variance: Vec<f32>,
-    /// One bias a unit, (0, 0) for all where the layer has none; length padded.
-    bias: Option<(Vec<f32>, Vec<f32>)>,
+    weights: Beliefs,
+    /// One bias a unit and padding; `None` where the layer has none.
+    bias: Option<Beliefs>,
     decayed_at: f64,
     key: u32,
     bias_key: u32,
-    prior: Prior,
-    /// Per lane: sd of the prior means, precision of the prior; 0 in the padding.
-    lanes: (Vec<f32>, Vec<f32>),
-    bias_lanes: (Vec<f32>, Vec<f32>),
+    family: Family,
+    rule: AnyRule,
 }
 
 impl DenseLayer {
     /// `units` units over `width` below, at the prior. `table` numbers the layer for the seed.
     pub(super) fn new(
         (width, units): (usize, usize),
-        prior: Prior,
+        (family, prior, power): (Family, Prior, f32),
         bias: bool,
         (seed, table): (u64, u32),
     ) -> DenseLayer {
-        let stride = padded(width);
         let mut layer = DenseLayer {
             width,
-            stride,
+            stride: padded(width),
             units: 0,
-            mean: Vec::new(),
-            variance: Vec::new(),
-            bias: bias.then(|| (Vec::new(), Vec::new())),
+            weights: Beliefs::default(),
+            bias: bias.then(Beliefs::default),
             decayed_at: 0.0,
             key: counter::key(seed, 2 * table),
             bias_key: counter::row_key(counter::key(seed, 2 * table + 1), 0),
-            prior,
-            lanes: lanes(prior, width),
-            bias_lanes: lanes(prior, 0),
+            family,
+            rule: AnyRule::new(family, power, prior.variance, prior.mean_scale),
         };
         layer.add_units(units);
         layer
@@ -58,27 +89,23 @@ impl DenseLayer {
 
     /// Appends units at the prior.
     pub(super) fn add_units(&mut self, n: usize) {
+        let sites = self.family.has_sites();
         for k in self.units..self.units + n {
             let key = counter::row_key(self.key, k as u32);
             for j in 0..self.stride {
-                let inside = j < self.width;
-                let mean = self.lanes.0[j] * counter::bell(key, j as u32);
-                self.mean.push(if inside { mean } else { 0.0 });
-                self.variance
-                    .push(if inside { self.prior.variance } else { 0.0 });
+                let draw = counter::bell(key, j as u32);
+                self.weights.push_prior(self.rule, sites, draw);
             }
         }
-        let old = self.units;
+        if let Some(bias) = &mut self.bias {
+            for column in [&mut bias.mean, &mut bias.variance, &mut bias.h, &mut bias.p] {
+                column.truncate(self.units);
+            }
+            for k in self.units..padded(self.units + n) {
+                bias.push_prior(self.rule, sites, counter::bell(self.bias_key, k as u32));
+            }
+        }
         self.units += n;
-        self.bias_lanes = lanes(self.prior, self.units);
-        if let Some((mean, variance)) = &mut self.bias {
-            mean.resize(padded(self.units), 0.0);
-            variance.resize(padded(self.units), 0.0);
-            for k in old..self.units {
-                mean[k] = self.bias_lanes.0[k] * counter::bell(self.bias_key, k as u32);
-                variance[k] = self.prior.variance;
-            }
-        }
     }
 
     /// Forgets when the layer is far enough behind step `now`.
@@ -92,29 +119,26 @@ impl DenseLayer {
 
     /// Moves all weights towards the prior.
     pub(super) fn forget(&mut self, keep: f32) {
-        let rows = self
-            .mean
-            .chunks_exact_mut(self.stride)
-            .zip(self.variance.chunks_exact_mut(self.stride));
-        for (k, row) in rows.enumerate() {
+        for k in 0..self.units {
             let key = counter::row_key(self.key, k as u32);
-            kernel::decay(row, (&self.lanes.0, &self.lanes.1), key, keep);
+            let row = self.weights.cells(k * self.stride..(k + 1) * self.stride);
+            kernel::decay(row, key, keep, self.rule);
         }
-        if let Some((mean, variance)) = &mut self.bias {
-            let prior = (&self.bias_lanes.0[..], &self.bias_lanes.1[..]);
-            kernel::decay((mean, variance), prior, self.bias_key, keep);
+        if let Some(bias) = &mut self.bias {
+            let all = bias.cells(0..padded(self.units));
+            kernel::decay(all, self.bias_key, keep, self.rule);
         }
     }
 
     /// Adds the moments of each unit's input to `omega` and `v` (one entry a unit and more).
     pub(super) fn sums(&self, a: &[f32], omega: &mut [f32], v: &mut [f32]) {
-        if let Some((mean, variance)) = &self.bias {
+        if let Some(bias) = &self.bias {
             for k in 0..self.units {
-                omega[k] += mean[k];
-                v[k] += variance[k];
+                omega[k] += bias.mean[k];
+                v[k] += bias.variance[k];
             }
         }
-        kernel::dense_sums(a, (&self.mean, &self.variance), (omega, v));
+        kernel::dense_sums(a, (&self.weights.mean, &self.weights.variance), (omega, v));
     }
 
     /// Learns a Gaussian observation of unit `k`; adds the messages to the spikes to `rho`.
@@ -125,13 +149,11 @@ impl DenseLayer {
         a: &[f32],
         rho: &mut [f32],
         seen: Observed,
-        power: Power,
     ) -> u64 {
         let total = seen.variance + seen.noise;
-        let clipped = self.learn_bias(k, (seen.error / total, 1.0 / total), power);
-        let run = k * self.stride..(k + 1) * self.stride;
-        let weights = (&mut self.mean[run.clone()], &mut self.variance[run]);
-        clipped + kernel::dense_gaussian(a, weights, rho, seen, power)
+        let clipped = self.learn_bias(k, (seen.error / total, 1.0 / total));
+        let row = self.weights.cells(k * self.stride..(k + 1) * self.stride);
+        clipped + kernel::dense_gaussian(a, row, rho, seen, self.rule)
     }
 
     /// The same under a factor known by its g and Gamma.
@@ -141,50 +163,41 @@ impl DenseLayer {
         a: &[f32],
         rho: &mut [f32],
         message: (f32, f32),
-        power: Power,
     ) -> u64 {
-        let clipped = self.learn_bias(k, message, power);
-        let run = k * self.stride..(k + 1) * self.stride;
-        let weights = (&mut self.mean[run.clone()], &mut self.variance[run]);
-        clipped + kernel::dense_linear(a, weights, rho, message, power)
+        let clipped = self.learn_bias(k, message);
+        let row = self.weights.cells(k * self.stride..(k + 1) * self.stride);
+        clipped + kernel::dense_linear(a, row, rho, message, self.rule)
     }
 
-    fn learn_bias(&mut self, k: usize, (g, gamma): (f32, f32), power: Power) -> u64 {
-        let Some((mean, variance)) = &mut self.bias else {
+    fn learn_bias(&mut self, k: usize, (g, gamma): (f32, f32)) -> u64 {
+        let Some(bias) = &mut self.bias else {
             return 0;
         };
-        let (m, s) = (&mut mean[k], &mut variance[k]);
-        let mut clipped = 0;
-        kernel::step(m, s, g, gamma, power, &mut clipped);
-        u64::from(clipped)
+        let (mut none, mut nothing) = (0.0, 0.0);
+        let (h, p) = match (bias.h.get_mut(k), bias.p.get_mut(k)) {
+            (Some(h), Some(p)) => (h, p),
+            _ => (&mut none, &mut nothing),
+        };
+        let weight = [&mut bias.mean[k], &mut bias.variance[k], h, p];
+        self.rule.step_one(weight, g, gamma)
     }
 
     /// Seen from outside; biases included.
     pub(super) fn summary(&self) -> LayerSummary {
-        let inside = |row: &[f32]| row[..self.width].to_vec();
-        let biases = self
-            .bias
-            .iter()
-            .flat_map(|(_, variance)| &variance[..self.units]);
-        LayerSummary::of(
-            self.variance
-                .chunks_exact(self.stride)
-                .flat_map(inside)
-                .chain(biases.copied())
-                .map(|s| s / self.prior.variance),
-        )
+        let relative = |variance: f32, key: u32, i: usize| {
+            variance / self.rule.prior(counter::bell(key, i as u32)).variance
+        };
+        let weights = (0..self.units).flat_map(|k| {
+            let key = counter::row_key(self.key, k as u32);
+            let row = &self.weights.variance[k * self.stride..][..self.width];
+            row.iter()
+                .enumerate()
+                .map(move |(j, s)| relative(*s, key, j))
+        });
+        let biases = self.bias.iter().flat_map(|bias| {
+            let variance = bias.variance[..self.units].iter().enumerate();
+            variance.map(|(k, s)| relative(*s, self.bias_key, k))
+        });
+        LayerSummary::of(weights.chain(biases))
     }
-}
-
-/// Prior of `n` lanes and their padding: (sd of the means, precision).
-fn lanes(prior: Prior, n: usize) -> (Vec<f32>, Vec<f32>) {
-    let fill = |value: f32| {
-        let mut lanes = vec![value; n];
-        lanes.resize(padded(n), 0.0);
-        lanes
-    };
-    (
-        fill(prior.mean_scale * prior.variance.sqrt()),
-        fill(1.0 / prior.variance),
-    )
 }

@@ -6,9 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kernel::{self, LANES, Power, padded};
+use super::family::{AnyRule, Family};
+use super::kernel::{self, Cells, padded};
 use super::report::LayerSummary;
-use super::spec::{NetworkDraft, Prior};
+use super::spec::NetworkDraft;
 use crate::num::counter;
 
 /// Rows catch up with forgetting when they are this many steps behind.
@@ -18,97 +19,109 @@ pub(super) const DECAY_BLOCK: f64 = 8.0;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct InputLayer {
     rows: usize,
-    /// First hidden layer's width, padded; the direct weights start here.
+    /// Widths of the two parts of a row.
+    hidden: usize,
+    direct: usize,
+    /// The hidden part's width, padded; the direct weights start here.
     direct_at: usize,
     stride: usize,
     mean: Vec<f32>,
     variance: Vec<f32>,
+    /// Sites of the hidden part (rows of `direct_at`), for families that need them.
+    sites: Option<(Vec<f32>, Vec<f32>)>,
     /// Step of each row's last decay.
     decayed_at: Vec<f64>,
-    key: u32,
-    /// Per lane: sd of the prior means, precision of the prior; 0 in the padding.
-    prior: (Vec<f32>, Vec<f32>),
-    hidden: usize,
-    direct: usize,
-    direct_prior: Prior,
+    /// Keys of the prior's draws, and rules, of the two parts.
+    keys: (u32, u32),
+    rules: (AnyRule, AnyRule),
+    /// One rule serves the whole row when learning.
+    uniform: bool,
 }
 
 impl InputLayer {
     /// All weights at their prior.
     pub(super) fn new(spec: &NetworkDraft) -> InputLayer {
         let hidden = spec.hidden.first().copied().unwrap_or(0);
+        let (first, direct) = (spec.priors.layers[0], spec.priors.direct);
+        let family = if hidden == 0 {
+            Family::Gaussian
+        } else {
+            spec.families[0]
+        };
         let direct_at = padded(hidden);
         let mut layer = InputLayer {
             rows: 0,
+            hidden,
+            direct: if spec.direct { spec.outputs } else { 0 },
             direct_at,
             stride: direct_at,
             mean: Vec::new(),
             variance: Vec::new(),
+            sites: family.has_sites().then(Default::default),
             decayed_at: Vec::new(),
-            key: counter::key(spec.seed, 0),
-            prior: (vec![0.0; direct_at], vec![0.0; direct_at]),
-            hidden,
-            direct: 0,
-            direct_prior: spec.priors.direct,
+            keys: (counter::key(spec.seed, 0), counter::key(spec.seed, 1)),
+            rules: (
+                AnyRule::new(
+                    family,
+                    spec.power_of(family),
+                    first.variance,
+                    first.mean_scale,
+                ),
+                AnyRule::new(
+                    Family::Gaussian,
+                    spec.power,
+                    direct.variance,
+                    direct.mean_scale,
+                ),
+            ),
+            uniform: family == Family::Gaussian,
         };
-        layer.set_prior(0..hidden, spec.priors.layers[0]);
-        if spec.direct {
-            layer.add_direct(spec.outputs);
-        }
+        layer.stride += padded(layer.direct);
         layer.add_rows(spec.inputs, 0.0);
         layer
-    }
-
-    fn set_prior(&mut self, lanes: std::ops::Range<usize>, prior: Prior) {
-        for i in lanes {
-            self.prior.0[i] = prior.mean_scale * prior.variance.sqrt();
-            self.prior.1[i] = 1.0 / prior.variance;
-        }
-    }
-
-    /// The prior of lane `i` in row `j`: (mean, variance); (0, 0) in the padding.
-    fn at_prior(&self, j: usize, i: usize) -> (f32, f32) {
-        let precision = self.prior.1[i];
-        if precision == 0.0 {
-            return (0.0, 0.0);
-        }
-        let draw = counter::bell(counter::row_key(self.key, j as u32), i as u32);
-        (self.prior.0[i] * draw, 1.0 / precision)
     }
 
     /// Appends inputs at the prior, their forgetting up to date at step `now`.
     pub(super) fn add_rows(&mut self, n: usize, now: f64) {
         for j in self.rows..self.rows + n {
-            for i in 0..self.stride {
-                let (m, s) = self.at_prior(j, i);
-                self.mean.push(m);
-                self.variance.push(s);
+            let key = counter::row_key(self.keys.0, j as u32);
+            for i in 0..self.direct_at {
+                let prior = self.rules.0.prior(counter::bell(key, i as u32));
+                self.mean.push(prior.mean);
+                self.variance.push(prior.variance);
+                if let Some((h, p)) = &mut self.sites {
+                    h.push(prior.site);
+                    p.push(0.0);
+                }
             }
+            self.push_direct_prior(j, 0);
         }
         self.rows += n;
         self.decayed_at.resize(self.rows, now);
     }
 
+    /// Pushes the prior of row `j` from direct weight `from` to the end of the row.
+    fn push_direct_prior(&mut self, j: usize, from: usize) {
+        let key = counter::row_key(self.keys.1, j as u32);
+        for i in from..self.stride - self.direct_at {
+            let prior = self.rules.1.prior(counter::bell(key, i as u32));
+            self.mean.push(prior.mean);
+            self.variance.push(prior.variance);
+        }
+    }
+
     /// Appends direct synapses to `n` more outputs, at the prior.
     pub(super) fn add_direct(&mut self, n: usize) {
-        let (old, old_end) = (self.stride, self.direct_at + self.direct);
+        let (old, kept) = (self.stride, self.direct_at + self.direct);
+        let from = self.direct;
         self.direct += n;
         self.stride = self.direct_at + padded(self.direct);
-        self.prior.0.resize(self.stride, 0.0);
-        self.prior.1.resize(self.stride, 0.0);
-        self.set_prior(old_end..old_end + n, self.direct_prior);
-        let (mean, variance) = (
-            std::mem::take(&mut self.mean),
-            std::mem::take(&mut self.variance),
-        );
+        let mean = std::mem::take(&mut self.mean);
+        let variance = std::mem::take(&mut self.variance);
         for j in 0..self.rows {
-            self.mean.extend(&mean[j * old..j * old + old_end]);
-            self.variance.extend(&variance[j * old..j * old + old_end]);
-            for i in old_end..self.stride {
-                let (m, s) = self.at_prior(j, i);
-                self.mean.push(m);
-                self.variance.push(s);
-            }
+            self.mean.extend(&mean[j * old..j * old + kept]);
+            self.variance.extend(&variance[j * old..j * old + kept]);
+            self.push_direct_prior(j, from);
         }
     }
 
@@ -127,6 +140,24 @@ impl InputLayer {
         self.direct_at
     }
 
+    /// The cells of row `j` up to lane `to`; the sites only of the hidden part.
+    fn row(&mut self, j: usize, from: usize, to: usize) -> Cells<'_> {
+        let run = j * self.stride + from..j * self.stride + to;
+        let (h, p) = match &mut self.sites {
+            Some((h, p)) if from == 0 => {
+                let run = j * self.direct_at..(j + 1) * self.direct_at;
+                (&mut h[run.clone()], &mut p[run])
+            }
+            _ => Default::default(),
+        };
+        Cells {
+            mean: &mut self.mean[run.clone()],
+            variance: &mut self.variance[run],
+            h,
+            p,
+        }
+    }
+
     /// Lets the active rows catch up with forgetting; `ln_keep` is the log of what one step keeps.
     pub(super) fn catch_up(&mut self, index: &[u32], now: f64, ln_keep: f64) {
         for &j in index {
@@ -140,13 +171,11 @@ impl InputLayer {
     }
 
     fn decay_row(&mut self, j: usize, keep: f32) {
-        let run = j * self.stride..(j + 1) * self.stride;
-        kernel::decay(
-            (&mut self.mean[run.clone()], &mut self.variance[run]),
-            (&self.prior.0, &self.prior.1),
-            counter::row_key(self.key, j as u32),
-            keep,
-        );
+        let ((first, second), (at, end)) = (self.rules, (self.direct_at, self.stride));
+        let key = counter::row_key(self.keys.0, j as u32);
+        kernel::decay(self.row(j, 0, at), key, keep, first);
+        let key = counter::row_key(self.keys.1, j as u32);
+        kernel::decay(self.row(j, at, end), key, keep, second);
     }
 
     /// Moves all weights towards the prior.
@@ -163,38 +192,49 @@ impl InputLayer {
 
     /// Moves the weights of the active inputs. Clips negative Gamma; returns how many precisions
     /// were clipped.
-    pub(super) fn learn(
-        &mut self,
-        x: (&[u32], &[f32]),
-        g: &[f32],
-        gamma: &mut [f32],
-        power: Power,
-    ) -> u64 {
-        let mut negative = 0;
+    pub(super) fn learn(&mut self, x: (&[u32], &[f32]), g: &[f32], gamma: &mut [f32]) -> u64 {
+        let mut clipped = 0;
         for value in gamma.iter_mut().filter(|value| **value < 0.0) {
             *value = 0.0;
-            negative += 1;
+            clipped += x.0.len() as u64;
         }
-        let weights = (&mut self.mean[..], &mut self.variance[..]);
-        negative * x.0.len() as u64 + kernel::input_learn(x, weights, (g, gamma), power)
+        let (at, end) = (self.direct_at, self.stride);
+        let (first, second) = self.rules;
+        for (&j, &value) in x.0.iter().zip(x.1) {
+            let j = j as usize;
+            if self.uniform {
+                let row = self.row(j, 0, end);
+                clipped += kernel::input_learn(row, value, (g, gamma), first);
+            } else {
+                let row = self.row(j, 0, at);
+                clipped += kernel::input_learn(row, value, (&g[..at], &gamma[..at]), first);
+                let row = self.row(j, at, end);
+                clipped += kernel::input_learn(row, value, (&g[at..], &gamma[at..]), second);
+            }
+        }
+        clipped
     }
 
     /// Hidden weights seen from outside.
     pub(super) fn hidden_summary(&self) -> LayerSummary {
-        self.summary(0..self.hidden)
+        self.summary(0..self.hidden, self.rules.0, self.keys.0)
     }
 
     /// Direct weights seen from outside.
     pub(super) fn direct_summary(&self) -> LayerSummary {
-        self.summary(self.direct_at..self.direct_at + self.direct)
+        let lanes = self.direct_at..self.direct_at + self.direct;
+        self.summary(lanes, self.rules.1, self.keys.1)
     }
 
-    fn summary(&self, lanes: std::ops::Range<usize>) -> LayerSummary {
-        LayerSummary::of(
-            self.variance
-                .chunks_exact(self.stride.max(LANES))
-                .flat_map(|row| lanes.clone().map(|i| row[i] * self.prior.1[i])),
-        )
+    fn summary(&self, lanes: std::ops::Range<usize>, rule: AnyRule, key: u32) -> LayerSummary {
+        LayerSummary::of((0..self.rows).flat_map(|j| {
+            let key = counter::row_key(key, j as u32);
+            let from = lanes.start;
+            lanes.clone().map(move |i| {
+                let prior = rule.prior(counter::bell(key, (i - from) as u32));
+                self.variance[j * self.stride + i] / prior.variance
+            })
+        }))
     }
 
     /// Mean and variance of the weight from input `j` to lane `i`.

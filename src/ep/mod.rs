@@ -6,6 +6,8 @@
 //! has mean m and variance s.
 
 mod dense;
+pub mod factor;
+mod family;
 mod input;
 mod kernel;
 mod network;
@@ -13,6 +15,7 @@ mod report;
 mod scratch;
 mod spec;
 
+pub use family::Family;
 pub use network::{Input, Moments, Network, Summary};
 pub use report::{LayerSummary, Report};
 pub use spec::{

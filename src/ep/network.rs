@@ -3,11 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::dense::DenseLayer;
+use super::factor::gaussian::Observed;
+use super::factor::probit;
 use super::input::InputLayer;
-use super::kernel::{self, Observed, Power};
+use super::kernel::{self, UnitCache};
 use super::report::{LayerSummary, Report};
 use super::scratch::Scratch;
-use super::spec::{NetworkSpec, Spikes};
+use super::spec::{NetworkSpec, OutputKind, Spikes};
 
 /// One input: the active entries only. Silent inputs cost nothing.
 ///
@@ -70,13 +72,10 @@ impl Network {
                 spec.hidden[i + 1]
             };
             let bias = !(last && spec.direct);
+            let family = spec.families[i + 1];
+            let weights = (family, spec.priors.layers[i + 1], spec.power_of(family));
             let seed = (spec.seed, i as u32 + 1);
-            upper.push(DenseLayer::new(
-                (width, units),
-                spec.priors.layers[i + 1],
-                bias,
-                seed,
-            ));
+            upper.push(DenseLayer::new((width, units), weights, bias, seed));
         }
         Network {
             spec: spec.clone(),
@@ -156,8 +155,9 @@ impl Network {
             s.out_variance.fill(0.0);
         }
         let noise = match self.spec.spikes {
-            Spikes::Deterministic => 0.0,
-            Spikes::Probit { noise } => noise,
+            Spikes::Deterministic => Some(0.0),
+            Spikes::Probit { noise } => Some(noise),
+            Spikes::Sigmoid => None,
         };
         let mut check = 0.0;
         if let Some(first) = s.units.first_mut() {
@@ -171,7 +171,11 @@ impl Network {
                 (&u.omega, &u.variance),
                 noise,
                 &mut u.a,
-                (&mut u.tail, &mut u.pdf, &mut u.inv_sd),
+                UnitCache {
+                    first: &mut u.first,
+                    second: &mut u.second,
+                    third: &mut u.third,
+                },
             );
             u.a[self.spec.hidden[i]..].fill(0.0);
             match above.first_mut() {
@@ -214,7 +218,7 @@ impl Network {
         if seen == 0 {
             return report;
         }
-        let (at, power) = (self.input.direct_at(), Power::new(self.spec.power));
+        let at = self.input.direct_at();
         self.start_backward();
         for k in 0..self.outputs {
             if target[k].is_nan() {
@@ -232,11 +236,52 @@ impl Network {
                 s.gamma[at + k] = 1.0 / total;
             }
             if let (Some(layer), Some(u)) = (self.upper.last_mut(), s.units.last_mut()) {
-                report.clipped += layer.learn_gaussian(k, &u.a, &mut u.rho, seen, power);
+                report.clipped += layer.learn_gaussian(k, &u.a, &mut u.rho, seen);
             }
         }
         self.finish_backward(x, weight, &mut report);
         report
+    }
+
+    /// Learns that the input belongs to `class`: one probit a class, against the rest. `weight`,
+    /// 0 to 1: how many steps of forgetting the sample counts for.
+    ///
+    /// # Panics
+    /// If `class` or an index is out of range.
+    pub fn learn_class(&mut self, x: Input<'_>, class: usize, weight: f32) -> Report {
+        assert!(class < self.outputs, "class {class} of {}", self.outputs);
+        let mut report = Report::default();
+        self.refresh(x);
+        if !self.scratch.finite {
+            report.skipped = 1;
+            return report;
+        }
+        let at = self.input.direct_at();
+        self.start_backward();
+        for k in 0..self.outputs {
+            let s = &mut self.scratch;
+            let y = if k == class { 1.0 } else { -1.0 };
+            let message = probit::message(y, s.mean[k], s.out_variance[k]);
+            if self.spec.direct {
+                (s.g[at + k], s.gamma[at + k]) = message;
+            }
+            if let (Some(layer), Some(u)) = (self.upper.last_mut(), s.units.last_mut()) {
+                report.clipped += layer.learn_linear(k, &u.a, &mut u.rho, message);
+            }
+        }
+        self.finish_backward(x, weight, &mut report);
+        report
+    }
+
+    /// Class probabilities, one an output, written to `out`.
+    ///
+    /// # Panics
+    /// If the network is no classifier, an index is out of range or `out` has another length.
+    pub fn predict_class(&mut self, x: Input<'_>, out: &mut [f32]) {
+        assert_eq!(self.spec.output, OutputKind::Classification, "a classifier");
+        assert_eq!(out.len(), self.outputs, "one probability for each class");
+        self.forward(x);
+        probit::probabilities(&self.scratch.mean, &self.scratch.out_variance, out);
     }
 
     /// Makes sure that the scratch holds the forward pass of `x`.
@@ -259,22 +304,23 @@ impl Network {
 
     /// From the messages to the last hidden layer's spikes down to the input weights.
     fn finish_backward(&mut self, x: Input<'_>, weight: f32, report: &mut Report) {
-        let power = Power::new(self.spec.power);
+        let probit = self.spec.spikes != Spikes::Sigmoid;
         let s = &mut self.scratch;
         for i in (0..s.units.len()).rev() {
             let (below, above) = s.units.split_at_mut(i);
             let u = &mut above[0];
-            kernel::unit_messages(
-                &u.rho,
-                &u.omega,
-                (&u.tail, &u.pdf, &u.inv_sd),
-                (&mut u.g, &mut u.gamma),
-            );
+            u.rho[self.spec.hidden[i]..].fill(0.0);
+            let cache = UnitCache {
+                first: &mut u.first,
+                second: &mut u.second,
+                third: &mut u.third,
+            };
+            kernel::unit_messages(&u.rho, &u.omega, (probit, cache), (&mut u.g, &mut u.gamma));
             if let Some(lower) = below.last_mut() {
                 for k in 0..self.spec.hidden[i] {
                     let message = (u.g[k], u.gamma[k]);
                     report.clipped +=
-                        self.upper[i - 1].learn_linear(k, &lower.a, &mut lower.rho, message, power);
+                        self.upper[i - 1].learn_linear(k, &lower.a, &mut lower.rho, message);
                 }
             } else {
                 s.g[..u.g.len()].copy_from_slice(&u.g);
@@ -284,9 +330,7 @@ impl Network {
         // Sum over the layer of (dm)^2 / s = g^2 V, for free.
         let change: f32 = s.g.iter().zip(&s.variance).map(|(g, v)| g * g * v).sum();
         if change.is_finite() {
-            report.clipped += self
-                .input
-                .learn((x.index, x.value), &s.g, &mut s.gamma, power);
+            report.clipped += self.input.learn((x.index, x.value), &s.g, &mut s.gamma);
             report.accepted = 1;
         } else {
             report.skipped = 1;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::family::Family;
+
 /// How a hidden unit turns its input u into a spike.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Spikes {
@@ -13,6 +15,8 @@ pub enum Spikes {
         /// Variance of the noise in front of the threshold, above 0.
         noise: f32,
     },
+    /// Spikes with probability 1 / (1 + e^-u).
+    Sigmoid,
 }
 
 /// What the outputs mean.
@@ -26,6 +30,8 @@ pub enum OutputKind {
 
 /// The prior of one group of weights: each weight N(m0, variance), m0 itself drawn from the seed
 /// with sd `mean_scale` times the prior's sd (a zero-mean prior is a saddle for hidden weights).
+///
+/// Of weights on a grid [-c, c] `variance` is c^2, and `mean_scale` the sd of the sites h.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prior {
     /// Variance of each weight, above 0.
@@ -89,6 +95,21 @@ impl Priors {
         priors.direct.variance = 1.0 / n;
         priors
     }
+
+    /// The usual grid scales where a family is not Gaussian: c = 1/sqrt(fan-in) for hidden weights,
+    /// 10/sqrt(fan-in) for the output's, initial sites of sd 0.5.
+    pub fn with_grids(mut self, inputs: usize, hidden: &[usize], families: &[Family]) -> Priors {
+        let fan_in = std::iter::once(inputs).chain(hidden.iter().map(|width| width + 1));
+        for (i, (prior, fan_in)) in self.layers.iter_mut().zip(fan_in).enumerate() {
+            if families.get(i).is_none_or(|f| *f == Family::Gaussian) {
+                continue;
+            }
+            let gain = if i == hidden.len() { 100.0 } else { 1.0 };
+            prior.variance = gain / fan_in.max(1) as f32;
+            prior.mean_scale = 0.5;
+        }
+        self
+    }
 }
 
 /// One fault of a [`NetworkDraft`].
@@ -104,6 +125,14 @@ pub enum SpecError {
     #[error("{got} priors for {layers} layers (hidden layers and output)")]
     PriorCount {
         /// Priors given.
+        got: usize,
+        /// Layers, the output included.
+        layers: usize,
+    },
+    /// The number of families is not that of the layers.
+    #[error("{got} weight families for {layers} layers (hidden layers and output)")]
+    FamilyCount {
+        /// Families given.
         got: usize,
         /// Layers, the output included.
         layers: usize,
@@ -158,10 +187,15 @@ pub struct NetworkDraft {
     pub output: OutputKind,
     /// Memory N of stochastic EP in samples, above 1; `None` keeps everything.
     pub memory: Option<f64>,
+    /// Weight families: one for each hidden layer, then one for the output layer. Direct synapses
+    /// are Gaussian.
+    pub families: Vec<Family>,
     /// Priors of the weights.
     pub priors: Priors,
-    /// Likelihood power for the weights, above 0; 1 is Bayes' rule.
+    /// Likelihood power for Gaussian weights, above 0; 1 is Bayes' rule.
     pub power: f32,
+    /// Likelihood power for weights on a grid, above 0.
+    pub grid_power: f32,
     /// Seed of the prior means.
     pub seed: u64,
 }
@@ -177,10 +211,30 @@ impl NetworkDraft {
             spikes: Spikes::Deterministic,
             output: OutputKind::Regression,
             memory: None,
+            families: vec![Family::Gaussian; hidden.len() + 1],
             priors: Priors::table(inputs, hidden, OutputKind::Regression),
             power: 1.0,
+            grid_power: 2.0,
             seed: 0,
         }
+    }
+
+    /// A classification network, one output a class: priors for tables, likelihood power 3, no
+    /// forgetting.
+    pub fn classification(inputs: usize, hidden: &[usize], classes: usize) -> NetworkDraft {
+        NetworkDraft {
+            output: OutputKind::Classification,
+            priors: Priors::table(inputs, hidden, OutputKind::Classification),
+            power: 3.0,
+            ..NetworkDraft::regression(inputs, hidden, classes)
+        }
+    }
+
+    /// Sets the families of all layers, with the usual grid scales.
+    pub fn with_families(mut self, families: &[Family]) -> NetworkDraft {
+        self.priors = self.priors.with_grids(self.inputs, &self.hidden, families);
+        self.families = families.to_vec();
+        self
     }
 
     /// A network for streams of sensors: direct synapses, priors for `nominal_inputs` inputs (see
@@ -199,6 +253,15 @@ impl NetworkDraft {
         }
     }
 
+    /// Likelihood power of a family.
+    pub(super) fn power_of(&self, family: Family) -> f32 {
+        if family == Family::Gaussian {
+            self.power
+        } else {
+            self.grid_power
+        }
+    }
+
     /// Validates.
     ///
     /// # Errors
@@ -213,11 +276,23 @@ impl NetworkDraft {
                 .filter(|&i| self.hidden[i] == 0)
                 .map(SpecError::EmptyLayer),
         );
-        if self.priors.layers.len() != self.hidden.len() + 1 {
-            errors.push(SpecError::PriorCount {
-                got: self.priors.layers.len(),
-                layers: self.hidden.len() + 1,
-            });
+        let layers = self.hidden.len() + 1;
+        if self.priors.layers.len() != layers {
+            let got = self.priors.layers.len();
+            errors.push(SpecError::PriorCount { got, layers });
+        }
+        if self.families.len() != layers {
+            let got = self.families.len();
+            errors.push(SpecError::FamilyCount { got, layers });
+        }
+        for family in &self.families {
+            if let Family::Levels(count @ ..3) = family {
+                errors.push(SpecError::Range {
+                    what: "number of weight levels",
+                    range: "3 or more",
+                    got: f64::from(*count),
+                });
+            }
         }
         for prior in self.priors.layers.iter().chain([&self.priors.direct]) {
             positive("prior variance", prior.variance.into(), &mut errors);
@@ -242,6 +317,7 @@ impl NetworkDraft {
             });
         }
         positive("likelihood power", self.power.into(), &mut errors);
+        positive("grid likelihood power", self.grid_power.into(), &mut errors);
         if errors.is_empty() {
             Ok(NetworkSpec(self))
         } else {

@@ -133,6 +133,17 @@ pub fn inverse_mills(t: f32) -> f32 {
     if t < 0.0 { 1.0 / m } else { right }
 }
 
+/// r (r + t) with r = phi(t) / Phi(t): minus the second derivative of ln Phi, within 0 to 1;
+/// relative error below 2e-5. Left of -8 by its asymptotic series, where r + t would cancel.
+#[inline(always)]
+pub fn curvature(t: f32) -> f32 {
+    let r = inverse_mills(t);
+    let w = 1.0 / (t * t).clamp(1e-6, FAR);
+    // 1 - 1/t^2 + 6/t^4 - 50/t^6 + 518/t^8, from r + t = 1/|t| - 2/|t|^3 + 10/|t|^5 - ...
+    let series = horner(w, [1.0, -1.0, 6.0, -50.0, 518.0, -6354.0]);
+    if t < -8.0 { series } else { r * (r + t) }
+}
+
 /// ln Phi(t); relative error below 2e-5, tails included.
 #[inline(always)]
 pub fn ln_cdf(t: f32) -> f32 {

@@ -3,3 +3,7 @@
 
 pub mod counter;
 pub mod fast;
+pub mod special;
+
+#[cfg(test)]
+pub(crate) mod oracle;

@@ -1,0 +1,398 @@
+//! Weight families: how a belief about eight weights moves under a gradient and a precision.
+//!
+//! | family | weights | belief |
+//! |---|---|---|
+//! | Gaussian | any real number | mean m, variance s |
+//! | binary | +-c | mean m = c tanh(h), variance c^2 - m^2 |
+//! | levels | K equal steps on [-c, c] (ternary: 3) | site h, P; moments of exp(h w - P w^2/2) over the levels w/c |
+
+use serde::{Deserialize, Serialize};
+
+use super::kernel::LANES;
+use crate::num::fast;
+
+/// Largest share of a Gaussian weight's variance that one update may take away.
+const MAX_SHARE: f32 = 0.9;
+
+/// Largest log-odds step of a binary weight's site in one update.
+const MAX_BINARY_STEP: f32 = 1.0;
+
+/// Largest |x| = |tanh h| of a binary weight: |h| <= 5, so that it can still turn round.
+const MAX_BINARY_MEAN: f32 = 0.999_909_2;
+
+/// Smallest variance of a weight on a grid, in units of c^2: it can still turn round.
+const MIN_LEVEL_VARIANCE: f32 = 1e-6;
+
+/// Which values the weights of a layer may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Family {
+    /// Real numbers.
+    Gaussian,
+    /// Two values, +-c.
+    Binary,
+    /// K values, 3 and more, in equal steps on [-c, c]; 3 are ternary weights.
+    Levels(u16),
+}
+
+impl Family {
+    /// Needs the sites h and P apart from the moments.
+    pub(super) fn has_sites(self) -> bool {
+        matches!(self, Family::Levels(_))
+    }
+}
+
+/// Eight values.
+pub(super) type Chunk = [f32; LANES];
+
+/// The belief about eight weights; `h` and `p` are unused where the family needs no sites.
+pub(super) struct Cell<'a> {
+    pub m: &'a mut Chunk,
+    pub s: &'a mut Chunk,
+    pub h: &'a mut Chunk,
+    pub p: &'a mut Chunk,
+}
+
+/// How one family moves and forgets.
+pub(super) trait Rule: Copy {
+    /// Moves by gradient `g` and precision `lambda`; counts limited steps in `clipped`.
+    fn step(self, cell: Cell<'_>, g: Chunk, lambda: Chunk, clipped: &mut [u32; LANES]);
+
+    /// Keeps `keep` of the sites' natural parameters. `draw` are the prior's random draws.
+    fn decay(self, cell: Cell<'_>, draw: Chunk, keep: f32);
+}
+
+/// Gaussian weights.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Gaussian {
+    eta: f32,
+    /// 1 where the mean's step shrinks with the precision (any power but 1), else 0.
+    shrink: f32,
+    prior_sd: f32,
+    prior_precision: f32,
+}
+
+impl Rule for Gaussian {
+    /// m <- m + s g, s <- s - s^2 lambda: moments matched; with a likelihood power eta other than
+    /// 1, x = eta lambda s: m <- m + eta s g (1 - x), s <- s (1 - x).
+    #[inline(always)]
+    fn step(self, cell: Cell<'_>, g: Chunk, lambda: Chunk, clipped: &mut [u32; LANES]) {
+        for l in 0..LANES {
+            let (m, s) = (cell.m[l], cell.s[l]);
+            let wanted = self.eta * lambda[l] * s;
+            let x = wanted.clamp(0.0, MAX_SHARE);
+            clipped[l] += u32::from(x != wanted);
+            let gain = self.eta * s * g[l];
+            cell.m[l] = gain.mul_add((-self.shrink).mul_add(x, 1.0), m);
+            cell.s[l] = (-s).mul_add(x, s);
+        }
+    }
+
+    /// 1/s <- 1/s0 + keep (1/s - 1/s0), m/s likewise.
+    #[inline(always)]
+    fn decay(self, cell: Cell<'_>, draw: Chunk, keep: f32) {
+        for l in 0..LANES {
+            let (m, s) = (cell.m[l], cell.s[l]);
+            let pull = (1.0 - keep) * s * self.prior_precision;
+            let inv = 1.0 / (keep + pull);
+            cell.m[l] = keep.mul_add(m, pull * (self.prior_sd * draw[l])) * inv;
+            cell.s[l] = s * inv;
+        }
+    }
+}
+
+/// Binary weights.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Binary {
+    eta: f32,
+    scale: f32,
+    inv_scale: f32,
+    /// sd of the prior's site h.
+    prior_sd: f32,
+}
+
+impl Rule for Binary {
+    /// h <- h + d, without leaving the mean: tanh(h + d) = (x + tau)/(1 + x tau) with
+    /// tau = tanh d = d (15 + d^2)/(15 + 6 d^2), within 0.05% for |d| <= 1.
+    #[inline(always)]
+    fn step(self, cell: Cell<'_>, g: Chunk, lambda: Chunk, clipped: &mut [u32; LANES]) {
+        for l in 0..LANES {
+            let m = cell.m[l];
+            let wanted = self.eta * self.scale * lambda[l].mul_add(m, g[l]);
+            let d = wanted.clamp(-MAX_BINARY_STEP, MAX_BINARY_STEP);
+            clipped[l] += u32::from(d != wanted);
+            let d2 = d * d;
+            let tau = d * (15.0 + d2) / 6.0f32.mul_add(d2, 15.0);
+            let x = m * self.inv_scale;
+            let x = (x + tau) / x.mul_add(tau, 1.0);
+            let x = x.clamp(-MAX_BINARY_MEAN, MAX_BINARY_MEAN);
+            cell.m[l] = self.scale * x;
+            cell.s[l] = self.scale * self.scale * (-x).mul_add(x, 1.0);
+        }
+    }
+
+    #[inline(always)]
+    fn decay(self, cell: Cell<'_>, draw: Chunk, keep: f32) {
+        for l in 0..LANES {
+            let x = cell.m[l] * self.inv_scale;
+            let x = x.clamp(-MAX_BINARY_MEAN, MAX_BINARY_MEAN);
+            let h = 0.5 * fast::ln((1.0 + x) / (1.0 - x));
+            let h = keep.mul_add(h, (1.0 - keep) * (self.prior_sd * draw[l]));
+            let x = fast::tanh_half(2.0 * h);
+            cell.m[l] = self.scale * x;
+            cell.s[l] = self.scale * self.scale * (-x).mul_add(x, 1.0);
+        }
+    }
+}
+
+/// Weights on a grid of levels.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Levels {
+    eta: f32,
+    scale: f32,
+    prior_sd: f32,
+    count: u16,
+}
+
+impl Rule for Levels {
+    /// h <- h + c (g + lambda m), P <- P + c^2 lambda (never below 0, and h never limited while P
+    /// grows: all weights would end at 0).
+    #[inline(always)]
+    fn step(self, cell: Cell<'_>, g: Chunk, lambda: Chunk, clipped: &mut [u32; LANES]) {
+        let c = self.scale;
+        for l in 0..LANES {
+            let positive = lambda[l].max(0.0);
+            clipped[l] += u32::from(positive != lambda[l]);
+            cell.h[l] = (self.eta * c).mul_add(positive.mul_add(cell.m[l], g[l]), cell.h[l]);
+            cell.p[l] = (self.eta * c * c).mul_add(positive, cell.p[l]);
+        }
+        self.moments(cell);
+    }
+
+    #[inline(always)]
+    fn decay(self, cell: Cell<'_>, draw: Chunk, keep: f32) {
+        for l in 0..LANES {
+            let h0 = self.prior_sd * draw[l];
+            cell.h[l] = keep.mul_add(cell.h[l], (1.0 - keep) * h0);
+            cell.p[l] *= keep;
+        }
+        self.moments(cell);
+    }
+}
+
+impl Levels {
+    /// Mean and variance from the site, summed around the most probable level.
+    #[inline(always)]
+    fn moments(self, cell: Cell<'_>) {
+        let gap = 2.0 / f32::from(self.count - 1);
+        let (mut best, mut top) = ([0.0f32; LANES], [f32::NEG_INFINITY; LANES]);
+        for i in 0..self.count {
+            let x = f32::from(i).mul_add(gap, -1.0);
+            for l in 0..LANES {
+                let e = x * (-0.5 * cell.p[l]).mul_add(x, cell.h[l]);
+                best[l] = if e > top[l] { x } else { best[l] };
+                top[l] = top[l].max(e);
+            }
+        }
+        let mut sums = [[0.0f32; LANES]; 3];
+        for i in 0..self.count {
+            let x = f32::from(i).mul_add(gap, -1.0);
+            for l in 0..LANES {
+                let e = x * (-0.5 * cell.p[l]).mul_add(x, cell.h[l]);
+                let w = fast::exp(e - top[l]);
+                let y = x - best[l];
+                sums[0][l] += w;
+                sums[1][l] = w.mul_add(y, sums[1][l]);
+                sums[2][l] = (w * y).mul_add(y, sums[2][l]);
+            }
+        }
+        for l in 0..LANES {
+            let shift = sums[1][l] / sums[0][l];
+            let variance = (-shift).mul_add(shift, sums[2][l] / sums[0][l]);
+            cell.m[l] = self.scale * (best[l] + shift);
+            cell.s[l] = self.scale * self.scale * variance.max(MIN_LEVEL_VARIANCE);
+        }
+    }
+}
+
+/// A family with its parameters, chosen once outside the loops.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) enum AnyRule {
+    Gaussian(Gaussian),
+    Binary(Binary),
+    Levels(Levels),
+}
+
+impl AnyRule {
+    /// The rule of a family: `eta` is the likelihood power, `variance` the prior's (c^2 for weights
+    /// on a grid), `mean_scale` the spread of the prior's means (of the sites h on a grid).
+    pub(super) fn new(family: Family, eta: f32, variance: f32, mean_scale: f32) -> AnyRule {
+        let scale = variance.sqrt();
+        match family {
+            Family::Gaussian => AnyRule::Gaussian(Gaussian {
+                eta,
+                shrink: if eta == 1.0 { 0.0 } else { 1.0 },
+                prior_sd: mean_scale * scale,
+                prior_precision: 1.0 / variance,
+            }),
+            Family::Binary => AnyRule::Binary(Binary {
+                eta,
+                scale,
+                inv_scale: 1.0 / scale,
+                prior_sd: mean_scale,
+            }),
+            Family::Levels(count) => AnyRule::Levels(Levels {
+                eta,
+                scale,
+                prior_sd: mean_scale,
+                count,
+            }),
+        }
+    }
+
+    /// The belief before any data, for the prior's random draws.
+    pub(super) fn prior(self, draw: f32) -> PriorWeight {
+        let (mut m, mut s, mut h, mut p) = ([0.0; LANES], [1.0; LANES], [0.0; LANES], [0.0; LANES]);
+        let cell = Cell {
+            m: &mut m,
+            s: &mut s,
+            h: &mut h,
+            p: &mut p,
+        };
+        let draws = [draw; LANES];
+        match self {
+            AnyRule::Gaussian(rule) => rule.decay(cell, draws, 0.0),
+            AnyRule::Binary(rule) => rule.decay(cell, draws, 0.0),
+            AnyRule::Levels(rule) => rule.decay(cell, draws, 0.0),
+        }
+        PriorWeight {
+            mean: m[0],
+            variance: s[0],
+            site: h[0],
+        }
+    }
+
+    /// Moves a single weight.
+    pub(super) fn step_one(self, weight: [&mut f32; 4], g: f32, lambda: f32) -> u64 {
+        let mut chunks = [[0.0; LANES]; 4];
+        for (chunk, value) in chunks.iter_mut().zip(&weight) {
+            chunk[0] = **value;
+        }
+        let [m, s, h, p] = &mut chunks;
+        let cell = Cell { m, s, h, p };
+        let (mut gs, mut lambdas) = ([0.0; LANES], [0.0; LANES]);
+        (gs[0], lambdas[0]) = (g, lambda);
+        let mut clipped = [0; LANES];
+        match self {
+            AnyRule::Gaussian(rule) => rule.step(cell, gs, lambdas, &mut clipped),
+            AnyRule::Binary(rule) => rule.step(cell, gs, lambdas, &mut clipped),
+            AnyRule::Levels(rule) => rule.step(cell, gs, lambdas, &mut clipped),
+        }
+        for (chunk, value) in chunks.iter().zip(weight) {
+            *value = chunk[0];
+        }
+        clipped[0].into()
+    }
+}
+
+/// The belief about one weight before any data.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PriorWeight {
+    pub mean: f32,
+    pub variance: f32,
+    pub site: f32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::num::oracle;
+
+    fn moments(count: u16, h: f32, p: f32) -> (f64, f64) {
+        let rule = Levels {
+            eta: 1.0,
+            scale: 1.0,
+            prior_sd: 0.0,
+            count,
+        };
+        let (mut m, mut s) = ([0.0; LANES], [0.0; LANES]);
+        rule.moments(Cell {
+            m: &mut m,
+            s: &mut s,
+            h: &mut [h; LANES],
+            p: &mut [p; LANES],
+        });
+        (m[3].into(), s[3].into())
+    }
+
+    #[test]
+    fn moments_on_a_grid_agree_with_the_oracle() {
+        for row in oracle::lines("discrete_moments") {
+            let values: Vec<f64> = row[1..].iter().map(|f| oracle::number(f)).collect();
+            let (h, p, mean, variance) = (values[0], values[1], values[2], values[3]);
+            if row[0] == "binary" {
+                oracle::close(
+                    fast::tanh_half(2.0 * h as f32).into(),
+                    mean,
+                    1e-6,
+                    0.0,
+                    &values,
+                );
+                continue;
+            }
+            let count = match row[0].as_str() {
+                "ternary" => 3,
+                "lev4" => 4,
+                "lev16" => 16,
+                other => panic!("{other}"),
+            };
+            let (m, s) = moments(count, h as f32, p as f32);
+            oracle::close(m, mean, 2e-5, 2e-6, &values);
+            oracle::close(s, variance, 2e-4, 1.1e-6, &values);
+        }
+    }
+
+    #[test]
+    fn a_binary_step_moves_the_site_and_never_saturates() {
+        let AnyRule::Binary(rule) = AnyRule::new(Family::Binary, 1.0, 1.0, 0.5) else {
+            unreachable!()
+        };
+        let (mut m, mut s) = ([0.3f32; LANES], [0.0; LANES]);
+        let mut clipped = [0; LANES];
+        for i in 0..1000 {
+            let cell = Cell {
+                m: &mut m,
+                s: &mut s,
+                h: &mut [0.0; LANES],
+                p: &mut [0.0; LANES],
+            };
+            rule.step(cell, [0.4; LANES], [0.0; LANES], &mut clipped);
+            if i == 0 {
+                let want = (0.3f64.atanh() + 0.4).tanh();
+                assert!((f64::from(m[0]) - want).abs() < 1e-3, "{} {want}", m[0]);
+            }
+        }
+        assert!(m[0] < 1.0 && s[0] > 1e-4, "{} {}", m[0], s[0]);
+    }
+
+    #[test]
+    fn full_decay_is_the_prior_for_every_family() {
+        for family in [Family::Gaussian, Family::Binary, Family::Levels(5)] {
+            let rule = AnyRule::new(family, 1.0, 0.25, 0.5);
+            let prior = rule.prior(0.8);
+            let mut weight = [prior.mean, prior.variance, prior.site, 0.0];
+            let [m, s, h, p] = &mut weight;
+            rule.step_one([m, s, h, p], 0.7, 0.2);
+            assert_ne!(weight[0], prior.mean, "{family:?}");
+            let mut chunks = weight.map(|w| [w; LANES]);
+            let [m, s, h, p] = &mut chunks;
+            let cell = Cell { m, s, h, p };
+            match rule {
+                AnyRule::Gaussian(r) => r.decay(cell, [0.8; LANES], 0.0),
+                AnyRule::Binary(r) => r.decay(cell, [0.8; LANES], 0.0),
+                AnyRule::Levels(r) => r.decay(cell, [0.8; LANES], 0.0),
+            }
+            assert!((chunks[0][0] - prior.mean).abs() < 1e-6, "{family:?}");
+            assert!((chunks[1][0] - prior.variance).abs() < 1e-6, "{family:?}");
+        }
+    }
+}
