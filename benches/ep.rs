@@ -20,7 +20,13 @@ fn samples(inputs: u32, active: u32, spikes: bool) -> Vec<(Vec<u32>, Vec<f32>)> 
                 .chain([inputs - 1])
                 .collect();
             let value = (0..active)
-                .map(|j| if spikes || j + 1 == active { 1.0 } else { draw(i, j) })
+                .map(|j| {
+                    if spikes || j + 1 == active {
+                        1.0
+                    } else {
+                        draw(i, j)
+                    }
+                })
                 .collect();
             (index, value)
         })
@@ -61,8 +67,20 @@ fn regression(c: &mut Criterion, name: &str, mut draft: NetworkDraft, active: u3
 fn networks(c: &mut Criterion) {
     let stream = NetworkDraft::stream(233, &[16], 8, 100.0);
     regression(c, "233(100)-16-8+direct", stream, 100, false);
-    regression(c, "65-64-1", NetworkDraft::regression(65, &[64], 1), 65, false);
-    regression(c, "129-32-8", NetworkDraft::regression(129, &[32], 8), 129, false);
+    regression(
+        c,
+        "65-64-1",
+        NetworkDraft::regression(65, &[64], 1),
+        65,
+        false,
+    );
+    regression(
+        c,
+        "129-32-8",
+        NetworkDraft::regression(129, &[32], 8),
+        129,
+        false,
+    );
     for (name, spikes) in [("", Spikes::Deterministic), ("/sigmoid", Spikes::Sigmoid)] {
         let mut draft = NetworkDraft::classification(785, &[100, 100], 10);
         draft.spikes = spikes;

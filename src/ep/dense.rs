@@ -7,6 +7,7 @@ use super::factor::gaussian::Observed;
 use super::family::{AnyRule, Family};
 use super::input::DECAY_BLOCK;
 use super::kernel::{self, Cells, padded};
+use super::network::Visitor;
 use super::report::LayerSummary;
 use super::spec::Prior;
 use crate::num::counter;
@@ -114,6 +115,29 @@ impl DenseLayer {
         if behind >= DECAY_BLOCK {
             self.decayed_at = now;
             self.forget(libm::exp(ln_keep * behind) as f32);
+        }
+    }
+
+    /// Catches up, however little the layer is behind.
+    pub(super) fn settle(&mut self, now: f64, ln_keep: f64) {
+        let behind = now - self.decayed_at;
+        self.decayed_at = now;
+        if ln_keep != 0.0 && behind > 0.0 {
+            self.forget(libm::exp(ln_keep * behind) as f32);
+        }
+    }
+
+    /// Number of weights and biases, padding included.
+    pub(super) fn size(&self) -> usize {
+        self.weights.mean.len() + self.bias.as_ref().map_or(0, |bias| bias.mean.len())
+    }
+
+    /// Walks over the weights, then the biases.
+    pub(super) fn visit(&mut self, f: &mut Visitor<'_>) {
+        let floor = self.rule.prior_precision();
+        f(&mut self.weights.mean, &mut self.weights.variance, floor);
+        if let Some(bias) = &mut self.bias {
+            f(&mut bias.mean, &mut bias.variance, floor);
         }
     }
 

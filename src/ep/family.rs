@@ -6,6 +6,11 @@
 //! | binary | +-c | mean m = c tanh(h), variance c^2 - m^2 |
 //! | levels | K equal steps on [-c, c] (ternary: 3) | site h, P; moments of exp(h w - P w^2/2) over the levels w/c |
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "the lanes of several arrays advance together"
+)]
+
 use serde::{Deserialize, Serialize};
 
 use super::kernel::LANES;
@@ -44,7 +49,7 @@ impl Family {
 /// Eight values.
 pub(super) type Chunk = [f32; LANES];
 
-/// The belief about eight weights; `h` and `p` are unused where the family needs no sites.
+/// The belief about eight weights on a grid: moments and sites.
 pub(super) struct Cell<'a> {
     pub m: &'a mut Chunk,
     pub s: &'a mut Chunk,
@@ -52,13 +57,23 @@ pub(super) struct Cell<'a> {
     pub p: &'a mut Chunk,
 }
 
-/// How one family moves and forgets.
-pub(super) trait Rule: Copy {
-    /// Moves by gradient `g` and precision `lambda`; counts limited steps in `clipped`.
-    fn step(self, cell: Cell<'_>, g: Chunk, lambda: Chunk, clipped: &mut [u32; LANES]);
+impl Cell<'_> {
+    fn of(chunks: &mut [Chunk; 4]) -> Cell<'_> {
+        let [m, s, h, p] = chunks;
+        Cell { m, s, h, p }
+    }
+}
 
-    /// Keeps `keep` of the sites' natural parameters. `draw` are the prior's random draws.
-    fn decay(self, cell: Cell<'_>, draw: Chunk, keep: f32);
+/// How one weight of a family that needs no sites moves and forgets.
+///
+/// By value and without branches, so that a loop over a row becomes vector code.
+pub(super) trait Rule: Copy {
+    /// Moves mean `m` and variance `s` by gradient `g` and precision `lambda`; the third result is
+    /// 1 where the step was limited.
+    fn step(self, m: f32, s: f32, g: f32, lambda: f32) -> (f32, f32, u32);
+
+    /// Keeps `keep` of the site's natural parameters. `draw` is the prior's random draw.
+    fn decay(self, m: f32, s: f32, draw: f32, keep: f32) -> (f32, f32);
 }
 
 /// Gaussian weights.
@@ -75,28 +90,26 @@ impl Rule for Gaussian {
     /// m <- m + s g, s <- s - s^2 lambda: moments matched; with a likelihood power eta other than
     /// 1, x = eta lambda s: m <- m + eta s g (1 - x), s <- s (1 - x).
     #[inline(always)]
-    fn step(self, cell: Cell<'_>, g: Chunk, lambda: Chunk, clipped: &mut [u32; LANES]) {
-        for l in 0..LANES {
-            let (m, s) = (cell.m[l], cell.s[l]);
-            let wanted = self.eta * lambda[l] * s;
-            let x = wanted.clamp(0.0, MAX_SHARE);
-            clipped[l] += u32::from(x != wanted);
-            let gain = self.eta * s * g[l];
-            cell.m[l] = gain.mul_add((-self.shrink).mul_add(x, 1.0), m);
-            cell.s[l] = (-s).mul_add(x, s);
-        }
+    fn step(self, m: f32, s: f32, g: f32, lambda: f32) -> (f32, f32, u32) {
+        let wanted = self.eta * lambda * s;
+        let x = wanted.max(0.0).min(MAX_SHARE);
+        let gain = self.eta * s * g;
+        (
+            gain.mul_add((-self.shrink).mul_add(x, 1.0), m),
+            (-s).mul_add(x, s),
+            u32::from(x != wanted),
+        )
     }
 
     /// 1/s <- 1/s0 + keep (1/s - 1/s0), m/s likewise.
     #[inline(always)]
-    fn decay(self, cell: Cell<'_>, draw: Chunk, keep: f32) {
-        for l in 0..LANES {
-            let (m, s) = (cell.m[l], cell.s[l]);
-            let pull = (1.0 - keep) * s * self.prior_precision;
-            let inv = 1.0 / (keep + pull);
-            cell.m[l] = keep.mul_add(m, pull * (self.prior_sd * draw[l])) * inv;
-            cell.s[l] = s * inv;
-        }
+    fn decay(self, m: f32, s: f32, draw: f32, keep: f32) -> (f32, f32) {
+        let pull = (1.0 - keep) * s * self.prior_precision;
+        let inv = 1.0 / (keep + pull);
+        (
+            keep.mul_add(m, pull * (self.prior_sd * draw)) * inv,
+            s * inv,
+        )
     }
 }
 
@@ -110,37 +123,37 @@ pub(super) struct Binary {
     prior_sd: f32,
 }
 
+impl Binary {
+    #[inline(always)]
+    fn moments(self, x: f32) -> (f32, f32) {
+        let variance = (-x).mul_add(x, 1.0);
+        (self.scale * x, self.scale * self.scale * variance)
+    }
+}
+
 impl Rule for Binary {
     /// h <- h + d, without leaving the mean: tanh(h + d) = (x + tau)/(1 + x tau) with
     /// tau = tanh d = d (15 + d^2)/(15 + 6 d^2), within 0.05% for |d| <= 1.
     #[inline(always)]
-    fn step(self, cell: Cell<'_>, g: Chunk, lambda: Chunk, clipped: &mut [u32; LANES]) {
-        for l in 0..LANES {
-            let m = cell.m[l];
-            let wanted = self.eta * self.scale * lambda[l].mul_add(m, g[l]);
-            let d = wanted.clamp(-MAX_BINARY_STEP, MAX_BINARY_STEP);
-            clipped[l] += u32::from(d != wanted);
-            let d2 = d * d;
-            let tau = d * (15.0 + d2) / 6.0f32.mul_add(d2, 15.0);
-            let x = m * self.inv_scale;
-            let x = (x + tau) / x.mul_add(tau, 1.0);
-            let x = x.clamp(-MAX_BINARY_MEAN, MAX_BINARY_MEAN);
-            cell.m[l] = self.scale * x;
-            cell.s[l] = self.scale * self.scale * (-x).mul_add(x, 1.0);
-        }
+    fn step(self, m: f32, _: f32, g: f32, lambda: f32) -> (f32, f32, u32) {
+        let wanted = self.eta * self.scale * lambda.mul_add(m, g);
+        let d = wanted.max(-MAX_BINARY_STEP).min(MAX_BINARY_STEP);
+        let d2 = d * d;
+        let tau = d * (15.0 + d2) / 6.0f32.mul_add(d2, 15.0);
+        let x = m * self.inv_scale;
+        let x = (x + tau) / x.mul_add(tau, 1.0);
+        let x = x.max(-MAX_BINARY_MEAN).min(MAX_BINARY_MEAN);
+        let (m, s) = self.moments(x);
+        (m, s, u32::from(d != wanted))
     }
 
     #[inline(always)]
-    fn decay(self, cell: Cell<'_>, draw: Chunk, keep: f32) {
-        for l in 0..LANES {
-            let x = cell.m[l] * self.inv_scale;
-            let x = x.clamp(-MAX_BINARY_MEAN, MAX_BINARY_MEAN);
-            let h = 0.5 * fast::ln((1.0 + x) / (1.0 - x));
-            let h = keep.mul_add(h, (1.0 - keep) * (self.prior_sd * draw[l]));
-            let x = fast::tanh_half(2.0 * h);
-            cell.m[l] = self.scale * x;
-            cell.s[l] = self.scale * self.scale * (-x).mul_add(x, 1.0);
-        }
+    fn decay(self, m: f32, _: f32, draw: f32, keep: f32) -> (f32, f32) {
+        let x = m * self.inv_scale;
+        let x = x.max(-MAX_BINARY_MEAN).min(MAX_BINARY_MEAN);
+        let h = 0.5 * fast::ln((1.0 + x) / (1.0 - x));
+        let h = keep.mul_add(h, (1.0 - keep) * (self.prior_sd * draw));
+        self.moments(fast::tanh_half(2.0 * h))
     }
 }
 
@@ -153,11 +166,11 @@ pub(super) struct Levels {
     count: u16,
 }
 
-impl Rule for Levels {
+impl Levels {
     /// h <- h + c (g + lambda m), P <- P + c^2 lambda (never below 0, and h never limited while P
     /// grows: all weights would end at 0).
     #[inline(always)]
-    fn step(self, cell: Cell<'_>, g: Chunk, lambda: Chunk, clipped: &mut [u32; LANES]) {
+    pub(super) fn step(self, cell: Cell<'_>, g: Chunk, lambda: Chunk, clipped: &mut [u32; LANES]) {
         let c = self.scale;
         for l in 0..LANES {
             let positive = lambda[l].max(0.0);
@@ -168,8 +181,9 @@ impl Rule for Levels {
         self.moments(cell);
     }
 
+    /// Keeps `keep` of the sites. `draw` are the prior's random draws.
     #[inline(always)]
-    fn decay(self, cell: Cell<'_>, draw: Chunk, keep: f32) {
+    pub(super) fn decay(self, cell: Cell<'_>, draw: Chunk, keep: f32) {
         for l in 0..LANES {
             let h0 = self.prior_sd * draw[l];
             cell.h[l] = keep.mul_add(cell.h[l], (1.0 - keep) * h0);
@@ -177,9 +191,7 @@ impl Rule for Levels {
         }
         self.moments(cell);
     }
-}
 
-impl Levels {
     /// Mean and variance from the site, summed around the most probable level.
     #[inline(always)]
     fn moments(self, cell: Cell<'_>) {
@@ -251,46 +263,51 @@ impl AnyRule {
 
     /// The belief before any data, for the prior's random draws.
     pub(super) fn prior(self, draw: f32) -> PriorWeight {
-        let (mut m, mut s, mut h, mut p) = ([0.0; LANES], [1.0; LANES], [0.0; LANES], [0.0; LANES]);
-        let cell = Cell {
-            m: &mut m,
-            s: &mut s,
-            h: &mut h,
-            p: &mut p,
+        let site = match self {
+            AnyRule::Gaussian(_) | AnyRule::Binary(_) => 0.0,
+            AnyRule::Levels(rule) => rule.prior_sd * draw,
         };
-        let draws = [draw; LANES];
-        match self {
-            AnyRule::Gaussian(rule) => rule.decay(cell, draws, 0.0),
-            AnyRule::Binary(rule) => rule.decay(cell, draws, 0.0),
-            AnyRule::Levels(rule) => rule.decay(cell, draws, 0.0),
-        }
+        let (mean, variance) = match self {
+            AnyRule::Gaussian(rule) => rule.decay(0.0, 1.0, draw, 0.0),
+            AnyRule::Binary(rule) => rule.decay(0.0, 1.0, draw, 0.0),
+            AnyRule::Levels(rule) => {
+                let mut chunks = [[0.0; LANES]; 4];
+                rule.decay(Cell::of(&mut chunks), [draw; LANES], 0.0);
+                (chunks[0][0], chunks[1][0])
+            }
+        };
         PriorWeight {
-            mean: m[0],
-            variance: s[0],
-            site: h[0],
+            mean,
+            variance,
+            site,
         }
     }
 
-    /// Moves a single weight.
-    pub(super) fn step_one(self, weight: [&mut f32; 4], g: f32, lambda: f32) -> u64 {
-        let mut chunks = [[0.0; LANES]; 4];
-        for (chunk, value) in chunks.iter_mut().zip(&weight) {
-            chunk[0] = **value;
-        }
-        let [m, s, h, p] = &mut chunks;
-        let cell = Cell { m, s, h, p };
-        let (mut gs, mut lambdas) = ([0.0; LANES], [0.0; LANES]);
-        (gs[0], lambdas[0]) = (g, lambda);
-        let mut clipped = [0; LANES];
+    /// Precision of the prior; 0 for weights on a grid, whose prior has no Gaussian form.
+    pub(super) fn prior_precision(self) -> f32 {
         match self {
-            AnyRule::Gaussian(rule) => rule.step(cell, gs, lambdas, &mut clipped),
-            AnyRule::Binary(rule) => rule.step(cell, gs, lambdas, &mut clipped),
-            AnyRule::Levels(rule) => rule.step(cell, gs, lambdas, &mut clipped),
+            AnyRule::Gaussian(rule) => rule.prior_precision,
+            AnyRule::Binary(_) | AnyRule::Levels(_) => 0.0,
         }
-        for (chunk, value) in chunks.iter().zip(weight) {
-            *value = chunk[0];
+    }
+
+    /// Moves a single weight, given as (m, s, h, P).
+    pub(super) fn step_one(self, weight: [&mut f32; 4], g: f32, lambda: f32) -> u64 {
+        let [m, s, h, p] = weight;
+        let clipped;
+        match self {
+            AnyRule::Gaussian(rule) => (*m, *s, clipped) = rule.step(*m, *s, g, lambda),
+            AnyRule::Binary(rule) => (*m, *s, clipped) = rule.step(*m, *s, g, lambda),
+            AnyRule::Levels(rule) => {
+                let mut chunks = [[*m; LANES], [*s; LANES], [*h; LANES], [*p; LANES]];
+                let mut counts = [0; LANES];
+                let cell = Cell::of(&mut chunks);
+                rule.step(cell, [g; LANES], [lambda; LANES], &mut counts);
+                (*m, *s, *h, *p) = (chunks[0][0], chunks[1][0], chunks[2][0], chunks[3][0]);
+                clipped = counts[0];
+            }
         }
-        clipped[0].into()
+        clipped.into()
     }
 }
 
@@ -356,22 +373,15 @@ mod tests {
         let AnyRule::Binary(rule) = AnyRule::new(Family::Binary, 1.0, 1.0, 0.5) else {
             unreachable!()
         };
-        let (mut m, mut s) = ([0.3f32; LANES], [0.0; LANES]);
-        let mut clipped = [0; LANES];
+        let (mut m, mut s) = (0.3f32, 0.0);
         for i in 0..1000 {
-            let cell = Cell {
-                m: &mut m,
-                s: &mut s,
-                h: &mut [0.0; LANES],
-                p: &mut [0.0; LANES],
-            };
-            rule.step(cell, [0.4; LANES], [0.0; LANES], &mut clipped);
+            (m, s, _) = rule.step(m, s, 0.4, 0.0);
             if i == 0 {
                 let want = (0.3f64.atanh() + 0.4).tanh();
-                assert!((f64::from(m[0]) - want).abs() < 1e-3, "{} {want}", m[0]);
+                assert!((f64::from(m) - want).abs() < 1e-3, "{m} {want}");
             }
         }
-        assert!(m[0] < 1.0 && s[0] > 1e-4, "{} {}", m[0], s[0]);
+        assert!(m < 1.0 && s > 1e-4, "{m} {s}");
     }
 
     #[test]
@@ -384,15 +394,16 @@ mod tests {
             rule.step_one([m, s, h, p], 0.7, 0.2);
             assert_ne!(weight[0], prior.mean, "{family:?}");
             let mut chunks = weight.map(|w| [w; LANES]);
-            let [m, s, h, p] = &mut chunks;
-            let cell = Cell { m, s, h, p };
-            match rule {
-                AnyRule::Gaussian(r) => r.decay(cell, [0.8; LANES], 0.0),
-                AnyRule::Binary(r) => r.decay(cell, [0.8; LANES], 0.0),
-                AnyRule::Levels(r) => r.decay(cell, [0.8; LANES], 0.0),
-            }
-            assert!((chunks[0][0] - prior.mean).abs() < 1e-6, "{family:?}");
-            assert!((chunks[1][0] - prior.variance).abs() < 1e-6, "{family:?}");
+            let (mean, variance) = match rule {
+                AnyRule::Gaussian(r) => r.decay(weight[0], weight[1], 0.8, 0.0),
+                AnyRule::Binary(r) => r.decay(weight[0], weight[1], 0.8, 0.0),
+                AnyRule::Levels(r) => {
+                    r.decay(Cell::of(&mut chunks), [0.8; LANES], 0.0);
+                    (chunks[0][0], chunks[1][0])
+                }
+            };
+            assert!((mean - prior.mean).abs() < 1e-6, "{family:?}");
+            assert!((variance - prior.variance).abs() < 1e-6, "{family:?}");
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::family::{AnyRule, Family};
 use super::kernel::{self, Cells, padded};
+use super::network::Visitor;
 use super::report::LayerSummary;
 use super::spec::NetworkDraft;
 use crate::num::counter;
@@ -34,8 +35,6 @@ pub(super) struct InputLayer {
     /// Keys of the prior's draws, and rules, of the two parts.
     keys: (u32, u32),
     rules: (AnyRule, AnyRule),
-    /// One rule serves the whole row when learning.
-    uniform: bool,
 }
 
 impl InputLayer {
@@ -74,7 +73,6 @@ impl InputLayer {
                     direct.mean_scale,
                 ),
             ),
-            uniform: family == Family::Gaussian,
         };
         layer.stride += padded(layer.direct);
         layer.add_rows(spec.inputs, 0.0);
@@ -178,6 +176,33 @@ impl InputLayer {
         kernel::decay(self.row(j, at, end), key, keep, second);
     }
 
+    /// Lets all rows catch up, however little they are behind.
+    pub(super) fn settle(&mut self, now: f64, ln_keep: f64) {
+        for j in 0..self.rows {
+            let behind = now - self.decayed_at[j];
+            self.decayed_at[j] = now;
+            if ln_keep != 0.0 && behind > 0.0 {
+                self.decay_row(j, libm::exp(ln_keep * behind) as f32);
+            }
+        }
+    }
+
+    /// Walks over the rows of the given inputs, each in its two parts.
+    pub(super) fn visit(&mut self, index: &[u32], f: &mut Visitor<'_>) {
+        let (hidden, direct) = self.rules;
+        for &j in index {
+            for (from, to, rule) in [
+                (0, self.direct_at, hidden),
+                (self.direct_at, self.stride, direct),
+            ] {
+                if from < to {
+                    let row = self.row(j as usize, from, to);
+                    f(row.mean, row.variance, rule.prior_precision());
+                }
+            }
+        }
+    }
+
     /// Moves all weights towards the prior.
     pub(super) fn forget(&mut self, keep: f32) {
         for j in 0..self.rows {
@@ -200,17 +225,16 @@ impl InputLayer {
         }
         let (at, end) = (self.direct_at, self.stride);
         let (first, second) = self.rules;
+        if let AnyRule::Gaussian(rule) = first {
+            // Direct weights differ in their prior only, which learning does not see.
+            let weights = (&mut self.mean[..], &mut self.variance[..]);
+            return clipped + kernel::input_learn_gaussian(x, weights, (g, gamma), rule);
+        }
         for (&j, &value) in x.0.iter().zip(x.1) {
-            let j = j as usize;
-            if self.uniform {
-                let row = self.row(j, 0, end);
-                clipped += kernel::input_learn(row, value, (g, gamma), first);
-            } else {
-                let row = self.row(j, 0, at);
-                clipped += kernel::input_learn(row, value, (&g[..at], &gamma[..at]), first);
-                let row = self.row(j, at, end);
-                clipped += kernel::input_learn(row, value, (&g[at..], &gamma[at..]), second);
-            }
+            let row = self.row(j as usize, 0, at);
+            clipped += kernel::input_learn(row, value, (&g[..at], &gamma[..at]), first);
+            let row = self.row(j as usize, at, end);
+            clipped += kernel::input_learn(row, value, (&g[at..], &gamma[at..]), second);
         }
         clipped
     }

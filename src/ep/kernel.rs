@@ -7,12 +7,17 @@
 //! All slices are padded to a multiple of [`LANES`]. Spike probabilities, g and Gamma are 0 in the
 //! padding, so that nothing there matters.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "the lanes of several arrays advance together"
+)]
+
 use multiversion::multiversion;
 
 use super::factor::gaussian::{self, Observed};
 use super::factor::hidden::{self, Forward};
 use super::factor::sigmoid;
-use super::family::{AnyRule, Cell, Chunk, Rule};
+use super::family::{AnyRule, Cell, Chunk, Gaussian, Rule};
 use crate::num::counter;
 
 /// Values handled together.
@@ -31,42 +36,67 @@ pub(super) struct Cells<'a> {
     pub p: &'a mut [f32],
 }
 
-impl Cells<'_> {
-    /// Runs `f` over the chunks.
-    #[inline(always)]
-    fn each(self, mut f: impl FnMut(usize, Cell<'_>)) {
-        let (m, _) = self.mean.as_chunks_mut::<LANES>();
-        let (s, _) = self.variance.as_chunks_mut::<LANES>();
-        if self.h.is_empty() {
-            let (mut h, mut p) = ([0.0; LANES], [0.0; LANES]);
-            for (i, (m, s)) in m.iter_mut().zip(s).enumerate() {
-                let cell = Cell {
-                    m,
-                    s,
-                    h: &mut h,
-                    p: &mut p,
-                };
-                f(i, cell);
-            }
-        } else {
-            let (h, _) = self.h.as_chunks_mut::<LANES>();
-            let (p, _) = self.p.as_chunks_mut::<LANES>();
-            for (i, (((m, s), h), p)) in m.iter_mut().zip(s).zip(h).zip(p).enumerate() {
-                f(i, Cell { m, s, h, p });
-            }
-        }
-    }
-}
-
 /// Sums eight lanes in a fixed order.
 #[inline(always)]
 fn horizontal(x: Chunk) -> f32 {
     ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
 }
 
-#[inline(always)]
-fn total(clipped: [u32; LANES]) -> u64 {
-    clipped.iter().map(|&c| u64::from(c)).sum()
+/// Moves a row on a grid, eight weights at a time: `message(i, m, s)` gives g_w and Lambda.
+/// A macro, because a closure that is not inlined loses the processor features.
+macro_rules! levels_row {
+    ($row:expr, $rule:expr, |$i:ident, $m:ident, $s:ident| $message:expr) => {{
+        let row: Cells<'_> = $row;
+        let (means, _) = row.mean.as_chunks_mut::<LANES>();
+        let (variances, _) = row.variance.as_chunks_mut::<LANES>();
+        let (hs, _) = row.h.as_chunks_mut::<LANES>();
+        let (ps, _) = row.p.as_chunks_mut::<LANES>();
+        let mut clipped = [0u32; LANES];
+        for c in 0..means.len() {
+            let (mut g_w, mut lambda) = ([0.0f32; LANES], [0.0f32; LANES]);
+            for l in 0..LANES {
+                let ($i, $m, $s) = (c * LANES + l, means[c][l], variances[c][l]);
+                (g_w[l], lambda[l]) = $message;
+            }
+            let cell = Cell {
+                m: &mut means[c],
+                s: &mut variances[c],
+                h: &mut hs[c],
+                p: &mut ps[c],
+            };
+            $rule.step(cell, g_w, lambda, &mut clipped);
+        }
+        u64::from(clipped.iter().sum::<u32>())
+    }};
+}
+
+/// Moves a row of a family without sites.
+macro_rules! plain_row {
+    ($row:expr, $rule:expr, |$i:ident, $m:ident, $s:ident| $message:expr) => {{
+        let row: Cells<'_> = $row;
+        let means = row.mean;
+        let variances = &mut row.variance[..means.len()];
+        let mut clipped = 0u32;
+        for $i in 0..means.len() {
+            let ($m, $s) = (means[$i], variances[$i]);
+            let (g_w, lambda) = $message;
+            let limited;
+            (means[$i], variances[$i], limited) = $rule.step($m, $s, g_w, lambda);
+            clipped += limited;
+        }
+        u64::from(clipped)
+    }};
+}
+
+/// Moves a row of any family; the message is written once and compiled for each.
+macro_rules! any_row {
+    ($row:expr, $rule:expr, |$i:ident, $m:ident, $s:ident| $message:expr) => {
+        match $rule {
+            AnyRule::Gaussian(rule) => plain_row!($row, rule, |$i, $m, $s| $message),
+            AnyRule::Binary(rule) => plain_row!($row, rule, |$i, $m, $s| $message),
+            AnyRule::Levels(rule) => levels_row!($row, rule, |$i, $m, $s| $message),
+        }
+    };
 }
 
 #[inline(always)]
@@ -116,17 +146,30 @@ pub(super) fn input_sums(
     }
 }
 
-#[inline(always)]
-fn input_row<R: Rule>(row: Cells<'_>, x: f32, messages: (&[f32], &[f32]), rule: R) -> u64 {
-    let (g, _) = messages.0.as_chunks::<LANES>();
-    let (gamma, _) = messages.1.as_chunks::<LANES>();
-    let x2 = x * x;
-    let mut clipped = [0u32; LANES];
-    row.each(|i, cell| {
-        let g = g[i].map(|g| g * x);
-        rule.step(cell, g, gamma[i].map(|gamma| gamma * x2), &mut clipped);
-    });
-    total(clipped)
+/// Input layer, learning, all weights Gaussian: those of the active inputs move by their units' g
+/// and Gamma (negative ones set to 0 by the caller). Returns the number of clipped precisions.
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub(super) fn input_learn_gaussian(
+    x: (&[u32], &[f32]),
+    weights: (&mut [f32], &mut [f32]),
+    messages: (&[f32], &[f32]),
+    rule: Gaussian,
+) -> u64 {
+    let stride = messages.0.len();
+    let (g, gamma) = (messages.0, &messages.1[..stride]);
+    let mut clipped = 0u32;
+    for (&j, &x) in x.0.iter().zip(x.1) {
+        let start = j as usize * stride;
+        let m = &mut weights.0[start..start + stride];
+        let s = &mut weights.1[start..start + stride];
+        let x2 = x * x;
+        for i in 0..stride {
+            let limited;
+            (m[i], s[i], limited) = rule.step(m[i], s[i], g[i] * x, gamma[i] * x2);
+            clipped += limited;
+        }
+    }
+    clipped.into()
 }
 
 /// Input layer, learning: the weights of one active input of value `x` move by their units' g and
@@ -138,11 +181,10 @@ pub(super) fn input_learn(
     messages: (&[f32], &[f32]),
     rule: AnyRule,
 ) -> u64 {
-    match rule {
-        AnyRule::Gaussian(rule) => input_row(row, x, messages, rule),
-        AnyRule::Binary(rule) => input_row(row, x, messages, rule),
-        AnyRule::Levels(rule) => input_row(row, x, messages, rule),
-    }
+    let n = row.mean.len();
+    let (g, gamma) = (&messages.0[..n], &messages.1[..n]);
+    let x2 = x * x;
+    any_row!(row, rule, |i, _m, _s| (g[i] * x, gamma[i] * x2))
 }
 
 /// Dense layer, forward: adds the moments of each unit's input from the spikes `a` below.
@@ -168,29 +210,6 @@ pub(super) fn dense_sums(a: &[f32], weights: (&[f32], &[f32]), sums: (&mut [f32]
     }
 }
 
-#[inline(always)]
-fn gaussian_row<R: Rule>(
-    a: &[f32],
-    row: Cells<'_>,
-    rho: &mut [f32],
-    seen: Observed,
-    rule: R,
-) -> u64 {
-    let (a, _) = a.as_chunks::<LANES>();
-    let (rho, _) = rho.as_chunks_mut::<LANES>();
-    let mut clipped = [0u32; LANES];
-    row.each(|i, cell| {
-        let (mut g, mut lambda) = ([0.0; LANES], [0.0; LANES]);
-        for l in 0..LANES {
-            let message = gaussian::spike(seen, a[i][l], cell.m[l], cell.s[l]);
-            rho[i][l] += message.rho;
-            (g[l], lambda[l]) = (message.g, message.lambda);
-        }
-        rule.step(cell, g, lambda, &mut clipped);
-    });
-    total(clipped)
-}
-
 /// One unit of a dense layer under a Gaussian output, by the exact mixture over each spike. Adds
 /// the log-odds messages to `rho`, moves the weights, returns the number of clipped precisions.
 #[multiversion(targets("x86_64+avx2+fma"))]
@@ -201,38 +220,13 @@ pub(super) fn dense_gaussian(
     seen: Observed,
     rule: AnyRule,
 ) -> u64 {
-    match rule {
-        AnyRule::Gaussian(rule) => gaussian_row(a, row, rho, seen, rule),
-        AnyRule::Binary(rule) => gaussian_row(a, row, rho, seen, rule),
-        AnyRule::Levels(rule) => gaussian_row(a, row, rho, seen, rule),
-    }
-}
-
-#[inline(always)]
-fn linear_row<R: Rule>(
-    a: &[f32],
-    row: Cells<'_>,
-    rho: &mut [f32],
-    (g, gamma): (f32, f32),
-    rule: R,
-) -> u64 {
-    let (a, _) = a.as_chunks::<LANES>();
-    let (rho, _) = rho.as_chunks_mut::<LANES>();
-    let c = g.mul_add(g, -gamma);
-    let mut clipped = [0u32; LANES];
-    row.each(|i, cell| {
-        let (mut g_w, mut lambda) = ([0.0; LANES], [0.0; LANES]);
-        for l in 0..LANES {
-            let (p, m, s) = (a[i][l], cell.m[l], cell.s[l]);
-            let spread = p * (1.0 - p);
-            let linear = (gamma * m).mul_add(p - 0.5, g) * m;
-            rho[i][l] += (0.5 * c).mul_add(s, linear);
-            g_w[l] = g.mul_add(p, c * m * spread);
-            lambda[l] = (gamma * p).mul_add(p, -c * spread);
-        }
-        rule.step(cell, g_w, lambda, &mut clipped);
-    });
-    total(clipped)
+    let n = row.mean.len();
+    let (a, rho) = (&a[..n], &mut rho[..n]);
+    any_row!(row, rule, |i, m, s| {
+        let message = gaussian::spike(seen, a[i], m, s);
+        rho[i] += message.rho;
+        (message.g, message.lambda)
+    })
 }
 
 /// One unit of a dense layer under any other factor: messages and weight steps by second-order
@@ -244,14 +238,22 @@ pub(super) fn dense_linear(
     a: &[f32],
     row: Cells<'_>,
     rho: &mut [f32],
-    message: (f32, f32),
+    (g, gamma): (f32, f32),
     rule: AnyRule,
 ) -> u64 {
-    match rule {
-        AnyRule::Gaussian(rule) => linear_row(a, row, rho, message, rule),
-        AnyRule::Binary(rule) => linear_row(a, row, rho, message, rule),
-        AnyRule::Levels(rule) => linear_row(a, row, rho, message, rule),
-    }
+    let n = row.mean.len();
+    let (a, rho) = (&a[..n], &mut rho[..n]);
+    let c = g.mul_add(g, -gamma);
+    any_row!(row, rule, |i, m, s| {
+        let p = a[i];
+        let spread = p * (1.0 - p);
+        let linear = (gamma * m).mul_add(p - 0.5, g) * m;
+        rho[i] += (0.5 * c).mul_add(s, linear);
+        (
+            g.mul_add(p, c * m * spread),
+            (gamma * p).mul_add(p, -c * spread),
+        )
+    })
 }
 
 /// What hidden units compute on the way forward and need again on the way back: Phi(-|t|), phi(t)
@@ -271,32 +273,40 @@ pub(super) fn activate(
     a: &mut [f32],
     cache: UnitCache<'_>,
 ) -> f32 {
-    let (omega, _) = moments.0.as_chunks::<LANES>();
-    let (v, _) = moments.1.as_chunks::<LANES>();
-    let (a, _) = a.as_chunks_mut::<LANES>();
-    let (first, _) = cache.first.as_chunks_mut::<LANES>();
-    let (second, _) = cache.second.as_chunks_mut::<LANES>();
-    let (third, _) = cache.third.as_chunks_mut::<LANES>();
-    let mut check = [0.0f32; LANES];
-    for i in 0..omega.len() {
-        let (w, v) = (omega[i], v[i]);
-        let out = (&mut a[i], &mut first[i], &mut second[i], &mut third[i]);
-        for l in 0..LANES {
-            // 0 times a number that is not finite is not a number.
-            check[l] += 0.0 * (w[l] + v[l]);
+    let n = a.len();
+    let (omega, v) = (&moments.0[..n], &moments.1[..n]);
+    let (first, second, third) = (
+        &mut cache.first[..n],
+        &mut cache.second[..n],
+        &mut cache.third[..n],
+    );
+    if let Some(noise) = noise {
+        for i in 0..n {
+            let unit = hidden::forward(omega[i], v[i], noise);
+            a[i] = unit.a;
+            first[i] = unit.tail;
+            second[i] = unit.pdf;
+            third[i] = unit.inv_sd;
         }
-        if let Some(noise) = noise {
-            for l in 0..LANES {
-                let unit = hidden::forward(w[l], v[l], noise);
-                (out.0[l], out.1[l]) = (unit.a, unit.tail);
-                (out.2[l], out.3[l]) = (unit.pdf, unit.inv_sd);
-            }
-        } else {
-            for l in 0..LANES {
-                let (s, s1, s2) = sigmoid::forward(w[l], v[l]);
-                (out.0[l], out.1[l]) = (s, s);
-                (out.2[l], out.3[l]) = (s1, s2);
-            }
+    } else {
+        for i in 0..n {
+            let (s, s1, s2) = sigmoid::forward(omega[i], v[i]);
+            a[i] = s;
+            first[i] = s;
+            second[i] = s1;
+            third[i] = s2;
+        }
+    }
+    // 0 times a number that is not finite is not a number.
+    let mut check = [0.0f32; LANES];
+    for (w, v) in omega
+        .as_chunks::<LANES>()
+        .0
+        .iter()
+        .zip(v.as_chunks::<LANES>().0)
+    {
+        for l in 0..LANES {
+            check[l] += 0.0 * (w[l] + v[l]);
         }
     }
     horizontal(check)
@@ -310,51 +320,62 @@ pub(super) fn unit_messages(
     (probit, cache): (bool, UnitCache<'_>),
     out: (&mut [f32], &mut [f32]),
 ) {
-    let (rho, _) = rho.as_chunks::<LANES>();
-    let (omega, _) = omega.as_chunks::<LANES>();
-    let (first, _) = cache.first.as_chunks::<LANES>();
-    let (second, _) = cache.second.as_chunks::<LANES>();
-    let (third, _) = cache.third.as_chunks::<LANES>();
-    let (g, _) = out.0.as_chunks_mut::<LANES>();
-    let (gamma, _) = out.1.as_chunks_mut::<LANES>();
-    for i in 0..rho.len() {
-        let (x, y, z) = (first[i], second[i], third[i]);
-        if probit {
-            for l in 0..LANES {
-                let unit = Forward {
-                    a: 0.0,
-                    tail: x[l],
-                    pdf: y[l],
-                    inv_sd: z[l],
-                };
-                (g[i][l], gamma[i][l]) = hidden::backward(rho[i][l], omega[i][l], unit);
-            }
-        } else {
-            for l in 0..LANES {
-                (g[i][l], gamma[i][l]) = sigmoid::backward(rho[i][l], (x[l], y[l], z[l]));
-            }
+    let n = rho.len();
+    let omega = &omega[..n];
+    let (x, y, z) = (&cache.first[..n], &cache.second[..n], &cache.third[..n]);
+    let (g, gamma) = (&mut out.0[..n], &mut out.1[..n]);
+    if probit {
+        for i in 0..n {
+            let unit = Forward {
+                a: 0.0,
+                tail: x[i],
+                pdf: y[i],
+                inv_sd: z[i],
+            };
+            (g[i], gamma[i]) = hidden::backward(rho[i], omega[i], unit);
+        }
+    } else {
+        for i in 0..n {
+            (g[i], gamma[i]) = sigmoid::backward(rho[i], (x[i], y[i], z[i]));
         }
     }
-}
-
-#[inline(always)]
-fn decay_row<R: Rule>(row: Cells<'_>, row_key: u32, keep: f32, rule: R) {
-    row.each(|i, cell| {
-        let mut draw = [0.0; LANES];
-        for (l, draw) in draw.iter_mut().enumerate() {
-            *draw = counter::bell(row_key, (i * LANES + l) as u32);
-        }
-        rule.decay(cell, draw, keep);
-    });
 }
 
 /// Moves one row of weights towards its prior: `keep` of the sites' natural parameters stays. The
 /// prior's random draws are made again by counter.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn decay(row: Cells<'_>, row_key: u32, keep: f32, rule: AnyRule) {
+    let n = row.mean.len();
+    let (m, s) = (row.mean, &mut row.variance[..n]);
     match rule {
-        AnyRule::Gaussian(rule) => decay_row(row, row_key, keep, rule),
-        AnyRule::Binary(rule) => decay_row(row, row_key, keep, rule),
-        AnyRule::Levels(rule) => decay_row(row, row_key, keep, rule),
+        AnyRule::Gaussian(rule) => {
+            for i in 0..n {
+                let draw = counter::bell(row_key, i as u32);
+                (m[i], s[i]) = rule.decay(m[i], s[i], draw, keep);
+            }
+        }
+        AnyRule::Binary(rule) => {
+            for i in 0..n {
+                let draw = counter::bell(row_key, i as u32);
+                (m[i], s[i]) = rule.decay(m[i], s[i], draw, keep);
+            }
+        }
+        AnyRule::Levels(rule) => {
+            let (m, s) = (m.as_chunks_mut().0, s.as_chunks_mut().0);
+            let (h, p) = (row.h.as_chunks_mut().0, row.p.as_chunks_mut().0);
+            for c in 0..m.len() {
+                let mut draw = [0.0; LANES];
+                for l in 0..LANES {
+                    draw[l] = counter::bell(row_key, (c * LANES + l) as u32);
+                }
+                let cell = Cell {
+                    m: &mut m[c],
+                    s: &mut s[c],
+                    h: &mut h[c],
+                    p: &mut p[c],
+                };
+                rule.decay(cell, draw, keep);
+            }
+        }
     }
 }

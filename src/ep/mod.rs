@@ -11,13 +11,16 @@ mod family;
 mod input;
 mod kernel;
 mod network;
+pub mod noise;
 mod report;
 mod scratch;
+mod sites;
 mod spec;
 
 pub use family::Family;
 pub use network::{Input, Moments, Network, Summary};
 pub use report::{LayerSummary, Report};
+pub use sites::Sites;
 pub use spec::{
     NetworkDraft, NetworkSpec, OutputKind, Prior, Priors, SpecError, SpecErrors, Spikes,
 };

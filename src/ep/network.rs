@@ -33,6 +33,9 @@ pub struct Moments<'a> {
     pub variance: &'a [f32],
 }
 
+/// Sees a run of means and variances and the precision of their prior.
+pub(super) type Visitor<'a> = dyn FnMut(&mut [f32], &mut [f32], f32) + 'a;
+
 /// What a network knows, in figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -370,6 +373,46 @@ impl Network {
             layer.forget(keep);
         }
         self.scratch.fresh = false;
+    }
+
+    /// Changes the memory N; what was to be forgotten so far is forgotten first.
+    ///
+    /// # Panics
+    /// If the memory is not above 1.
+    pub fn set_memory(&mut self, memory: Option<f64>) {
+        assert!(memory.is_none_or(|n| n > 1.0), "memory {memory:?}");
+        self.input.settle(self.clock, self.ln_keep);
+        for layer in &mut self.upper {
+            layer.settle(self.clock, self.ln_keep);
+        }
+        self.ln_keep = memory.map_or(0.0, |n| libm::log1p(-1.0 / n));
+        self.scratch.fresh = false;
+    }
+
+    /// Weights of a sample with `active` active inputs, padding included.
+    pub(super) fn weights_touched(&self, active: usize) -> usize {
+        let dense: usize = self.upper.iter().map(DenseLayer::size).sum();
+        active * self.input.stride() + dense
+    }
+
+    /// A network of the same size that has learned nothing.
+    pub(super) fn at_prior(&self) -> Network {
+        let mut network = Network::new(&self.spec);
+        network.grow(
+            self.inputs() - network.inputs(),
+            self.outputs - network.outputs(),
+        );
+        network
+    }
+
+    /// Walks over the weights of the given inputs, then over all others: means, variances and the
+    /// prior's precision of each run.
+    pub(super) fn visit(&mut self, index: &[u32], f: &mut Visitor<'_>) {
+        self.scratch.fresh = false;
+        self.input.visit(index, f);
+        for layer in &mut self.upper {
+            layer.visit(f);
+        }
     }
 
     /// What the network knows, in figures. Walks over all weights.

@@ -69,7 +69,7 @@ pub fn forward(omega: f32, v: f32) -> (f32, f32, f32) {
 /// (g, Gamma) in f32 from the message and (S, S', S'').
 #[inline(always)]
 pub fn backward(rho: f32, (s, s1, s2): (f32, f32, f32)) -> (f32, f32) {
-    let r = rho.clamp(-MAX_RHO, MAX_RHO);
+    let r = rho.max(-MAX_RHO).min(MAX_RHO);
     let odds = fast::tanh_half(r);
     let e = fast::exp(-r.abs());
     let likely = 1.0 / (1.0 + e);

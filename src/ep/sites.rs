@@ -1,0 +1,180 @@
+//! Full expectation propagation on a table: one site a sample, for every weight that it touches.
+
+use super::network::{Input, Network};
+use super::report::Report;
+
+/// The sites of all samples of a table, in natural parameters. Gaussian weights only.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sites {
+    /// Where each sample's run starts and ends; empty before its first visit.
+    runs: Vec<(usize, usize)>,
+    precision: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+impl Sites {
+    /// Empty sites for `samples` samples.
+    pub fn new(samples: usize) -> Sites {
+        Sites {
+            runs: vec![(0, 0); samples],
+            ..Sites::default()
+        }
+    }
+
+    /// f32 values that a sample of `active` inputs needs in this network.
+    pub fn size_of_sample(network: &Network, active: usize) -> usize {
+        2 * network.weights_touched(active)
+    }
+
+    /// Takes sample `i` out of the belief: leaves the cavity. Returns how many cavities had to be
+    /// limited to the prior's precision.
+    fn remove(&self, i: usize, network: &mut Network, index: &[u32]) -> u64 {
+        let (mut at, end) = self.runs[i];
+        let mut limited = 0;
+        if at == end {
+            return 0;
+        }
+        network.visit(index, &mut |m, s, floor| {
+            let dp = &self.precision[at..at + m.len()];
+            let dh = &self.shift[at..at + m.len()];
+            at += m.len();
+            for (((m, s), dp), dh) in m.iter_mut().zip(s).zip(dp).zip(dh) {
+                let p = 1.0 / *s;
+                let h = p * *m - dh;
+                let wanted = p - dp;
+                let cavity = if wanted < floor { floor } else { wanted };
+                limited += u64::from(wanted < 0.999 * floor);
+                *s = 1.0 / cavity;
+                *m = h / cavity;
+            }
+        });
+        limited
+    }
+
+    /// Learns sample `i` through its site: leaves the cavity, lets `step` predict (the sample
+    /// without the sample) and learn, and keeps what changed as the new site.
+    ///
+    /// # Panics
+    /// If `i` or an input index is out of range, or the sample's active inputs are not those of its
+    /// last visit.
+    pub fn learn(
+        &mut self,
+        i: usize,
+        network: &mut Network,
+        x: Input<'_>,
+        mut step: impl FnMut(&mut Network) -> Report,
+    ) -> Report {
+        let limited = self.remove(i, network, x.index);
+        let n = network.weights_touched(x.index.len());
+        if self.runs[i].0 == self.runs[i].1 {
+            let start = self.precision.len();
+            self.runs[i] = (start, start + n);
+            self.precision.resize(start + n, 0.0);
+            self.shift.resize(start + n, 0.0);
+        }
+        let start = self.runs[i].0;
+        let mut at = start;
+        // The cavity waits in the site's own place.
+        network.visit(x.index, &mut |m, s, _| {
+            for (m, s) in m.iter().zip(s) {
+                self.precision[at] = 1.0 / *s;
+                self.shift[at] = *m / *s;
+                at += 1;
+            }
+        });
+        let mut report = step(network);
+        at = start;
+        network.visit(x.index, &mut |m, s, _| {
+            for (m, s) in m.iter().zip(s) {
+                self.precision[at] = 1.0 / *s - self.precision[at];
+                self.shift[at] = *m / *s - self.shift[at];
+                at += 1;
+            }
+        });
+        report.clipped += limited;
+        report
+    }
+
+    /// Rebuilds the belief as prior times all sites, in f64: takes away the rounding of a pass.
+    /// `index` gives a sample's active inputs.
+    pub fn rebuild<'a>(&self, network: &mut Network, index: impl Fn(usize) -> &'a [u32]) {
+        let all: Vec<u32> = (0..network.inputs() as u32).collect();
+        let (mut p, mut h) = (Vec::new(), Vec::new());
+        network.at_prior().visit(&all, &mut |m, s, _| {
+            for (m, s) in m.iter().zip(s) {
+                p.push(1.0 / f64::from(*s));
+                h.push(f64::from(*m) / f64::from(*s));
+            }
+        });
+        let stride = network.weights_touched(1) - network.weights_touched(0);
+        let dense = stride * all.len();
+        for (i, &(start, end)) in self.runs.iter().enumerate() {
+            if start == end {
+                continue;
+            }
+            let rows = index(i).iter().map(|&j| j as usize * stride);
+            let places = rows.flat_map(|at| at..at + stride).chain(dense..p.len());
+            for (at, from) in places.zip(start..end) {
+                p[at] += f64::from(self.precision[from]);
+                h[at] += f64::from(self.shift[from]);
+            }
+        }
+        let mut at = 0;
+        network.visit(&all, &mut |m, s, floor| {
+            for (m, s) in m.iter_mut().zip(s) {
+                let precision = p[at].max(f64::from(floor));
+                *m = (h[at] / precision) as f32;
+                *s = (1.0 / precision) as f32;
+                at += 1;
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ep::NetworkDraft;
+    use crate::num::oracle;
+
+    #[test]
+    fn a_linear_network_reaches_the_exact_posterior_means() {
+        // Inputs scaled by the prior's sd and targets shifted by its mean give every weight the
+        // prior N(0, 1).
+        let rows = oracle::table("tiny_linear_data");
+        let exact = oracle::table("tiny_linear_posterior");
+        let noise = exact[0][3];
+        let scaled = |row: &[f64], j: usize| row[j] * exact[j][2].sqrt();
+        let mut draft = NetworkDraft::regression(4, &[], 1);
+        draft.priors.direct.variance = 1.0;
+        let mut network = Network::new(&draft.build().expect("valid"));
+        let index = [0, 1, 2, 3];
+        let mut sites = Sites::new(rows.len());
+        for pass in 0..1500 {
+            for (i, row) in rows.iter().enumerate() {
+                let value: Vec<f32> = (0..4).map(|j| scaled(row, j) as f32).collect();
+                let shift: f64 = (0..4).map(|j| row[j] * exact[j][1]).sum();
+                let target = [(row[4] - shift) as f32];
+                let x = Input {
+                    index: &index,
+                    value: &value,
+                };
+                let report = sites.learn(i, &mut network, x, |network| {
+                    network.learn(x, &target, &[noise as f32], 1.0)
+                });
+                assert_eq!(report.accepted, 1);
+            }
+            if pass % 50 == 49 {
+                sites.rebuild(&mut network, |_| &index);
+            }
+        }
+        for (j, row) in exact.iter().enumerate() {
+            let (m, s) = network.direct_weight(j, 0);
+            let mean = row[1] + f64::from(m) * row[2].sqrt();
+            let variance = f64::from(s) * row[2];
+            oracle::close(mean, row[4], 0.0, 1e-6, row);
+            oracle::close(mean, row[6], 0.0, 1e-6, row);
+            oracle::close(variance, row[7], 1e-4, 0.0, row);
+        }
+    }
+}
