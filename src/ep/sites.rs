@@ -172,8 +172,9 @@ mod tests {
             let (m, s) = network.direct_weight(j, 0);
             let mean = row[1] + f64::from(m) * row[2].sqrt();
             let variance = f64::from(s) * row[2];
-            oracle::close(mean, row[4], 0.0, 1e-6, row);
-            oracle::close(mean, row[6], 0.0, 1e-6, row);
+            // Sites and moments are f32: what is left is their rounding.
+            oracle::close(mean, row[4], 0.0, 5e-6, row);
+            oracle::close(mean, row[6], 0.0, 5e-6, row);
             oracle::close(variance, row[7], 1e-4, 0.0, row);
         }
     }
