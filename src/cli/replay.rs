@@ -1,10 +1,17 @@
 //! `spiked replay`: the daemon's engine over recorded data, faster than real time.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 
 use crate::cli::CliError;
+use crate::engine::EngineParams;
+use crate::replay::{Replayed, Summary, Table, TableOptions};
 
 /// Arguments of `spiked replay`.
 #[derive(Debug, Args)]
@@ -15,7 +22,7 @@ pub struct ReplayArgs {
     /// Directory for one output CSV per recording, named as its input
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Print the summary as JSON
+    /// Print the summary as JSON: a list with one object per recording
     #[arg(long)]
     pub json: bool,
     /// The time column (default: found by its name or its content)
@@ -37,6 +44,213 @@ pub struct ReplayArgs {
 /// # Errors
 /// If the configuration is wrong or a recording cannot be read.
 pub fn run(args: ReplayArgs) -> Result<(), CliError> {
-    let _ = args;
-    Err(CliError::Runtime("replay is not built yet".into()))
+    let settings = crate::config::load(args.config.as_deref(), &[])?;
+    let params = &settings.stream_params().engine;
+    if let Some(out) = &args.out {
+        check_outputs(out, &args.files)?;
+        std::fs::create_dir_all(out)
+            .map_err(|e| CliError::Runtime(format!("cannot make {}: {e}", out.display())))?;
+    }
+    let mut before = None;
+    let mut summaries = Vec::new();
+    for file in &args.files {
+        let (summary, replayed) = replay_file(&args, params, file, before.take())?;
+        if args.continue_model {
+            before = Some(replayed);
+        }
+        if args.json {
+            let mut object = serde_json::to_value(&summary)
+                .map_err(|e| CliError::Runtime(format!("cannot write the summary: {e}")))?;
+            object["file"] = json!(file.display().to_string());
+            summaries.push(object);
+        } else {
+            std::io::stdout().write_all(table_of(file, &summary).as_bytes())?;
+        }
+    }
+    if args.json {
+        let text = serde_json::Value::Array(summaries);
+        writeln!(std::io::stdout(), "{text:#}")?;
+    }
+    Ok(())
+}
+
+/// Output files are named as their inputs: two inputs of one name would overwrite each other, and
+/// an input must not be overwritten.
+fn check_outputs(out: &Path, files: &[PathBuf]) -> Result<(), CliError> {
+    let mut names = std::collections::HashSet::new();
+    for file in files {
+        let name = file.file_name().unwrap_or_default();
+        if !names.insert(name) {
+            return Err(CliError::Config(format!(
+                "two recordings are named {}: their outputs in {} would overwrite each other",
+                Path::new(name).display(),
+                out.display()
+            )));
+        }
+        let target = out.join(name);
+        if let (Ok(a), Ok(b)) = (target.canonicalize(), file.canonicalize())
+            && a == b
+        {
+            return Err(CliError::Config(format!(
+                "the output {} would overwrite the recording itself; give another --out",
+                target.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn replay_file(
+    args: &ReplayArgs,
+    params: &EngineParams,
+    file: &Path,
+    before: Option<Replayed>,
+) -> Result<(Summary, Replayed), CliError> {
+    let fail = |e: &dyn std::fmt::Display| CliError::Runtime(format!("{}: {e}", file.display()));
+    let options = TableOptions {
+        time: args.time.clone(),
+        ignore: args.ignore.clone(),
+    };
+    let mut table = Table::open(file, &options).map_err(|e| fail(&e))?;
+    let mut replayed = match before {
+        Some(replayed) => {
+            replayed.fits(&table).map_err(|e| fail(&e))?;
+            replayed
+        }
+        None => Replayed::fresh(params, &table),
+    };
+    let mut out = match &args.out {
+        Some(dir) => {
+            let path = dir.join(file.file_name().unwrap_or_default());
+            let created = File::create(&path)
+                .map_err(|e| CliError::Runtime(format!("cannot write {}: {e}", path.display())))?;
+            Some(BufWriter::with_capacity(1 << 16, created))
+        }
+        None => None,
+    };
+    let bar = progress_bar(file);
+    let start = Instant::now();
+    let mut summary = replayed
+        .run(
+            &mut table,
+            out.as_mut().map(|out| out as &mut dyn Write),
+            |at| bar.set_position(at),
+        )
+        .map_err(|e| fail(&e))?;
+    if let Some(mut out) = out {
+        out.flush().map_err(|e| fail(&e))?;
+    }
+    bar.finish_and_clear();
+    summary.took(start.elapsed().as_secs_f64());
+    report_oddities(&table, file);
+    Ok((summary, replayed))
+}
+
+fn progress_bar(file: &Path) -> ProgressBar {
+    let size = std::fs::metadata(file).map_or(0, |m| m.len());
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(size);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {bytes}/{total_bytes} {eta}")
+    {
+        bar.set_style(style);
+    }
+    bar.set_message(
+        file.file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+    );
+    bar
+}
+
+/// Says on standard error what was read differently from what one might expect.
+fn report_oddities(table: &Table<'_>, file: &Path) {
+    let say = |text: String| {
+        // Nothing can be done when even standard error is closed.
+        let _ = writeln!(std::io::stderr(), "{}: {text}", file.display());
+    };
+    if table.time_column().is_none() {
+        say(
+            "no time column found; rows are taken as one second apart (name it with --time)".into(),
+        );
+    }
+    if !table.ignored().is_empty() {
+        say(format!(
+            "left out, no numbers: {}",
+            table.ignored().join(", ")
+        ));
+    }
+    if table.unreadable() > 0 {
+        say(format!(
+            "{} cells are no numbers; taken as missing",
+            table.unreadable()
+        ));
+    }
+    if table.backward() > 0 {
+        say(format!(
+            "{} rows lie before the row above; learned in file order",
+            table.backward()
+        ));
+    }
+}
+
+fn table_of(file: &Path, s: &Summary) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write!(
+        text,
+        "{}\n  rows {}   readings {}   {:.0} readings/s\n  \
+         one-step RMSE over persistence {:.3}   over the running mean {:.3}\n  \
+         90% interval holds {:.1}%   log predictive density {:+.3} nats a value\n  \
+         incidents {} ({} rows flagged); false alarms allowed over this time: {:.2}\n",
+        file.display(),
+        s.rows,
+        s.readings,
+        s.readings_per_s,
+        s.rmse_over_persistence,
+        s.rmse_over_running_mean,
+        100.0 * s.coverage90,
+        s.log_density,
+        s.incidents,
+        s.flags,
+        s.wanted_false_alarms,
+    );
+    let kinds: Vec<String> = s
+        .incidents_by_kind
+        .iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(kind, n)| format!("{kind} {n}"))
+        .collect();
+    if !kinds.is_empty() {
+        let _ = writeln!(text, "  by kind: {}", kinds.join(", "));
+    }
+    if s.channels.len() > 1 {
+        let width = s
+            .channels
+            .iter()
+            .map(|c| c.name.chars().count())
+            .max()
+            .unwrap_or(0);
+        let _ = writeln!(
+            text,
+            "  {:width$}  /persist.   /mean  cover  density",
+            "channel"
+        );
+        for c in &s.channels {
+            let _ = writeln!(
+                text,
+                "  {:width$}  {:9.3}  {:6.3}  {:4.1}%  {:+7.3}",
+                c.name,
+                c.rmse_over_persistence,
+                c.rmse_over_running_mean,
+                100.0 * c.coverage90,
+                c.log_density
+            );
+        }
+    }
+    let _ = writeln!(text, "  learning: {}: {}\n", s.verdict.state, s.verdict.why);
+    text
 }

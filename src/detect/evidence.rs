@@ -28,6 +28,11 @@ impl Evidence {
         }
     }
 
+    /// Raises S to its cap: something is certain.
+    pub fn raise(&mut self, cap: f64) {
+        self.sum = cap;
+    }
+
     /// S, in nats.
     pub fn get(&self) -> f64 {
         self.sum

@@ -64,10 +64,9 @@ impl Scores {
         let here = f64::from(self.bins[bin]) / unit;
         let p = ((above + (1.0 - inside) * here + 1.0) / (self.mass + 1.0)).min(1.0);
         if above + here >= TAIL * self.mass {
-            p
-        } else {
-            self.tail_p_value(score).min(p)
+            return p;
         }
+        self.tail_p_value(score).min(p)
     }
 
     /// p = p_u exp(-(score - u)/xi) past the upper edge u of the bin that holds the top 5% point.

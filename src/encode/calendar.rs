@@ -32,13 +32,18 @@ impl Calendar {
     }
 }
 
+/// Hour of the day, 0..24.
+pub fn hour_of_day(ts_ms: i64) -> f64 {
+    ts_ms.rem_euclid(DAY_MS) as f64 / 3_600_000.0
+}
+
 /// Appends the calendar's inputs from index `at`: two neighbouring hour cells that share one unit
 /// by linear interpolation, and one weekday cell (Monday first).
 pub fn encode_calendar(calendar: Calendar, ts_ms: i64, at: u32, out: &mut Spikes) {
     if calendar == Calendar::Off {
         return;
     }
-    let hours = ts_ms.rem_euclid(DAY_MS) as f64 / 3_600_000.0;
+    let hours = hour_of_day(ts_ms);
     let cell = (hours as u32).min(23);
     let share = (hours - f64::from(cell)) as f32;
     let next = (cell + 1) % 24;

@@ -7,7 +7,7 @@ mod calendar;
 mod encoder;
 mod scale;
 
-pub use calendar::{CALENDAR_WIDTH, Calendar, encode_calendar};
+pub use calendar::{CALENDAR_WIDTH, Calendar, encode_calendar, hour_of_day};
 pub use encoder::{Encode, Encoder, Population};
 pub use scale::{Level, StepScale};
 

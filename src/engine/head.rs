@@ -30,17 +30,64 @@ impl Default for Noise {
 }
 
 impl Noise {
-    /// E[noise^2 | y] = (sigma^2 r/T)^2 + sigma^2 V/T, T = V + sigma^2. True if it was capped.
-    fn observe(&mut self, residual: f64, ignorance: f64, weight: f64, memory: f64) -> bool {
-        let total = ignorance + self.variance;
-        let share = self.variance / total;
-        let square = (share * residual).powi(2) + share * ignorance;
+    /// Takes one posterior expectation of the squared noise. True if it was capped.
+    fn observe(&mut self, square: f64, weight: f64, memory: f64) -> bool {
         let cap = NOISE_CAP * self.variance;
         self.weight += weight;
         let rate = weight * (1.0 / (self.weight + NOISE_PRIOR_WEIGHT)).max(1.0 / memory);
         self.variance = ((1.0 - rate) * self.variance + rate * square.min(cap)).max(NOISE_FLOOR);
         square > cap
     }
+}
+
+/// Cells of the daily noise profile.
+const HOURS: usize = 24;
+/// The prior of a cell, that it is as noisy as the day, counts as this many values.
+const PROFILE_PRIOR: f32 = 12.0;
+/// No hour is taken for quieter than this share of the day.
+const PROFILE_FLOOR: f64 = 1e-3;
+/// Memory of a cell, as a share of the memory of the statistics.
+const PROFILE_MEMORY_SHARE: f64 = 0.125;
+
+/// How noisy each hour of the day is against the whole day: squared noise over the noise
+/// variance, a cell an hour, linear in between.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Profile {
+    ratio: [f32; HOURS],
+    weight: [f32; HOURS],
+}
+
+impl Default for Profile {
+    fn default() -> Profile {
+        Profile {
+            ratio: [1.0; HOURS],
+            weight: [PROFILE_PRIOR; HOURS],
+        }
+    }
+}
+
+impl Profile {
+    /// The ratio at `hour`, 0..24.
+    fn at(&self, hour: f32) -> f64 {
+        let (cell, next, share) = cells(hour);
+        f64::from((1.0 - share) * self.ratio[cell] + share * self.ratio[next]).max(PROFILE_FLOOR)
+    }
+
+    /// Learns one squared noise in units of the noise variance.
+    fn observe(&mut self, hour: f32, square: f64, weight: f64, memory: f64) {
+        let (cell, next, share) = cells(hour);
+        for (cell, part) in [(cell, 1.0 - share), (next, share)] {
+            let part = part * weight as f32;
+            self.weight[cell] = (self.weight[cell] + part).min(memory as f32);
+            self.ratio[cell] += part / self.weight[cell] * (square as f32 - self.ratio[cell]);
+        }
+    }
+}
+
+/// The two cells that share an hour, and the second one's share.
+fn cells(hour: f32) -> (usize, usize, f32) {
+    let cell = (hour as usize).min(HOURS - 1);
+    (cell, (cell + 1) % HOURS, hour - cell as f32)
 }
 
 /// How one output's value compared with its prediction.
@@ -63,6 +110,8 @@ pub struct Sample {
     pub target: Vec<f32>,
     /// Weight of the likelihood and of the forgetting, 0..=1.
     pub weight: f64,
+    /// Hour of the day, 0..24, once a day has been seen.
+    pub hour: Option<f32>,
 }
 
 /// A network and what is known of its errors, an entry an output.
@@ -70,8 +119,11 @@ pub struct Sample {
 pub struct Head {
     net: Network,
     noise: Vec<Noise>,
+    profile: Vec<Profile>,
     scores: Vec<Scores>,
     correlation: Vec<Autocorrelation>,
+    /// Of the last prediction: noise of the hour over that of the day.
+    ratio: Vec<f64>,
     mean: Vec<f64>,
     ignorance: Vec<f64>,
     effective: Vec<f32>,
@@ -92,6 +144,8 @@ impl Head {
         let mut head = Head {
             net: Network::new(spec),
             noise: Vec::new(),
+            profile: Vec::new(),
+            ratio: Vec::new(),
             scores: Vec::new(),
             correlation: Vec::new(),
             mean: Vec::new(),
@@ -105,6 +159,8 @@ impl Head {
     fn add_outputs(&mut self, n: usize) {
         let outputs = self.noise.len() + n;
         self.noise.resize_with(outputs, Noise::default);
+        self.profile.resize_with(outputs, Profile::default);
+        self.ratio.resize(outputs, 1.0);
         self.scores.resize_with(outputs, Scores::default);
         self.correlation
             .resize_with(outputs, Autocorrelation::default);
@@ -120,7 +176,10 @@ impl Head {
     }
 
     /// Predictive mean and ignorance of every output.
-    pub fn predict(&mut self, spikes: &Spikes) {
+    pub fn predict(&mut self, spikes: &Spikes, hour: Option<f32>) {
+        for (ratio, profile) in self.ratio.iter_mut().zip(&self.profile) {
+            *ratio = hour.map_or(1.0, |hour| profile.at(hour));
+        }
         let moments = self.net.predict(Input {
             index: &spikes.index,
             value: &spikes.value,
@@ -146,7 +205,7 @@ impl Head {
 
     /// Predictive variance of output `o`: ignorance and noise.
     pub fn variance(&self, o: usize) -> f64 {
-        self.ignorance[o] + self.noise[o].variance
+        self.ignorance[o] + self.noise(o)
     }
 
     /// Variance of output `o` that comes from not knowing the weights.
@@ -154,9 +213,9 @@ impl Head {
         self.ignorance[o]
     }
 
-    /// Noise variance of output `o`.
+    /// Noise variance of output `o` at the hour of the last prediction.
     pub fn noise(&self, o: usize) -> f64 {
-        self.noise[o].variance
+        self.noise[o].variance * self.ratio[o]
     }
 
     /// |z| that a tenth of the past exceeded; the Gaussian's before that is known.
@@ -205,17 +264,26 @@ impl Head {
             if target.is_nan() {
                 continue;
             }
-            let noise = &mut self.noise[o];
+            let (noise, profile) = (&mut self.noise[o], &mut self.profile[o]);
+            let ratio = sample.hour.map_or(1.0, |hour| profile.at(hour));
             let ignorance = f64::from(moments.variance[o]);
             let residual = f64::from(target) - f64::from(moments.mean[o]);
-            let z2 = residual * residual / (ignorance + noise.variance);
+            let variance = noise.variance * ratio;
+            let total = ignorance + variance;
             let student = if nu.is_finite() {
-                ((nu + 1.0) / (nu + z2)).min(1.0)
+                ((nu + 1.0) / (nu + residual * residual / total)).min(1.0)
             } else {
                 1.0
             };
-            self.effective[o] = (noise.variance / (student * sample.weight)) as f32;
-            limited += u64::from(noise.observe(residual, ignorance, sample.weight, memory));
+            self.effective[o] = (variance / (student * sample.weight)) as f32;
+            // E[noise^2 | y] = (sigma^2 r/T)^2 + sigma^2 V/T, T = V + sigma^2.
+            let share = variance / total;
+            let square = (share * residual).powi(2) + share * ignorance;
+            if let Some(hour) = sample.hour {
+                let relative = (square / noise.variance).min(NOISE_CAP * ratio);
+                profile.observe(hour, relative, sample.weight, memory * PROFILE_MEMORY_SHARE);
+            }
+            limited += u64::from(noise.observe(square / ratio, sample.weight, memory));
         }
         let outputs = sample.target.len();
         let report = self.net.learn(

@@ -19,7 +19,7 @@ use self::channel::Channel;
 use self::head::{Head, Judged, Sample};
 use self::stats::Moving;
 use crate::detect::{Evidence, Incidents, Step};
-use crate::encode::{CALENDAR_WIDTH, Calendar, encode_calendar};
+use crate::encode::{CALENDAR_WIDTH, Calendar, encode_calendar, hour_of_day};
 use crate::ep::{NetworkDraft, Summary};
 use crate::row::{ChannelOutcome, Incident, IncidentEdge, Kind, Outcome, Row, Share};
 
@@ -39,6 +39,11 @@ const SUMMARY_EVERY: u64 = 64;
 const NOVELTY: f64 = 4.0;
 /// |z| that a tenth of a standard normal exceeds.
 const Z90: f64 = 1.644_853_626_951_472_7;
+/// Faster streams are taken for this fast, ms a row.
+const MIN_PERIOD_MS: f64 = 1.0;
+/// However slow the stream and however many false alarms are allowed, evidence for fewer rows
+/// than this between them would flag plain noise.
+const MIN_ROWS_BETWEEN: f64 = 200.0;
 /// Week in milliseconds.
 const WEEK_MS: f64 = 604_800_000.0;
 
@@ -164,7 +169,10 @@ impl Engine {
         } else {
             Calendar::Off
         };
+        let hourly = settings.hourly_noise && calendar != Calendar::Off;
+        let hour = hourly.then(|| hour_of_day(ts_ms) as f32);
         for sample in samples.iter_mut() {
+            sample.hour = hour;
             sample.spikes.clear();
             sample.target.clear();
             sample.spikes.push(0, 1.0);
@@ -192,12 +200,12 @@ impl Engine {
         let heads = self.heads.as_mut().expect("built with the first row");
         let warming_up = self.rows <= settings.warm_up_rows;
         if settings.learn {
-            heads.step.predict(&samples[0].spikes);
+            heads.step.predict(&samples[0].spikes, samples[0].hour);
         }
         if calendar == Calendar::Off || !settings.learn {
             heads.context.predict_nothing();
         } else {
-            heads.context.predict(&samples[1].spikes);
+            heads.context.predict(&samples[1].spikes, samples[1].hour);
         }
         let mut judged = Vec::with_capacity(row.values.len());
         let mut channels = Vec::with_capacity(row.values.len());
@@ -220,6 +228,9 @@ impl Engine {
                     Heads::Context => (ln_e(both[1]), ln_e(both[1])),
                 };
                 self.evidence[c].add(a, b, CAP * bar);
+                if settings.habits && (channel.stuck.is_broken(bar) || channel.gap.is_broken(bar)) {
+                    self.evidence[c].raise(CAP * bar);
+                }
             }
             if let Some(j) = both[0] {
                 let total = heads.step.variance(c);
@@ -245,11 +256,13 @@ impl Engine {
         (outcome, judged)
     }
 
-    /// The bar of the evidence, nats: h + ln C.
+    /// The bar of the evidence, nats: h + ln C, where e^h rows is the wanted time between false
+    /// alarms (see [`Evidence`]).
     fn bar(&self) -> f64 {
-        let per_week = self.params.get().false_alarms_per_week;
-        let _ = (per_week, WEEK_MS, self.period_ms);
-        8.0 + (self.channels.len() as f64).ln()
+        let rows_per_week = WEEK_MS / self.period_ms.max(MIN_PERIOD_MS);
+        let wanted = self.params.get().false_alarms_per_week;
+        let h = (rows_per_week / wanted).max(MIN_ROWS_BETWEEN).ln();
+        h + (self.channels.len() as f64).ln()
     }
 
     fn update_incident(&mut self, row: &Row, outcome: &mut Outcome) {
@@ -311,8 +324,14 @@ impl Engine {
 
     fn kind_of(&self, c: usize) -> Kind {
         let heads = self.heads.as_ref().expect("built with the first row");
-        let evidence = &self.evidence[c];
-        if heads.step.ignorance(c) > NOVELTY * heads.step.noise(c) {
+        let (evidence, channel) = (&self.evidence[c], &self.channels[c]);
+        let bar = self.bar();
+        let habits = self.params.get().habits;
+        if habits && channel.gap.is_broken(bar) {
+            Kind::Gap
+        } else if habits && channel.stuck.is_broken(bar) {
+            Kind::Stuck
+        } else if heads.step.ignorance(c) > NOVELTY * heads.step.noise(c) {
             Kind::Novelty
         } else if evidence.from_step >= evidence.from_context {
             Kind::Surprise

@@ -32,8 +32,12 @@ pub struct EngineSettings {
     pub student_nu: f64,
     /// Which networks raise evidence.
     pub heads: Heads,
+    /// The noise follows the hour of the day.
+    pub hourly_noise: bool,
     /// Temper evidence by the autocorrelation of the residuals.
     pub temper: bool,
+    /// Notice values that stand still, and silent channels, beyond their habit.
+    pub habits: bool,
     /// Weight with which the context learns while an incident is open, 0..=1; 1 is no gate.
     pub gate_weight: f64,
     /// Rows before anything is judged, 20..=1e6.
@@ -62,6 +66,8 @@ impl Default for EngineSettings {
             student_nu: 8.0,
             heads: Heads::Both,
             temper: true,
+            hourly_noise: true,
+            habits: true,
             gate_weight: 0.1,
             warm_up_rows: 100,
             false_alarms_per_week: 1.0,
