@@ -643,7 +643,7 @@ fn state(value: Option<Value>, report: &mut Report) -> StateSettings {
         dir: PathBuf::from(s.text("dir", dir, not_empty)),
         durability: s.choice(
             "durability",
-            "none",
+            "journal",
             &[
                 ("none", Durability::None),
                 ("snapshot", Durability::Snapshot),

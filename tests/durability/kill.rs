@@ -1,0 +1,187 @@
+//! Killed at random moments: every acknowledged reading is learned exactly once, and the state is
+//! bit for bit that of a run without kills. `SPIKED_KILLS` (8) kills.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use spiked::row::Reading;
+use spiked::state::{Reader, digest, journal};
+use spiked::stream::Stream;
+
+use crate::plant::{
+    Broker, Daemon, Dice, Source, alone, have_mosquitto, now_ms, number, wait_until,
+};
+
+const CONFIG: &str = "[state]\ndurability = \"journal\"\nsnapshot_every_s = 1.0\n[stream]\nalign = \"per-reading\"\n";
+
+/// Reads what the journal holds into `known`; what was known before must still be the same.
+fn note_journal(state: &Path, known: &mut BTreeMap<u64, Reading>) {
+    let Ok(reader) = Reader::open(state) else {
+        return;
+    };
+    reader
+        .journal(0, |row| {
+            let (readings, _) = journal::unpack(&row?)?;
+            for accepted in readings {
+                let reading = accepted.reading;
+                let before = known.insert(reading.seq, reading.clone());
+                assert!(
+                    before.is_none_or(|b| b == reading),
+                    "number {} twice",
+                    reading.seq
+                );
+            }
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// A copy of what a killed daemon left, so that looking at it changes nothing.
+fn note_left_behind(daemon: &Daemon, known: &mut BTreeMap<u64, Reading>) {
+    let copy = tempfile::tempdir().unwrap();
+    for suffix in ["", "-wal"] {
+        let name = format!("spiked.db{suffix}");
+        // A very early kill leaves neither.
+        let _ = std::fs::copy(
+            daemon.dir.join("state").join(&name),
+            copy.path().join(&name),
+        );
+    }
+    note_journal(&copy.path().join("spiked.db"), known);
+}
+
+#[test]
+fn killed_at_random_moments_every_acknowledged_reading_is_learned_exactly_once() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let kills = number("SPIKED_KILLS", 20);
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in_memory();
+    let mut daemon = Daemon::start(dir.path(), broker.port, CONFIG);
+    daemon.wait_ready();
+    let start = Instant::now();
+    let base_ms = now_ms() - 86_400_000;
+    let source = Source::start(broker.port, 2000, base_ms);
+    let mut known = BTreeMap::new();
+    let mut dice = Dice(0x5eed);
+    let mut redelivered = 0.0;
+    for _ in 0..kills {
+        std::thread::sleep(Duration::from_millis(30 + dice.below(800)));
+        redelivered += redelivered_now(&daemon);
+        daemon.kill();
+        note_left_behind(&daemon, &mut known);
+        daemon.restart();
+    }
+    let published = source.finish();
+    let file = daemon.state_file();
+    wait_until(
+        "the daemon has every reading",
+        Duration::from_secs(60),
+        || {
+            note_journal(&file, &mut known);
+            known.len() as u64 >= published
+        },
+    );
+    std::thread::sleep(Duration::from_millis(300));
+    redelivered += redelivered_now(&daemon);
+    daemon.stop();
+    note_journal(&file, &mut known);
+
+    check_exactly_once(&known, published, base_ms);
+    let found = daemon.inspect();
+    let uninterrupted = replayed(&known, &file);
+    assert_eq!(
+        found["streams"].as_array().unwrap().len(),
+        uninterrupted.len()
+    );
+    for (stream, found) in uninterrupted
+        .iter()
+        .zip(found["streams"].as_array().unwrap())
+    {
+        assert_eq!(found["stream"], &**stream.name());
+        assert_eq!(found["readings"], stream.readings(), "{}", stream.name());
+        assert_eq!(found["digest"], digest(stream), "{}", stream.name());
+    }
+    println!(
+        "{kills} kills in {:.1} s: {published} readings published, {} numbered, {redelivered} known redeliveries refused, \
+         each learned once, {} digests equal to an uninterrupted run",
+        start.elapsed().as_secs_f64(),
+        known.len(),
+        uninterrupted.len()
+    );
+}
+
+fn redelivered_now(daemon: &Daemon) -> f64 {
+    let n = daemon.metric("spiked_readings_rejected_total{reason=\"redelivered\"}");
+    if n.is_nan() { 0.0 } else { n }
+}
+
+/// The numbers have no gap, and every published reading is among them once, except for
+/// redeliveries, which their stream refuses by their timestamp.
+fn check_exactly_once(known: &BTreeMap<u64, Reading>, published: u64, base_ms: i64) {
+    let numbers: Vec<u64> = known.keys().copied().collect();
+    let expected: Vec<u64> = (1..=known.len() as u64).collect();
+    assert!(numbers == expected, "the numbers have gaps");
+    let mut seen = BTreeMap::new();
+    for reading in known.values() {
+        *seen.entry(reading.ts_ms - base_ms).or_insert(0) += 1;
+    }
+    let missing: Vec<_> = (1..=published as i64)
+        .filter(|k| !seen.contains_key(k))
+        .collect();
+    assert!(missing.is_empty(), "never learned: {missing:?}");
+    let twice = seen.values().filter(|&&n| n > 1).count();
+    assert_eq!(
+        twice, 0,
+        "journaled twice, though the broker said that it was a redelivery"
+    );
+}
+
+/// Fresh streams, fed with the readings in order: a run that nobody interrupted.
+fn replayed(known: &BTreeMap<u64, Reading>, file: &Path) -> Vec<Stream> {
+    let (rows, _) = Reader::open(file).unwrap().snapshots(None).unwrap();
+    let mut streams: BTreeMap<String, Stream> = BTreeMap::new();
+    for reading in known.values() {
+        let name = reading.stream.to_string();
+        let stream = streams.entry(name).or_insert_with_key(|name| {
+            let row = rows
+                .iter()
+                .find(|row| row.snapshot.stream == *name)
+                .unwrap();
+            Stream::new(name, &row.snapshot.params().unwrap())
+        });
+        stream.push(reading, &mut Vec::new());
+    }
+    streams.into_values().collect()
+}
+
+/// The control: without a journal the same treatment loses what came after the last snapshot.
+#[test]
+fn without_a_journal_a_kill_costs_readings() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in_memory();
+    let config = CONFIG.replace("\"journal\"", "\"snapshot\"");
+    let mut daemon = Daemon::start(dir.path(), broker.port, &config);
+    daemon.wait_ready();
+    let source = Source::start(broker.port, 2000, now_ms() - 86_400_000);
+    std::thread::sleep(Duration::from_millis(1500));
+    daemon.kill();
+    daemon.restart();
+    daemon.wait_ready();
+    std::thread::sleep(Duration::from_millis(500));
+    let published = source.finish();
+    std::thread::sleep(Duration::from_millis(1000));
+    daemon.stop();
+    let found = daemon.inspect();
+    let streams = found["streams"].as_array().unwrap();
+    let learned: u64 = streams.iter().filter_map(|s| s["readings"].as_u64()).sum();
+    println!("without a journal: {learned} of {published} readings learned");
+    assert!(learned < published);
+}

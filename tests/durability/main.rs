@@ -1,0 +1,8 @@
+//! Nothing lost: the state file alone, and the daemon against a real broker.
+//!
+//! The tests that need `mosquitto` say so and return where it is missing, unless
+//! `SPIKED_REQUIRE_TOOLS=1`. Long forms by environment variables: see each test.
+
+mod kill;
+mod plant;
+mod state;
