@@ -61,6 +61,11 @@ impl<'a> Section<'a> {
             .push(format!("{}.{key}: {allowed}, got {got}", self.path));
     }
 
+    /// Notes an offence of several keys together, in the words of whoever found it.
+    pub fn offence(&mut self, text: &str) {
+        self.report.problems.push(format!("{}: {text}", self.path));
+    }
+
     fn note(&mut self, key: &str, value: &str) {
         let _ = writeln!(self.report.effective, "{key} = {value}");
     }

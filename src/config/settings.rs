@@ -496,15 +496,6 @@ fn stream(value: Option<Value>, report: &mut Report) -> (Caps, Option<AssemblePa
     let max_streams = s.size("max_streams", 1000, 1..=1_000_000);
     let max_channels = s.size("max_channels", 64, 1..=4096);
     let channels = s.list("channels", not_empty);
-    let mut sorted = channels.clone();
-    sorted.sort_unstable();
-    if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        s.problem(
-            "channels",
-            "each channel once",
-            &format!("{:?} twice", pair[0]),
-        );
-    }
     let channels: Vec<Arc<str>> = channels.into_iter().map(Arc::from).collect();
     let params = AssembleParams::new(
         align,
@@ -517,7 +508,7 @@ fn stream(value: Option<Value>, report: &mut Report) -> (Caps, Option<AssemblePa
         Ok(params) => Some(params),
         Err(offences) => {
             for offence in offences {
-                s.problem("channels", &offence, "these");
+                s.offence(&offence);
             }
             None
         }
@@ -584,7 +575,7 @@ fn engine(
         Ok(params) => Some(params),
         Err(offences) => {
             for offence in offences {
-                s.problem("engine", &offence, "these settings");
+                s.offence(&offence);
             }
             None
         }
