@@ -76,7 +76,7 @@ pub struct Edge {
 pub const FIRST_ROW: u64 = 1800;
 /// Rows between the starts of two faults; each pump has every third.
 pub const SPACING: u64 = 500;
-/// Rows that a fault lasts.
+/// Rows that a fault lasts; a decoupled sensor stays in its range and lasts twice as long.
 const LENGTH: u64 = 60;
 
 /// Kind, channel and size of the faults in turn; pump and sign change with the number.
@@ -86,7 +86,7 @@ const SCRIPT: [(FaultKind, usize, f64); 10] = [
     (FaultKind::Noise, 5, 10.0),
     (FaultKind::Step, 1, 0.3),
     (FaultKind::Drift, 6, 80.0),
-    (FaultKind::Decoupled, 4, 0.0),
+    (FaultKind::Decoupled, 1, 0.0),
     (FaultKind::Bias, 7, 30.0),
     (FaultKind::Noise, 2, 10.0),
     (FaultKind::Stuck, 0, 0.0),
@@ -127,6 +127,7 @@ impl Plan {
         let number = (row - FIRST_ROW) / SPACING;
         let (kind, channel, size) = SCRIPT[(number % SCRIPT.len() as u64) as usize];
         let start = FIRST_ROW + number * SPACING;
+        let slow = kind == FaultKind::Decoupled;
         let upwards = number % 4 < 2 || kind == FaultKind::Step;
         Some(Fault {
             id: number + 1,
@@ -135,7 +136,7 @@ impl Plan {
             kind,
             size: if upwards { size } else { -size },
             start,
-            end: start + LENGTH,
+            end: start + if slow { 2 * LENGTH } else { LENGTH },
         })
     }
 
