@@ -75,7 +75,7 @@ pub struct Edge {
 /// Rows before the first fault: the daemon learns what is normal.
 pub const FIRST_ROW: u64 = 1800;
 /// Rows between the starts of two faults; each pump has every third.
-pub const SPACING: u64 = 500;
+pub const SPACING: u64 = 550;
 /// Rows that a fault lasts; a decoupled sensor stays in its range and lasts twice as long.
 const LENGTH: u64 = 60;
 
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn ten_faults_of_all_kinds_fit_into_a_simulated_day() {
-        let hours = (FIRST_ROW + 10 * SPACING) as f64 * PERIOD_S / 3600.0;
+        let hours = (FIRST_ROW + 9 * SPACING + 2 * LENGTH) as f64 * PERIOD_S / 3600.0;
         assert!(hours < 20.0, "60 s at 1200 times real time, got {hours}");
         let plan = Plan::scripted();
         let faults: Vec<_> = (0..10)

@@ -53,14 +53,14 @@ fn play(seed: u64) -> (Book, Vec<News>) {
 
 #[test]
 fn ten_faults_are_flagged_with_few_false_incidents() {
-    for (seed, wanted) in [(1, 8), (2, 7), (3, 7)] {
+    for seed in [1, 2, 3] {
         let (book, news) = play(seed);
         let account = book.account();
         let mut told: Vec<String> = news.iter().map(describe).collect();
         told.extend(summary(&account));
         let told = told.join("\n");
         assert_eq!(account.faults, 10, "{told}");
-        assert!(account.flagged >= wanted, "seed {seed}: {told}");
+        assert!(account.flagged >= 8, "seed {seed}: {told}");
         for (stream, (n, hours)) in &account.quiet {
             assert!(*n as f64 / hours <= 3.0, "seed {seed}, {stream}: {told}");
         }
