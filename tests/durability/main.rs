@@ -3,6 +3,11 @@
 //! The tests that need `mosquitto` say so and return where it is missing, unless
 //! `SPIKED_REQUIRE_TOOLS=1`. Long forms by environment variables: see each test.
 
+mod broker;
+mod faults;
+mod fuzz;
 mod kill;
+mod load;
 mod plant;
+mod proxy;
 mod state;

@@ -11,7 +11,7 @@ use spiked::state::{
 };
 use spiked::stream::{Stream, StreamParams};
 
-fn params(channels: &[&str]) -> StreamParams {
+pub fn params(channels: &[&str]) -> StreamParams {
     let channels = channels.iter().map(|&c| Arc::from(c)).collect();
     StreamParams {
         assemble: AssembleParams::new(Align::PerReading, 1000, 60_000, 8, channels).unwrap(),
@@ -20,7 +20,7 @@ fn params(channels: &[&str]) -> StreamParams {
 }
 
 /// Reading number `seq` of a plant with three streams of two channels.
-fn reading(seq: u64) -> Reading {
+pub fn reading(seq: u64) -> Reading {
     let ts_ms = 1_700_000_000_000 + 100 * seq as i64;
     Reading {
         seq,

@@ -1,0 +1,165 @@
+//! Load: a flood, a soak, and what the journal costs. Long forms: `SPIKED_FLOOD_S` (8),
+//! `SPIKED_SOAK_S` (15), `SPIKED_COST_READINGS` (5000).
+
+use std::time::{Duration, Instant};
+
+use crate::plant::{
+    Broker, Daemon, Source, alone, have_mosquitto, http_get, metric_in, now_ms, number, wait_until,
+};
+
+/// Slope of a line through (s, KiB) points, KiB/s.
+fn slope(points: &[(f64, f64)]) -> f64 {
+    let n = points.len() as f64;
+    let mean = |f: fn(&(f64, f64)) -> f64| points.iter().map(f).sum::<f64>() / n;
+    let (mx, my) = (mean(|p| p.0), mean(|p| p.1));
+    let sxy: f64 = points.iter().map(|(x, y)| (x - mx) * (y - my)).sum();
+    let sxx: f64 = points.iter().map(|(x, _)| (x - mx) * (x - mx)).sum();
+    sxy / sxx.max(1e-9)
+}
+
+fn sum_of(text: &str, family: &str) -> f64 {
+    text.lines()
+        .filter(|line| line.starts_with(family))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+#[test]
+fn a_flood_is_dropped_by_count_and_memory_stays_bounded() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let seconds = number("SPIKED_FLOOD_S", 8);
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in_memory();
+    let config = "[runtime]\noverload = \"drop_oldest\"\nqueue_readings = 1000\n\
+                  [stream]\nalign = \"per-reading\"\n[learn]\nhidden = 256\n[state]\nsnapshot_every_s = 2.0\n";
+    let mut daemon = Daemon::start(dir.path(), broker.port, config);
+    daemon.wait_ready();
+    let source = Source::start(broker.port, 20_000, now_ms() - 86_400_000);
+    let start = Instant::now();
+    let mut curve = Vec::new();
+    while start.elapsed() < Duration::from_secs(seconds) {
+        std::thread::sleep(Duration::from_millis(250));
+        curve.push((start.elapsed().as_secs_f64(), daemon.usage().0 as f64));
+    }
+    let published = source.finish();
+    wait_until(
+        "everything has been delivered",
+        Duration::from_secs(60),
+        || {
+            daemon.metric("spiked_messages_received_total") >= published as f64
+                && daemon.metric("spiked_queue_depth{queue=\"intake\"}") == 0.0
+        },
+    );
+    std::thread::sleep(Duration::from_millis(700));
+    let (_, text) = http_get(daemon.http, "/metrics").unwrap();
+    let received = metric_in(&text, "spiked_messages_received_total");
+    let taken = metric_in(&text, "spiked_readings_received_total");
+    let dropped = metric_in(&text, "spiked_messages_dropped_total");
+    let redelivered = sum_of(
+        &text,
+        "spiked_readings_rejected_total{reason=\"redelivered\"}",
+    );
+    let half = &curve[curve.len() / 2..];
+    let growth = slope(half);
+    println!(
+        "flood of {seconds} s: {published} published, {taken} taken, {dropped} dropped, {redelivered} redelivered; \
+         memory {:.0} MiB at the end, second half {growth:.1} KiB/s",
+        half.last().unwrap().1 / 1024.0
+    );
+    assert_eq!(
+        received,
+        taken + dropped + redelivered,
+        "something went missing in silence"
+    );
+    assert!(half.iter().all(|(_, kib)| *kib < 400.0 * 1024.0));
+    assert!(growth < 2048.0, "{growth} KiB/s");
+    daemon.stop();
+}
+
+#[test]
+fn a_paced_load_is_kept_up_with_in_constant_memory() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let (seconds, rate) = (
+        number("SPIKED_SOAK_S", 15),
+        number("SPIKED_SOAK_RATE", 1000),
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in_memory();
+    let config = "[stream]\nalign = \"per-reading\"\n[state]\nsnapshot_every_s = 2.0\njournal_max_bytes = 1048576\n";
+    let mut daemon = Daemon::start(dir.path(), broker.port, config);
+    daemon.wait_ready();
+    let source = Source::start(broker.port, rate, now_ms() - 86_400_000);
+    let start = Instant::now();
+    let (mut curve, mut series) = (Vec::new(), Vec::new());
+    while start.elapsed() < Duration::from_secs(seconds) {
+        std::thread::sleep(Duration::from_millis(500));
+        curve.push((start.elapsed().as_secs_f64(), daemon.usage().0 as f64));
+        let (_, text) = http_get(daemon.http, "/metrics").unwrap();
+        series.push(text.lines().filter(|line| !line.starts_with('#')).count());
+    }
+    let asked = start.elapsed().as_secs_f64() * rate as f64;
+    let kept = daemon.metric("spiked_rows_total");
+    let warm = curve.len() / 2;
+    let growth = slope(&curve[warm..]) * 3600.0 / 1024.0;
+    println!(
+        "soak of {seconds} s at {rate}/s: {:.2}% of the rate, memory {:.1} MiB, slope {growth:.1} MiB/h after warm-up, {} series",
+        100.0 * kept / asked,
+        curve[curve.len() - 1].1 / 1024.0,
+        series[series.len() - 1]
+    );
+    source.finish();
+    assert!(
+        kept >= 0.99 * asked - 0.5 * rate as f64,
+        "{kept} of {asked}"
+    );
+    assert!(
+        series[series.len() / 2..]
+            .iter()
+            .all(|&n| n == series[series.len() - 1])
+    );
+    // Too short a run says nothing about an hour.
+    assert!(seconds < 600 || growth <= 8.0, "{growth} MiB/h");
+    daemon.stop();
+}
+
+#[test]
+fn the_price_of_the_journal_is_known() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let readings = number("SPIKED_COST_READINGS", 5000);
+    for durability in ["none", "snapshot", "journal"] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start_in_memory();
+        let config =
+            format!("[state]\ndurability = \"{durability}\"\n[stream]\nalign = \"per-reading\"\n");
+        let mut daemon = Daemon::start(dir.path(), broker.port, &config);
+        daemon.wait_ready();
+        daemon.stop();
+        // The broker keeps them for the session that it knows.
+        let source = Source::start(broker.port, 1_000_000, now_ms() - 86_400_000);
+        wait_until("enough is published", Duration::from_secs(60), || {
+            source.acked.load(std::sync::atomic::Ordering::SeqCst) >= readings
+        });
+        let published = source.finish();
+        daemon.restart();
+        let taken = || daemon.metric("spiked_rows_total");
+        wait_until("it starts", Duration::from_secs(20), || taken() > 0.0);
+        let (start, before) = (Instant::now(), taken());
+        wait_until("every row is learned", Duration::from_secs(120), || {
+            taken() >= published as f64
+        });
+        let rate = (published as f64 - before) / start.elapsed().as_secs_f64();
+        println!(
+            "durability {durability:>8}: {rate:.0} readings/s, QoS 1, one by one, {published} readings"
+        );
+        daemon.stop();
+    }
+}
