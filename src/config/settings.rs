@@ -11,7 +11,7 @@ use config::{Value, ValueKind};
 use super::reader::{Report, Section, unknown};
 use crate::assemble::{Align, AssembleParams};
 use crate::detect::IncidentParams;
-use crate::engine::{EngineParams, EngineSettings};
+use crate::engine::{EngineParams, EngineSettings, Heads};
 use crate::payload::{Format, Pointer, TimeUnit};
 use crate::route::Pattern;
 use crate::stream::StreamParams;
@@ -546,12 +546,28 @@ fn engine(
     let hidden = s.size("hidden", d.hidden, 1..=1024);
     let lags = s.size("lags", d.lags, 1..=64);
     let calendar = s.flag("calendar", d.calendar);
+    let direct = s.flag("direct", d.direct);
+    let learn = s.flag("weights", d.learn);
+    let hourly_noise = s.flag("hourly_noise", d.hourly_noise);
+    let student_nu = s.number("student_nu", d.student_nu, 0.1..=1e9);
     let seed = s.integer("seed", d.seed, 0..=u64::MAX);
     s.done();
     let mut s = Section::new("detect", "[detect]", detect, report);
     let wanted = d.false_alarms_per_week;
     let false_alarms_per_week = s.number("false_alarms_per_week", wanted, 0.001..=1000.0);
     let warm_up_rows = s.integer("warm_up_rows", d.warm_up_rows, 20..=1_000_000);
+    let heads = s.choice(
+        "heads",
+        "both",
+        &[
+            ("both", Heads::Both),
+            ("step", Heads::Step),
+            ("context", Heads::Context),
+        ],
+    );
+    let temper = s.flag("temper", d.temper);
+    let habits = s.flag("habits", d.habits);
+    let gate_weight = s.number("gate_weight", d.gate_weight, 0.0..=1.0);
     let hold_rows = u64::from(d.incident.hold_rows);
     let hold_rows = s.integer("hold_rows", hold_rows, 10..=1_000_000);
     let params = EngineParams::new(EngineSettings {
@@ -562,6 +578,14 @@ fn engine(
         hidden,
         lags,
         calendar,
+        direct,
+        learn,
+        hourly_noise,
+        student_nu,
+        heads,
+        temper,
+        habits,
+        gate_weight,
         seed,
         false_alarms_per_week,
         warm_up_rows,
