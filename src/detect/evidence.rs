@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     sum: f64,
+    /// Highest sum since it last left zero.
+    peak: f64,
     /// What the next-step head added since the sum last left zero (nats).
     pub from_step: f64,
     /// What the context head added since the sum last left zero (nats).
@@ -15,22 +17,28 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Adds the equal mixture of two e-values, given as logarithms; `cap` is the bound of S.
-    pub fn add(&mut self, ln_e_step: f64, ln_e_context: f64, cap: f64) {
+    /// Adds the equal mixture of two e-values, given as logarithms; `cap` is the bound of S. Gives
+    /// the peak of the excursion that ended with it, if one did.
+    pub fn add(&mut self, ln_e_step: f64, ln_e_context: f64, cap: f64) -> Option<f64> {
         let high = ln_e_step.max(ln_e_context);
         let (step, context) = ((ln_e_step - high).exp(), (ln_e_context - high).exp());
         let ln_e = high + (0.5 * (step + context)).ln();
         self.from_step += ln_e.max(0.0) * step / (step + context);
         self.from_context += ln_e.max(0.0) * context / (step + context);
         self.sum = (self.sum + ln_e).clamp(0.0, cap);
-        if self.sum == 0.0 {
-            *self = Evidence::default();
+        self.peak = self.peak.max(self.sum);
+        if self.sum > 0.0 {
+            return None;
         }
+        let peak = self.peak;
+        *self = Evidence::default();
+        (peak > 0.0).then_some(peak)
     }
 
     /// Raises S to its cap: something is certain.
     pub fn raise(&mut self, cap: f64) {
         self.sum = cap;
+        self.peak = cap;
     }
 
     /// S, in nats.

@@ -8,6 +8,7 @@ mod evalue;
 mod evidence;
 mod habit;
 mod incident;
+mod null;
 mod scores;
 
 pub use autocorrelation::Autocorrelation;
@@ -15,4 +16,5 @@ pub use evalue::ln_e_value;
 pub use evidence::Evidence;
 pub use habit::Habit;
 pub use incident::{IncidentParams, Incidents, Step};
+pub use null::NullPeaks;
 pub use scores::Scores;

@@ -18,7 +18,7 @@ pub use stats::EngineStats;
 use self::channel::Channel;
 use self::head::{Head, Judged, Sample};
 use self::stats::Moving;
-use crate::detect::{Evidence, Incidents, Step};
+use crate::detect::{Evidence, Incidents, NullPeaks, Step};
 use crate::encode::{CALENDAR_WIDTH, Calendar, encode_calendar, hour_of_day};
 use crate::ep::{NetworkDraft, Summary};
 use crate::row::{ChannelOutcome, Incident, IncidentEdge, Kind, Outcome, Row, Share};
@@ -39,6 +39,13 @@ const SUMMARY_EVERY: u64 = 64;
 const NOVELTY: f64 = 4.0;
 /// |z| that a tenth of a standard normal exceeds.
 const Z90: f64 = 1.644_853_626_951_472_7;
+/// Rows between two looks at the bar.
+const BAR_EVERY: u64 = 16;
+/// Memory of the null behaviour, as a share of the memory of the weights.
+const NULL_MEMORY_SHARE: f64 = 2.0;
+/// The bar stays within these bounds, nats: e^3 = 20 times as likely is little, e^40 is certainty.
+const MIN_BAR: f64 = 3.0;
+const MAX_BAR: f64 = 40.0;
 /// Faster streams are taken for this fast, ms a row.
 const MIN_PERIOD_MS: f64 = 1.0;
 /// However slow the stream and however many false alarms are allowed, evidence for fewer rows
@@ -55,6 +62,9 @@ pub struct Engine {
     evidence: Vec<Evidence>,
     /// Built with the first row, when the number of channels is known.
     heads: Option<Networks>,
+    null: NullPeaks,
+    /// Bar of the evidence, nats.
+    bar: f64,
     incidents: Incidents,
     incident: Option<Incident>,
     n_incidents: u64,
@@ -87,6 +97,8 @@ impl Engine {
             channels: Vec::new(),
             evidence: Vec::new(),
             heads: None,
+            null: NullPeaks::default(),
+            bar: f64::INFINITY,
             incidents: Incidents::default(),
             incident: None,
             n_incidents: 0,
@@ -195,7 +207,8 @@ impl Engine {
         calendar: Calendar,
         samples: &mut [Sample; 2],
     ) -> (Outcome, Vec<[Option<Judged>; 2]>) {
-        let bar = self.bar();
+        self.set_bar();
+        let bar = self.bar;
         let settings = self.params.get();
         let heads = self.heads.as_mut().expect("built with the first row");
         let warming_up = self.rows <= settings.warm_up_rows;
@@ -227,7 +240,9 @@ impl Engine {
                     Heads::Step => (ln_e(both[0]), ln_e(both[0])),
                     Heads::Context => (ln_e(both[1]), ln_e(both[1])),
                 };
-                self.evidence[c].add(a, b, CAP * bar);
+                if let Some(peak) = self.evidence[c].add(a, b, CAP * bar) {
+                    self.null.observe(peak, bar);
+                }
                 if settings.habits && (channel.stuck.is_broken(bar) || channel.gap.is_broken(bar)) {
                     self.evidence[c].raise(CAP * bar);
                 }
@@ -256,13 +271,26 @@ impl Engine {
         (outcome, judged)
     }
 
-    /// The bar of the evidence, nats: h + ln C, where e^h rows is the wanted time between false
-    /// alarms (see [`Evidence`]).
-    fn bar(&self) -> f64 {
+    /// The bar of the evidence for the wanted time between false alarms: from theory at first,
+    /// from the stream's own normal behaviour in the long run.
+    fn set_bar(&mut self) {
+        let settings = self.params.get();
+        if self.rows > settings.warm_up_rows {
+            self.null.row(settings.memory_rows * NULL_MEMORY_SHARE);
+        }
+        if self.bar.is_finite() && !self.rows.is_multiple_of(BAR_EVERY) {
+            return;
+        }
         let rows_per_week = WEEK_MS / self.period_ms.max(MIN_PERIOD_MS);
-        let wanted = self.params.get().false_alarms_per_week;
-        let h = (rows_per_week / wanted).max(MIN_ROWS_BETWEEN).ln();
-        h + (self.channels.len() as f64).ln()
+        let between = (rows_per_week / settings.false_alarms_per_week).max(MIN_ROWS_BETWEEN);
+        let null = if settings.calibrate {
+            &self.null
+        } else {
+            &NullPeaks::default()
+        };
+        self.bar = null
+            .bar(between, self.channels.len())
+            .clamp(MIN_BAR, MAX_BAR);
     }
 
     fn update_incident(&mut self, row: &Row, outcome: &mut Outcome) {
@@ -325,7 +353,7 @@ impl Engine {
     fn kind_of(&self, c: usize) -> Kind {
         let heads = self.heads.as_ref().expect("built with the first row");
         let (evidence, channel) = (&self.evidence[c], &self.channels[c]);
-        let bar = self.bar();
+        let bar = self.bar;
         let habits = self.params.get().habits;
         if habits && channel.gap.is_broken(bar) {
             Kind::Gap

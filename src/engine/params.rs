@@ -44,6 +44,8 @@ pub struct EngineSettings {
     pub warm_up_rows: u64,
     /// Wanted false alarms a stream and week, above 0, up to 1000.
     pub false_alarms_per_week: f64,
+    /// Set the bar from the stream's own normal behaviour in the long run, not from theory alone.
+    pub calibrate: bool,
     /// When incidents open, close and give in.
     pub incident: IncidentParams,
     /// Seed of the random prior.
@@ -71,6 +73,7 @@ impl Default for EngineSettings {
             gate_weight: 0.1,
             warm_up_rows: 100,
             false_alarms_per_week: 1.0,
+            calibrate: true,
             incident: IncidentParams::default(),
             seed: 1,
         }
