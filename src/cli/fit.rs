@@ -1,18 +1,313 @@
 //! `spiked fit`: learn a table offline.
 
-use clap::Args;
+mod data;
+mod images;
+mod score;
+mod table;
+mod trainer;
 
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use self::data::{Data, Encoding};
+use self::score::Score;
+use self::trainer::{Plan, Schedule, Trainer};
 use crate::cli::CliError;
+use crate::ep::{Family, Spikes};
+
+/// Marks a saved model, and its version.
+const MAGIC: [u8; 8] = *b"SPKFIT\x00\x01";
+
+/// What is to be predicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Task {
+    /// A number
+    Regression,
+    /// One of several classes
+    Classification,
+}
+
+/// Schedules that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ScheduleArg {
+    /// Exact where its sites fit into memory (regression, Gaussian weights), else sequential
+    Auto,
+    /// Stochastic EP, one sample after the other
+    Sequential,
+    /// Full EP: a site for each sample
+    Exact,
+}
 
 /// Arguments of `spiked fit`.
 #[derive(Debug, Args)]
-pub struct FitArgs {}
+pub struct FitArgs {
+    /// Predict a number or a class
+    #[arg(long, value_enum)]
+    task: Task,
+    /// Column to predict: a name from the header, or a number from 0
+    #[arg(long, value_name = "COLUMN", required_unless_present = "train_images")]
+    target: Option<String>,
+    /// Table to learn
+    #[arg(long, value_name = "CSV", requires = "test", conflicts_with = "data")]
+    train: Option<PathBuf>,
+    /// Table to test on
+    #[arg(long, value_name = "CSV")]
+    test: Option<PathBuf>,
+    /// One table, split at random into a part to learn and a part to test on
+    #[arg(long, value_name = "CSV")]
+    data: Option<PathBuf>,
+    /// Share of `--data` to learn
+    #[arg(long, default_value_t = 0.9)]
+    split: f64,
+    /// Images to learn (IDX or .npy); pixels above half the largest value spike
+    #[arg(long, value_name = "FILE", requires = "train_labels", conflicts_with_all = ["train", "data"])]
+    train_images: Option<PathBuf>,
+    /// Labels of the images to learn
+    #[arg(long, value_name = "FILE")]
+    train_labels: Option<PathBuf>,
+    /// Images to test on
+    #[arg(long, value_name = "FILE", requires = "test_labels")]
+    test_images: Option<PathBuf>,
+    /// Labels of the images to test on
+    #[arg(long, value_name = "FILE")]
+    test_labels: Option<PathBuf>,
+    /// Learn only the first N samples
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Hidden units; several layers as 100,50
+    #[arg(long, default_value = "50", value_delimiter = ',')]
+    hidden: Vec<usize>,
+    /// Weights: gaussian, binary, ternary or levels:K
+    #[arg(long, default_value = "gaussian", value_parser = parse_family)]
+    weights: Family,
+    /// Spikes: deterministic, probit:NOISE or sigmoid
+    #[arg(long, default_value = "deterministic", value_parser = parse_spikes)]
+    spikes: Spikes,
+    /// Synapses from the inputs straight to the outputs as well
+    #[arg(long)]
+    direct: bool,
+    /// How samples follow one another
+    #[arg(long, value_enum, default_value_t = ScheduleArg::Auto)]
+    schedule: ScheduleArg,
+    /// Passes over the table
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    passes: u32,
+    /// Networks to average, each from its own random start
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    inits: u16,
+    /// Memory in samples (sequential schedule); without it, the table's length
+    #[arg(long, value_name = "N")]
+    memory: Option<f64>,
+    /// Inputs as numbers, as spikes of a population, or both
+    #[arg(long, value_enum, default_value_t = Encoding::Raw)]
+    encode: Encoding,
+    /// Seed of the split, the order and the networks
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print one JSON object on standard output
+    #[arg(long)]
+    json: bool,
+    /// Write what was learned to a file
+    #[arg(long, value_name = "MODEL")]
+    save: Option<PathBuf>,
+}
+
+fn parse_family(text: &str) -> Result<Family, String> {
+    match text {
+        "gaussian" => Ok(Family::Gaussian),
+        "binary" => Ok(Family::Binary),
+        "ternary" => Ok(Family::Levels(3)),
+        _ => match text.strip_prefix("levels:").map(str::parse) {
+            Some(Ok(2)) => Ok(Family::Binary),
+            Some(Ok(count @ 3..=256)) => Ok(Family::Levels(count)),
+            _ => Err("gaussian, binary, ternary or levels:K with K from 2 to 256".into()),
+        },
+    }
+}
+
+fn parse_spikes(text: &str) -> Result<Spikes, String> {
+    match text {
+        "deterministic" => Ok(Spikes::Deterministic),
+        "sigmoid" => Ok(Spikes::Sigmoid),
+        _ => match text.strip_prefix("probit:").map(str::parse::<f32>) {
+            Some(Ok(noise)) if noise > 0.0 && noise.is_finite() => Ok(Spikes::Probit { noise }),
+            _ => Err("deterministic, sigmoid or probit:NOISE with NOISE above 0".into()),
+        },
+    }
+}
+
+/// Figures of one pass.
+#[derive(Debug, Serialize)]
+struct Pass {
+    pass: u32,
+    seconds: f64,
+    prequential: Score,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    test: Option<Score>,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Fitted {
+    passes: Vec<Pass>,
+    schedule: &'static str,
+    rows: usize,
+    inputs: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    noise_sd: Option<f64>,
+    accepted: u64,
+    skipped: u64,
+    clipped: u64,
+    convergence: &'static str,
+}
 
 /// Runs the fit.
 ///
 /// # Errors
 /// If the arguments are wrong or a table cannot be read.
 pub fn run(args: FitArgs) -> Result<(), CliError> {
-    let _ = args;
-    Err(CliError::Runtime("fit is not built yet".into()))
+    let data = Data::load(&args)?;
+    let plan = Plan {
+        hidden: args.hidden.clone(),
+        spikes: args.spikes,
+        family: args.weights,
+        direct: args.direct,
+        schedule: match args.schedule {
+            ScheduleArg::Auto => None,
+            ScheduleArg::Sequential => Some(Schedule::Sequential),
+            ScheduleArg::Exact => Some(Schedule::Exact),
+        },
+        memory: args.memory,
+        inits: args.inits.into(),
+        seed: args.seed,
+    };
+    if args.memory.is_some_and(|n| !(n > 1.0 && n.is_finite())) {
+        return Err(CliError::Config("memory must be above 1 sample".into()));
+    }
+    if args.schedule == ScheduleArg::Exact && args.weights != Family::Gaussian {
+        return Err(CliError::Config(
+            "the exact schedule needs gaussian weights".into(),
+        ));
+    }
+    let mut trainer = Trainer::new(&plan, &data.train.0, data.classes)
+        .map_err(|e| CliError::Config(e.to_string()))?;
+    let passes = learn(&mut trainer, &data, &args)?;
+    let fitted = Fitted {
+        schedule: match trainer.schedule() {
+            Schedule::Sequential => "sequential",
+            Schedule::Exact => "exact",
+        },
+        rows: data.train.0.len(),
+        inputs: data.train.0.inputs,
+        noise_sd: data
+            .classes
+            .is_none()
+            .then(|| trainer.noise_sd() * data.scale),
+        accepted: trainer.report.accepted,
+        skipped: trainer.report.skipped,
+        clipped: trainer.report.clipped,
+        convergence: convergence(&passes),
+        passes,
+    };
+    if let Some(path) = &args.save {
+        save(path, &trainer)?;
+    }
+    finish(&fitted, args.json)
 }
+
+fn learn(trainer: &mut Trainer, data: &Data, args: &FitArgs) -> Result<Vec<Pass>, CliError> {
+    let (samples, targets) = &data.train;
+    let per_pass = samples.len() as u64 * u64::from(args.inits);
+    let bar = ProgressBar::new(per_pass * u64::from(args.passes));
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent}% {per_sec} {eta} {msg}") {
+        bar.set_style(style);
+    }
+    let mut passes: Vec<Pass> = Vec::new();
+    for pass in 1..=args.passes {
+        let start = Instant::now();
+        let prequential = trainer.pass(samples, targets, data.scale, &mut |n| bar.inc(n));
+        let seconds = start.elapsed().as_secs_f64();
+        let test = data
+            .test
+            .as_ref()
+            .map(|(samples, targets)| trainer.test(samples, targets, data.scale));
+        let shown = test.as_ref().unwrap_or(&prequential).line();
+        let which = if test.is_some() {
+            "test"
+        } else {
+            "prequential"
+        };
+        bar.suspend(|| {
+            writeln!(
+                std::io::stderr(),
+                "pass {pass}: {which} {shown} ({seconds:.2} s)"
+            )
+        })?;
+        passes.push(Pass {
+            pass,
+            seconds,
+            prequential,
+            test,
+        });
+    }
+    bar.finish_and_clear();
+    Ok(passes)
+}
+
+/// A plain word on whether the passes have settled, by the prequential log score.
+fn convergence(passes: &[Pass]) -> &'static str {
+    let scores: Vec<f64> = passes.iter().map(|p| p.prequential.log_score()).collect();
+    match scores[..] {
+        [.., before, last] => {
+            let tolerance = 0.01 * last.abs().max(0.5);
+            if !last.is_finite() || last < before - 5.0 * tolerance {
+                "getting worse"
+            } else if last > before + tolerance {
+                "still improving"
+            } else {
+                "settled"
+            }
+        }
+        _ => "one pass only",
+    }
+}
+
+fn save(path: &PathBuf, trainer: &Trainer) -> Result<(), CliError> {
+    let body = postcard::to_allocvec(&trainer.learned())
+        .map_err(|e| CliError::Runtime(format!("{}: {e}", path.display())))?;
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(crc32fast::hash(&body).to_le_bytes());
+    bytes.extend(body);
+    std::fs::write(path, bytes).map_err(|e| CliError::Runtime(format!("{}: {e}", path.display())))
+}
+
+fn finish(fitted: &Fitted, json: bool) -> Result<(), CliError> {
+    let mut err = std::io::stderr().lock();
+    let noise = fitted
+        .noise_sd
+        .map_or(String::new(), |sd| format!("noise sd {sd:.4}, "));
+    writeln!(
+        err,
+        "{} after {} passes over {} rows ({} schedule): {noise}{} updates, {} skipped, {} precisions clipped",
+        fitted.convergence,
+        fitted.passes.len(),
+        fitted.rows,
+        fitted.schedule,
+        fitted.accepted,
+        fitted.skipped,
+        fitted.clipped
+    )?;
+    if json {
+        let text = serde_json::to_string(fitted).map_err(|e| CliError::Runtime(e.to_string()))?;
+        writeln!(std::io::stdout(), "{text}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,301 @@
+//! From files to standardised samples: what to learn and what to test on.
+
+use clap::ValueEnum;
+
+use super::images;
+use super::table::{Table, TableError};
+use super::trainer::{Samples, Targets, shuffled};
+use super::{FitArgs, Task};
+use crate::cli::CliError;
+
+/// How columns become inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Encoding {
+    /// Standardised numbers
+    Raw,
+    /// Spikes of 12 overlapping fields a column
+    Population,
+    /// Both
+    Both,
+}
+
+/// Receptive fields of a column, on [-2.5, 2.5] standard deviations.
+const FIELDS: usize = 12;
+/// Half-width of a field, in fields.
+const HALF_WIDTH: f64 = 1.5;
+/// Ends of the fields.
+const REACH: f64 = 2.5;
+
+/// Samples with their targets.
+pub type Part = (Samples, Targets);
+
+/// What a fit works on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Data {
+    /// To learn.
+    pub train: Part,
+    /// To test on.
+    pub test: Option<Part>,
+    /// Number of classes; `None` for regression.
+    pub classes: Option<usize>,
+    /// Standard deviation of the targets; 1 for classes.
+    pub scale: f64,
+}
+
+impl From<TableError> for CliError {
+    fn from(error: TableError) -> CliError {
+        match error {
+            TableError::Io { .. } => CliError::Runtime(error.to_string()),
+            _ => CliError::Config(error.to_string()),
+        }
+    }
+}
+
+impl Data {
+    /// Reads what the arguments ask for.
+    ///
+    /// # Errors
+    /// If a file cannot be read or does not fit the task.
+    pub fn load(args: &FitArgs) -> Result<Data, CliError> {
+        if args.train_images.is_some() {
+            return Ok(Data::from_images(args)?);
+        }
+        let target = args.target.as_deref().unwrap_or_default();
+        let (mut train, test) = match (&args.train, &args.test, &args.data) {
+            (Some(train), Some(test), _) => (Table::read(train)?, Table::read(test)?),
+            (None, None, Some(data)) => split(&Table::read(data)?, args)?,
+            _ => {
+                let text = "give --train and --test, or --data, or --train-images";
+                return Err(CliError::Config(text.into()));
+            }
+        };
+        if train.names.len() != test.names.len() {
+            let text = "the tables to learn and to test on differ in their columns";
+            return Err(CliError::Config(text.into()));
+        }
+        if let Some(limit) = args.limit {
+            train = train.select(&(0..train.rows().min(limit)).collect::<Vec<_>>());
+        }
+        let column = train.column(target)?;
+        Ok(Data::from_tables(
+            &train,
+            &test,
+            column,
+            args.task,
+            args.encode,
+        )?)
+    }
+
+    /// Standardises two tables by the first one's columns.
+    ///
+    /// # Errors
+    /// If a target cannot be used or nothing is left.
+    pub fn from_tables(
+        train: &Table,
+        test: &Table,
+        target: usize,
+        task: Task,
+        encoding: Encoding,
+    ) -> Result<Data, TableError> {
+        let usable = |table: &Table| -> Vec<usize> {
+            let good = |i: &usize| table.row(*i)[target].is_finite();
+            (0..table.rows()).filter(good).collect()
+        };
+        let (train, test) = (train.select(&usable(train)), test.select(&usable(test)));
+        if train.cells.is_empty() || test.cells.is_empty() {
+            let text = "no row has a target, to learn or to test on";
+            return Err(TableError::Misfit(text.into()));
+        }
+        let columns: Vec<(usize, f64, f64)> = (0..train.names.len())
+            .filter(|c| *c != target)
+            .map(|c| {
+                let (mean, sd) = moments(&train, c);
+                (c, mean, sd)
+            })
+            .collect();
+        let encode = |table: &Table| {
+            let mut samples = Samples::default();
+            for i in 0..table.rows() {
+                samples.push(encode_row(table.row(i), &columns, encoding));
+            }
+            samples
+        };
+        let column = |table: &Table| -> Vec<f64> {
+            (0..table.rows()).map(|i| table.row(i)[target]).collect()
+        };
+        let (y, y_test) = (column(&train), column(&test));
+        let inputs = (encode(&train), encode(&test));
+        match task {
+            Task::Regression => {
+                let (mean, sd) = moments(&train, target);
+                let scaled =
+                    |y: &[f64]| Targets::Real(y.iter().map(|y| ((y - mean) / sd) as f32).collect());
+                Ok(Data {
+                    train: (inputs.0, scaled(&y)),
+                    test: Some((inputs.1, scaled(&y_test))),
+                    classes: None,
+                    scale: sd,
+                })
+            }
+            Task::Classification => {
+                let mut labels: Vec<f64> = y.clone();
+                labels.sort_by(f64::total_cmp);
+                labels.dedup();
+                Ok(Data {
+                    train: (inputs.0, classes(&y, &labels)?),
+                    test: Some((inputs.1, classes(&y_test, &labels)?)),
+                    classes: Some(labels.len()),
+                    scale: 1.0,
+                })
+            }
+        }
+    }
+
+    fn from_images(args: &FitArgs) -> Result<Data, TableError> {
+        if args.task != Task::Classification {
+            let text = "images have labels: --task classification";
+            return Err(TableError::Misfit(text.into()));
+        }
+        let load = |images, labels, limit: Option<usize>| -> Result<_, TableError> {
+            let (images, labels) = (images::read(images)?, images::read(labels)?);
+            if labels.width != 1 || labels.rows != images.rows {
+                let text = format!("{} images with {} labels", images.rows, labels.values.len());
+                return Err(TableError::Misfit(text));
+            }
+            let top = images.values.iter().copied().fold(0.0f32, f32::max);
+            let n = images.rows.min(limit.unwrap_or(images.rows));
+            let mut samples = Samples::default();
+            for row in images.values.chunks_exact(images.width).take(n) {
+                samples.push(row.iter().map(|v| f32::from(u8::from(*v > 0.5 * top))));
+            }
+            let labels: Vec<f64> = labels.values[..n].iter().map(|v| f64::from(*v)).collect();
+            Ok((samples, labels))
+        };
+        let (Some(images), Some(labels)) = (&args.train_images, &args.train_labels) else {
+            return Err(TableError::Misfit("images need labels".into()));
+        };
+        let (train, y) = load(images, labels, args.limit)?;
+        let mut known = y.clone();
+        known.sort_by(f64::total_cmp);
+        known.dedup();
+        let test = match (&args.test_images, &args.test_labels) {
+            (Some(images), Some(labels)) => {
+                let (samples, y) = load(images, labels, None)?;
+                Some((samples, classes(&y, &known)?))
+            }
+            _ => None,
+        };
+        Ok(Data {
+            train: (train, classes(&y, &known)?),
+            test,
+            classes: Some(known.len()),
+            scale: 1.0,
+        })
+    }
+}
+
+fn split(table: &Table, args: &FitArgs) -> Result<(Table, Table), CliError> {
+    let cut = (args.split * table.rows() as f64).round();
+    if !(cut >= 1.0 && cut < table.rows() as f64) {
+        let text = format!("--split {} leaves one part empty", args.split);
+        return Err(CliError::Config(text));
+    }
+    let order = shuffled(table.rows(), args.seed, u32::MAX);
+    let (train, test) = order.split_at(cut as usize);
+    Ok((table.select(train), table.select(test)))
+}
+
+/// Mean and standard deviation of a column's finite cells; (0, 1) where there is nothing to scale.
+fn moments(table: &Table, column: usize) -> (f64, f64) {
+    let cells = || {
+        let cells = (0..table.rows()).map(|i| table.row(i)[column]);
+        cells.filter(|v| v.is_finite())
+    };
+    let n = cells().count().max(1) as f64;
+    let mean = cells().sum::<f64>() / n;
+    let variance = cells().map(|v| (v - mean) * (v - mean)).sum::<f64>() / n;
+    let sd = variance.sqrt();
+    (
+        mean,
+        if sd > 1e-9 * mean.abs().max(1e-9) {
+            sd
+        } else {
+            1.0
+        },
+    )
+}
+
+/// The inputs of one row. A missing cell is silent: its column's mean.
+fn encode_row<'a>(
+    row: &'a [f64],
+    columns: &'a [(usize, f64, f64)],
+    encoding: Encoding,
+) -> impl Iterator<Item = f32> + 'a {
+    let raw = columns
+        .iter()
+        .map(|&(c, mean, sd)| ((row[c] - mean) / sd) as f32);
+    let fields = columns.iter().flat_map(|&(c, mean, sd)| {
+        let z = (row[c] - mean) / sd;
+        let place = (z.clamp(-REACH, REACH) + REACH) / (2.0 * REACH) * (FIELDS - 1) as f64;
+        (0..FIELDS).map(move |i| {
+            let near = (i as f64 - place).abs() <= HALF_WIDTH;
+            f32::from(u8::from(near))
+        })
+    });
+    let raw = raw.filter(move |_| encoding != Encoding::Population);
+    let fields = fields.filter(move |_| encoding != Encoding::Raw);
+    fields.chain(raw)
+}
+
+fn classes(y: &[f64], labels: &[f64]) -> Result<Targets, TableError> {
+    let find = |y: &f64| {
+        labels
+            .binary_search_by(|label| label.total_cmp(y))
+            .map_err(|_| TableError::Misfit(format!("class {y} is not among those to learn")))
+    };
+    Ok(Targets::Class(
+        y.iter().map(find).collect::<Result<_, _>>()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_standardised_by_the_rows_to_learn() {
+        let train = Table::parse("a,b,y\n1,5,10\n3,5,30\n", "t").unwrap();
+        let test = Table::parse("a,b,y\n5,,20\n", "t").unwrap();
+        let data = Data::from_tables(&train, &test, 2, Task::Regression, Encoding::Raw).unwrap();
+        assert_eq!(data.scale, 10.0);
+        // A constant column is silent, the bias is last.
+        assert_eq!(data.train.0.get(0).index, [0, 2]);
+        assert_eq!(data.train.0.get(0).value, [-1.0, 1.0]);
+        let (samples, targets) = data.test.unwrap();
+        assert_eq!(samples.get(0).value, [3.0, 1.0]);
+        assert_eq!(targets, Targets::Real(vec![0.0]));
+    }
+
+    #[test]
+    fn population_fields_spike_around_the_value() {
+        let row = [0.0];
+        let columns = [(0, 0.0, 1.0)];
+        let spikes: Vec<f32> = encode_row(&row, &columns, Encoding::Population).collect();
+        assert_eq!(spikes.len(), FIELDS);
+        let on: Vec<usize> = (0..FIELDS).filter(|i| spikes[*i] == 1.0).collect();
+        assert_eq!(on, [4, 5, 6, 7]);
+        assert_eq!(
+            encode_row(&row, &columns, Encoding::Both).count(),
+            FIELDS + 1
+        );
+    }
+
+    #[test]
+    fn classes_are_numbered_in_order_and_unknown_ones_refused() {
+        assert_eq!(
+            classes(&[7.0, 3.0], &[3.0, 7.0]).unwrap(),
+            Targets::Class(vec![1, 0])
+        );
+        assert!(classes(&[4.0], &[3.0, 7.0]).is_err());
+    }
+}

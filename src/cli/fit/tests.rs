@@ -1,0 +1,75 @@
+//! Tests of the command: arguments, files in, figures out.
+
+use super::*;
+use clap::Parser;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    fit: FitArgs,
+}
+
+fn args(rest: &[&str]) -> FitArgs {
+    let all = ["fit"].iter().chain(rest);
+    Cli::try_parse_from(all)
+        .unwrap_or_else(|e| panic!("{e}"))
+        .fit
+}
+
+#[test]
+fn families_and_spikes_are_parsed() {
+    assert_eq!(parse_family("levels:16"), Ok(Family::Levels(16)));
+    assert_eq!(parse_family("ternary"), Ok(Family::Levels(3)));
+    assert!(parse_family("levels:1").is_err());
+    assert_eq!(
+        parse_spikes("probit:0.5"),
+        Ok(Spikes::Probit { noise: 0.5 })
+    );
+    assert!(parse_spikes("probit:-1").is_err());
+}
+
+#[test]
+fn a_table_is_learned_and_saved_and_loads_with_the_same_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (csv, model) = (dir.path().join("t.csv"), dir.path().join("m"));
+    let mut text = String::from("x,y\n");
+    for i in 0..200 {
+        let x = f64::from(i) / 100.0 - 1.0;
+        text += &format!("{x},{}\n", (3.0 * x).sin());
+    }
+    std::fs::write(&csv, text).unwrap();
+    let args = args(&[
+        "--task",
+        "regression",
+        "--target",
+        "y",
+        "--data",
+        csv.to_str().unwrap(),
+        "--passes",
+        "5",
+        "--save",
+        model.to_str().unwrap(),
+    ]);
+    let data = Data::load(&args).unwrap();
+    assert_eq!(data.train.0.len(), 180);
+    run(args).unwrap();
+    let bytes = std::fs::read(&model).unwrap();
+    assert_eq!(bytes[..8], MAGIC);
+    let learned: trainer::Learned = postcard::from_bytes(&bytes[12..]).unwrap();
+    assert_eq!(postcard::to_allocvec(&learned).unwrap(), bytes[12..]);
+}
+
+#[test]
+fn bad_arguments_are_refused_with_the_code_of_a_bad_configuration() {
+    let missing = args(&[
+        "--task",
+        "regression",
+        "--target",
+        "y",
+        "--data",
+        "/no/such/file",
+    ]);
+    assert_eq!(run(missing).unwrap_err().exit_code(), 1);
+    let nothing = args(&["--task", "regression", "--target", "y"]);
+    assert_eq!(run(nothing).unwrap_err().exit_code(), 64);
+}
