@@ -9,7 +9,7 @@ use clap::Args;
 use crate::cli::CliError;
 use crate::state::inspect::{current, inspect};
 use crate::state::snapshot::Snapshot;
-use crate::state::{FILE_NAME, Store, StoreOptions, export, import};
+use crate::state::{Durability, FILE_NAME, Store, StoreOptions, export, import};
 
 /// Arguments of `spiked inspect`.
 #[derive(Debug, Args)]
@@ -42,7 +42,8 @@ pub struct InspectArgs {
 /// If the state cannot be read, or a model cannot be written or taken over.
 pub fn run(args: InspectArgs) -> Result<(), CliError> {
     let failed = |error: crate::state::StateError| CliError::Runtime(error.to_string());
-    let file = if args.state.is_dir() {
+    let new = args.import.is_some() && !args.state.exists();
+    let file = if args.state.is_dir() || new {
         args.state.join(FILE_NAME)
     } else {
         args.state.clone()
@@ -71,7 +72,12 @@ fn take_over(file: &Path, stream: &str, source: &Path) -> Result<(), crate::stat
     let params = found.params()?;
     let model = found.open()?;
     let dir = file.parent().unwrap_or(Path::new("."));
-    let store = Store::open(StoreOptions::new(dir))?;
+    // Without a journal of its own: the model is new, and there are no readings to go with it.
+    let options = StoreOptions {
+        durability: Durability::Snapshot,
+        ..StoreOptions::new(dir)
+    };
+    let store = Store::open(options)?;
     // The settings of other streams do not matter: nothing of theirs is written.
     let last_seq = store.recover(&|_| None)?.last_seq.max(1);
     let model = model.carried_over(stream, last_seq);

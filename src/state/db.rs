@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use super::error::StateError;
 use super::journal::JournalRow;
 use super::snapshot::Snapshot;
+use super::store::OutMessage;
 
 /// Name of the state file within its directory.
 pub const FILE_NAME: &str = "spiked.db";
@@ -328,21 +329,21 @@ impl Reader {
         )
     }
 
-    /// Messages without a PUBACK, oldest first: id, topic, payload, retain.
+    /// Messages without a PUBACK, oldest first.
     ///
     /// # Errors
     /// When SQLite cannot read the table.
-    pub fn outbox(&self) -> Result<Vec<(u64, String, Vec<u8>, bool)>, StateError> {
+    pub fn outbox(&self) -> Result<Vec<OutMessage>, StateError> {
         self.list(
             "SELECT id, topic, payload, retain FROM outbox ORDER BY id LIMIT ?1",
             usize::MAX >> 1,
             |row| {
-                Ok((
-                    row.get::<_, i64>(0)? as u64,
-                    row.get(1)?,
-                    row.get(2)?,
-                    row.get(3)?,
-                ))
+                Ok(OutMessage {
+                    id: row.get::<_, i64>(0)? as u64,
+                    topic: row.get(1)?,
+                    payload: row.get(2)?,
+                    retain: row.get(3)?,
+                })
             },
         )
     }

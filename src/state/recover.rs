@@ -165,16 +165,7 @@ pub fn recover(
     replay.run_journal(&reader)?;
     replay.redo_panicked(&reader)?;
     let mut recovered = replay.finish();
-    recovered.outbox = reader
-        .outbox()?
-        .into_iter()
-        .map(|(id, topic, payload, retain)| OutMessage {
-            id,
-            topic,
-            payload,
-            retain,
-        })
-        .collect();
+    recovered.outbox = reader.outbox()?;
     recovered.report.took = start.elapsed();
     Ok(recovered)
 }
@@ -345,7 +336,7 @@ impl Replay<'_> {
             self.out.report.damaged_groups += 1;
             return;
         };
-        self.out.report.lost_readings += follows.saturating_sub(*before);
+        self.note_hole(*before, follows);
         let excess = self.out.keys.len().saturating_sub(KEYS);
         self.out.keys.drain(..excess);
         for accepted in readings {
@@ -355,6 +346,14 @@ impl Replay<'_> {
             }
             self.reading(&accepted.reading);
         }
+    }
+
+    /// Readings after `before` and up to `follows` are missing. Those that every stream has in its
+    /// snapshot are no loss.
+    fn note_hole(&mut self, before: u64, follows: u64) {
+        let needed = self.streams.values().map(Stream::last_seq).min();
+        let from = before.max(needed.unwrap_or(0));
+        self.out.report.lost_readings += follows.saturating_sub(from);
     }
 
     fn reading(&mut self, reading: &Reading) {
@@ -508,13 +507,7 @@ fn write_salvaged(
     for row in groups {
         super::writer::insert_group(&t, row).map_err(sql())?;
     }
-    for (id, topic, payload, retain) in old.outbox().unwrap_or_default() {
-        let message = OutMessage {
-            id,
-            topic,
-            payload,
-            retain,
-        };
+    for message in old.outbox().unwrap_or_default() {
         super::writer::insert_message(&t, &message).map_err(sql())?;
     }
     super::writer::set_meta(&t, "pruned_through", old.pruned_through().unwrap_or(0))

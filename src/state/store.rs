@@ -334,16 +334,14 @@ impl Store {
     /// it does. True at once where there is no journal.
     pub fn wait_for(&self, seq: u64, timeout: Duration) -> bool {
         let until = Instant::now() + timeout;
-        while self.options.durability == Durability::Journal {
-            if self.shared.last_seq.load(Relaxed) >= seq {
-                return true;
-            }
-            if Instant::now() >= until {
-                return false;
-            }
+        let here = || {
+            self.options.durability != Durability::Journal
+                || self.shared.last_seq.load(Relaxed) >= seq
+        };
+        while !here() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
-        true
+        here()
     }
 
     /// The journal has grown so much since the last snapshot that one is due now. Says so once.

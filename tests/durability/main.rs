@@ -4,6 +4,7 @@
 //! `SPIKED_REQUIRE_TOOLS=1`. Long forms by environment variables: see each test.
 
 mod broker;
+mod clock;
 mod faults;
 mod fuzz;
 mod kill;

@@ -41,20 +41,20 @@ fn accepted(seq: u64) -> Accepted {
 }
 
 /// The plant as a daemon would run it: every reading journaled, then learned.
-struct Plant {
-    store: Store,
-    streams: Vec<Stream>,
+pub struct Plant {
+    pub store: Store,
+    pub streams: Vec<Stream>,
 }
 
 impl Plant {
-    fn open(options: StoreOptions) -> (Plant, Recovered) {
+    pub fn open(options: StoreOptions) -> (Plant, Recovered) {
         let store = Store::open(options).unwrap();
         let mut recovered = store.recover(&|_| Some(params(&[]))).unwrap();
         let streams = std::mem::take(&mut recovered.streams);
         (Plant { store, streams }, recovered)
     }
 
-    fn run(&mut self, seqs: std::ops::RangeInclusive<u64>) {
+    pub fn run(&mut self, seqs: std::ops::RangeInclusive<u64>) {
         for seq in seqs {
             self.store.append(vec![accepted(seq)], Box::new(|_| ()));
             learn(&mut self.streams, &reading(seq));
@@ -62,7 +62,7 @@ impl Plant {
         self.store.flush().unwrap();
     }
 
-    fn save(&self) {
+    pub fn save(&self) {
         for stream in &self.streams {
             self.store.save(Snapshot::of(stream, &params(&[]), 1));
         }
@@ -406,4 +406,82 @@ fn a_file_cut_short_anywhere_starts_or_refuses() {
             start_damaged(here.path(), &whole, &format!("cut at {len}"));
         }
     }
+}
+
+#[test]
+fn a_journal_that_grows_too_large_asks_for_snapshots_and_stays_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions {
+        journal_max_bytes: 300_000,
+        ..StoreOptions::new(dir.path())
+    };
+    let (mut plant, _) = Plant::open(options);
+    let (mut asked, mut largest) = (0, 0);
+    for round in 0..80 {
+        plant.run(round * 500 + 1..=(round + 1) * 500);
+        largest = largest.max(plant.store.stats().journal_bytes);
+        if plant.store.wants_snapshot() {
+            asked += 1;
+            plant.save();
+        }
+    }
+    assert!(asked > 2, "asked {asked} times");
+    assert!(largest < 400_000, "{largest} bytes");
+}
+
+#[test]
+fn an_outbox_message_and_an_edge_survive_until_they_are_delivered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plant, _) = Plant::open(StoreOptions::new(dir.path()));
+    let edge = spiked::state::Edge {
+        stream: "press".into(),
+        number: 1,
+        start_ms: 5,
+        closed: false,
+        body: "{}".into(),
+    };
+    let message = || Some(("t".to_owned(), b"p".to_vec(), true));
+    let first = plant.store.record(edge.clone(), message()).unwrap();
+    let second = plant.store.record(edge, message()).unwrap();
+    plant.store.delivered(first.id);
+    plant.store.close();
+    let (plant, recovered) = Plant::open(StoreOptions::new(dir.path()));
+    assert_eq!(recovered.outbox, vec![second.clone()]);
+    let reader = Reader::open(&plant.store.options().path()).unwrap();
+    assert_eq!(reader.counts().unwrap().incident_edges, 1);
+    plant.store.delivered(second.id);
+    plant.store.flush().unwrap();
+    assert_eq!(plant.store.stats().outbox, 0);
+}
+
+#[test]
+fn inspect_says_what_a_restart_would_find_and_carries_models_over() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let last = sample(dir.path());
+    let inspect = |state: &Path, more: &[&str]| {
+        let output = crate::plant::spiked()
+            .arg("inspect")
+            .arg(state)
+            .args(more)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{text}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = inspect(dir.path(), &["--stream", "pump"]);
+    let pump = &uninterrupted(last)[2];
+    assert_eq!(&**pump.name(), "pump");
+    assert!(text.contains(&digest(pump)), "{text}");
+    assert!(!text.contains("oven"), "{text}");
+    let file = other.path().join("pump.safetensors");
+    let file = file.to_str().unwrap();
+    inspect(dir.path(), &["--stream", "pump", "--export", file]);
+    let new = other.path().join("state");
+    inspect(&new, &["--stream", "mill", "--import", file]);
+    let json: serde_json::Value = serde_json::from_str(&inspect(&new, &["--json"])).unwrap();
+    assert_eq!(json["streams"][0]["stream"], "mill");
+    assert_eq!(json["streams"][0]["readings"], pump.readings());
+    let carried = pump.clone().carried_over("mill", 1);
+    assert_eq!(json["streams"][0]["digest"], digest(&carried));
 }
