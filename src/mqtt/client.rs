@@ -1,10 +1,9 @@
 //! Keeps a connection to the broker: one task polls and reconnects, another sends.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
 use rand::RngExt;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -12,8 +11,9 @@ use tracing::{error, info, warn};
 
 use super::backoff::Backoff;
 use super::outbox::Outbox;
-use super::{Delivered, Event, Link, LinkError, LinkSender, Message};
-use crate::config::Overload;
+use super::queue::Intake;
+use super::sending::{send_all, status};
+use super::{Delivered, Event, Link, LinkError, Message};
 use crate::metrics::Class;
 use crate::runtime::{Shared, lock};
 
@@ -24,12 +24,8 @@ const PACKET_LIMIT: usize = 16 << 20;
 const PACKET_MAX: usize = 268_435_455 + 5;
 /// Connections lost to an oversized packet before that is done.
 const POISON_PATIENCE: u32 = 3;
-/// Bytes that may wait in the intake queue.
-const INTAKE_MAX_BYTES: usize = 64 << 20;
 /// Time for the last packet to leave.
 const GOODBYE: Duration = Duration::from_millis(500);
-/// Pause while the intake queue is full.
-const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 /// An acknowledgement to send, for the connection that its message came over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,92 +36,11 @@ pub struct Ack {
     pub packet_id: u16,
 }
 
-/// The queue from the connection to the intake thread: bounded in messages and bytes.
-#[derive(Clone, Debug)]
-pub struct Intake {
-    tx: Sender<Delivered>,
-    rx: Receiver<Delivered>,
-    bytes: Arc<AtomicUsize>,
-    closed: Arc<AtomicBool>,
-    overload: Overload,
-}
-
-impl Intake {
-    /// A queue of `capacity` messages.
-    pub fn new(capacity: usize, overload: Overload) -> Intake {
-        let (tx, rx) = crossbeam_channel::bounded(capacity);
-        Intake {
-            tx,
-            rx,
-            bytes: Arc::default(),
-            closed: Arc::default(),
-            overload,
-        }
-    }
-
-    /// Takes the next message, waiting for it until `timeout` is over.
-    pub fn recv(&self, timeout: Duration) -> Option<Delivered> {
-        let message = self.rx.recv_timeout(timeout).ok()?;
-        self.bytes.fetch_sub(size(&message), Ordering::AcqRel);
-        Some(message)
-    }
-
-    /// No further message is taken: what comes is left to the broker, unacknowledged.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-    }
-
-    /// The queue is closed.
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    /// Messages that wait.
-    pub fn len(&self) -> usize {
-        self.rx.len()
-    }
-
-    /// Nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.rx.is_empty()
-    }
-
-    /// Puts a message in. Where the queue is full it waits, or drops the oldest and gives it back.
-    async fn offer(&self, message: Delivered, dropped: &mut Vec<Delivered>) {
-        let n = size(&message);
-        let mut message = message;
-        loop {
-            if self.is_closed() {
-                return;
-            }
-            if self.bytes.load(Ordering::Acquire) + n <= INTAKE_MAX_BYTES.max(n) {
-                // Counted before the other end can subtract it.
-                self.bytes.fetch_add(n, Ordering::AcqRel);
-                match self.tx.try_send(message) {
-                    Ok(()) => return,
-                    Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => {
-                        self.bytes.fetch_sub(n, Ordering::AcqRel);
-                        message = back;
-                    }
-                }
-            }
-            match self.overload {
-                Overload::Block => tokio::time::sleep(FULL_PAUSE).await,
-                Overload::DropOldest => dropped.extend(self.recv(Duration::ZERO)),
-            }
-        }
-    }
-}
-
-fn size(message: &Delivered) -> usize {
-    message.payload.len() + message.topic.len() + size_of::<Delivered>()
-}
-
 /// The outbox and the bell that wakes the sending task.
 #[derive(Clone, Debug)]
 pub struct Out {
-    outbox: Arc<Mutex<Outbox>>,
-    bell: Arc<Notify>,
+    pub(super) outbox: Arc<Mutex<Outbox>>,
+    pub(super) bell: Arc<Notify>,
     shared: Arc<Shared>,
 }
 
@@ -196,7 +111,7 @@ pub struct ClientHandles {
 
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
+pub(super) enum Stop {
     /// Not at all.
     Running,
     /// Say goodbye.
@@ -206,13 +121,13 @@ enum Stop {
 }
 
 /// Ends when the end has come as far as `stage`.
-async fn reached(stop: &mut watch::Receiver<Stop>, stage: Stop) {
+pub(super) async fn reached(stop: &mut watch::Receiver<Stop>, stage: Stop) {
     // An error means that every handle is gone: nobody waits for an answer any more.
     let _ = stop.wait_for(|now| *now == stage).await;
 }
 
 /// What the polling task tells the sending one.
-enum Control<S> {
+pub(super) enum Control<S> {
     Connected(u64, S),
     Lost,
 }
@@ -224,16 +139,16 @@ struct Polling<L: Link> {
     stop: watch::Receiver<Stop>,
 }
 
-struct ClientParts<L: Link> {
-    options: L::Options,
-    filters: Vec<(String, u8)>,
-    status_topic: Arc<str>,
-    reconnect_max: Duration,
-    intake: Intake,
-    out: Out,
-    shared: Arc<Shared>,
-    epoch: AtomicU64,
-    delivered: OnDelivered,
+pub(super) struct ClientParts<L: Link> {
+    pub(super) options: L::Options,
+    pub(super) filters: Vec<(String, u8)>,
+    pub(super) status_topic: Arc<str>,
+    pub(super) reconnect_max: Duration,
+    pub(super) intake: Intake,
+    pub(super) out: Out,
+    pub(super) shared: Arc<Shared>,
+    pub(super) epoch: AtomicU64,
+    pub(super) delivered: OnDelivered,
 }
 
 /// Starts the two tasks on the current tokio runtime.
@@ -428,91 +343,15 @@ impl<L: Link> Polling<L> {
     }
 }
 
-/// The sending task: subscriptions, acknowledgements and the outbox, over whatever connection
-/// there is.
-async fn send_all<L: Link>(
-    client: Arc<ClientParts<L>>,
-    mut controls: mpsc::UnboundedReceiver<Control<L::Sender>>,
-    mut acks: mpsc::UnboundedReceiver<Ack>,
-    mut goodbye: watch::Receiver<Stop>,
-) {
-    let mut link: Option<(u64, L::Sender)> = None;
-    loop {
-        tokio::select! {
-            control = controls.recv() => match control {
-                Some(Control::Connected(epoch, sender)) => {
-                    welcome(&client, &sender).await;
-                    link = Some((epoch, sender));
-                }
-                Some(Control::Lost) => link = None,
-                // The polling task has ended.
-                None => return,
-            },
-            Some(ack) = acks.recv() => acknowledge(&client, link.as_ref(), ack).await,
-            () = client.out.bell.notified(), if link.is_some() => {}
-            () = reached(&mut goodbye, Stop::Disconnect) => {
-                if let Some((_, sender)) = &link {
-                    // An error means that the connection has ended already.
-                    let _ = sender.disconnect().await;
-                }
-                return;
-            }
-        }
-        let Some((epoch, sender)) = &link else {
-            continue;
-        };
-        loop {
-            while let Ok(ack) = acks.try_recv() {
-                acknowledge(&client, link.as_ref(), ack).await;
-            }
-            let message = lock(&client.out.outbox).next(*epoch);
-            let Some(message) = message else { break };
-            // An error means that the connection has ended: the outbox has the message.
-            if sender.publish(&message).await.is_err() {
-                break;
-            }
-        }
-    }
-}
-
-/// A new connection: subscribe, and say that we are here.
-async fn welcome<L: Link>(client: &ClientParts<L>, sender: &L::Sender) {
-    // Errors mean that the connection has ended already: the next one does it again.
-    let _ = sender.subscribe(&client.filters).await;
-    lock(&client.out.outbox).push_first(status(&client.status_topic, "online"));
-}
-
-async fn acknowledge<L: Link>(client: &ClientParts<L>, link: Option<&(u64, L::Sender)>, ack: Ack) {
-    let metrics = &client.shared.metrics;
-    match link {
-        Some((epoch, sender)) if *epoch == ack.epoch => {
-            if sender.ack(ack.packet_id).await.is_ok() {
-                metrics.acks.inc();
-            }
-        }
-        _ => metrics.stale_acks.inc(),
-    }
-}
-
-fn status(topic: &Arc<str>, text: &str) -> Message {
-    Message {
-        topic: topic.clone(),
-        payload: text.to_owned(),
-        qos: 1,
-        retain: true,
-        class: Class::Status,
-        arrived: None,
-        kept: None,
-    }
-}
-
 impl ClientHandles {
     /// Flushes the outbox, says `offline` and disconnects, until `deadline` at the latest.
     /// Returns whether everything was acknowledged.
     pub async fn finish(self, deadline: tokio::time::Instant, shared: &Shared) -> bool {
-        let mut clean = self.drained(deadline, shared).await;
+        // The last moments belong to the goodbye.
+        let drain_until = deadline - GOODBYE;
+        let mut clean = self.drained(drain_until, shared).await;
         self.out.push(status(&self.status_topic, "offline"));
-        clean &= self.drained(deadline, shared).await;
+        clean &= self.drained(drain_until, shared).await;
         let ClientHandles {
             stop,
             mut polling,
@@ -521,15 +360,11 @@ impl ClientHandles {
         } = self;
         let _ = stop.send(Stop::Disconnect);
         // The sending task asks for the goodbye, the polling task sends it and ends.
-        if tokio::time::timeout_at(deadline, &mut sending)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(GOODBYE, &mut sending).await.is_err() {
             sending.abort();
             clean = false;
         }
-        let soon = deadline.min(tokio::time::Instant::now() + GOODBYE);
-        if tokio::time::timeout_at(soon, &mut polling).await.is_err() {
+        if tokio::time::timeout(GOODBYE, &mut polling).await.is_err() {
             let _ = stop.send(Stop::Now);
             if tokio::time::timeout(GOODBYE, &mut polling).await.is_err() {
                 polling.abort();
@@ -551,3 +386,7 @@ impl ClientHandles {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -15,6 +15,8 @@ pub mod backoff;
 mod client;
 pub mod outbox;
 mod probe;
+mod queue;
+mod sending;
 mod v4;
 
 use std::future::Future;
@@ -23,8 +25,9 @@ use std::time::Instant;
 
 use crate::metrics::Class;
 
-pub use client::{Ack, Client, ClientHandles, Intake, Out, start};
+pub use client::{Ack, Client, ClientHandles, Out, start};
 pub use probe::probe;
+pub use queue::Intake;
 pub use v4::{V4, V4Options, V4Sender};
 
 /// A message that the broker delivered.

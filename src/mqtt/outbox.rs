@@ -176,8 +176,7 @@ impl Outbox {
                 self.kept.push_front(message);
             }
         }
-        self.kept
-            .retain(|message| message.class != Class::Status || message.retain);
+        self.kept.retain(|message| message.class != Class::Status);
         resent
     }
 

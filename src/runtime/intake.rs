@@ -19,8 +19,8 @@ use crate::row::Reading;
 
 /// How long the thread sleeps at most before it looks whether it should end.
 const IDLE: Duration = Duration::from_millis(50);
-/// Messages in a group at most, when nothing waits for a commit.
-const MAX_GROUP: usize = 256;
+/// Messages in a group at most, however many have come already.
+const MAX_GROUP: usize = 1024;
 /// Time between two log lines for one reason.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Pause before a failed commit is tried again.
@@ -123,22 +123,21 @@ impl IntakeThread {
         parsed: &mut Parsed,
         quiet: &mut Quiet,
     ) {
-        let waits = self.store.groups_commits();
-        let (count, until) = if waits {
-            (self.group.count, Instant::now() + self.group.max_age)
-        } else {
-            (MAX_GROUP, Instant::now())
-        };
+        let until = Instant::now() + self.group.max_age;
         let mut next = Some(first);
         while let Some(message) = next {
             self.take(message, group, parsed, quiet);
             group.messages += 1;
-            if group.messages >= count {
+            if group.messages >= MAX_GROUP {
                 return;
             }
-            next = self
-                .intake
-                .recv(until.saturating_duration_since(Instant::now()));
+            // A full group waits for nothing, but what has come already shares its commit.
+            let wait = if self.store.groups_commits() && group.messages < self.group.count {
+                until.saturating_duration_since(Instant::now())
+            } else {
+                Duration::ZERO
+            };
+            next = self.intake.recv(wait);
         }
     }
 

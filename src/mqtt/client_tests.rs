@@ -1,0 +1,285 @@
+//! The client against a broker that plays a script.
+
+use std::collections::VecDeque;
+
+use super::*;
+use crate::config::Overload;
+use crate::metrics::Metrics;
+use crate::mqtt::LinkSender;
+
+/// What one connection yields before it waits for ever.
+type Script = Vec<Result<Event, LinkError>>;
+
+/// What the client did: connection number and words.
+type Log = Arc<Mutex<Vec<(usize, String)>>>;
+
+#[derive(Clone, Default)]
+struct FakeBroker {
+    scripts: Arc<Mutex<VecDeque<Script>>>,
+    opened: Arc<Mutex<Vec<usize>>>,
+    log: Log,
+    /// Ends the connection that is up.
+    cut: Arc<Notify>,
+}
+
+#[derive(Clone)]
+struct FakeSender {
+    connection: usize,
+    log: Log,
+    events: mpsc::UnboundedSender<Event>,
+}
+
+struct FakeLink {
+    script: VecDeque<Result<Event, LinkError>>,
+    events: mpsc::UnboundedReceiver<Event>,
+    cut: Arc<Notify>,
+}
+
+impl Link for FakeLink {
+    type Options = FakeBroker;
+    type Sender = FakeSender;
+
+    fn open(broker: &FakeBroker, limit: usize) -> Result<(FakeSender, FakeLink), LinkError> {
+        lock(&broker.opened).push(limit);
+        let connection = lock(&broker.opened).len();
+        let script = lock(&broker.scripts).pop_front().unwrap_or_default();
+        let (tx, rx) = mpsc::unbounded_channel();
+        let sender = FakeSender {
+            connection,
+            log: broker.log.clone(),
+            events: tx,
+        };
+        let link = FakeLink {
+            script: script.into(),
+            events: rx,
+            cut: broker.cut.clone(),
+        };
+        Ok((sender, link))
+    }
+
+    async fn next(&mut self) -> Result<Event, LinkError> {
+        if let Some(event) = self.script.pop_front() {
+            return event;
+        }
+        tokio::select! {
+            event = self.events.recv() => event.ok_or(LinkError::Lost("closed".into())),
+            () = self.cut.notified() => Err(LinkError::Lost("cut".into())),
+        }
+    }
+}
+
+impl FakeSender {
+    fn note(&self, what: String) -> Result<(), LinkError> {
+        lock(&self.log).push((self.connection, what));
+        Ok(())
+    }
+}
+
+impl LinkSender for FakeSender {
+    async fn publish(&self, message: &Message) -> Result<(), LinkError> {
+        self.note(format!("publish {}", message.payload))?;
+        let packet_id = if message.qos == 0 { 0 } else { 1 };
+        let _ = self.events.send(Event::Sent(packet_id));
+        Ok(())
+    }
+
+    async fn subscribe(&self, filters: &[(String, u8)]) -> Result<(), LinkError> {
+        self.note(format!("subscribe {}", filters[0].0))
+    }
+
+    async fn ack(&self, packet_id: u16) -> Result<(), LinkError> {
+        self.note(format!("ack {packet_id}"))
+    }
+
+    async fn disconnect(&self) -> Result<(), LinkError> {
+        self.note("disconnect".to_owned())?;
+        let _ = self.events.send(Event::Goodbye);
+        Ok(())
+    }
+}
+
+fn connected() -> Result<Event, LinkError> {
+    Ok(Event::Connected {
+        session_present: false,
+    })
+}
+
+fn delivered(packet_id: u16) -> Result<Event, LinkError> {
+    Ok(Event::Delivered(Delivered {
+        topic: "t".into(),
+        payload: b"1".to_vec(),
+        packet_id,
+        dup: false,
+        retain: false,
+        epoch: 0,
+        arrived: Instant::now(),
+    }))
+}
+
+struct Fixture {
+    broker: FakeBroker,
+    intake: Intake,
+    shared: Arc<Shared>,
+    handles: ClientHandles,
+}
+
+fn fixture(scripts: Vec<Script>) -> Fixture {
+    let broker = FakeBroker::default();
+    *lock(&broker.scripts) = scripts.into();
+    let shared = Arc::new(Shared::new(Metrics::new().unwrap(), 0, 0));
+    let intake = Intake::new(10, Overload::Block);
+    let handles = start::<FakeLink>(Client {
+        options: broker.clone(),
+        filters: vec![("plant/+/+".to_owned(), 1)],
+        status_topic: "status".into(),
+        reconnect_max: Duration::from_millis(10),
+        intake: intake.clone(),
+        outbox: Outbox::new(10, 4),
+        shared: shared.clone(),
+        delivered: Box::new(|_| {}),
+    });
+    Fixture {
+        broker,
+        intake,
+        shared,
+        handles,
+    }
+}
+
+impl Fixture {
+    fn log(&self) -> Vec<(usize, String)> {
+        lock(&self.broker.log).clone()
+    }
+
+    async fn until(&self, what: &str, mut holds: impl FnMut(&Fixture) -> bool) {
+        for _ in 0..500 {
+            if holds(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{what} never came; the client did {:?}", self.log());
+    }
+}
+
+fn has(log: &[(usize, String)], connection: usize, what: &str) -> bool {
+    log.iter().any(|(c, text)| *c == connection && text == what)
+}
+
+#[tokio::test]
+async fn each_connection_subscribes_and_says_that_it_is_online() {
+    let lost = Err(LinkError::Lost("x".into()));
+    let fixture = fixture(vec![vec![lost], vec![connected()], vec![connected()]]);
+    fixture
+        .until("online", |f| has(&f.log(), 2, "publish online"))
+        .await;
+    fixture.broker.cut.notify_one();
+    fixture
+        .until("online again", |f| has(&f.log(), 3, "publish online"))
+        .await;
+    assert!(has(&fixture.log(), 2, "subscribe plant/+/+"));
+    assert!(has(&fixture.log(), 3, "subscribe plant/+/+"));
+    assert_eq!(fixture.shared.metrics.broker_connections.get(), 2);
+    assert_eq!(fixture.shared.metrics.broker_failures.get(), 2);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_for_a_lost_connection_is_dropped() {
+    let fixture = fixture(vec![
+        vec![connected(), delivered(7), Err(LinkError::Lost("x".into()))],
+        vec![connected(), delivered(7)],
+    ]);
+    fixture
+        .until("two deliveries", |f| f.intake.len() == 2)
+        .await;
+    for _ in 0..2 {
+        let message = fixture.intake.recv(Duration::ZERO).unwrap();
+        let ack = Ack {
+            epoch: message.epoch,
+            packet_id: message.packet_id,
+        };
+        fixture.handles.acks.send(ack).unwrap();
+    }
+    fixture
+        .until("the acknowledgement", |f| has(&f.log(), 2, "ack 7"))
+        .await;
+    assert!(!has(&fixture.log(), 1, "ack 7"));
+    assert_eq!(fixture.shared.metrics.stale_acks.get(), 1);
+    assert_eq!(fixture.shared.metrics.acks.get(), 1);
+}
+
+#[tokio::test]
+async fn a_refused_subscription_is_not_ready_and_a_granted_one_is() {
+    let fixture = fixture(vec![
+        vec![connected(), Ok(Event::Subscribed(vec![false]))],
+        vec![connected(), Ok(Event::Subscribed(vec![true]))],
+    ]);
+    fixture
+        .until("the first connection", |f| {
+            has(&f.log(), 1, "publish online")
+        })
+        .await;
+    assert_eq!(fixture.shared.health().reasons, ["not subscribed"]);
+    fixture.broker.cut.notify_one();
+    fixture.until("ready", |f| f.shared.health().ready).await;
+}
+
+#[tokio::test]
+async fn oversized_packets_end_in_one_connection_without_limit() {
+    let too_big = || vec![connected(), Err(LinkError::TooBig(20 << 20))];
+    let fixture = fixture(vec![too_big(), too_big(), too_big(), vec![connected()]]);
+    fixture
+        .until("the fourth connection", |f| {
+            lock(&f.broker.opened).len() == 4
+        })
+        .await;
+    let limits = lock(&fixture.broker.opened).clone();
+    assert_eq!(
+        limits,
+        [PACKET_LIMIT, PACKET_LIMIT, PACKET_LIMIT, PACKET_MAX]
+    );
+    assert_eq!(fixture.shared.metrics.poison_packets.get(), 3);
+}
+
+#[tokio::test]
+async fn what_was_sent_and_not_acknowledged_is_sent_again() {
+    let fixture = fixture(vec![vec![connected()], vec![connected()]]);
+    fixture.handles.out.push(Message {
+        topic: "anomaly".into(),
+        payload: "flag".to_owned(),
+        qos: 1,
+        retain: true,
+        class: Class::Anomaly,
+        arrived: None,
+        kept: None,
+    });
+    fixture
+        .until("the flag", |f| has(&f.log(), 1, "publish flag"))
+        .await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    fixture.broker.cut.notify_one();
+    fixture
+        .until("the flag again", |f| has(&f.log(), 2, "publish flag"))
+        .await;
+    assert_eq!(fixture.shared.metrics.resent.get(), 1);
+}
+
+#[tokio::test]
+async fn the_end_says_offline_and_disconnects() {
+    let fixture = fixture(vec![vec![connected()]]);
+    fixture
+        .until("online", |f| has(&f.log(), 1, "publish online"))
+        .await;
+    let deadline = tokio::time::Instant::now() + Duration::from_millis(700);
+    let Fixture {
+        broker,
+        shared,
+        handles,
+        ..
+    } = fixture;
+    // This broker never acknowledges: the deadline ends the wait.
+    assert!(!handles.finish(deadline, &shared).await);
+    let log = lock(&broker.log).clone();
+    assert!(has(&log, 1, "publish offline"), "{log:?}");
+    assert_eq!(log.last().unwrap().1, "disconnect", "{log:?}");
+}

@@ -1,0 +1,98 @@
+//! The sending task: subscriptions, acknowledgements and the outbox, over whatever connection
+//! there is. It never polls, so that a full request queue cannot stop it from being emptied.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use super::client::{Ack, ClientParts, Control, Stop, reached};
+use super::{Link, LinkSender, Message};
+use crate::metrics::Class;
+use crate::runtime::lock;
+
+/// Runs until the goodbye is asked for or the polling task has ended.
+pub(super) async fn send_all<L: Link>(
+    client: Arc<ClientParts<L>>,
+    mut controls: mpsc::UnboundedReceiver<Control<L::Sender>>,
+    mut acks: mpsc::UnboundedReceiver<Ack>,
+    mut goodbye: watch::Receiver<Stop>,
+) {
+    let mut link: Option<(u64, L::Sender)> = None;
+    loop {
+        tokio::select! {
+            control = controls.recv() => match control {
+                Some(Control::Connected(epoch, sender)) => {
+                    welcome(&client, &sender).await;
+                    link = Some((epoch, sender));
+                }
+                Some(Control::Lost) => link = None,
+                // The polling task has ended.
+                None => return,
+            },
+            Some(ack) = acks.recv() => acknowledge(&client, link.as_ref(), ack).await,
+            () = client.out.bell.notified(), if link.is_some() => {}
+            () = reached(&mut goodbye, Stop::Disconnect) => {
+                if let Some(link) = &link {
+                    flush(&client, link, &mut acks).await;
+                    // An error means that the connection has ended already.
+                    let _ = link.1.disconnect().await;
+                }
+                return;
+            }
+        }
+        if let Some(link) = &link {
+            flush(&client, link, &mut acks).await;
+        }
+    }
+}
+
+/// Hands over everything that may be handed over now.
+async fn flush<L: Link>(
+    client: &ClientParts<L>,
+    link: &(u64, L::Sender),
+    acks: &mut mpsc::UnboundedReceiver<Ack>,
+) {
+    let (epoch, sender) = link;
+    loop {
+        while let Ok(ack) = acks.try_recv() {
+            acknowledge(client, Some(link), ack).await;
+        }
+        let message = lock(&client.out.outbox).next(*epoch);
+        let Some(message) = message else { return };
+        // An error means that the connection has ended: the outbox has the message.
+        if sender.publish(&message).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A new connection: subscribe, and say that we are here.
+async fn welcome<L: Link>(client: &ClientParts<L>, sender: &L::Sender) {
+    // Errors mean that the connection has ended already: the next one does it again.
+    let _ = sender.subscribe(&client.filters).await;
+    lock(&client.out.outbox).push_first(status(&client.status_topic, "online"));
+}
+
+async fn acknowledge<L: Link>(client: &ClientParts<L>, link: Option<&(u64, L::Sender)>, ack: Ack) {
+    let metrics = &client.shared.metrics;
+    match link {
+        Some((epoch, sender)) if *epoch == ack.epoch => {
+            if sender.ack(ack.packet_id).await.is_ok() {
+                metrics.acks.inc();
+            }
+        }
+        _ => metrics.stale_acks.inc(),
+    }
+}
+
+pub(super) fn status(topic: &Arc<str>, text: &str) -> Message {
+    Message {
+        topic: topic.clone(),
+        payload: text.to_owned(),
+        qos: 1,
+        retain: true,
+        class: Class::Status,
+        arrived: None,
+        kept: None,
+    }
+}
