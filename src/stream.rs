@@ -108,3 +108,39 @@ impl Stream {
         &self.engine
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::assemble::Align;
+
+    #[test]
+    fn a_channel_that_comes_in_the_middle_of_a_mini_batch_is_learned_with_the_others() {
+        let assemble = AssembleParams::new(Align::WhenComplete, 0, 60_000, 8, Vec::new()).unwrap();
+        let params = StreamParams {
+            assemble,
+            engine: EngineParams::default(),
+        };
+        let mut stream = Stream::new("pump", &params);
+        let mut out = Vec::new();
+        for seq in 1..=200 {
+            // A second channel from the twelfth reading on, a third from the fiftieth.
+            let n_channels = 1 + u64::from(seq >= 12) + u64::from(seq >= 50);
+            for channel in 0..n_channels {
+                let reading = Reading {
+                    seq: seq * 4 + channel,
+                    stream: "pump".into(),
+                    channel: format!("c{channel}").into(),
+                    value: (seq as f64 * 0.3).sin(),
+                    ts_ms: 1_000_000 + seq as i64 * 1000,
+                    arrival_ms: 1_000_000 + seq as i64 * 1000,
+                };
+                assert!(stream.push(&reading, &mut out).is_taken());
+            }
+        }
+        stream.finish(&mut out);
+        assert_eq!(out.last().map(|outcome| outcome.channels.len()), Some(3));
+        // The first rows only fill the lags.
+        assert!(stream.engine().stats().learned + 20 > out.len() as u64);
+    }
+}

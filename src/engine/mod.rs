@@ -123,6 +123,8 @@ impl Engine {
         if more == 0 {
             return;
         }
+        // Rows that wait were encoded for the channels of before.
+        self.flush();
         self.channels.extend((0..more).map(|_| Channel::new(lags)));
         self.evidence.resize_with(n_channels, Evidence::default);
         let width = Channel::width(self.params.get()) as usize;
