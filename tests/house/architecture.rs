@@ -69,6 +69,21 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Files that are compiled for tests only: `mod name;` below `#[cfg(test)]`.
+fn test_files(path: &Path, text: &str) -> Vec<PathBuf> {
+    let folder = match path.file_stem().and_then(|stem| stem.to_str()) {
+        Some("mod" | "lib" | "main") => path.parent().expect("a folder").to_owned(),
+        _ => path.with_extension(""),
+    };
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines
+        .windows(2)
+        .filter(|w| w[0] == "#[cfg(test)]")
+        .filter_map(|w| w[1].strip_suffix(';')?.rsplit_once("mod "))
+        .map(|(_, name)| folder.join(format!("{name}.rs")))
+        .collect()
+}
+
 /// The room of a file: the first part of its path in `src`.
 fn room_of(path: &Path, src: &Path) -> String {
     let inner = path.strip_prefix(src).expect("in src");
@@ -132,20 +147,27 @@ fn offences(text: &str, room: &str) -> Vec<String> {
 #[test]
 fn imports_go_down_only() {
     let src = root().join("src");
+    let texts: Vec<(PathBuf, String)> = files(&src)
+        .into_iter()
+        .map(|path| (path.clone(), std::fs::read_to_string(path).expect("text")))
+        .collect();
+    let tests: Vec<PathBuf> = texts
+        .iter()
+        .flat_map(|(path, text)| test_files(path, text))
+        .collect();
     let mut wrong = Vec::new();
-    for path in files(&src) {
-        let room = room_of(&path, &src);
-        if matches!(room.as_str(), "lib" | "main") || path.ends_with("tests.rs") {
+    for (path, text) in &texts {
+        let room = room_of(path, &src);
+        if matches!(room.as_str(), "lib" | "main") || tests.contains(path) {
             continue;
         }
-        let text = std::fs::read_to_string(&path).expect("text");
         let name = path
             .strip_prefix(&src)
             .expect("in src")
             .display()
             .to_string();
         wrong.extend(
-            offences(&text, &room)
+            offences(text, &room)
                 .iter()
                 .map(|o| format!("src/{name}:{o}")),
         );

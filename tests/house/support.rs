@@ -70,6 +70,7 @@ impl Demo {
     /// Starts it and reads the addresses that it prints first.
     pub fn start(args: &[&str]) -> Demo {
         let mut child = Command::new(env!("CARGO_BIN_EXE_spiked"))
+            .env_remove("SPIKED_REQUIRE_TOOLS")
             .arg("demo")
             .args(args)
             .stdin(Stdio::null())

@@ -228,6 +228,7 @@ impl Daemon {
         std::fs::write(&config, settings).unwrap();
         let log = std::fs::File::create(dir.join("spiked.log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_spiked"))
+            .env_remove("SPIKED_REQUIRE_TOOLS")
             .arg("run")
             .arg("--config")
             .arg(config)
