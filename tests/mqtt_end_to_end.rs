@@ -3,6 +3,8 @@
 //! Without mosquitto each test says that it is left out; `SPIKED_REQUIRE_TOOLS=1` makes that a
 //! failure.
 
+#![expect(clippy::print_stdout, reason = "a test prints what it measured")]
+
 mod kit;
 
 use std::io::Write;

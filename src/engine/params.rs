@@ -93,7 +93,7 @@ pub enum Heads {
 }
 
 /// Valid parameters of an engine.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EngineParams(EngineSettings);
 
 impl EngineParams {
@@ -137,12 +137,6 @@ impl EngineParams {
     /// The settings, known to be valid.
     pub fn get(&self) -> &EngineSettings {
         &self.0
-    }
-}
-
-impl Default for EngineParams {
-    fn default() -> EngineParams {
-        EngineParams(EngineSettings::default())
     }
 }
 

@@ -3,6 +3,8 @@
 //! The tests that need `mosquitto` say so and return where it is missing, unless
 //! `SPIKED_REQUIRE_TOOLS=1`. Long forms by environment variables: see each test.
 
+#![expect(clippy::print_stdout, reason = "a test prints what it measured")]
+
 mod broker;
 mod clock;
 mod faults;

@@ -23,7 +23,7 @@ fn it_ends_by_itself_with_an_account() {
 fn ctrl_c_ends_it_cleanly_and_others_can_look_on() {
     let demo = Demo::start(&[]);
     demo.metrics("spiked_stream_rows{stream=\"pump-3\"}");
-    assert_eq!(get(demo.http, "/healthz").is_empty(), false);
+    assert!(!get(demo.http, "/healthz").is_empty());
     if has_tool("mosquitto_sub") {
         let port = demo.mqtt.port().to_string();
         let topic = "spiked/demo/+/prediction";
