@@ -85,9 +85,10 @@ pub struct FitArgs {
     /// Weights: gaussian, binary, ternary or levels:K
     #[arg(long, default_value = "gaussian", value_parser = parse_family)]
     weights: Family,
-    /// Spikes: deterministic, probit:NOISE or sigmoid
-    #[arg(long, default_value = "deterministic", value_parser = parse_spikes)]
-    spikes: Spikes,
+    /// Spikes: deterministic, probit:NOISE or sigmoid; without it, probit spikes whose noise
+    /// follows the learned noise (regression), or deterministic ones (classification)
+    #[arg(long, value_parser = parse_spikes)]
+    spikes: Option<Spikes>,
     /// Synapses from the inputs straight to the outputs as well
     #[arg(long)]
     direct: bool,

@@ -59,6 +59,8 @@ pub struct Network {
     clock: f64,
     /// ln(1 - 1/N); 0 without forgetting.
     ln_keep: f64,
+    /// Noise of probit spikes; `None` for sigmoid ones.
+    spike_noise: Option<f32>,
     #[serde(skip)]
     scratch: Scratch,
 }
@@ -87,6 +89,11 @@ impl Network {
             upper,
             clock: 0.0,
             ln_keep: spec.memory.map_or(0.0, |n| libm::log1p(-1.0 / n)),
+            spike_noise: match spec.spikes {
+                Spikes::Deterministic => Some(0.0),
+                Spikes::Probit { noise } => Some(noise),
+                Spikes::Sigmoid => None,
+            },
             scratch: Scratch::default(),
         }
     }
@@ -157,11 +164,7 @@ impl Network {
             s.mean.fill(0.0);
             s.out_variance.fill(0.0);
         }
-        let noise = match self.spec.spikes {
-            Spikes::Deterministic => Some(0.0),
-            Spikes::Probit { noise } => Some(noise),
-            Spikes::Sigmoid => None,
-        };
+        let noise = self.spike_noise;
         let mut check = 0.0;
         if let Some(first) = s.units.first_mut() {
             first.omega.copy_from_slice(&s.omega[..at]);
@@ -307,7 +310,7 @@ impl Network {
 
     /// From the messages to the last hidden layer's spikes down to the input weights.
     fn finish_backward(&mut self, x: Input<'_>, weight: f32, report: &mut Report) {
-        let probit = self.spec.spikes != Spikes::Sigmoid;
+        let probit = self.spike_noise.is_some();
         let s = &mut self.scratch;
         for i in (0..s.units.len()).rev() {
             let (below, above) = s.units.split_at_mut(i);
@@ -386,6 +389,19 @@ impl Network {
             layer.settle(self.clock, self.ln_keep);
         }
         self.ln_keep = memory.map_or(0.0, |n| libm::log1p(-1.0 / n));
+        self.scratch.fresh = false;
+    }
+
+    /// Changes the noise of probit spikes (0 and more; 0 is deterministic). Nothing changes where
+    /// spikes are of another kind.
+    ///
+    /// # Panics
+    /// If the noise is negative or not finite.
+    pub fn set_spike_noise(&mut self, noise: f32) {
+        assert!(noise >= 0.0 && noise.is_finite(), "spike noise {noise}");
+        if let Some(old) = &mut self.spike_noise {
+            *old = noise;
+        }
         self.scratch.fresh = false;
     }
 

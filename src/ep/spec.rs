@@ -50,11 +50,11 @@ pub struct Priors {
 }
 
 impl Priors {
-    /// Priors for tables: variance 3 over the fan-in (300 for classification outputs), means with
-    /// half the prior's sd; direct synapses 1 over the number of inputs, mean 0.
+    /// Priors for tables: variance 3 over the fan-in (9 for regression outputs, 300 for
+    /// classification outputs), means with half the prior's sd; direct synapses 1 over the number of inputs, mean 0.
     pub fn table(inputs: usize, hidden: &[usize], kind: OutputKind) -> Priors {
         let output = match kind {
-            OutputKind::Regression => 3.0,
+            OutputKind::Regression => 9.0,
             OutputKind::Classification => 300.0,
         };
         let mut fan_in = inputs;

@@ -10,6 +10,10 @@ use crate::num::counter;
 /// Largest memory of the sites of one network, in f32 values (1 GiB).
 const MAX_SITE_VALUES: usize = 1 << 28;
 
+/// Noise of the spikes over noise of the standardised observations: where targets are noisy, soft
+/// thresholds keep single samples from moving them.
+const SPIKE_NOISE: f64 = 1.0;
+
 /// Samples in sparse form; the last input is the bias.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
@@ -75,8 +79,9 @@ pub enum Schedule {
 pub struct Plan {
     /// Widths of the hidden layers.
     pub hidden: Vec<usize>,
-    /// The hidden units' spikes.
-    pub spikes: Spikes,
+    /// The hidden units' spikes; `None`: probit, their noise following that of the observations
+    /// (a regression), or deterministic (a classification).
+    pub spikes: Option<Spikes>,
     /// Families of the layers.
     pub family: Family,
     /// Direct synapses from input to output.
@@ -107,6 +112,8 @@ pub struct Trainer {
     members: Vec<Member>,
     classes: Option<usize>,
     memory: Option<f64>,
+    /// Spike noise follows observation noise.
+    follow: bool,
     passes: u32,
     /// What all updates did.
     pub report: Report,
@@ -153,6 +160,7 @@ impl Trainer {
             members,
             classes,
             memory: plan.memory,
+            follow: plan.spikes.is_none() && classes.is_none(),
             passes: 0,
             report: Report::default(),
         })
@@ -189,6 +197,10 @@ impl Trainer {
                 if self.passes <= 1 {
                     member.network.set_memory(memory);
                 }
+            }
+            if self.follow {
+                let noise = SPIKE_NOISE * member.noise.mean();
+                member.network.set_spike_noise(noise as f32);
             }
             let order = shuffled(samples.len(), member.seed, self.passes);
             let score = match targets {
@@ -362,7 +374,7 @@ fn draft(plan: &Plan, inputs: usize, classes: Option<usize>, seed: u64) -> Netwo
         Some(n) => NetworkDraft::classification(inputs, &plan.hidden, n),
         None => NetworkDraft::regression(inputs, &plan.hidden, 1),
     };
-    draft.spikes = plan.spikes;
+    draft.spikes = plan.spikes.unwrap_or(Spikes::Deterministic);
     draft.direct = plan.direct || plan.hidden.is_empty();
     draft.seed = seed;
     draft.with_families(&vec![plan.family; plan.hidden.len() + 1])
@@ -396,7 +408,7 @@ mod tests {
     fn plan() -> Plan {
         Plan {
             hidden: vec![30],
-            spikes: Spikes::Deterministic,
+            spikes: None,
             family: Family::Gaussian,
             direct: false,
             schedule: None,
