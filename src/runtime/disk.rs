@@ -14,6 +14,9 @@ use crate::state::snapshot::Snapshot;
 use crate::state::{self, Edge, StateError, StoreOptions, StoreStats};
 use crate::stream::{Stream, StreamParams};
 
+/// Readings replayed at a start that make a snapshot due at once: a daemon that is killed again and
+/// again must not have more to replay each time.
+const LONG_REPLAY: u64 = 5_000;
 /// Longest wait for the readings before a panic to come into the journal.
 const JOURNAL_WAIT: Duration = Duration::from_secs(5);
 
@@ -82,6 +85,9 @@ impl Store for DiskStore {
             info!("{report}");
         } else {
             warn!("{report}");
+        }
+        if recovered.report.replayed > LONG_REPLAY {
+            lock(&self.rounds).number += 1;
         }
         let mut saved = lock(&self.saved);
         *saved = recovered.covered();

@@ -121,8 +121,8 @@ pub trait Store: Send + Sync {
     /// Sets a reading apart that no attempt to learn it survived: rebuilt streams leave it out.
     fn quarantine(&self, reading: &Reading, reason: &str);
 
-    /// Workers ask after each batch: is it time for snapshots? Each worker asks with the number of
-    /// the round it last saved, and saves when the store's is higher.
+    /// Workers ask after each batch: is it time for snapshots? Each worker knows the number of
+    /// the round it last saved, 0 at first, and saves when the store's is higher.
     fn snapshot_round(&self) -> u64;
 
     /// Commits wait for further readings, by count and age; otherwise each is committed at once.

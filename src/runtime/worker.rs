@@ -107,7 +107,7 @@ impl Worker {
     pub fn run(mut self) -> u64 {
         let mut outcomes = Vec::new();
         let mut viewed = Instant::now();
-        let mut round = self.store.snapshot_round();
+        let mut round = 0;
         self.renew_views();
         for MissedEdge { stream, outcome } in std::mem::take(&mut self.missed) {
             self.publish_anomaly(&stream, &outcome, None);

@@ -15,9 +15,10 @@ use super::snapshot::Snapshot;
 use super::store::{Done, Durability, Edge, OutMessage, Shared, Spans, StoreOptions};
 use crate::row::Reading;
 
-/// Readings that pruning always leaves, so that deliveries from before a crash are recognised:
-/// well above any in-flight window that a broker is likely to have.
-const TAIL: u64 = 4096;
+/// Readings that pruning leaves while the journal is within its limit, so that deliveries from
+/// before a crash are recognised. A broker's in-flight window should be far smaller, but
+/// mosquitto 2.0.11 was seen to send thousands at once to a client that comes back to a backlog.
+const TAIL: u64 = 32_768;
 /// Edges of incidents kept.
 const INCIDENT_EDGES: i64 = 20_000;
 /// Commands in one commit at most.
@@ -330,7 +331,9 @@ impl Writer {
             .map(|span| span.covered[0])
             .min()
             .unwrap_or(last);
-        Some(floor.min(last.saturating_sub(TAIL)))
+        let crowded = self.shared.journal_bytes.load(Relaxed) > self.options.journal_max_bytes / 2;
+        let tail = if crowded { 0 } else { TAIL };
+        Some(floor.min(last.saturating_sub(tail)))
     }
 
     /// Takes note of what is now on disk.
