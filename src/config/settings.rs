@@ -568,6 +568,7 @@ fn engine(
     let temper = s.flag("temper", d.temper);
     let habits = s.flag("habits", d.habits);
     let calibrate = s.flag("calibrate", d.calibrate);
+    let joint = s.flag("joint", d.joint);
     let gate_weight = s.number("gate_weight", d.gate_weight, 0.0..=1.0);
     let hold_rows = u64::from(d.incident.hold_rows);
     let hold_rows = s.integer("hold_rows", hold_rows, 10..=1_000_000);
@@ -587,6 +588,7 @@ fn engine(
         temper,
         habits,
         calibrate,
+        joint,
         gate_weight,
         seed,
         false_alarms_per_week,

@@ -17,15 +17,16 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Adds the equal mixture of two e-values, given as logarithms; `cap` is the bound of S. Gives
-    /// the peak of the excursion that ended with it, if one did.
-    pub fn add(&mut self, ln_e_step: f64, ln_e_context: f64, cap: f64) -> Option<f64> {
-        let high = ln_e_step.max(ln_e_context);
-        let (step, context) = ((ln_e_step - high).exp(), (ln_e_context - high).exp());
-        let ln_e = high + (0.5 * (step + context)).ln();
-        self.from_step += ln_e.max(0.0) * step / (step + context);
-        self.from_context += ln_e.max(0.0) * context / (step + context);
-        self.sum = (self.sum + ln_e).clamp(0.0, cap);
+    /// Adds the equal mixture of e-values, given as logarithms, that of the next step first; `cap`
+    /// is the bound of S. Gives the peak of the excursion that ended with it, if one did.
+    pub fn add(&mut self, ln_e: &[f64], cap: f64) -> Option<f64> {
+        let high = ln_e.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = ln_e.iter().map(|l| (l - high).exp()).sum();
+        let mixture = high + (total / ln_e.len() as f64).ln();
+        let step = ln_e.first().map_or(0.0, |l| (l - high).exp()) / total;
+        self.from_step += mixture.max(0.0) * step;
+        self.from_context += mixture.max(0.0) * (1.0 - step);
+        self.sum = (self.sum + mixture).clamp(0.0, cap);
         self.peak = self.peak.max(self.sum);
         if self.sum > 0.0 {
             return None;
@@ -59,17 +60,17 @@ mod tests {
     #[test]
     fn evidence_stays_between_zero_and_its_cap() {
         let mut s = Evidence::default();
-        s.add(-5.0, -3.0, 10.0);
+        s.add(&[-5.0, -3.0], 10.0);
         assert_eq!(s, Evidence::default());
-        s.add(500.0, 0.0, 10.0);
+        s.add(&[500.0, 0.0], 10.0);
         assert_eq!(s.get(), 10.0);
     }
 
     #[test]
     fn it_remembers_which_head_brought_it() {
         let mut s = Evidence::default();
-        s.add(0.0, 4.0, 10.0);
-        s.add(0.0, 3.0, 10.0);
+        s.add(&[0.0, 4.0], 10.0);
+        s.add(&[0.0, 3.0], 10.0);
         assert!(s.from_context > 20.0 * s.from_step);
     }
 }

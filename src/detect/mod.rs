@@ -8,6 +8,7 @@ mod evalue;
 mod evidence;
 mod habit;
 mod incident;
+mod joint;
 mod null;
 mod scores;
 
@@ -16,5 +17,6 @@ pub use evalue::ln_e_value;
 pub use evidence::Evidence;
 pub use habit::Habit;
 pub use incident::{IncidentParams, Incidents, Step};
+pub use joint::{Joint, MAX_CHANNELS as MAX_JOINT_CHANNELS};
 pub use null::NullPeaks;
 pub use scores::Scores;

@@ -101,6 +101,42 @@ pub struct Judged {
     pub ln_e: f64,
 }
 
+/// What the residuals of one output usually look like.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Past {
+    scores: Scores,
+    correlation: Autocorrelation,
+}
+
+impl Past {
+    /// Compares a standardised residual with the past ones.
+    pub fn judge(&self, z: f64, temper: bool) -> Judged {
+        let score = Scores::score(z);
+        let ln_e = ln_e_value(self.scores.p_value(score));
+        let kappa = if temper {
+            self.correlation.temper()
+        } else {
+            1.0
+        };
+        Judged {
+            z,
+            score,
+            ln_e: kappa * ln_e,
+        }
+    }
+
+    /// Learns a residual with weight `weight` in 0..=1 and a memory of `memory` residuals.
+    pub fn observe(&mut self, judged: Judged, weight: f64, memory: f64) {
+        self.scores.observe(judged.score, weight, memory);
+        self.correlation.observe(judged.z, weight, memory);
+    }
+
+    /// Keeps the share `keep` of what is known.
+    pub fn fade(&mut self, keep: f64) {
+        self.scores.fade(keep);
+    }
+}
+
 /// One sample waiting in the mini-batch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
@@ -120,8 +156,7 @@ pub struct Head {
     net: Network,
     noise: Vec<Noise>,
     profile: Vec<Profile>,
-    scores: Vec<Scores>,
-    correlation: Vec<Autocorrelation>,
+    past: Vec<Past>,
     /// Of the last prediction: noise of the hour over that of the day.
     ratio: Vec<f64>,
     mean: Vec<f64>,
@@ -146,8 +181,7 @@ impl Head {
             noise: Vec::new(),
             profile: Vec::new(),
             ratio: Vec::new(),
-            scores: Vec::new(),
-            correlation: Vec::new(),
+            past: Vec::new(),
             mean: Vec::new(),
             ignorance: Vec::new(),
             effective: Vec::new(),
@@ -161,9 +195,7 @@ impl Head {
         self.noise.resize_with(outputs, Noise::default);
         self.profile.resize_with(outputs, Profile::default);
         self.ratio.resize(outputs, 1.0);
-        self.scores.resize_with(outputs, Scores::default);
-        self.correlation
-            .resize_with(outputs, Autocorrelation::default);
+        self.past.resize_with(outputs, Past::default);
         self.mean.resize(outputs, 0.0);
         self.ignorance.resize(outputs, 0.0);
         self.effective.resize(outputs, 1.0);
@@ -220,7 +252,8 @@ impl Head {
 
     /// |z| that a tenth of the past exceeded; the Gaussian's before that is known.
     pub fn quantile90(&self, o: usize) -> f64 {
-        self.scores[o]
+        self.past[o]
+            .scores
             .quantile(0.1)
             .unwrap_or(1.644_853_626_951_472_7)
     }
@@ -228,24 +261,12 @@ impl Head {
     /// Compares a target with the last prediction.
     pub fn judge(&self, o: usize, target: f64, temper: bool) -> Judged {
         let z = (target - self.mean[o]) / self.variance(o).sqrt();
-        let score = Scores::score(z);
-        let ln_e = ln_e_value(self.scores[o].p_value(score));
-        let kappa = if temper {
-            self.correlation[o].temper()
-        } else {
-            1.0
-        };
-        Judged {
-            z,
-            score,
-            ln_e: kappa * ln_e,
-        }
+        self.past[o].judge(z, temper)
     }
 
     /// Learns what the errors of output `o` look like.
     pub fn observe(&mut self, o: usize, judged: Judged, weight: f64, memory: f64) {
-        self.scores[o].observe(judged.score, weight, memory);
-        self.correlation[o].observe(judged.z, weight, memory);
+        self.past[o].observe(judged, weight, memory);
     }
 
     /// Learns one sample: Student-t weighting and the sample's weight inflate the noise of each
@@ -305,9 +326,7 @@ impl Head {
         if weights_too {
             self.net.forget(share);
         }
-        self.scores
-            .iter_mut()
-            .for_each(|scores| scores.fade(1.0 - share));
+        self.past.iter_mut().for_each(|past| past.fade(1.0 - share));
     }
 
     /// Mean posterior sd of all weights over their prior sd, 0 to 1.

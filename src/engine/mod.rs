@@ -7,6 +7,7 @@
 
 mod channel;
 mod head;
+mod others;
 mod params;
 mod stats;
 
@@ -17,6 +18,7 @@ pub use stats::EngineStats;
 
 use self::channel::Channel;
 use self::head::{Head, Judged, Sample};
+use self::others::Others;
 use self::stats::Moving;
 use crate::detect::{Evidence, Incidents, NullPeaks, Step};
 use crate::encode::{CALENDAR_WIDTH, Calendar, encode_calendar, hour_of_day};
@@ -62,6 +64,7 @@ pub struct Engine {
     evidence: Vec<Evidence>,
     /// Built with the first row, when the number of channels is known.
     heads: Option<Networks>,
+    others: Others,
     null: NullPeaks,
     /// Bar of the evidence, nats.
     bar: f64,
@@ -97,6 +100,7 @@ impl Engine {
             channels: Vec::new(),
             evidence: Vec::new(),
             heads: None,
+            others: Others::default(),
             null: NullPeaks::default(),
             bar: f64::INFINITY,
             incidents: Incidents::default(),
@@ -208,7 +212,7 @@ impl Engine {
         row: &Row,
         calendar: Calendar,
         samples: &mut [Sample; 2],
-    ) -> (Outcome, Vec<[Option<Judged>; 2]>) {
+    ) -> (Outcome, Vec<[Option<Judged>; 3]>) {
         self.set_bar();
         let bar = self.bar;
         let settings = self.params.get();
@@ -228,35 +232,39 @@ impl Engine {
             let channel = &mut self.channels[c];
             let targets = [channel.step_target(value), channel.context_target(value)];
             let outcome = predicted(channel, &heads.step, c, value);
-            let both = [
-                (!targets[0].is_nan()).then(|| heads.step.judge(c, targets[0], settings.temper)),
-                (!targets[1].is_nan() && self.rows > 1)
-                    .then(|| heads.context.judge(c, targets[1], settings.temper)),
-            ];
+            let step =
+                (!targets[0].is_nan()).then(|| heads.step.judge(c, targets[0], settings.temper));
+            let context = (!targets[1].is_nan() && self.rows > 1)
+                .then(|| heads.context.judge(c, targets[1], settings.temper));
             samples[0].target.push(targets[0] as f32);
             samples[1].target.push(targets[1] as f32);
-            if !warming_up {
-                let ln_e = |j: Option<Judged>| j.map_or(0.0, |j| j.ln_e);
-                let (a, b) = match settings.heads {
-                    Heads::Both => (ln_e(both[0]), ln_e(both[1])),
-                    Heads::Step => (ln_e(both[0]), ln_e(both[0])),
-                    Heads::Context => (ln_e(both[1]), ln_e(both[1])),
-                };
-                if let Some(peak) = self.evidence[c].add(a, b, CAP * bar) {
-                    self.null.observe(peak, bar);
-                }
-                if settings.habits && (channel.stuck.is_broken(bar) || channel.gap.is_broken(bar)) {
-                    self.evidence[c].raise(CAP * bar);
-                }
-            }
-            if let Some(j) = both[0] {
-                let total = heads.step.variance(c);
+            if let Some(j) = step {
                 let inside = (value - outcome.mean).abs() <= Z90 * outcome.sd;
-                self.moving.observe(j.z, total, targets[0], inside);
+                self.moving
+                    .observe(j.z, heads.step.variance(c), targets[0], inside);
             }
-            let score = self.evidence[c].get() / bar;
-            channels.push(ChannelOutcome { score, ..outcome });
-            judged.push(both);
+            channels.push(outcome);
+            judged.push([step, context, None]);
+        }
+        if settings.joint {
+            self.others.judge(&mut judged, settings.temper);
+        }
+        for (c, judged) in judged.iter().enumerate().filter(|_| !warming_up) {
+            let ln_e = judged.map(|j| j.map_or(0.0, |j: Judged| j.ln_e));
+            let mixed = match settings.heads {
+                Heads::Both if judged[2].is_some() => &ln_e[..],
+                Heads::Both => &ln_e[..2],
+                Heads::Step => &ln_e[..1],
+                Heads::Context => &ln_e[1..2],
+            };
+            if let Some(peak) = self.evidence[c].add(mixed, CAP * bar) {
+                self.null.observe(peak, bar);
+            }
+            let channel = &self.channels[c];
+            if settings.habits && (channel.stuck.is_broken(bar) || channel.gap.is_broken(bar)) {
+                self.evidence[c].raise(CAP * bar);
+            }
+            channels[c].score = self.evidence[c].get() / bar;
         }
         let score = channels.iter().map(|c| c.score).fold(0.0, f64::max);
         let outcome = Outcome {
@@ -376,6 +384,7 @@ impl Engine {
         let heads = self.heads.as_mut().expect("built with the first row");
         heads.step.forget(ACCEPT_FORGETS, false);
         heads.context.forget(ACCEPT_FORGETS, true);
+        self.others.fade(1.0 - ACCEPT_FORGETS);
         for channel in &mut self.channels {
             channel.level.soften(ACCEPT_WEIGHT);
             channel.stuck.accept();
@@ -384,7 +393,7 @@ impl Engine {
     }
 
     /// Statistics at once, weights with the mini-batch.
-    fn learn(&mut self, row: &Row, mut samples: [Sample; 2], judged: &[[Option<Judged>; 2]]) {
+    fn learn(&mut self, row: &Row, mut samples: [Sample; 2], judged: &[[Option<Judged>; 3]]) {
         let settings = self.params.get();
         let gate = if self.incidents.is_open() {
             settings.gate_weight
@@ -403,6 +412,9 @@ impl Engine {
                 }
             }
             self.channels[c].observe(value, gate, memory);
+        }
+        if settings.joint && self.rows > LEARN_AFTER {
+            self.others.observe(judged, gate, memory);
         }
         if self.rows <= LEARN_AFTER {
             self.spare.push(samples);

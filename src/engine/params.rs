@@ -36,6 +36,8 @@ pub struct EngineSettings {
     pub hourly_noise: bool,
     /// Temper evidence by the autocorrelation of the residuals.
     pub temper: bool,
+    /// Judge each channel's context residual also given those of the other channels.
+    pub joint: bool,
     /// Notice values that stand still, and silent channels, beyond their habit.
     pub habits: bool,
     /// Weight with which the context learns while an incident is open, 0..=1; 1 is no gate.
@@ -69,6 +71,7 @@ impl Default for EngineSettings {
             heads: Heads::Both,
             temper: true,
             hourly_noise: true,
+            joint: true,
             habits: true,
             gate_weight: 0.1,
             warm_up_rows: 100,

@@ -1,0 +1,56 @@
+//! Each channel's context residual judged given the other channels' residuals of the same row.
+
+use serde::{Deserialize, Serialize};
+
+use super::head::{Judged, Past};
+use crate::detect::{Joint, MAX_JOINT_CHANNELS};
+
+/// The covariance of the residuals, and what conditional residuals usually look like.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Others {
+    joint: Joint,
+    past: Vec<Past>,
+    #[serde(skip)]
+    z: Vec<f64>,
+    #[serde(skip)]
+    conditional: Vec<f64>,
+}
+
+impl Others {
+    /// Fills the third judgement of every channel that has a second; none for a single channel,
+    /// for too many, or before the covariance is known.
+    pub fn judge(&mut self, judged: &mut [[Option<Judged>; 3]], temper: bool) {
+        if judged.len() < 2 || judged.len() > MAX_JOINT_CHANNELS {
+            return;
+        }
+        self.past.resize_with(judged.len(), Past::default);
+        self.joint.resize(judged.len());
+        self.z.clear();
+        self.z
+            .extend(judged.iter().map(|j| j[1].map_or(0.0, |j| j.z)));
+        if !self.joint.conditional(&self.z, &mut self.conditional) {
+            return;
+        }
+        for ((judged, past), &z) in judged.iter_mut().zip(&self.past).zip(&self.conditional) {
+            judged[2] = judged[1].map(|_| past.judge(z, temper));
+        }
+    }
+
+    /// Learns the row with weight `weight` in 0..=1.
+    pub fn observe(&mut self, judged: &[[Option<Judged>; 3]], weight: f64, memory: f64) {
+        if self.z.len() != judged.len() {
+            return;
+        }
+        for (past, judged) in self.past.iter_mut().zip(judged) {
+            if let Some(j) = judged[2] {
+                past.observe(j, weight, memory);
+            }
+        }
+        self.joint.observe(&self.z, weight, memory);
+    }
+
+    /// Keeps the share `keep` of the past scores.
+    pub fn fade(&mut self, keep: f64) {
+        self.past.iter_mut().for_each(|past| past.fade(keep));
+    }
+}
