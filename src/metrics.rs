@@ -356,14 +356,14 @@ impl Metrics {
                 "spiked_end_to_end_latency_seconds",
                 "From the arrival of the reading that completed a row to the publication of its prediction",
             )?,
-            broker_connected: d.int_gauge("spiked_broker_connected", "1 while the broker is connected")?,
+            broker_connected: d.int_gauge("spiked_broker_connected", "1 while both connections to the broker are up")?,
             broker_subscribed: d.int_gauge(
                 "spiked_broker_subscribed",
                 "1 while the broker has granted every subscription",
             )?,
             broker_connections: d.counter(
                 "spiked_broker_connections_total",
-                "Connections that the broker accepted: reconnections are those beyond the first",
+                "Connections that the broker accepted: reconnections are those beyond the first two, one to receive and one to publish",
             )?,
             broker_failures: d.counter(
                 "spiked_broker_connection_failures_total",

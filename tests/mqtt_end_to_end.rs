@@ -206,11 +206,11 @@ fn a_killed_broker_that_comes_back_finds_the_daemon_again() {
         assert!(subscriber.next(Duration::from_secs(5)).is_some());
         assert_eq!(
             daemon.metric("spiked_broker_connections_total"),
-            f64::from(round + 1)
+            f64::from(2 * (round + 1))
         );
     }
-    // While the broker is down an attempt a second at most.
-    assert!(daemon.metric("spiked_broker_connection_failures_total") < 20.0);
+    // While the broker is down an attempt a second at most, by each of the two connections.
+    assert!(daemon.metric("spiked_broker_connection_failures_total") < 40.0);
     assert_eq!(daemon.stop().0, 0);
 }
 

@@ -13,7 +13,7 @@ use super::backoff::Backoff;
 use super::outbox::Outbox;
 use super::queue::Intake;
 use super::sending::{send_all, status};
-use super::{Delivered, Event, Link, LinkError, Message};
+use super::{Delivered, Event, Link, LinkError, Message, Side};
 use crate::metrics::Class;
 use crate::runtime::{Shared, lock};
 
@@ -75,12 +75,14 @@ impl Out {
 
 /// What the client is started with.
 pub struct Client<L: Link> {
+    /// Which of the two connections it keeps.
+    pub side: Side,
     /// How to connect.
     pub options: L::Options,
     /// What to subscribe to, with QoS.
     pub filters: Vec<(String, u8)>,
-    /// Topic of the retained status.
-    pub status_topic: Arc<str>,
+    /// Topic of the retained status, where this connection says it.
+    pub status_topic: Option<Arc<str>>,
     /// Longest wait between attempts.
     pub reconnect_max: Duration,
     /// Where messages go.
@@ -106,7 +108,8 @@ pub struct ClientHandles {
     stop: watch::Sender<Stop>,
     polling: JoinHandle<()>,
     sending: JoinHandle<()>,
-    status_topic: Arc<str>,
+    status_topic: Option<Arc<str>>,
+    side: Side,
 }
 
 /// How far the end has come.
@@ -140,9 +143,10 @@ struct Polling<L: Link> {
 }
 
 pub(super) struct ClientParts<L: Link> {
+    side: Side,
     pub(super) options: L::Options,
     pub(super) filters: Vec<(String, u8)>,
-    pub(super) status_topic: Arc<str>,
+    pub(super) status_topic: Option<Arc<str>>,
     pub(super) reconnect_max: Duration,
     pub(super) intake: Intake,
     pub(super) out: Out,
@@ -159,6 +163,7 @@ pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
         shared: client.shared.clone(),
     };
     let parts = Arc::new(ClientParts::<L> {
+        side: client.side,
         options: client.options,
         filters: client.filters,
         status_topic: client.status_topic.clone(),
@@ -187,6 +192,7 @@ pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
         polling: tokio::spawn(polling.run()),
         sending: tokio::spawn(send_all(parts, controls_rx, acks_rx, goodbye)),
         status_topic: client.status_topic,
+        side: client.side,
     }
 }
 
@@ -214,7 +220,7 @@ impl<L: Link> Polling<L> {
             poisoned = self.note_loss(&error, poisoned);
             backoff.lost(held);
             let wait = backoff.wait(rand::rng().random::<f64>());
-            warn!(%error, wait_s = wait.as_secs_f64(), "no connection to the broker, trying again");
+            warn!(side = ?self.client.side, %error, wait_s = wait.as_secs_f64(), "no connection to the broker, trying again");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = reached(&mut self.stop, Stop::Now) => return,
@@ -225,7 +231,7 @@ impl<L: Link> Polling<L> {
     /// Notes that a connection ended; returns how many in a row were lost to oversized packets.
     fn note_loss(&self, error: &LinkError, poisoned: u32) -> u32 {
         let shared = &self.client.shared;
-        shared.set_connected(false);
+        shared.set_connected(self.client.side, false);
         shared.metrics.broker_failures.inc();
         let resent = lock(&self.client.out.outbox).connection_lost();
         shared.metrics.resent.inc_by(resent);
@@ -264,9 +270,12 @@ impl<L: Link> Polling<L> {
             };
             match event {
                 Event::Connected { session_present } => {
-                    info!(session_present, "connected to the broker");
-                    self.client.shared.set_connected(true);
+                    info!(side = ?self.client.side, session_present, "connected to the broker");
+                    self.client.shared.set_connected(self.client.side, true);
                     self.client.shared.metrics.broker_connections.inc();
+                    if self.client.filters.is_empty() {
+                        subscribed_since = Some(Instant::now());
+                    }
                     lock(&self.client.out.outbox).connected(epoch);
                     let _ = self
                         .controls
@@ -350,7 +359,9 @@ impl ClientHandles {
         // The last moments belong to the goodbye.
         let drain_until = deadline - GOODBYE;
         let mut clean = self.drained(drain_until, shared).await;
-        self.out.push(status(&self.status_topic, "offline"));
+        if let Some(topic) = &self.status_topic {
+            self.out.push(status(topic, "offline"));
+        }
         clean &= self.drained(drain_until, shared).await;
         let ClientHandles {
             stop,
@@ -379,7 +390,7 @@ impl ClientHandles {
             if self.out.is_empty() {
                 return true;
             }
-            if tokio::time::Instant::now() >= deadline || !shared.is_connected() {
+            if tokio::time::Instant::now() >= deadline || !shared.is_connected(self.side) {
                 return false;
             }
             tokio::time::sleep(Duration::from_millis(2)).await;

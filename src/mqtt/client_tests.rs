@@ -127,11 +127,14 @@ fn fixture(scripts: Vec<Script>) -> Fixture {
     let broker = FakeBroker::default();
     *lock(&broker.scripts) = scripts.into();
     let shared = Arc::new(Shared::new(Metrics::new().unwrap(), 0, 0));
+    // The other connection is none of this test's business.
+    shared.set_connected(Side::Out, true);
     let intake = Intake::new(10, Overload::Block);
     let handles = start::<FakeLink>(Client {
+        side: Side::In,
         options: broker.clone(),
         filters: vec![("plant/+/+".to_owned(), 1)],
-        status_topic: "status".into(),
+        status_topic: Some("status".into()),
         reconnect_max: Duration::from_millis(10),
         intake: intake.clone(),
         outbox: Outbox::new(10, 4),

@@ -9,6 +9,7 @@
 //! | a collision outlives its session; acks outlive their connection | client and event loop are built anew for each connection; acks carry its epoch |
 //! | a packet over the limit ends every connection of a persistent session | a generous limit, payloads judged afterwards; beyond it one connection without limit |
 //! | publishing from the polling task deadlocks | one task polls, another sends |
+//! | a write that waits stops the reading | one connection receives, another publishes |
 //! | subscriptions end with the session | subscribed anew at every CONNACK, refusals are errors |
 
 pub mod backoff;
@@ -29,6 +30,16 @@ pub use client::{Ack, Client, ClientHandles, Out, start};
 pub use probe::probe;
 pub use queue::Intake;
 pub use v4::{V4, V4Options, V4Sender};
+
+/// The two connections. One could do both, but then predictions and acknowledgements wait behind
+/// each other: a broker reads each connection in turn, and a full one stops being read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Subscribes, receives and acknowledges; its session outlives the connection.
+    In,
+    /// Publishes; whatever it has not got acknowledged is in the outbox.
+    Out,
+}
 
 /// A message that the broker delivered.
 #[derive(Clone, Debug)]

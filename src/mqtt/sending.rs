@@ -69,8 +69,12 @@ async fn flush<L: Link>(
 /// A new connection: subscribe, and say that we are here.
 async fn welcome<L: Link>(client: &ClientParts<L>, sender: &L::Sender) {
     // Errors mean that the connection has ended already: the next one does it again.
-    let _ = sender.subscribe(&client.filters).await;
-    lock(&client.out.outbox).push_first(status(&client.status_topic, "online"));
+    if !client.filters.is_empty() {
+        let _ = sender.subscribe(&client.filters).await;
+    }
+    if let Some(topic) = &client.status_topic {
+        lock(&client.out.outbox).push_first(status(topic, "online"));
+    }
 }
 
 async fn acknowledge<L: Link>(client: &ClientParts<L>, link: Option<&(u64, L::Sender)>, ack: Ack) {

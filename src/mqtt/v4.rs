@@ -12,7 +12,7 @@ use super::{Delivered, Event, Link, LinkError, LinkSender, Message};
 use crate::config::{MqttSettings, TlsSettings};
 
 /// Requests that may wait between the sending task and the polling one.
-const REQUESTS: usize = 16;
+const REQUESTS: usize = 64;
 /// Time for TCP, TLS and CONNACK together, seconds.
 const CONNECT_TIMEOUT_S: u64 = 5;
 

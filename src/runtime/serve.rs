@@ -19,7 +19,7 @@ use super::{Hooks, ServeError, Started, Summary, supervise};
 use crate::config::Settings;
 use crate::metrics::{Class, Metrics};
 use crate::mqtt::outbox::Outbox;
-use crate::mqtt::{self, Client, ClientHandles, Intake, Message, V4, V4Options};
+use crate::mqtt::{self, Client, ClientHandles, Intake, Message, Side, V4, V4Options};
 use crate::route::Router;
 
 /// Readings that may wait for one worker: enough to keep it busy, few enough to be learned within
@@ -58,9 +58,9 @@ pub async fn serve(
     let http = listener.map(|l| crate::http::start(l, shared.clone()));
 
     let intake = Intake::new(settings.runtime.queue_readings, settings.runtime.overload);
-    let client = start_client(&settings, &intake, &shared, store.clone());
+    let clients = Clients::start(&settings, &intake, &shared, store.clone());
     for message in restored.messages.drain(..) {
-        client.out.push(Message {
+        clients.outgoing.out.push(Message {
             topic: message.topic.into(),
             payload: message.payload,
             qos: 1,
@@ -71,12 +71,12 @@ pub async fn serve(
         });
     }
     let threads = Threads::start(
-        &settings, restored, &store, &intake, &client, hooks.tap, &shared,
+        &settings, restored, &store, &intake, &clients, hooks.tap, &shared,
     )?;
     let queues = supervise::Queues {
         intake: intake.clone(),
         workers: threads.senders.clone(),
-        out: client.out.clone(),
+        out: clients.outgoing.out.clone(),
         store: store.clone(),
     };
     let watch = supervise::watch(shared.clone(), queues);
@@ -99,7 +99,7 @@ pub async fn serve(
     intake.close();
     let joined = threads.join(deadline).await;
     // The last PUBACKs take their messages out of the store: it closes after them.
-    let flushed = client.finish(deadline, &shared).await;
+    let flushed = clients.finish(deadline, &shared).await;
     if let Err(error) = store.close() {
         error!(%error, "the state cannot be flushed");
     }
@@ -125,29 +125,67 @@ pub async fn serve(
     Ok(summary)
 }
 
-fn start_client(
-    settings: &Settings,
-    intake: &Intake,
-    shared: &Arc<Shared>,
-    store: Arc<dyn Store>,
-) -> ClientHandles {
-    let output = &settings.output;
-    let status_topic = format!("{}/{}/status", output.prefix, output.instance);
-    mqtt::start::<V4>(Client {
-        options: V4Options {
-            mqtt: settings.mqtt.clone(),
-            status_topic: Some(status_topic.clone()),
-            clean_session: false,
-            in_flight: output.in_flight,
-        },
-        filters: filters(settings),
-        status_topic: status_topic.into(),
-        reconnect_max: settings.mqtt.reconnect_max,
-        intake: intake.clone(),
-        outbox: Outbox::new(output.outbox_messages, output.in_flight),
-        shared: shared.clone(),
-        delivered: Box::new(move |id| store.delivered(id)),
-    })
+/// The two connections to the broker.
+struct Clients {
+    /// Receives.
+    incoming: ClientHandles,
+    /// Publishes.
+    outgoing: ClientHandles,
+}
+
+impl Clients {
+    fn start(
+        settings: &Settings,
+        intake: &Intake,
+        shared: &Arc<Shared>,
+        store: Arc<dyn Store>,
+    ) -> Clients {
+        let output = &settings.output;
+        let status_topic = format!("{}/{}/status", output.prefix, output.instance);
+        let incoming = mqtt::start::<V4>(Client {
+            side: Side::In,
+            options: V4Options {
+                mqtt: settings.mqtt.clone(),
+                status_topic: None,
+                clean_session: false,
+                in_flight: 1,
+            },
+            filters: filters(settings),
+            status_topic: None,
+            reconnect_max: settings.mqtt.reconnect_max,
+            intake: intake.clone(),
+            outbox: Outbox::new(1, 1),
+            shared: shared.clone(),
+            delivered: Box::new(|_| {}),
+        });
+        let mut mqtt = settings.mqtt.clone();
+        mqtt.client_id.push_str("-out");
+        let outgoing = mqtt::start::<V4>(Client {
+            side: Side::Out,
+            options: V4Options {
+                mqtt,
+                status_topic: Some(status_topic.clone()),
+                // The outbox is all the session there is.
+                clean_session: true,
+                in_flight: output.in_flight,
+            },
+            filters: Vec::new(),
+            status_topic: Some(status_topic.into()),
+            reconnect_max: settings.mqtt.reconnect_max,
+            intake: Intake::new(1, settings.runtime.overload),
+            outbox: Outbox::new(output.outbox_messages, output.in_flight),
+            shared: shared.clone(),
+            delivered: Box::new(move |id| store.delivered(id)),
+        });
+        Clients { incoming, outgoing }
+    }
+
+    /// Flushes what waits, says `offline` and disconnects. Returns whether everything was
+    /// acknowledged in time.
+    async fn finish(self, deadline: Instant, shared: &Shared) -> bool {
+        let incoming = self.incoming.finish(deadline, shared).await;
+        self.outgoing.finish(deadline, shared).await && incoming
+    }
 }
 
 /// The filters to subscribe to, each once.
@@ -176,7 +214,7 @@ impl Threads {
         restored: Restored,
         store: &Arc<dyn Store>,
         intake: &Intake,
-        client: &ClientHandles,
+        clients: &Clients,
         tap: Option<super::Tap>,
         shared: &Arc<Shared>,
     ) -> Result<Threads, ServeError> {
@@ -215,7 +253,7 @@ impl Threads {
                 rx,
                 params: settings.stream_params().clone(),
                 output: settings.output.clone(),
-                out: client.out.clone(),
+                out: clients.outgoing.out.clone(),
                 store: store.clone(),
                 tap: tap.clone(),
                 shared: shared.clone(),
@@ -234,7 +272,7 @@ impl Threads {
                 max_age: settings.state.commit_max_age,
             },
             store: store.clone(),
-            acks: client.acks.clone(),
+            acks: clients.incoming.acks.clone(),
             workers: senders.clone(),
             shared: shared.clone(),
             last_seq: restored.last_seq,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::EngineStats;
 use crate::metrics::Metrics;
+use crate::mqtt::Side;
 use crate::row::Outcome;
 
 /// A worker that has not been heard of for so long is stuck.
@@ -49,7 +50,8 @@ pub struct Shared {
     /// Every metric.
     pub metrics: Metrics,
     started: Instant,
-    connected: AtomicBool,
+    /// By [`Side`].
+    connected: [AtomicBool; 2],
     subscribed: AtomicBool,
     stopping: AtomicBool,
     store_failed: AtomicBool,
@@ -67,7 +69,7 @@ impl Shared {
         Shared {
             metrics,
             started: Instant::now(),
-            connected: AtomicBool::new(false),
+            connected: Default::default(),
             subscribed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             store_failed: AtomicBool::new(false),
@@ -87,18 +89,19 @@ impl Shared {
         self.started.elapsed()
     }
 
-    /// The broker accepted the connection, or it is gone (and the subscriptions with it).
-    pub fn set_connected(&self, yes: bool) {
-        self.connected.store(yes, Ordering::Release);
-        self.metrics.broker_connected.set(i64::from(yes));
-        if !yes {
+    /// The broker accepted a connection, or it is gone (and with it the subscriptions).
+    pub fn set_connected(&self, side: Side, yes: bool) {
+        self.connected[side as usize].store(yes, Ordering::Release);
+        let both = self.is_connected(Side::In) && self.is_connected(Side::Out);
+        self.metrics.broker_connected.set(i64::from(both));
+        if !yes && side == Side::In {
             self.set_subscribed(false);
         }
     }
 
-    /// The broker is connected.
-    pub fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Acquire)
+    /// The broker has accepted this connection.
+    pub fn is_connected(&self, side: Side) -> bool {
+        self.connected[side as usize].load(Ordering::Acquire)
     }
 
     /// The broker granted every subscription.
@@ -151,7 +154,7 @@ impl Shared {
         if stuck > 0 {
             reasons.push(format!("{stuck} workers make no progress"));
         }
-        if !self.connected.load(Ordering::Acquire) {
+        if !self.is_connected(Side::In) || !self.is_connected(Side::Out) {
             reasons.push("not connected to the broker".to_owned());
         } else if !self.subscribed.load(Ordering::Acquire) {
             reasons.push("not subscribed".to_owned());
