@@ -101,7 +101,8 @@ pub struct FitArgs {
     /// Networks to average, each from its own random start
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     inits: u16,
-    /// Memory in samples (sequential schedule); without it, the table's length
+    /// Memory in samples (sequential schedule); without it, the table's length (five times that
+    /// for classes) from the second pass on
     #[arg(long, value_name = "N")]
     memory: Option<f64>,
     /// Inputs as numbers, as spikes of a population, or both

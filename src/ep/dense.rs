@@ -109,6 +109,11 @@ impl DenseLayer {
         self.units += n;
     }
 
+    /// Changes the likelihood power of Gaussian weights.
+    pub(super) fn set_power(&mut self, power: f32) {
+        self.rule.set_gaussian_power(power);
+    }
+
     /// Forgets when the layer is far enough behind step `now`.
     pub(super) fn catch_up(&mut self, now: f64, ln_keep: f64) {
         let behind = now - self.decayed_at;

@@ -242,7 +242,7 @@ impl AnyRule {
         match family {
             Family::Gaussian => AnyRule::Gaussian(Gaussian {
                 eta,
-                shrink: if eta == 1.0 { 0.0 } else { 1.0 },
+                shrink: shrink(eta),
                 prior_sd: mean_scale * scale,
                 prior_precision: 1.0 / variance,
             }),
@@ -283,6 +283,14 @@ impl AnyRule {
         }
     }
 
+    /// Changes the likelihood power of Gaussian weights.
+    pub(super) fn set_gaussian_power(&mut self, eta: f32) {
+        if let AnyRule::Gaussian(rule) = self {
+            rule.eta = eta;
+            rule.shrink = shrink(eta);
+        }
+    }
+
     /// Precision of the prior; 0 for weights on a grid, whose prior has no Gaussian form.
     pub(super) fn prior_precision(self) -> f32 {
         match self {
@@ -309,6 +317,11 @@ impl AnyRule {
         }
         clipped.into()
     }
+}
+
+/// See [`Gaussian`].
+fn shrink(eta: f32) -> f32 {
+    if eta == 1.0 { 0.0 } else { 1.0 }
 }
 
 /// The belief about one weight before any data.

@@ -123,6 +123,12 @@ impl InputLayer {
         }
     }
 
+    /// Changes the likelihood power of Gaussian weights.
+    pub(super) fn set_power(&mut self, power: f32) {
+        self.rules.0.set_gaussian_power(power);
+        self.rules.1.set_gaussian_power(power);
+    }
+
     /// Lanes of one row.
     pub(super) fn stride(&self) -> usize {
         self.stride

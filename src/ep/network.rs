@@ -405,6 +405,18 @@ impl Network {
         self.scratch.fresh = false;
     }
 
+    /// Changes the likelihood power of all Gaussian weights.
+    ///
+    /// # Panics
+    /// If the power is not above 0 and finite.
+    pub fn set_power(&mut self, power: f32) {
+        assert!(power > 0.0 && power.is_finite(), "likelihood power {power}");
+        self.input.set_power(power);
+        for layer in &mut self.upper {
+            layer.set_power(power);
+        }
+    }
+
     /// Weights of a sample with `active` active inputs, padding included.
     pub(super) fn weights_touched(&self, active: usize) -> usize {
         let dense: usize = self.upper.iter().map(DenseLayer::size).sum();

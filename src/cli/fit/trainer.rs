@@ -14,6 +14,16 @@ const MAX_SITE_VALUES: usize = 1 << 28;
 /// thresholds keep single samples from moving them.
 const SPIKE_NOISE: f64 = 1.0;
 
+/// Memory of a classifier from the second pass on, in tables: its likelihoods overlap so little
+/// that a memory of one table forgets rare shapes.
+const CLASS_MEMORY: f64 = 5.0;
+
+/// Likelihood power of a classifier's Gaussian weights after `n` samples: bold while little is
+/// known, then towards Bayes' rule.
+fn class_power(n: u64) -> f32 {
+    1.5 + 4.0 / (1.0 + n as f32 / 2000.0)
+}
+
 /// Samples in sparse form; the last input is the bias.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Samples {
@@ -89,7 +99,8 @@ pub struct Plan {
     /// Schedule; `None` chooses: exact where sites for all samples fit (Gaussian weights,
     /// regression, 1 GiB a network), else sequential.
     pub schedule: Option<Schedule>,
-    /// Memory of stochastic EP; `None` is the number of samples, from the second pass on.
+    /// Memory of stochastic EP; `None` is the number of samples (five times that for
+    /// classes), from the second pass on.
     pub memory: Option<f64>,
     /// Number of networks to average.
     pub inits: usize,
@@ -104,6 +115,8 @@ struct Member {
     noise: NoiseVariance,
     sites: Option<Sites>,
     seed: u64,
+    /// Samples learned so far.
+    seen: u64,
 }
 
 /// An ensemble that learns one table.
@@ -154,6 +167,7 @@ impl Trainer {
                 noise: NoiseVariance::new(0.3, samples.len() as f64),
                 sites: exact.then(|| Sites::new(samples.len())),
                 seed,
+                seen: 0,
             });
         }
         Ok(Trainer {
@@ -192,7 +206,10 @@ impl Trainer {
                 let memory = match (self.memory, self.passes) {
                     (Some(memory), _) => Some(memory),
                     (None, 0) => None,
-                    (None, _) => Some((samples.len() as f64).max(2.0)),
+                    (None, _) => {
+                        let tables = self.classes.map_or(1.0, |_| CLASS_MEMORY);
+                        Some((tables * samples.len() as f64).max(2.0))
+                    }
                 };
                 if self.passes <= 1 {
                     member.network.set_memory(memory);
@@ -348,6 +365,10 @@ impl Member {
         let mut probabilities = vec![0.0; self.network.outputs()];
         for (n, &i) in order.iter().enumerate() {
             let (x, class) = (samples.get(i), classes[i]);
+            if n % 16 == 0 {
+                self.network.set_power(class_power(self.seen));
+            }
+            self.seen += 1;
             let mut step = |network: &mut Network| {
                 network.predict_class(x, &mut probabilities);
                 sums.add(class, &probabilities);

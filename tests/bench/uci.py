@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Regression benchmark: `spiked fit` on tables with ready-made splits, beside published figures.
+
+usage: uci.py SPIKED FOLDER [--sets a,b] [--splits N] [further arguments of `spiked fit`]
+
+FOLDER/SET holds data.txt (white space), index_features.txt, index_target.txt and
+index_{train,test}_N.txt. Fixed defaults for all sets: 50 spiking units, 40 passes.
+Needs numpy. Prints one line a set: mean and standard error over the splits, and the figures of
+probabilistic back-propagation (Hernandez-Lobato and Adams, 2015).
+"""
+import argparse
+import json
+import pathlib
+import subprocess
+import tempfile
+
+import numpy as np
+
+PUBLISHED = {
+    "concrete": (5.67, -3.16),
+    "energy": (1.80, -2.04),
+    "power-plant": (4.12, -2.84),
+    "wine-quality-red": (0.64, -0.97),
+    "yacht": (1.02, -1.63),
+    "kin8nm": (0.10, 0.90),
+}
+
+
+def write(path, rows):
+    np.savetxt(path, rows, fmt="%.8g", delimiter=",")
+    return str(path)
+
+
+def fit(spiked, folder, split, work, extra):
+    data = np.loadtxt(folder / "data.txt")
+    columns = np.loadtxt(folder / "index_features.txt").astype(int).ravel()
+    target = int(np.loadtxt(folder / "index_target.txt"))
+    table = np.c_[data[:, columns], data[:, target]]
+    files = []
+    for part in ("train", "test"):
+        rows = np.loadtxt(folder / f"index_{part}_{split}.txt").astype(int)
+        files.append(write(work / f"{part}.csv", table[rows]))
+    command = [spiked, "fit", "--task", "regression", "--target", str(len(columns))]
+    command += ["--train", files[0], "--test", files[1], "--hidden", "50", "--passes", "40"]
+    done = subprocess.run(command + ["--json"] + extra, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    score = json.loads(done.stdout)["passes"][-1]["test"]
+    return score["rmse"], score["log_density"], score["coverage90"]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("spiked")
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--sets", default=",".join(PUBLISHED))
+    parser.add_argument("--splits", type=int, default=20)
+    args, extra = parser.parse_known_args()
+    for name in args.sets.split(","):
+        folder = args.folder / name
+        scores = []
+        with tempfile.TemporaryDirectory() as work:
+            for split in range(args.splits):
+                if (folder / f"index_train_{split}.txt").exists():
+                    scores.append(fit(args.spiked, folder, split, pathlib.Path(work), extra))
+        mean = np.mean(scores, 0)
+        error = np.std(scores, 0) / len(scores) ** 0.5
+        rmse, density = PUBLISHED.get(name, (np.nan, np.nan))
+        print(
+            f"{name:17s} {len(scores)} splits: RMSE {mean[0]:.3f} +- {error[0]:.3f} ({rmse}), "
+            f"log density {mean[1]:.3f} +- {error[1]:.3f} ({density}), "
+            f"coverage of 90% {mean[2]:.3f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
