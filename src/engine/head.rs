@@ -40,6 +40,15 @@ impl Noise {
     }
 }
 
+/// |z| that a tenth of a standard normal exceeds.
+pub const Z90: f64 = 1.644_853_626_951_472_7;
+/// Share of values that the 90% interval may miss.
+const MISS: f64 = 0.1;
+/// How fast the level of the interval follows its misses.
+const LEVEL_RATE: f64 = 0.005;
+/// The level stays where the histogram can answer.
+const LEVEL_LOW: f64 = 0.002;
+const LEVEL_HIGH: f64 = 0.5;
 /// Cells of the daily noise profile.
 const HOURS: usize = 24;
 /// The prior of a cell, that it is as noisy as the day, counts as this many values.
@@ -102,10 +111,23 @@ pub struct Judged {
 }
 
 /// What the residuals of one output usually look like.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Past {
     scores: Scores,
     correlation: Autocorrelation,
+    /// Level at which the quantile of the scores misses a tenth of the values: adaptive conformal
+    /// inference (Gibbs and Candes, NeurIPS 2021, equation 2).
+    level: f64,
+}
+
+impl Default for Past {
+    fn default() -> Past {
+        Past {
+            scores: Scores::default(),
+            correlation: Autocorrelation::default(),
+            level: MISS,
+        }
+    }
 }
 
 impl Past {
@@ -250,12 +272,18 @@ impl Head {
         self.noise[o].variance * self.ratio[o]
     }
 
-    /// |z| that a tenth of the past exceeded; the Gaussian's before that is known.
-    pub fn quantile90(&self, o: usize) -> f64 {
-        self.past[o]
-            .scores
-            .quantile(0.1)
-            .unwrap_or(1.644_853_626_951_472_7)
+    /// Half-width of the 90% interval in predictive sds: |z| that the past exceeded with the level
+    /// that has been missing a tenth of the time; the Gaussian's before enough is known.
+    pub fn half90(&self, o: usize) -> f64 {
+        let past = &self.past[o];
+        past.scores.quantile(past.level).unwrap_or(Z90)
+    }
+
+    /// Learns whether the 90% interval of output `o` held.
+    pub fn held(&mut self, o: usize, inside: bool) {
+        let past = &mut self.past[o];
+        let miss = if inside { 0.0 } else { 1.0 };
+        past.level = (past.level + LEVEL_RATE * (MISS - miss)).clamp(LEVEL_LOW, LEVEL_HIGH);
     }
 
     /// Compares a target with the last prediction.

@@ -17,7 +17,7 @@ pub use params::{EngineParams, EngineSettings, Heads};
 pub use stats::EngineStats;
 
 use self::channel::Channel;
-use self::head::{Head, Judged, Sample};
+use self::head::{Head, Judged, Sample, Z90};
 use self::others::Others;
 use self::stats::Moving;
 use crate::detect::{Evidence, Incidents, NullPeaks, Step};
@@ -39,8 +39,6 @@ const ACCEPT_WEIGHT: f64 = 30.0;
 const SUMMARY_EVERY: u64 = 64;
 /// Novelty: ignorance above this many noise variances.
 const NOVELTY: f64 = 4.0;
-/// |z| that a tenth of a standard normal exceeds.
-const Z90: f64 = 1.644_853_626_951_472_7;
 /// Rows between two looks at the bar.
 const BAR_EVERY: u64 = 16;
 /// Memory of the null behaviour, as a share of the memory of the weights.
@@ -240,6 +238,7 @@ impl Engine {
             samples[1].target.push(targets[1] as f32);
             if let Some(j) = step {
                 let inside = (value - outcome.mean).abs() <= Z90 * outcome.sd;
+                heads.step.held(c, inside);
                 self.moving
                     .observe(j.z, heads.step.variance(c), targets[0], inside);
             }
@@ -550,7 +549,7 @@ fn predicted(channel: &Channel, head: &Head, c: usize, value: f64) -> ChannelOut
     ChannelOutcome {
         value,
         mean,
-        sd: sd * head.quantile90(c) / Z90,
+        sd: sd * head.half90(c) / Z90,
         score: 0.0,
     }
 }
