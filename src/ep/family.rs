@@ -8,7 +8,8 @@
 
 #![expect(
     clippy::needless_range_loop,
-    reason = "the lanes of several arrays advance together"
+    clippy::manual_clamp,
+    reason = "the lanes of several arrays advance together, and clamp keeps loops from becoming vector code"
 )]
 
 use serde::{Deserialize, Serialize};

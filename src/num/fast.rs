@@ -5,6 +5,11 @@
 //! The bits are the same with and without such a processor. Coefficients: Chebyshev fits, made
 //! for this file.
 
+#![expect(
+    clippy::manual_clamp,
+    reason = "clamp keeps loops from becoming vector code where it must pass on NaN"
+)]
+
 /// ln 2, in two parts whose first multiplies exactly by small integers.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;

@@ -292,7 +292,7 @@ impl Trainer {
 /// Sums of either task.
 enum Sums {
     Real(RegressionSums),
-    Class(ClassSums),
+    Class(Box<ClassSums>),
 }
 
 impl Sums {
@@ -386,7 +386,7 @@ impl Member {
         if let Some(sites) = &self.sites {
             sites.rebuild(&mut self.network, |i| samples.get(i).index);
         }
-        Sums::Class(sums)
+        Sums::Class(Box::new(sums))
     }
 }
 

@@ -3,6 +3,11 @@
 //! p = sigma(rho), t = omega / sqrt(V + noise): Z = p Phi(t) + (1 - p) Phi(-t),
 //! g = (2p - 1) phi(t) / (sqrt(V + noise) Z), Gamma = g (g + omega / (V + noise)).
 
+#![expect(
+    clippy::manual_clamp,
+    reason = "clamp keeps loops from becoming vector code where it must pass on NaN"
+)]
+
 use super::Moments;
 use crate::num::{fast, special};
 

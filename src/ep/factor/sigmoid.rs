@@ -4,6 +4,11 @@
 //! t_k = q_k omega: S = sum p_k Phi(t_k), S' = sum p_k q_k phi(t_k), S'' = -sum p_k q_k^2 t_k
 //! phi(t_k). Then Z = (1-p) + (2p-1) S, g = (2p-1) S'/Z, Gamma = g^2 - (2p-1) S''/Z.
 
+#![expect(
+    clippy::manual_clamp,
+    reason = "clamp keeps loops from becoming vector code where it must pass on NaN"
+)]
+
 use super::Moments;
 use super::hidden::MAX_RHO;
 use crate::num::{fast, special};

@@ -282,3 +282,53 @@ fn table_priors_build_and_run() {
         assert!(report.site_change.is_finite());
     }
 }
+
+mod finite {
+    use super::*;
+    use crate::ep::{Family, Spikes};
+    use proptest::prelude::*;
+
+    fn spikes() -> impl Strategy<Value = Spikes> {
+        prop_oneof![
+            Just(Spikes::Deterministic),
+            Just(Spikes::Probit { noise: 0.3 }),
+            Just(Spikes::Sigmoid)
+        ]
+    }
+
+    fn family() -> impl Strategy<Value = Family> {
+        prop_oneof![
+            Just(Family::Gaussian),
+            Just(Family::Binary),
+            Just(Family::Levels(4))
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = f32> {
+        prop_oneof![-3.0f32..3.0, Just(0.0), -1e6f32..1e6, Just(1e6)]
+    }
+
+    proptest! {
+        #[test]
+        fn no_finite_sample_leaves_a_belief_that_is_not_finite(
+            spikes in spikes(),
+            family in family(),
+            samples in prop::collection::vec((value(), value(), value(), 1e-6f32..10.0), 1..40),
+        ) {
+            let mut draft = NetworkDraft::stream(3, &[9], 1, 3.0).with_families(&[family; 2]);
+            draft.spikes = spikes;
+            draft.memory = Some(50.0);
+            let mut net = Network::new(&draft.build().unwrap());
+            for (a, b, y, noise) in samples {
+                let value = [a, b, 1.0];
+                let x = Input { index: &[0, 1, 2], value: &value };
+                let report = net.learn(x, &[y], &[noise], 1.0);
+                prop_assert_eq!(report.accepted + report.skipped, 1);
+            }
+            let x = Input { index: &[0, 1, 2], value: &[0.5, -0.5, 1.0] };
+            let moments = net.predict(x);
+            prop_assert!(moments.mean[0].is_finite());
+            prop_assert!(moments.variance[0].is_finite() && moments.variance[0] >= 0.0);
+        }
+    }
+}
