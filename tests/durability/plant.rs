@@ -191,7 +191,9 @@ impl Daemon {
             .append(true)
             .open(dir.join("log"))
             .unwrap();
+        // The tests' own variable is no setting of the daemon's.
         program
+            .env_remove("SPIKED_REQUIRE_TOOLS")
             .args(["run", "--config"])
             .arg(config)
             .arg("--state-dir")
