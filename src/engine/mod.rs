@@ -538,10 +538,13 @@ fn predicted(channel: &Channel, head: &Head, c: usize, value: f64) -> ChannelOut
     }
     let unit = channel.step.get();
     let (mean, sd) = if channel.has_previous() {
-        (
-            channel.last() + unit * head.mean(c),
-            unit * head.variance(c).sqrt(),
-        )
+        // Before the first step there is no unit in which the network's answer would mean anything.
+        let change = if channel.step.is_known() {
+            unit * head.mean(c)
+        } else {
+            0.0
+        };
+        (channel.last() + change, unit * head.variance(c).sqrt())
     } else {
         // Back from a gap: the last level, with the uncertainty of any level.
         (channel.last(), channel.level.sd().max(unit))
