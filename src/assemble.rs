@@ -91,7 +91,11 @@ impl AssembleParams {
         if errors.is_empty() {
             Ok(AssembleParams {
                 align,
-                period_ms,
+                // Elsewhere it means nothing: a change is none.
+                period_ms: match align {
+                    Align::FixedPeriod => period_ms,
+                    Align::PerReading | Align::WhenComplete => 0,
+                },
                 max_age_ms,
                 max_channels,
                 channels,
@@ -120,17 +124,20 @@ pub enum Verdict {
     Future,
     /// Refused: the stream has `max_channels` channels already.
     TooManyChannels,
+    /// Refused: a feedback on an incident that the stream does not know, or not any more.
+    UnknownIncident,
 }
 
 impl Verdict {
     /// Every verdict, for tables and metric labels.
-    pub const ALL: [Verdict; 6] = [
+    pub const ALL: [Verdict; 7] = [
         Verdict::Taken,
         Verdict::NewChannel,
         Verdict::Duplicate,
         Verdict::Late,
         Verdict::Future,
         Verdict::TooManyChannels,
+        Verdict::UnknownIncident,
     ];
 
     /// The reading was accepted.
@@ -147,6 +154,7 @@ impl Verdict {
             Verdict::Late => "late",
             Verdict::Future => "future",
             Verdict::TooManyChannels => "too_many_channels",
+            Verdict::UnknownIncident => "unknown_incident",
         }
     }
 }
@@ -265,6 +273,11 @@ impl Assembler {
             assembler.add(name, true);
         }
         assembler
+    }
+
+    /// Goes on with other parameters, that differ in [`crate::stream::TUNABLE`] alone.
+    pub fn retune(&mut self, params: &AssembleParams) {
+        self.params = params.clone();
     }
 
     /// Channel names, in the order of a row's values: listed ones first, then as they appeared.

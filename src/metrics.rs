@@ -12,7 +12,7 @@ use prometheus::{
 
 use crate::engine::EngineStats;
 use crate::payload::Reject;
-use crate::row::Kind;
+use crate::row::{Kind, Ruling};
 use crate::state::StoreStats;
 
 /// Upper bounds of the latency histogram, seconds.
@@ -87,10 +87,18 @@ pub struct Metrics {
     site_updates: IntCounterVec,
     /// Incidents opened, by kind.
     anomalies: IntCounterVec,
+    /// Rulings of operators on incidents.
+    rulings: IntCounterVec,
     /// Incidents open now.
     pub incidents_open: IntGauge,
     /// Streams alive.
     pub streams: IntGauge,
+    /// Streams that left memory and have not come back.
+    pub streams_evicted: IntGauge,
+    /// Times that an idle stream left memory.
+    pub stream_evictions: IntCounter,
+    /// Times that one came back.
+    pub stream_returns: IntCounter,
     /// Channels of all streams.
     pub channels: IntGauge,
     log_density: Gauge,
@@ -147,6 +155,7 @@ struct StoreMetrics {
     journal_bytes: IntGauge,
     snapshots: IntCounter,
     snapshot_failures: IntCounter,
+    forced: IntCounter,
     write_failures: IntCounter,
     outbox: IntGauge,
     dead_letters: IntGauge,
@@ -166,6 +175,10 @@ impl StoreMetrics {
             snapshot_failures: d.counter(
                 "spiked_snapshot_failures_total",
                 "Snapshots that could not be written",
+            )?,
+            forced: d.counter(
+                "spiked_snapshots_forced_total",
+                "Times that the journal's size made snapshots due before their time (state.journal_max_bytes)",
             )?,
             write_failures: d.counter(
                 "spiked_state_write_failures_total",
@@ -194,6 +207,7 @@ impl StoreMetrics {
         self.journal_bytes.set(whole(stats.journal_bytes));
         raise(&self.snapshots, stats.snapshots);
         raise(&self.snapshot_failures, stats.snapshot_failures);
+        raise(&self.forced, stats.forced);
         raise(&self.write_failures, stats.write_failures);
         self.outbox.set(whole(stats.outbox));
         self.dead_letters.set(whole(stats.dead_letters));
@@ -316,8 +330,26 @@ impl Metrics {
                 "kind",
                 &Kind::ALL.map(Kind::as_str),
             )?,
+            rulings: d.counters(
+                "spiked_verdicts_total",
+                "What operators said of incidents, by verdict",
+                "verdict",
+                &Ruling::ALL.map(Ruling::as_str),
+            )?,
             incidents_open: d.int_gauge("spiked_incidents_open", "Streams with an open incident")?,
             streams: d.int_gauge("spiked_streams", "Streams that are learned")?,
+            streams_evicted: d.int_gauge(
+                "spiked_streams_evicted",
+                "Idle streams that are kept on disk only (state.idle_evict_s); the others are live",
+            )?,
+            stream_evictions: d.counter(
+                "spiked_stream_evictions_total",
+                "Times that an idle stream left memory",
+            )?,
+            stream_returns: d.counter(
+                "spiked_stream_returns_total",
+                "Times that an idle stream came back from disk with a reading",
+            )?,
             channels: d.int_gauge("spiked_channels", "Channels of all streams")?,
             log_density: d.gauge(
                 "spiked_log_density_nats",
@@ -477,6 +509,10 @@ impl Metrics {
             if n > 0 {
                 self.anomalies.with_label_values(&[kind.as_str()]).inc_by(n);
             }
+        }
+        for (idx, ruling) in Ruling::ALL.into_iter().enumerate() {
+            let n = grown(before.rulings[idx], after.rulings[idx]);
+            self.rulings.with_label_values(&[ruling.as_str()]).inc_by(n);
         }
     }
 

@@ -124,6 +124,10 @@ impl Pattern {
     pub fn matches<'a>(&'a self, topic: &'a str) -> Option<(&'a str, Option<&'a str>)> {
         let mut stream = self.stream.as_deref();
         let mut channel = self.channel.as_deref();
+        // What a broker keeps for itself is no answer to a wildcard.
+        if topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Literal(_))) {
+            return None;
+        }
         let mut texts = topic.split('/');
         for level in &self.levels {
             match level {
@@ -298,6 +302,11 @@ impl Router {
         let name: Arc<str> = name.into();
         channels.insert(name.clone());
         Ok(name)
+    }
+
+    /// The stream named `name`, if it has been admitted.
+    pub fn admitted(&self, name: &str) -> Option<&Arc<str>> {
+        self.streams.get_key_value(name).map(|(known, _)| known)
     }
 
     /// Streams admitted.

@@ -112,8 +112,10 @@ pub struct Incident {
     pub peak_score: f64,
     /// The channels by share of the evidence, largest first.
     pub channels: Vec<Share>,
-    /// It outlasted the hold limit, and its level was accepted as the new normal.
+    /// It outlasted the hold limit or was ruled so: its level was accepted as the new normal.
     pub accepted: bool,
+    /// What an operator said of it last.
+    pub verdict: Option<Ruling>,
 }
 
 /// An edge of an incident.
@@ -121,8 +123,93 @@ pub struct Incident {
 pub enum IncidentEdge {
     /// It opened with this row.
     Opened(Incident),
-    /// It ended with this row.
+    /// It ended with this row, or with an operator's ruling.
     Closed(Incident),
+    /// An operator ruled on it.
+    Judged(Incident),
+}
+
+impl IncidentEdge {
+    /// The incident as it stands with the edge.
+    pub fn incident(&self) -> &Incident {
+        match self {
+            IncidentEdge::Opened(incident)
+            | IncidentEdge::Closed(incident)
+            | IncidentEdge::Judged(incident) => incident,
+        }
+    }
+
+    /// The word used in payloads.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            IncidentEdge::Opened(_) => "opened",
+            IncidentEdge::Closed(_) => "closed",
+            IncidentEdge::Judged(_) => "judged",
+        }
+    }
+}
+
+/// An operator's verdict on an incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ruling {
+    /// There was nothing: a false alarm.
+    False,
+    /// There was something.
+    True,
+    /// There was something, and it is how things are from now on.
+    NewNormal,
+}
+
+impl Ruling {
+    /// Every ruling, for tables and metric labels.
+    pub const ALL: [Ruling; 3] = [Ruling::False, Ruling::True, Ruling::NewNormal];
+
+    /// The word used in payloads and metric labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ruling::False => "false",
+            Ruling::True => "true",
+            Ruling::NewNormal => "new_normal",
+        }
+    }
+}
+
+/// What an operator says of an incident of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feedback {
+    /// Number of the incident within its stream.
+    pub incident: u64,
+    /// What it was.
+    pub ruling: Ruling,
+}
+
+/// Channel names have no `/`: none that a topic or a payload can give begins like this.
+const FEEDBACK: &str = "/feedback/";
+
+impl Feedback {
+    /// The feedback as it is numbered, journaled and replayed, in its place among the readings: as
+    /// a reading of a channel that cannot exist, with the incident's number (below 2^53) as value.
+    pub fn to_reading(self, seq: u64, stream: Arc<str>, arrival_ms: i64) -> Reading {
+        Reading {
+            seq,
+            stream,
+            channel: format!("{FEEDBACK}{}", self.ruling.as_str()).into(),
+            value: self.incident as f64,
+            ts_ms: arrival_ms,
+            arrival_ms,
+        }
+    }
+
+    /// The feedback that travels as `reading`; `None` for a measurement.
+    pub fn of(reading: &Reading) -> Option<Feedback> {
+        let word = reading.channel.strip_prefix(FEEDBACK)?;
+        let ruling = Ruling::ALL.into_iter().find(|r| r.as_str() == word)?;
+        Some(Feedback {
+            incident: reading.value as u64,
+            ruling,
+        })
+    }
 }
 
 /// What the engine says of one row. Predictions were made before the row was seen.
@@ -142,8 +229,8 @@ pub struct Outcome {
     pub anomaly: bool,
     /// Kind of the open incident.
     pub kind: Option<Kind>,
-    /// One a channel.
+    /// One a channel; none where no row but an operator's ruling made the outcome.
     pub channels: Vec<ChannelOutcome>,
-    /// An incident that opened or ended with this row.
+    /// An incident that opened or ended with this row, or was ruled on.
     pub edge: Option<IncidentEdge>,
 }

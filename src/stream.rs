@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::assemble::{AssembleParams, Assembler, Verdict};
-use crate::engine::{Engine, EngineParams};
-use crate::row::{Outcome, Reading, Row};
+use crate::engine::{Engine, EngineParams, Ruled};
+use crate::row::{Feedback, Outcome, Reading, Row};
 
 /// Everything that one stream is built from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,31 @@ pub struct StreamParams {
     /// How rows are learned and judged.
     pub engine: EngineParams,
 }
+
+/// Settings, by the path of their field in [`StreamParams`], that a model which was learned with
+/// others can go on with: they neither say what a row is nor which weights there are. All others
+/// make another model.
+pub const TUNABLE: [&str; 19] = [
+    "assemble.max_age_ms",
+    "assemble.max_channels",
+    "engine.batch_max_age_s",
+    "engine.batch_rows",
+    "engine.calendar",
+    "engine.calibrate",
+    "engine.false_alarms_per_week",
+    "engine.gate_weight",
+    "engine.habits",
+    "engine.heads",
+    "engine.hourly_noise",
+    "engine.incident",
+    "engine.joint",
+    "engine.learn",
+    "engine.memory_rows",
+    "engine.statistics_rows",
+    "engine.student_nu",
+    "engine.temper",
+    "engine.warm_up_rows",
+];
 
 /// A stream's whole state. Serialised, it is the stream's snapshot: the same readings after
 /// loading it give the same bits.
@@ -48,9 +73,17 @@ impl Stream {
         }
     }
 
-    /// Takes one reading; appends an outcome to `out` for each row that it completed.
+    /// Takes one reading, or a feedback that travels as one; appends an outcome to `out` for each
+    /// row that it completed, or edge that it made.
     pub fn push(&mut self, reading: &Reading, out: &mut Vec<Outcome>) -> Verdict {
         self.last_seq = self.last_seq.max(reading.seq);
+        if let Some(feedback) = Feedback::of(reading) {
+            return match self.engine.feedback(feedback, out) {
+                Ruled::Taken => Verdict::Taken,
+                Ruled::Known => Verdict::Duplicate,
+                Ruled::Unknown => Verdict::UnknownIncident,
+            };
+        }
         let verdict = self.assembler.push(reading, &mut self.rows);
         self.readings += u64::from(verdict.is_taken());
         self.learn_rows(out);
@@ -70,6 +103,12 @@ impl Stream {
         for row in self.rows.drain(..) {
             out.push(self.engine.step(&row));
         }
+    }
+
+    /// Goes on with other parameters, that differ in [`TUNABLE`] alone.
+    pub fn retune(&mut self, params: &StreamParams) {
+        self.assembler.retune(&params.assemble);
+        self.engine.retune(&params.engine);
     }
 
     /// The same knowledge under another name and from another number on: a model carried over

@@ -5,7 +5,7 @@
 //! read, and of the daemon only what it publishes.
 
 #[cfg(feature = "embedded-broker")]
-mod broker;
+pub(crate) mod broker;
 mod faults;
 mod feed;
 mod health;

@@ -27,6 +27,9 @@ pub enum CliError {
     /// Something failed while running: exit code 1.
     #[error("{0}")]
     Runtime(String),
+    /// Whoever read our output has had enough (`spiked inspect … | head`): exit code 0, no words.
+    #[error("")]
+    Unread,
 }
 
 impl CliError {
@@ -35,6 +38,7 @@ impl CliError {
         match self {
             CliError::Config(_) => EXIT_CONFIG,
             CliError::Runtime(_) => EXIT_RUNTIME,
+            CliError::Unread => 0,
         }
     }
 }
@@ -53,7 +57,10 @@ impl From<crate::runtime::ServeError> for CliError {
 
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> CliError {
-        CliError::Runtime(error.to_string())
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => CliError::Unread,
+            _ => CliError::Runtime(error.to_string()),
+        }
     }
 }
 

@@ -46,6 +46,16 @@ pub fn load(path: Option<&Path>, overrides: &[(String, String)]) -> Result<Setti
     load_from(path, Environment::with_prefix(ENV_PREFIX), overrides)
 }
 
+/// As [`load`], from `overrides` alone.
+#[cfg(test)]
+pub(crate) fn load_plain(overrides: &[(&str, String)]) -> Result<Settings, ConfigError> {
+    let overrides = overrides
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone()));
+    let nothing = Environment::with_prefix(ENV_PREFIX).source(Some(Default::default()));
+    load_from(None, nothing, &overrides.collect::<Vec<_>>())
+}
+
 /// As [`load`], from a given environment.
 fn load_from(
     path: Option<&Path>,

@@ -121,6 +121,8 @@ pub struct OutputSettings {
     pub outbox_messages: usize,
     /// Messages sent with QoS 1 that may wait for their acknowledgement at once.
     pub in_flight: usize,
+    /// Operators may rule on incidents.
+    pub feedback: bool,
 }
 
 /// What happens when a queue is full.
@@ -180,6 +182,8 @@ pub struct StateSettings {
     pub snapshot_every: Duration,
     /// Size of the journal at which a snapshot is forced, bytes.
     pub journal_max_bytes: u64,
+    /// Streams without a reading for so long leave memory; `None` for never.
+    pub idle_evict: Option<Duration>,
 }
 
 impl Settings {
@@ -468,6 +472,7 @@ fn output(value: Option<Value>, report: &mut Report) -> OutputSettings {
         predictions_retain: s.flag("predictions_retain", false),
         outbox_messages: s.size("outbox_messages", 10_000, 100..=10_000_000),
         in_flight: s.size("in_flight", 64, 1..=10_000),
+        feedback: s.flag("feedback", true),
     };
     s.done();
     settings
@@ -679,6 +684,9 @@ fn state(value: Option<Value>, report: &mut Report) -> StateSettings {
             1.0..=86_400.0,
         )),
         journal_max_bytes: s.integer("journal_max_bytes", 268_435_456, 1_048_576..=1 << 50),
+        idle_evict: Some(s.number("idle_evict_s", 0.0, 0.0..=31_536_000.0))
+            .filter(|seconds| *seconds > 0.0)
+            .map(Duration::from_secs_f64),
     };
     s.done();
     settings

@@ -87,6 +87,12 @@ impl Incidents {
         }
     }
 
+    /// Ends an open incident by order: what comes next is a new one.
+    pub fn end(&mut self) {
+        self.open = false;
+        self.quiet = u32::MAX;
+    }
+
     /// An incident is open.
     pub fn is_open(&self) -> bool {
         self.open

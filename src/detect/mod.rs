@@ -10,6 +10,7 @@ mod habit;
 mod incident;
 mod joint;
 mod null;
+mod rulings;
 mod scores;
 
 pub use autocorrelation::Autocorrelation;
@@ -19,4 +20,5 @@ pub use habit::Habit;
 pub use incident::{IncidentParams, Incidents, Step};
 pub use joint::{Joint, MAX_CHANNELS as MAX_JOINT_CHANNELS};
 pub use null::NullPeaks;
+pub use rulings::Rulings;
 pub use scores::Scores;

@@ -212,6 +212,11 @@ impl Head {
         head
     }
 
+    /// Changes the memory of the weights, rows.
+    pub fn set_memory(&mut self, rows: f64) {
+        self.net.set_memory(Some(rows));
+    }
+
     fn add_outputs(&mut self, n: usize) {
         let outputs = self.noise.len() + n;
         self.noise.resize_with(outputs, Noise::default);

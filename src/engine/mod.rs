@@ -9,18 +9,20 @@ mod channel;
 mod head;
 mod others;
 mod params;
+mod rulings;
 mod stats;
 
 use serde::{Deserialize, Serialize};
 
 pub use params::{EngineParams, EngineSettings, Heads};
+pub use rulings::Ruled;
 pub use stats::EngineStats;
 
 use self::channel::Channel;
 use self::head::{Head, Judged, Sample, Z90};
 use self::others::Others;
 use self::stats::Moving;
-use crate::detect::{Evidence, Incidents, NullPeaks, Step};
+use crate::detect::{Evidence, Incidents, NullPeaks, Rulings, Step};
 use crate::encode::{CALENDAR_WIDTH, Calendar, encode_calendar, hour_of_day};
 use crate::ep::{NetworkDraft, Summary};
 use crate::row::{ChannelOutcome, Incident, IncidentEdge, Kind, Outcome, Row, Share};
@@ -67,8 +69,12 @@ pub struct Engine {
     /// Bar of the evidence, nats.
     bar: f64,
     incidents: Incidents,
+    /// The last one, open or ended.
     incident: Option<Incident>,
+    /// Those before it, oldest first.
+    past: Vec<Incident>,
     n_incidents: u64,
+    rulings: Rulings,
     first_ms: i64,
     last_ms: i64,
     /// Moving mean of the time between rows, ms.
@@ -103,7 +109,9 @@ impl Engine {
             bar: f64::INFINITY,
             incidents: Incidents::default(),
             incident: None,
+            past: Vec::new(),
             n_incidents: 0,
+            rulings: Rulings::default(),
             first_ms: 0,
             last_ms: 0,
             period_ms: 0.0,
@@ -297,8 +305,9 @@ impl Engine {
         } else {
             &NullPeaks::default()
         };
-        self.bar = null
-            .bar(between, self.channels.len())
+        let memory = settings.memory_rows * NULL_MEMORY_SHARE;
+        self.rulings.rows(BAR_EVERY as f64, memory);
+        self.bar = (null.bar(between, self.channels.len()) + self.rulings.lift(between))
             .clamp(MIN_BAR, MAX_BAR);
     }
 
@@ -354,9 +363,10 @@ impl Engine {
             peak_score: outcome.score,
             channels,
             accepted: false,
+            verdict: None,
         };
         outcome.edge = Some(IncidentEdge::Opened(incident.clone()));
-        self.incident = Some(incident);
+        self.remember(incident);
     }
 
     fn kind_of(&self, c: usize) -> Kind {
@@ -468,6 +478,15 @@ impl Engine {
             .iter()
             .map(|c| c.limited + c.level.clipped + c.step.clipped)
             .sum();
+    }
+
+    /// Goes on with other parameters, that differ in [`crate::stream::TUNABLE`] alone.
+    pub fn retune(&mut self, params: &EngineParams) {
+        self.params = params.clone();
+        if let Some(heads) = &mut self.heads {
+            heads.step.set_memory(params.get().memory_rows);
+            heads.context.set_memory(params.get().memory_rows);
+        }
     }
 
     /// The parameters that it was built from.

@@ -55,6 +55,8 @@ pub struct EngineStats {
     pub rmse_ratio: f64,
     /// Incidents opened, by [`crate::row::Kind`] in the order of `Kind::ALL`.
     pub incidents: [u64; 5],
+    /// Rulings of operators, by [`crate::row::Ruling`] in the order of `Ruling::ALL`.
+    pub rulings: [u64; 3],
     /// An incident is open.
     pub open: bool,
 }

@@ -81,6 +81,8 @@ pub struct Client<L: Link> {
     pub options: L::Options,
     /// What to subscribe to, with QoS.
     pub filters: Vec<(String, u8)>,
+    /// The same, where a refusal is borne: behind the others.
+    pub optional: Vec<(String, u8)>,
     /// Topic of the retained status, where this connection says it.
     pub status_topic: Option<Arc<str>>,
     /// Longest wait between attempts.
@@ -145,7 +147,9 @@ struct Polling<L: Link> {
 pub(super) struct ClientParts<L: Link> {
     side: Side,
     pub(super) options: L::Options,
+    /// Needed ones first.
     pub(super) filters: Vec<(String, u8)>,
+    needed: usize,
     pub(super) status_topic: Option<Arc<str>>,
     pub(super) reconnect_max: Duration,
     pub(super) intake: Intake,
@@ -165,7 +169,8 @@ pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
     let parts = Arc::new(ClientParts::<L> {
         side: client.side,
         options: client.options,
-        filters: client.filters,
+        needed: client.filters.len(),
+        filters: [client.filters, client.optional].concat(),
         status_topic: client.status_topic.clone(),
         reconnect_max: client.reconnect_max,
         intake: client.intake,
@@ -304,10 +309,13 @@ impl<L: Link> Polling<L> {
     /// True where every filter was granted.
     fn note_subscribed(&self, granted: &[bool]) -> bool {
         let mut all = true;
-        for ((filter, _), granted) in self.client.filters.iter().zip(granted) {
-            if !granted {
+        let answers = self.client.filters.iter().zip(granted);
+        for (idx, ((filter, _), _)) in answers.enumerate().filter(|(_, (_, granted))| !**granted) {
+            if idx < self.client.needed {
                 all = false;
                 error!(filter, "the broker refuses the subscription");
+            } else {
+                warn!(filter, "the broker refuses the subscription: we do without");
             }
         }
         self.client.shared.set_subscribed(all);

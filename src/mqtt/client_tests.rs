@@ -134,6 +134,7 @@ fn fixture(scripts: Vec<Script>) -> Fixture {
         side: Side::In,
         options: broker.clone(),
         filters: vec![("plant/+/+".to_owned(), 1)],
+        optional: vec![("feedback".to_owned(), 1)],
         status_topic: Some("status".into()),
         reconnect_max: Duration::from_millis(10),
         intake: intake.clone(),

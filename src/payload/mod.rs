@@ -3,12 +3,14 @@
 //! Nothing in here panics on data, allocates without a bound set by the payload's size, or
 //! recurses deeper than serde_json's own limit of 128.
 
+mod feedback;
 mod json;
 mod number;
 mod output;
 mod reject;
 mod time;
 
+pub use feedback::parse_feedback;
 pub use json::Pointer;
 pub use output::{SCHEMA_VERSION, anomaly_json, prediction_json};
 pub use reject::Reject;

@@ -50,17 +50,10 @@ pub fn anomaly_json(
     out: &mut String,
 ) {
     head(stream, outcome, model_seq, out);
-    let edge = match &outcome.edge {
-        Some(IncidentEdge::Opened(_)) => Some("opened"),
-        Some(IncidentEdge::Closed(_)) => Some("closed"),
-        None => None,
-    };
-    if let Some(edge) = edge {
-        let _ = write!(out, ",\"edge\":\"{edge}\"");
+    if let Some(edge) = &outcome.edge {
+        let _ = write!(out, ",\"edge\":\"{}\"", edge.as_str());
     }
-    let own = outcome.edge.as_ref().map(|edge| match edge {
-        IncidentEdge::Opened(incident) | IncidentEdge::Closed(incident) => incident,
-    });
+    let own = outcome.edge.as_ref().map(IncidentEdge::incident);
     if let Some(incident) = own.or(incident) {
         let _ = write!(
             out,
@@ -75,6 +68,9 @@ pub fn anomaly_json(
             let _ = write!(out, ",\"end\":{end}");
         }
         let _ = write!(out, ",\"accepted\":{}", u8::from(incident.accepted));
+        if let Some(verdict) = incident.verdict {
+            let _ = write!(out, ",\"verdict\":\"{}\"", verdict.as_str());
+        }
         for (rank, part) in incident.channels.iter().take(TOP_CHANNELS).enumerate() {
             if let Some(name) = channels.get(part.channel) {
                 let _ = write!(out, ",\"channel_{}\":\"", rank + 1);
@@ -173,6 +169,7 @@ mod tests {
                 },
             ],
             accepted: false,
+            verdict: None,
         }
     }
 

@@ -45,11 +45,15 @@ pub enum Reject {
     Late,
     /// Source timestamp too far ahead of its arrival.
     Future,
+    /// A feedback that is none: no incident or no verdict.
+    BadFeedback,
+    /// A feedback on a stream or an incident that is not known, or not any more.
+    UnknownIncident,
 }
 
 impl Reject {
     /// Every reason, for metric labels.
-    pub const ALL: [Reject; 20] = [
+    pub const ALL: [Reject; 22] = [
         Reject::TooBig,
         Reject::Empty,
         Reject::NotUtf8,
@@ -70,6 +74,8 @@ impl Reject {
         Reject::Duplicate,
         Reject::Late,
         Reject::Future,
+        Reject::BadFeedback,
+        Reject::UnknownIncident,
     ];
 
     /// The word used in metric labels and log lines.
@@ -95,6 +101,8 @@ impl Reject {
             Reject::Duplicate => "duplicate",
             Reject::Late => "late",
             Reject::Future => "future",
+            Reject::BadFeedback => "bad_feedback",
+            Reject::UnknownIncident => "unknown_incident",
         }
     }
 
@@ -111,6 +119,7 @@ impl Reject {
             Verdict::Late => Some(Reject::Late),
             Verdict::Future => Some(Reject::Future),
             Verdict::TooManyChannels => Some(Reject::TooManyChannels),
+            Verdict::UnknownIncident => Some(Reject::UnknownIncident),
         }
     }
 }

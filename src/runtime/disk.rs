@@ -1,6 +1,5 @@
 //! The store on disk, as the runtime sees it: [`Store`] by means of one SQLite file.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,8 +32,6 @@ pub struct DiskStore {
     snapshot_every: Duration,
     params: OnceLock<StreamParams>,
     rounds: Mutex<Rounds>,
-    /// Numbers of the last readings in each stream's two newest snapshots.
-    saved: Mutex<HashMap<String, [u64; 2]>>,
 }
 
 #[derive(Debug)]
@@ -69,7 +66,6 @@ impl DiskStore {
                 number: 0,
                 since: Instant::now(),
             }),
-            saved: Mutex::default(),
         })
     }
 }
@@ -89,8 +85,6 @@ impl Store for DiskStore {
         if recovered.report.replayed > LONG_REPLAY {
             lock(&self.rounds).number += 1;
         }
-        let mut saved = lock(&self.saved);
-        *saved = recovered.covered();
         let name = |edge: &state::MissedEdge| recovered.streams[edge.stream].name().clone();
         Ok(Restored {
             edges: recovered
@@ -135,16 +129,33 @@ impl Store for DiskStore {
         let Some(params) = self.params.get() else {
             return Ok(());
         };
-        let seq = stream.last_seq();
-        let mut all = lock(&self.saved);
-        let saved = all.entry(stream.name().to_string()).or_default();
         // Twice, so that the journal need not keep what an idle stream has long learned.
-        if seq == 0 || *saved == [seq, seq] {
+        if stream.last_seq() == 0 || self.is_kept(stream) {
             return Ok(());
         }
-        *saved = [saved[1], seq];
         self.store.save(Snapshot::of(stream, params, now_ms()));
         Ok(())
+    }
+
+    fn is_kept(&self, stream: &Stream) -> bool {
+        self.store.covered(stream.name()) == [stream.last_seq(); 2]
+    }
+
+    fn load(
+        &self,
+        reading: &Reading,
+        params: &StreamParams,
+        seq: u64,
+    ) -> Result<Option<Stream>, StoreError> {
+        let name = &*reading.stream;
+        if let Some(stream) = self.store.load(name, params, seq)? {
+            return Ok(Some(stream));
+        }
+        error!(
+            stream = name,
+            seq, "the snapshot of an idle stream cannot be used"
+        );
+        self.recover(name, reading, params)
     }
 
     fn edge(

@@ -13,7 +13,7 @@ use super::shared::Shared;
 use super::store::{Accepted, Delivery, Store};
 use super::worker::Item;
 use crate::mqtt::{Ack, Delivered, Intake};
-use crate::payload::{Format, Parsed, Reject};
+use crate::payload::{Format, Parsed, Reject, parse_feedback};
 use crate::route::{Route, Router};
 use crate::row::Reading;
 
@@ -57,8 +57,32 @@ pub struct IntakeThread {
     pub shared: Arc<Shared>,
     /// Highest sequence number given.
     pub last_seq: u64,
-    /// Hash of the last message accepted under each packet id.
-    pub deliveries: HashMap<u16, u64>,
+    /// What topics of feedback start with, `<prefix>/<instance>/`; `None` where none is wanted.
+    pub feedback: Option<String>,
+    /// Deliveries accepted.
+    pub deliveries: Deliveries,
+}
+
+/// Hash of the last message accepted under each packet id; constant memory.
+#[derive(Debug)]
+pub struct Deliveries(Vec<u64>);
+
+impl Deliveries {
+    /// Deliveries known from before, the newest of each packet id last.
+    pub fn new(known: &[Delivery]) -> Deliveries {
+        // Hashes have 48 bits: no message has this one.
+        let mut deliveries = Deliveries(vec![u64::MAX; 1 << 16]);
+        known.iter().for_each(|&delivery| deliveries.note(delivery));
+        deliveries
+    }
+
+    fn note(&mut self, delivery: Delivery) {
+        self.0[usize::from(delivery.packet_id)] = delivery.hash;
+    }
+
+    fn knows(&self, delivery: Delivery) -> bool {
+        self.0[usize::from(delivery.packet_id)] == delivery.hash
+    }
 }
 
 /// What is said at most once a minute, by reason.
@@ -161,19 +185,24 @@ impl IntakeThread {
         });
         if let Some(delivery) = delivery
             && message.dup
-            && self.deliveries.get(&delivery.packet_id) == Some(&delivery.hash)
+            && self.deliveries.knows(delivery)
         {
             self.shared.metrics.reject(Reject::Redelivered);
             return;
         }
-        match self.readings(&message, parsed) {
+        parsed.refused.clear();
+        let found = match self.feedback_stream(&message.topic) {
+            Some(stream) => self.feedback(stream, &message).map(|reading| vec![reading]),
+            None => self.readings(&message, parsed),
+        };
+        match found {
             Ok(readings) => {
                 for reason in parsed.refused.drain(..) {
                     self.shared.metrics.reject(reason);
                     quiet.say(reason, &message.topic);
                 }
                 if let Some(delivery) = delivery {
-                    self.deliveries.insert(delivery.packet_id, delivery.hash);
+                    self.deliveries.note(delivery);
                 }
                 self.dispatch(&readings, message.arrived);
                 group.accepted.push(Accepted { delivery, readings });
@@ -183,6 +212,27 @@ impl IntakeThread {
                 quiet.say(reason, &message.topic);
             }
         }
+    }
+
+    /// The stream that a topic gives feedback to.
+    fn feedback_stream<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        let stream = topic.strip_prefix(self.feedback.as_deref()?)?;
+        stream
+            .strip_suffix("/feedback")
+            .filter(|stream| !stream.contains('/'))
+    }
+
+    /// A feedback, numbered like a reading.
+    fn feedback(&mut self, stream: &str, message: &Delivered) -> Result<Reading, Reject> {
+        // Said once and for all, not to each that connects.
+        if message.retain {
+            return Err(Reject::Retained);
+        }
+        let feedback = parse_feedback(&message.payload)?;
+        let stream = self.router.admitted(stream);
+        let stream = stream.ok_or(Reject::UnknownIncident)?.clone();
+        self.last_seq += 1;
+        Ok(feedback.to_reading(self.last_seq, stream, unix_ms()))
     }
 
     /// The readings of a message, numbered.

@@ -6,6 +6,8 @@
 
 pub mod disk;
 mod intake;
+#[cfg(all(test, feature = "embedded-broker"))]
+mod panic_tests;
 mod serve;
 mod shared;
 pub mod store;

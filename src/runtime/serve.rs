@@ -11,12 +11,12 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::intake::{GroupRule, IntakeThread, worker_of};
+use super::intake::{Deliveries, GroupRule, IntakeThread, worker_of};
 use super::shared::Shared;
 use super::store::{NoStore, Restored, Store};
 use super::worker::{Item, Slot, Worker};
 use super::{Hooks, ServeError, Started, Summary, supervise};
-use crate::config::Settings;
+use crate::config::{OutputSettings, Settings};
 use crate::metrics::{Class, Metrics};
 use crate::mqtt::outbox::Outbox;
 use crate::mqtt::{self, Client, ClientHandles, Intake, Message, Side, V4, V4Options};
@@ -151,6 +151,7 @@ impl Clients {
                 in_flight: 1,
             },
             filters: filters(settings),
+            optional: feedback_filter(output),
             status_topic: None,
             reconnect_max: settings.mqtt.reconnect_max,
             intake: intake.clone(),
@@ -170,6 +171,7 @@ impl Clients {
                 in_flight: output.in_flight,
             },
             filters: Vec::new(),
+            optional: Vec::new(),
             status_topic: Some(status_topic.into()),
             reconnect_max: settings.mqtt.reconnect_max,
             intake: Intake::new(1, settings.runtime.overload),
@@ -199,6 +201,16 @@ pub fn filters(settings: &Settings) -> Vec<(String, u8)> {
         }
     }
     filters
+}
+
+/// Where feedback comes from, if it is wanted.
+fn feedback_filter(output: &OutputSettings) -> Vec<(String, u8)> {
+    let filter = format!("{}/{}/+/feedback", output.prefix, output.instance);
+    if output.feedback {
+        vec![(filter, 1)]
+    } else {
+        Vec::new()
+    }
 }
 
 /// The intake thread and the workers.
@@ -259,6 +271,8 @@ impl Threads {
                 shared: shared.clone(),
                 missed: missed.cloned().collect(),
                 streams,
+                idle_evict: settings.state.idle_evict,
+                evicted: HashMap::new(),
             };
             workers.push(spawn(&format!("worker-{idx}"), move || worker.run())?);
         }
@@ -276,11 +290,9 @@ impl Threads {
             workers: senders.clone(),
             shared: shared.clone(),
             last_seq: restored.last_seq,
-            deliveries: restored
-                .deliveries
-                .iter()
-                .map(|delivery| (delivery.packet_id, delivery.hash))
-                .collect(),
+            feedback: (settings.output.feedback)
+                .then(|| format!("{}/{}/", settings.output.prefix, settings.output.instance)),
+            deliveries: Deliveries::new(&restored.deliveries),
         };
         Ok(Threads {
             intake: spawn("intake", move || thread.run())?,

@@ -91,6 +91,21 @@ pub trait Store: Send + Sync {
     /// If it cannot be kept.
     fn save(&self, stream: &Stream) -> Result<(), StoreError>;
 
+    /// Whether the stream could be forgotten: both its snapshots on disk are of its present state.
+    fn is_kept(&self, stream: &Stream) -> bool;
+
+    /// The stream of `reading`, forgotten after reading number `seq`, as it was then; `None` where
+    /// nothing is kept of it.
+    ///
+    /// # Errors
+    /// If what is kept cannot be read.
+    fn load(
+        &self,
+        reading: &Reading,
+        params: &StreamParams,
+        seq: u64,
+    ) -> Result<Option<Stream>, StoreError>;
+
     /// Keeps an edge of an incident of a stream, and the retained QoS 1 message that tells of it
     /// until [`Store::delivered`] is called with the number returned; `None` where nothing is kept.
     ///
@@ -153,6 +168,14 @@ impl Store for NoStore {
 
     fn save(&self, _: &Stream) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn is_kept(&self, _: &Stream) -> bool {
+        false
+    }
+
+    fn load(&self, _: &Reading, _: &StreamParams, _: u64) -> Result<Option<Stream>, StoreError> {
+        Ok(None)
     }
 
     fn edge(&self, _: &str, _: &IncidentEdge, _: &str, _: &str) -> Result<Option<u64>, StoreError> {

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tracing::{error, warn};
 
 use super::shared::{Shared, StreamView};
-use super::store::{MissedEdge, Store};
+use super::store::{MissedEdge, Store, StoreError};
 use super::{Observed, Tap};
 use crate::assemble::Verdict;
 use crate::config::OutputSettings;
@@ -22,6 +22,8 @@ use crate::stream::{Stream, StreamParams};
 
 /// How long a worker sleeps at most before it gives a sign of life.
 const IDLE: Duration = Duration::from_millis(100);
+/// Idle streams are looked for so often.
+const EVICT_EVERY: Duration = Duration::from_secs(1);
 /// Views are renewed at most so often while readings keep coming.
 const VIEW_EVERY: Duration = Duration::from_millis(200);
 
@@ -56,6 +58,17 @@ pub struct Worker {
     pub missed: Vec<MissedEdge>,
     /// Its streams.
     pub streams: HashMap<Arc<str>, Slot>,
+    /// Streams without a reading for so long are forgotten; `None` for never.
+    pub idle_evict: Option<Duration>,
+    /// Forgotten streams, to be brought back by their next reading.
+    pub evicted: HashMap<Arc<str>, Evicted>,
+}
+
+/// What is left of a stream that was idle for long.
+pub struct Evicted {
+    /// Number of its last reading.
+    seq: u64,
+    said: Option<(bool, Option<Kind>)>,
 }
 
 /// One stream and what was last said of it.
@@ -69,6 +82,8 @@ pub struct Slot {
     last: Option<Outcome>,
     counted: EngineStats,
     dirty: bool,
+    /// When its last reading came.
+    touched: Instant,
 }
 
 impl Slot {
@@ -96,6 +111,7 @@ impl Slot {
             // What was learned before this start is not counted again.
             counted: stream.engine().stats().clone(),
             dirty: true,
+            touched: Instant::now(),
             stream,
         }
     }
@@ -107,6 +123,7 @@ impl Worker {
     pub fn run(mut self) -> u64 {
         let mut outcomes = Vec::new();
         let mut viewed = Instant::now();
+        let mut evicted = Instant::now();
         let mut round = 0;
         self.renew_views();
         for MissedEdge { stream, outcome } in std::mem::take(&mut self.missed) {
@@ -129,6 +146,10 @@ impl Worker {
                     round = due;
                     self.save_all();
                 }
+                if evicted.elapsed() >= EVICT_EVERY {
+                    self.evict_idle();
+                    evicted = Instant::now();
+                }
             }
         }
         self.renew_views();
@@ -142,13 +163,13 @@ impl Worker {
     fn learn(&mut self, item: &Item, outcomes: &mut Vec<Outcome>) {
         let name = &item.reading.stream;
         if !self.streams.contains_key(name) {
-            let stream = Stream::new(name, &self.params);
-            self.streams
-                .insert(name.clone(), Slot::new(stream, &self.output));
+            let slot = self.bring(&item.reading);
+            self.streams.insert(name.clone(), slot);
         }
         let Some(slot) = self.streams.get_mut(name) else {
             return;
         };
+        slot.touched = Instant::now();
         outcomes.clear();
         let (store, shared, params) = (&self.store, &self.shared, &self.params);
         let reading = &item.reading;
@@ -175,6 +196,10 @@ impl Worker {
         let Some(slot) = self.streams.get_mut(name) else {
             return;
         };
+        // No row, but a ruling on an incident.
+        if outcome.channels.is_empty() {
+            return self.publish_anomaly(name, &outcome, Some(arrived));
+        }
         let channels = slot.stream.channels();
         if let Some(tap) = &self.tap {
             tap(&Observed {
@@ -211,6 +236,15 @@ impl Worker {
         match &outcome.edge {
             Some(IncidentEdge::Opened(incident)) => slot.open = Some(incident.clone()),
             Some(IncidentEdge::Closed(_)) => slot.open = None,
+            Some(IncidentEdge::Judged(incident)) => {
+                if slot
+                    .open
+                    .as_ref()
+                    .is_some_and(|open| open.id == incident.id)
+                {
+                    slot.open = Some(incident.clone());
+                }
+            }
             None => {}
         }
         let state = (outcome.anomaly, outcome.kind);
@@ -262,13 +296,62 @@ impl Worker {
         }
     }
 
+    /// A stream that is not here: new, or back from where idle ones are kept.
+    fn bring(&mut self, reading: &Reading) -> Slot {
+        let name = &reading.stream;
+        let Some(evicted) = self.evicted.remove(name) else {
+            return Slot::new(Stream::new(name, &self.params), &self.output);
+        };
+        let metrics = &self.shared.metrics;
+        metrics.streams_evicted.dec();
+        metrics.stream_returns.inc();
+        let stream = or_anew(
+            self.store.load(reading, &self.params, evicted.seq),
+            &self.shared,
+            name,
+            &self.params,
+        );
+        let mut slot = Slot::new(stream, &self.output);
+        slot.said = evicted.said;
+        slot
+    }
+
+    /// Forgets the streams that have been idle for long, once their snapshots are on disk. That
+    /// goes by the wall clock, since it changes no bit of what is learned.
+    fn evict_idle(&mut self) {
+        let Some(limit) = self.idle_evict else { return };
+        let (store, metrics) = (&self.store, &self.shared.metrics);
+        let evicted = &mut self.evicted;
+        self.streams.retain(|name, slot| {
+            if slot.touched.elapsed() < limit || slot.dirty || slot.stream.last_seq() == 0 {
+                return true;
+            }
+            if !store.is_kept(&slot.stream) {
+                save(&**store, &self.shared, &slot.stream);
+                return true;
+            }
+            let left = Evicted {
+                seq: slot.stream.last_seq(),
+                said: slot.said,
+            };
+            evicted.insert(name.clone(), left);
+            metrics.streams_evicted.inc();
+            metrics.stream_evictions.inc();
+            false
+        });
+    }
+
     fn save_all(&self) {
         for slot in self.streams.values() {
-            if let Err(error) = self.store.save(&slot.stream) {
-                self.shared.set_store_failed(true);
-                error!(stream = %slot.stream.name(), %error, "a snapshot cannot be kept");
-            }
+            save(&*self.store, &self.shared, &slot.stream);
         }
+    }
+}
+
+fn save(store: &dyn Store, shared: &Shared, stream: &Stream) {
+    if let Err(error) = store.save(stream) {
+        shared.set_store_failed(true);
+        error!(stream = %stream.name(), %error, "a snapshot cannot be kept");
     }
 }
 
@@ -294,7 +377,17 @@ fn rebuild(
     if condemned {
         store.quarantine(reading, reason);
     }
-    match store.recover(name, reading, params) {
+    or_anew(store.recover(name, reading, params), shared, name, params)
+}
+
+/// What is kept of a stream; where that is nothing, or cannot be read, the stream at its beginning.
+fn or_anew(
+    kept: Result<Option<Stream>, StoreError>,
+    shared: &Shared,
+    name: &str,
+    params: &StreamParams,
+) -> Stream {
+    match kept {
         Ok(Some(stream)) => stream,
         Ok(None) => {
             warn!(

@@ -14,7 +14,7 @@ use super::store::OutMessage;
 pub const FILE_NAME: &str = "spiked.db";
 
 /// Newest schema version that this program reads and writes.
-pub(crate) const SCHEMA: i64 = 1;
+pub(crate) const SCHEMA: i64 = 2;
 /// "spkd", so that another program's database is not taken for ours.
 const APPLICATION_ID: i64 = 0x7370_6b64;
 /// How long another process may hold the file before we say so.
@@ -36,8 +36,8 @@ CREATE TABLE snapshots(id INTEGER PRIMARY KEY, stream TEXT NOT NULL, seq INTEGER
     crc INTEGER NOT NULL, status INTEGER NOT NULL, params BLOB NOT NULL, state BLOB NOT NULL);
 CREATE INDEX snapshots_by_stream ON snapshots(stream, status);
 CREATE TABLE incidents(id INTEGER PRIMARY KEY, stream TEXT NOT NULL, number INTEGER NOT NULL,
-    start_ms INTEGER NOT NULL, closed INTEGER NOT NULL, body TEXT NOT NULL,
-    UNIQUE(stream, number, start_ms, closed));
+    start_ms INTEGER NOT NULL, edge INTEGER NOT NULL, body TEXT NOT NULL,
+    UNIQUE(stream, number, start_ms, edge));
 CREATE TABLE outbox(id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NOT NULL,
     retain INTEGER NOT NULL, created_ms INTEGER NOT NULL);
 CREATE TABLE dead_letters(seq INTEGER PRIMARY KEY, stream TEXT NOT NULL, channel TEXT NOT NULL,
@@ -234,6 +234,60 @@ impl Reader {
         Ok((found, unreadable))
     }
 
+    /// Row and stream of every snapshot, by stream and then newest first; rows that cannot be read
+    /// are left out and counted in the second part.
+    pub(crate) fn snapshot_ids(&self) -> Result<(Vec<(i64, String)>, u64), StateError> {
+        let mut statement = self
+            .connection
+            .prepare("SELECT id, stream FROM snapshots NOT INDEXED")
+            .map_err(StateError::sql("reading snapshots"))?;
+        let rows = statement
+            .query_map([], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+            })
+            .map_err(StateError::sql("reading snapshots"))?;
+        let mut found = Vec::new();
+        let mut unreadable = 0;
+        for row in rows {
+            match row {
+                Ok(row) => found.push(row),
+                Err(_) => unreadable += 1,
+            }
+        }
+        found.sort_by(|a, b| (&a.1, b.0).cmp(&(&b.1, a.0)));
+        Ok((found, unreadable))
+    }
+
+    /// One snapshot by its row.
+    pub(crate) fn snapshot(&self, id: i64) -> Result<SnapshotRow, StateError> {
+        self.connection
+            .prepare_cached(
+                "SELECT id, stream, seq, readings, format, created_ms, crc, status, params, state
+                 FROM snapshots WHERE id = ?1",
+            )
+            .and_then(|mut statement| statement.query_row([id], snapshot_row))
+            .map_err(StateError::sql("reading a snapshot"))
+    }
+
+    /// The newest good snapshot of a stream that ends with reading number `seq`.
+    pub(crate) fn snapshot_at(
+        &self,
+        stream: &str,
+        seq: u64,
+    ) -> Result<Option<SnapshotRow>, StateError> {
+        self.connection
+            .prepare(
+                "SELECT id, stream, seq, readings, format, created_ms, crc, status, params, state
+                 FROM snapshots WHERE stream = ?1 AND status = ?2 AND seq = ?3
+                 ORDER BY id DESC LIMIT 1",
+            )
+            .and_then(|mut statement| {
+                let key = params![stream, GOOD, seq as i64];
+                statement.query_row(key, snapshot_row).optional()
+            })
+            .map_err(StateError::sql("reading a snapshot"))
+    }
+
     /// Calls `visit` with every journal row that may hold readings after `seq`, in order; a row
     /// that cannot be read comes as an error.
     ///
@@ -313,10 +367,10 @@ impl Reader {
         )
     }
 
-    /// Stream, number, start and whether it is the end, of every recorded edge.
-    pub(crate) fn edges(&self) -> Result<Vec<(String, u64, i64, bool)>, StateError> {
+    /// Stream, number, start and kind ([`super::Edge::edge`]) of every recorded edge.
+    pub(crate) fn edges(&self) -> Result<Vec<(String, u64, i64, i64)>, StateError> {
         self.list(
-            "SELECT stream, number, start_ms, closed FROM incidents LIMIT ?1",
+            "SELECT stream, number, start_ms, edge FROM incidents LIMIT ?1",
             usize::MAX >> 1,
             |row| {
                 Ok((

@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | `journal` | one group of accepted readings, packed ([`journal`]) | CRC-32, and the number of the reading before it, so that a missing row is noticed |
 //! | `snapshots` | one stream's whole learner state ([`snapshot`]) | CRC-32 over the state and everything said about it |
-//! | `incidents` | an incident's opening or its end | unique by stream, number, start and edge |
+//! | `incidents` | an incident's opening, its end, or a ruling on it | unique by stream, number, start and edge |
 //! | `outbox` | a QoS 1 message without a PUBACK yet | |
 //! | `dead_letters` | a reading that a stream cannot digest | |
 //!
@@ -35,7 +35,9 @@ pub use db::{FILE_NAME, Reader, SnapshotRow, TableCounts};
 pub use error::StateError;
 pub use export::{export, import};
 pub use journal::Accepted;
-pub use recover::{MissedEdge, Recovered, Report, recover, recover_stream};
+pub use recover::{MissedEdge, Recovered, Report, load_stream, recover, recover_stream};
 pub use snapshot::digest;
 pub use store::{Durability, Edge, OutMessage, Store, StoreOptions, StoreStats};
+#[cfg(test)]
+pub(crate) use supervise::tests;
 pub use supervise::{Pushed, push_supervised};

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use super::db::{self, ASIDE, BAD, Reader, SnapshotRow};
 use super::error::StateError;
 use super::journal::{self, JournalRow};
-use super::store::{OutMessage, Spans};
+use super::store::{Edge, OutMessage, Spans};
 use super::supervise::{Failures, push_caught};
 use super::writer::{Span, insert_snapshot, now_ms};
-use crate::row::{IncidentEdge, Outcome, Reading};
+use crate::row::{Outcome, Reading};
 use crate::stream::{Stream, StreamParams};
 
 /// Delivery keys kept to recognise what the broker delivers again: all that MQTT can tell apart.
@@ -72,6 +72,8 @@ pub struct Report {
     pub damaged_snapshots: u64,
     /// Streams whose snapshots are of other settings, and what changed.
     pub set_aside: Vec<(String, String)>,
+    /// Streams that go on with changed settings.
+    pub retuned: usize,
     /// Streams that have damaged snapshots only, and start from what the journal holds.
     pub started_over: Vec<String>,
     /// Journal groups whose checksum is wrong.
@@ -105,6 +107,9 @@ impl fmt::Display for Report {
             self.replayed,
             self.took.as_secs_f64()
         )?;
+        if self.retuned > 0 {
+            write!(f, "; {} go on with changed settings", self.retuned)?;
+        }
         for (stream, why) in &self.set_aside {
             write!(f, "; snapshot of {stream:?} set aside: {why}")?;
         }
@@ -185,6 +190,22 @@ pub fn recover_stream(
     rebuild(&reader, name, params, until)
 }
 
+/// The stream as its snapshot that ends with reading number `seq` has it; `None` where there is no
+/// such snapshot, or it cannot be used.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn load_stream(
+    path: &Path,
+    name: &str,
+    params: &StreamParams,
+    seq: u64,
+) -> Result<Option<Stream>, StateError> {
+    let reader = Reader::open_unchecked(path).map_err(StateError::sql("opening the state file"))?;
+    let row = reader.snapshot_at(name, seq)?;
+    Ok(row.and_then(|row| usable(&row, params).ok().map(|(stream, _)| stream)))
+}
+
 fn rebuild(
     reader: &Reader,
     name: &str,
@@ -199,7 +220,7 @@ fn rebuild(
     loop {
         let mut stream = rows
             .iter()
-            .find_map(|row| usable(row, params).ok())
+            .find_map(|row| usable(row, params).ok().map(|(stream, _)| stream))
             .unwrap_or_else(|| Stream::new(name, params));
         let mut panicked = None;
         reader.journal(stream.last_seq(), |row| {
@@ -230,18 +251,25 @@ fn rebuild(
     }
 }
 
-/// The stream of a snapshot that is whole, not set aside, and of the same settings.
-fn usable(row: &SnapshotRow, params: &StreamParams) -> Result<Stream, Unusable> {
+/// The stream of a snapshot that [`fits`], and whether some of its settings have changed.
+fn usable(row: &SnapshotRow, params: &StreamParams) -> Result<(Stream, bool), Unusable> {
+    fits(row, params)?;
+    let opened = row.snapshot.open_with(params);
+    opened.map_err(|_| Unusable::Damaged)
+}
+
+/// Whether a snapshot is whole, not set aside, and of settings that make the same model.
+fn fits(row: &SnapshotRow, params: &StreamParams) -> Result<(), Unusable> {
     if !row.intact {
         return Err(Unusable::Damaged);
     }
     if row.aside {
         return Err(Unusable::Aside);
     }
-    if let Some(why) = row.snapshot.unfit_for(params) {
-        return Err(Unusable::Unfit(why));
+    match row.snapshot.unfit_for(params) {
+        Some(why) => Err(Unusable::Unfit(why)),
+        None => Ok(()),
     }
-    row.snapshot.open().map_err(|_| Unusable::Damaged)
 }
 
 enum Unusable {
@@ -250,7 +278,7 @@ enum Unusable {
     Unfit(String),
 }
 
-type EdgeKey = (String, u64, i64, bool);
+type EdgeKey = (String, u64, i64, i64);
 
 fn told_edges(reader: &Reader) -> Result<HashSet<EdgeKey>, StateError> {
     Ok(reader.edges()?.into_iter().collect())
@@ -272,47 +300,61 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     fn load_snapshots(&mut self, reader: &Reader) -> Result<(), StateError> {
-        let (rows, unreadable) = reader.snapshots(None)?;
+        let (rows, unreadable) = reader.snapshot_ids()?;
         self.out.report.damaged_snapshots += unreadable;
-        for of_stream in rows.chunk_by(|a, b| a.snapshot.stream == b.snapshot.stream) {
-            self.load_newest(&of_stream[0].snapshot.stream, of_stream);
+        // One at a time: a stream's two snapshots are larger than the stream.
+        for of_stream in rows.chunk_by(|a, b| a.1 == b.1) {
+            let rows = of_stream.iter().map(|(id, _)| (*id, reader.snapshot(*id)));
+            self.load_newest(&of_stream[0].1, rows);
         }
         Ok(())
     }
 
-    fn load_newest(&mut self, name: &str, rows: &[SnapshotRow]) {
-        let newest = rows.iter().map(|row| row.snapshot.seq).max();
-        self.out.last_seq = self.out.last_seq.max(newest.unwrap_or(0));
-        let Some(params) = (self.params)(name) else {
-            return;
-        };
-        let report = &mut self.out.report;
-        let mut found: Vec<Stream> = Vec::new();
-        let (mut damaged, mut unfit) = (0, None);
-        for row in rows {
-            match usable(row, &params) {
-                Ok(stream) => found.push(stream),
+    /// Takes the newest snapshot that is whole and fits; those behind it are only checked.
+    fn load_newest(
+        &mut self,
+        name: &str,
+        rows: impl Iterator<Item = (i64, Result<SnapshotRow, StateError>)>,
+    ) {
+        let params = (self.params)(name);
+        let mut newest: Option<Stream> = None;
+        let (mut older, mut damaged, mut unfit) = (0, 0, None);
+        for (id, row) in rows {
+            let row = row.ok().filter(|row| row.intact);
+            let seq = row.as_ref().map_or(0, |row| row.snapshot.seq);
+            self.out.last_seq = self.out.last_seq.max(seq);
+            let Some(params) = &params else { continue };
+            let found = match (&newest, &row) {
+                (_, None) => Err(Unusable::Damaged),
+                (None, Some(row)) => usable(row, params).map(Some),
+                (Some(_), Some(row)) => fits(row, params).map(|()| None),
+            };
+            match found {
+                Ok(Some((stream, retuned))) => {
+                    self.out.report.retuned += usize::from(retuned);
+                    newest = Some(stream);
+                }
+                Ok(None) => older = older.max(seq),
                 Err(Unusable::Aside) => {}
                 Err(Unusable::Damaged) => {
                     damaged += 1;
-                    self.out.marks.push((row.id, BAD));
+                    self.out.marks.push((id, BAD));
                 }
                 Err(Unusable::Unfit(why)) => {
-                    self.out.marks.push((row.id, ASIDE));
+                    self.out.marks.push((id, ASIDE));
                     unfit.get_or_insert(why);
                 }
             }
         }
+        let report = &mut self.out.report;
         report.damaged_snapshots += damaged;
         if let Some(why) = unfit {
             report.set_aside.push((name.to_owned(), why));
-        } else if found.is_empty() && damaged > 0 {
+        } else if newest.is_none() && damaged > 0 {
             report.started_over.push(name.to_owned());
         }
-        let mut found = found.into_iter();
-        let Some(newest) = found.next() else { return };
+        let Some(newest) = newest else { return };
         report.from_snapshot += 1;
-        let older = found.next().map_or(0, |stream| stream.last_seq());
         let span = Span {
             covered: [older, newest.last_seq()],
             last: newest.last_seq(),
@@ -389,15 +431,9 @@ impl Replay<'_> {
         self.out.report.replayed += 1;
         for outcome in outcomes {
             let Some(edge) = &outcome.edge else { continue };
-            let (incident, closed) = match edge {
-                IncidentEdge::Opened(incident) => (incident, false),
-                IncidentEdge::Closed(incident) => (incident, true),
-            };
-            let name = reading.stream.to_string();
-            if !self
-                .told
-                .contains(&(name, incident.id, incident.start_ms, closed))
-            {
+            let edge = Edge::of(&reading.stream, edge);
+            let key = (edge.stream, edge.number, edge.start_ms, edge.edge);
+            if !self.told.contains(&key) {
                 self.edges.push((reading.stream.clone(), outcome));
             }
         }

@@ -10,10 +10,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::error::StateError;
-use crate::stream::{Stream, StreamParams};
+use crate::stream::{Stream, StreamParams, TUNABLE};
 
 /// Version of the layout of a stream's state.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A stream's state as it goes into the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +91,22 @@ impl Snapshot {
         decode(&self.params).map_err(|e| StateError::format("snapshot settings", e))
     }
 
-    /// Why a stream with `params` cannot go on from this snapshot; `None` if it can.
+    /// [`Snapshot::open`], to go on with `params`, that it must not be unfit for. Also whether they
+    /// are other ones than before.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`].
+    pub fn open_with(&self, params: &StreamParams) -> Result<(Stream, bool), StateError> {
+        let mut stream = self.open()?;
+        let changed = self.params != encode(params);
+        if changed {
+            stream.retune(params);
+        }
+        Ok((stream, changed))
+    }
+
+    /// Why a stream with `params` cannot go on from this snapshot; `None` if it can. Settings that
+    /// an existing model takes over ([`TUNABLE`]) are no reason.
     pub fn unfit_for(&self, params: &StreamParams) -> Option<String> {
         if self.format != FORMAT {
             return Some(format!(
@@ -107,11 +122,11 @@ impl Snapshot {
         };
         let mut changes = Vec::new();
         name_changes("", &json(&old), &json(params), &mut changes);
-        Some(match changes.len() {
-            0 => "its settings differ in a way that has no name".to_owned(),
-            1..=4 => changes.join(", "),
-            n => format!("{} and {} more", changes[..4].join(", "), n - 4),
-        })
+        match changes.len() {
+            0 => None,
+            1..=4 => Some(changes.join(", ")),
+            n => Some(format!("{} and {} more", changes[..4].join(", "), n - 4)),
+        }
     }
 }
 
@@ -150,6 +165,7 @@ fn json(params: &StreamParams) -> Value {
 
 fn name_changes(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
     match (old, new) {
+        _ if TUNABLE.contains(&path) => {}
         (Value::Object(old_map), Value::Object(new_map)) => {
             let keys: std::collections::BTreeSet<_> =
                 old_map.keys().chain(new_map.keys()).collect();
@@ -206,6 +222,35 @@ pub(crate) mod tests {
             why.contains("channels was [\"a\"] and is [\"a\",\"b\"]"),
             "{why}"
         );
+    }
+
+    /// Other settings, by the name of a field.
+    fn retuned(old: &StreamParams, field: &str, value: Value) -> StreamParams {
+        let mut tree = json(old);
+        let pointer = format!("/{}", field.replace('.', "/"));
+        *tree.pointer_mut(&pointer).expect("a field") = value;
+        serde_json::from_value(tree).unwrap()
+    }
+
+    #[test]
+    fn every_tunable_setting_exists_and_is_taken_over() {
+        let old = params(&["a"]);
+        let tree = json(&old);
+        for field in TUNABLE {
+            let pointer = format!("/{}", field.replace('.', "/"));
+            assert!(tree.pointer(&pointer).is_some(), "{field}");
+        }
+        let stream = Stream::new("press", &old);
+        let snapshot = Snapshot::of(&stream, &old, 5);
+        let new = retuned(&old, "engine.false_alarms_per_week", 7.5.into());
+        let new = retuned(&new, "engine.incident.hold_rows", 77.into());
+        assert_eq!(snapshot.unfit_for(&new), None);
+        let (opened, changed) = snapshot.open_with(&new).unwrap();
+        assert!(changed);
+        assert_eq!(digest(&opened), digest(&Stream::new("press", &new)));
+        let other = retuned(&new, "engine.hidden", 3.into());
+        let why = snapshot.unfit_for(&other).unwrap();
+        assert_eq!(why, "engine.hidden was 16 and is 3");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The handle to the state file: what may be asked of it, by whom, and what it counts.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,11 @@ use crossbeam_channel::{Sender, bounded};
 use super::db;
 use super::error::StateError;
 use super::journal::Accepted;
-use super::recover::{Recovered, recover, recover_stream};
+use super::recover::{Recovered, load_stream, recover, recover_stream};
 use super::snapshot::Snapshot;
 use super::writer::{Command, Span, Writer};
+#[cfg(doc)]
+use crate::row::Ruling;
 use crate::row::{IncidentEdge, Reading};
 use crate::stream::{Stream, StreamParams};
 
@@ -77,8 +80,9 @@ pub struct Edge {
     pub number: u64,
     /// Its first flagged row, unix milliseconds.
     pub start_ms: i64,
-    /// It ended; else it opened.
-    pub closed: bool,
+    /// 0 it opened, 1 it ended, 2 and more it was ruled on: 2 and the ruling's place in
+    /// [`Ruling::ALL`].
+    pub edge: i64,
     /// The incident as JSON.
     pub body: String,
 }
@@ -86,15 +90,18 @@ pub struct Edge {
 impl Edge {
     /// The record of an edge.
     pub fn of(stream: &str, edge: &IncidentEdge) -> Edge {
-        let (incident, closed) = match edge {
-            IncidentEdge::Opened(incident) => (incident, false),
-            IncidentEdge::Closed(incident) => (incident, true),
-        };
+        let incident = edge.incident();
         Edge {
             stream: stream.to_owned(),
             number: incident.id,
             start_ms: incident.start_ms,
-            closed,
+            edge: match edge {
+                IncidentEdge::Opened(_) => 0,
+                IncidentEdge::Closed(_) => 1,
+                IncidentEdge::Judged(incident) => {
+                    2 + incident.verdict.map_or(0, |ruling| ruling as i64)
+                }
+            },
             body: serde_json::to_string(incident).unwrap_or_default(),
         }
     }
@@ -128,6 +135,8 @@ pub struct StoreStats {
     pub snapshots: u64,
     /// Snapshots that could not be written.
     pub snapshot_failures: u64,
+    /// Times that the journal's size made snapshots due.
+    pub forced: u64,
     /// Commits that failed and were tried again.
     pub write_failures: u64,
     /// Messages without a PUBACK now.
@@ -151,6 +160,9 @@ pub(crate) struct Shared {
     pub dead_letters: AtomicU64,
     pub next_out: AtomicU64,
     pub last_seq: AtomicU64,
+    pub forced: AtomicU64,
+    /// Numbers of the last readings in each stream's two newest snapshots on disk, older first.
+    pub covered: Mutex<HashMap<String, [u64; 2]>>,
     pub wants_snapshot: AtomicBool,
     pub stopping: AtomicBool,
     pub failing: Mutex<Option<String>>,
@@ -217,6 +229,7 @@ impl Store {
             return Ok(Recovered::default());
         }
         let recovered = recover(&self.options.path(), params)?;
+        *self.covered_by_stream() = recovered.covered();
         for &(id, status) in &recovered.marks {
             self.send(Command::Mark { id, status });
         }
@@ -330,6 +343,35 @@ impl Store {
         Ok(rebuilt)
     }
 
+    /// Numbers of the last readings in a stream's two newest snapshots on disk, older first; 0 where
+    /// there is none.
+    pub fn covered(&self, stream: &str) -> [u64; 2] {
+        let covered = self.covered_by_stream();
+        covered.get(stream).copied().unwrap_or_default()
+    }
+
+    fn covered_by_stream(&self) -> MutexGuard<'_, HashMap<String, [u64; 2]>> {
+        let covered = &self.shared.covered;
+        covered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The stream as its snapshot that ends with reading number `seq` has it; `None` where there
+    /// is no such snapshot, or it cannot be used.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn load(
+        &self,
+        stream: &str,
+        params: &StreamParams,
+        seq: u64,
+    ) -> Result<Option<Stream>, StateError> {
+        if self.sender.is_none() {
+            return Ok(None);
+        }
+        load_stream(&self.options.path(), stream, params, seq)
+    }
+
     /// Waits until the journal holds reading number `seq`, for `timeout` at most; returns whether
     /// it does. True at once where there is no journal.
     pub fn wait_for(&self, seq: u64, timeout: Duration) -> bool {
@@ -387,6 +429,7 @@ impl Store {
             journal_bytes: s.journal_bytes.load(Relaxed),
             snapshots: s.snapshots.load(Relaxed),
             snapshot_failures: s.snapshot_failures.load(Relaxed),
+            forced: s.forced.load(Relaxed),
             write_failures: s.write_failures.load(Relaxed),
             outbox: s.outbox.load(Relaxed),
             dead_letters: s.dead_letters.load(Relaxed),
@@ -427,4 +470,4 @@ impl Store {
 }
 
 /// The newest reading of each stream and what its snapshots cover.
-pub(crate) type Spans = std::collections::HashMap<String, Span>;
+pub(crate) type Spans = HashMap<String, Span>;

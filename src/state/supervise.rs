@@ -81,7 +81,7 @@ pub(crate) fn push_caught(
 ) -> Result<Verdict, String> {
     catch_unwind(AssertUnwindSafe(|| {
         #[cfg(test)]
-        tests::panic_if_asked(reading.seq);
+        tests::panic_if_asked(reading);
         stream.push(reading, out)
     }))
     .map_err(words)
@@ -94,18 +94,33 @@ fn words(panic: Box<dyn Any + Send>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::state::snapshot::{Snapshot, tests::params};
     use crate::state::{Accepted, Reader, Store, StoreOptions, digest};
     use std::cell::Cell;
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
     thread_local! {
         /// The reading that panics, and how often it does so yet.
         static PANIC: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
     }
 
-    pub(super) fn panic_if_asked(seq: u64) {
+    /// The value over which engines panic twice, on any thread.
+    pub(crate) const TWICE: f64 = 666.25;
+    /// The value over which they always do.
+    pub(crate) const ALWAYS: f64 = 666.75;
+
+    static LEFT: AtomicU32 = AtomicU32::new(2);
+
+    pub(super) fn panic_if_asked(reading: &Reading) {
+        let left = |n: u32| n.checked_sub(1);
+        if reading.value == ALWAYS
+            || (reading.value == TWICE && LEFT.fetch_update(SeqCst, SeqCst, left).is_ok())
+        {
+            panic!("asked to panic over {}", reading.value);
+        }
+        let seq = reading.seq;
         let (at, times) = PANIC.get();
         if seq == at && times > 0 {
             PANIC.set((at, times - 1));

@@ -341,6 +341,7 @@ impl Writer {
         if let Some(spans) = &mut self.spans {
             advance(spans, group);
         }
+        self.note_covered(group);
         self.last_seq = changes.last_seq.unwrap_or(self.last_seq);
         let s = &self.shared;
         s.last_seq.store(self.last_seq, Relaxed);
@@ -364,7 +365,19 @@ impl Writer {
         // Two snapshots' worth of readings is kept, so one is due at half the limit.
         if self.bytes_since_snapshot > self.options.journal_max_bytes / 2 {
             self.bytes_since_snapshot = 0;
+            s.forced.fetch_add(1, Relaxed);
             s.wants_snapshot.store(true, Relaxed);
+        }
+    }
+
+    fn note_covered(&self, group: &[Command]) {
+        let covered = &self.shared.covered;
+        let mut covered = covered.lock().unwrap_or_else(PoisonError::into_inner);
+        for command in group {
+            if let Command::Save { snapshot, .. } = command {
+                let seqs = covered.entry(snapshot.stream.clone()).or_default();
+                *seqs = [seqs[1], snapshot.seq];
+            }
         }
     }
 }
@@ -493,14 +506,14 @@ fn trim_snapshots(t: &Transaction<'_>, stream: &str) -> rusqlite::Result<()> {
 
 fn insert_edge(t: &Transaction<'_>, edge: &Edge) -> rusqlite::Result<()> {
     t.prepare_cached(
-        "INSERT OR IGNORE INTO incidents(stream, number, start_ms, closed, body)
+        "INSERT OR IGNORE INTO incidents(stream, number, start_ms, edge, body)
          VALUES(?1, ?2, ?3, ?4, ?5)",
     )?
     .execute(params![
         edge.stream,
         edge.number as i64,
         edge.start_ms,
-        edge.closed,
+        edge.edge,
         edge.body
     ])?;
     t.prepare_cached("DELETE FROM incidents WHERE id <= (SELECT max(id) FROM incidents) - ?1")?

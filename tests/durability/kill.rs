@@ -16,7 +16,7 @@ use crate::plant::{
 const CONFIG: &str = "[state]\ndurability = \"journal\"\nsnapshot_every_s = 1.0\n[stream]\nalign = \"per-reading\"\n";
 
 /// Reads what the journal holds into `known`; what was known before must still be the same.
-fn note_journal(state: &Path, known: &mut BTreeMap<u64, Reading>) {
+pub fn note_journal(state: &Path, known: &mut BTreeMap<u64, Reading>) {
     let Ok(reader) = Reader::open(state) else {
         return;
     };
@@ -142,7 +142,7 @@ fn check_complete(known: &BTreeMap<u64, Reading>, published: u64, base_ms: i64) 
 }
 
 /// Fresh streams, fed with the readings in order: a run that nobody interrupted.
-fn replayed(known: &BTreeMap<u64, Reading>, file: &Path) -> Vec<Stream> {
+pub fn replayed(known: &BTreeMap<u64, Reading>, file: &Path) -> Vec<Stream> {
     let (rows, _) = Reader::open(file).unwrap().snapshots(None).unwrap();
     let mut streams: BTreeMap<String, Stream> = BTreeMap::new();
     for reading in known.values() {

@@ -7,10 +7,13 @@
 
 mod broker;
 mod clock;
+mod evict;
 mod faults;
+mod feedback;
 mod fuzz;
 mod kill;
 mod load;
 mod plant;
+mod properties;
 mod proxy;
 mod state;

@@ -135,9 +135,20 @@ pub fn signal(child: &Child, name: &str) {
     assert!(sent.success(), "cannot send {name}");
 }
 
+/// The program: that of `SPIKED_BIN` (a release build, say), or the one built with the tests.
+fn program() -> String {
+    std::env::var("SPIKED_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_spiked").to_owned())
+}
+
 /// The program, without the variables that are meant for the tests.
 pub fn spiked() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_spiked"));
+    let mut command = Command::new(program());
+    without_ours(&mut command);
+    command
+}
+
+/// The tests' own variables are no settings of the daemon's.
+fn without_ours(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars() {
         if name.starts_with("SPIKED_") {
             command.env_remove(name);
@@ -180,7 +191,7 @@ impl Daemon {
         daemon.stop();
         let mut shell = Command::new("bash");
         let script = "trap '' XFSZ; exec \"$0\" \"$@\"";
-        shell.args(["-c", script, env!("CARGO_BIN_EXE_spiked")]);
+        shell.args(["-c", script, &program()]);
         daemon.child = Daemon::spawn(shell, &daemon.config, dir);
         daemon
     }
@@ -191,9 +202,7 @@ impl Daemon {
             .append(true)
             .open(dir.join("log"))
             .unwrap();
-        // The tests' own variable is no setting of the daemon's.
-        program
-            .env_remove("SPIKED_REQUIRE_TOOLS")
+        without_ours(&mut program)
             .args(["run", "--config"])
             .arg(config)
             .arg("--state-dir")

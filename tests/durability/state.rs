@@ -437,7 +437,7 @@ fn an_outbox_message_and_an_edge_survive_until_they_are_delivered() {
         stream: "press".into(),
         number: 1,
         start_ms: 5,
-        closed: false,
+        edge: 0,
         body: "{}".into(),
     };
     let message = || Some(("t".to_owned(), b"p".to_vec(), true));
