@@ -121,6 +121,8 @@ pub struct OutputSettings {
     pub outbox_messages: usize,
     /// Messages sent with QoS 1 that may wait for their acknowledgement at once.
     pub in_flight: usize,
+    /// What happens to predictions when so many messages wait.
+    pub overload: Overload,
     /// Operators may rule on incidents.
     pub feedback: bool,
 }
@@ -133,6 +135,11 @@ pub enum Overload {
     /// Drop the oldest readings, counted.
     DropOldest,
 }
+
+const OVERLOADS: [(&str, Overload); 2] = [
+    ("block", Overload::Block),
+    ("drop_oldest", Overload::DropOldest),
+];
 
 /// Threads, queues, overload, shutdown.
 #[derive(Clone, Debug, PartialEq)]
@@ -472,6 +479,7 @@ fn output(value: Option<Value>, report: &mut Report) -> OutputSettings {
         predictions_retain: s.flag("predictions_retain", false),
         outbox_messages: s.size("outbox_messages", 10_000, 100..=10_000_000),
         in_flight: s.size("in_flight", 64, 1..=10_000),
+        overload: s.choice("overload", "drop_oldest", &OVERLOADS),
         feedback: s.flag("feedback", true),
     };
     s.done();
@@ -622,14 +630,7 @@ fn runtime(value: Option<Value>, report: &mut Report) -> RuntimeSettings {
     let settings = RuntimeSettings {
         workers: s.size("workers", 1, 1..=256),
         queue_readings: s.size("queue_readings", 10_000, 100..=100_000_000),
-        overload: s.choice(
-            "overload",
-            "block",
-            &[
-                ("block", Overload::Block),
-                ("drop_oldest", Overload::DropOldest),
-            ],
-        ),
+        overload: s.choice("overload", "block", &OVERLOADS),
         grace: Duration::from_secs_f64(s.number("grace_s", 10.0, 0.1..=600.0)),
     };
     s.done();

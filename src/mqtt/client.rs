@@ -62,6 +62,11 @@ impl Out {
         }
     }
 
+    /// A prediction would find room.
+    pub fn has_room(&self) -> bool {
+        lock(&self.outbox).has_room()
+    }
+
     /// Messages that wait or are not acknowledged.
     pub fn len(&self) -> usize {
         lock(&self.outbox).len()

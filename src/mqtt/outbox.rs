@@ -61,7 +61,7 @@ impl Outbox {
     pub fn push(&mut self, message: Message) -> Dropped {
         let mut dropped = Dropped::default();
         if message.class == Class::Prediction {
-            while self.n_predictions_waiting() >= self.capacity {
+            while !self.has_room() {
                 if self.loose.pop_front().is_none() && !self.drop_kept_prediction() {
                     break;
                 }
@@ -80,6 +80,11 @@ impl Outbox {
             self.kept.push_back(message);
         }
         dropped
+    }
+
+    /// A prediction would find room.
+    pub fn has_room(&self) -> bool {
+        self.n_predictions_waiting() < self.capacity
     }
 
     fn n_predictions_waiting(&self) -> usize {

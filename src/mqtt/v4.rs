@@ -1,6 +1,6 @@
 //! MQTT 3.1.1 by rumqttc.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rumqttc::mqttbytes::Error as CodecError;
 use rumqttc::{
@@ -13,7 +13,8 @@ use crate::config::{MqttSettings, TlsSettings};
 
 /// Requests that may wait between the sending task and the polling one.
 const REQUESTS: usize = 64;
-/// Time for TCP, TLS and CONNACK together, seconds.
+/// Time for TCP, TLS and CONNACK together, seconds. Later the library takes it for the patience with
+/// a broker that does not read; a busy one deserves as much as one that does not speak.
 const CONNECT_TIMEOUT_S: u64 = 5;
 
 /// What connections are made with.
@@ -32,6 +33,7 @@ pub struct V4Options {
 /// One MQTT 3.1.1 connection.
 pub struct V4 {
     events: EventLoop,
+    keep_alive: Duration,
 }
 
 /// Its sending half.
@@ -69,15 +71,21 @@ impl Link for V4 {
         network.set_connection_timeout(CONNECT_TIMEOUT_S);
         network.set_tcp_nodelay(true);
         events.set_network_options(network);
-        Ok((V4Sender { client }, V4 { events }))
+        let keep_alive = mqtt.keep_alive;
+        Ok((V4Sender { client }, V4 { events, keep_alive }))
     }
 
     async fn next(&mut self) -> Result<Event, LinkError> {
         let event = self.events.poll().await.map_err(link_error)?;
         Ok(match event {
-            rumqttc::Event::Incoming(Packet::ConnAck(ack)) => Event::Connected {
-                session_present: ack.session_present,
-            },
+            rumqttc::Event::Incoming(Packet::ConnAck(ack)) => {
+                let mut network = self.events.network_options();
+                network.set_connection_timeout(self.keep_alive.as_secs().max(CONNECT_TIMEOUT_S));
+                self.events.set_network_options(network);
+                Event::Connected {
+                    session_present: ack.session_present,
+                }
+            }
             rumqttc::Event::Incoming(Packet::SubAck(ack)) => Event::Subscribed(
                 ack.return_codes
                     .iter()

@@ -273,6 +273,7 @@ impl Threads {
                 streams,
                 idle_evict: settings.state.idle_evict,
                 evicted: HashMap::new(),
+                unsaved: Vec::new(),
             };
             workers.push(spawn(&format!("worker-{idx}"), move || worker.run())?);
         }

@@ -115,6 +115,11 @@ impl Shared {
         self.stopping.store(true, Ordering::Release);
     }
 
+    /// The shutdown has begun.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
     /// The store failed, or works again.
     pub fn set_store_failed(&self, yes: bool) {
         if yes {
@@ -166,7 +171,7 @@ impl Shared {
         if panicked > 0 && since(panicked - 1) < PANIC_SHADOW {
             reasons.push("an engine panicked within the last minute".to_owned());
         }
-        if self.stopping.load(Ordering::Acquire) {
+        if self.is_stopping() {
             reasons.push("stopping".to_owned());
         }
         Health {

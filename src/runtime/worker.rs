@@ -11,7 +11,7 @@ use super::shared::{Shared, StreamView};
 use super::store::{MissedEdge, Store, StoreError};
 use super::{Observed, Tap};
 use crate::assemble::Verdict;
-use crate::config::OutputSettings;
+use crate::config::{OutputSettings, Overload};
 use crate::engine::EngineStats;
 use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
@@ -22,6 +22,10 @@ use crate::stream::{Stream, StreamParams};
 
 /// How long a worker sleeps at most before it gives a sign of life.
 const IDLE: Duration = Duration::from_millis(100);
+/// Time between the snapshots of two streams.
+const SAVE_EVERY: Duration = Duration::from_millis(1);
+/// Pause while the outbox is full.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
 /// Idle streams are looked for so often.
 const EVICT_EVERY: Duration = Duration::from_secs(1);
 /// Views are renewed at most so often while readings keep coming.
@@ -62,6 +66,8 @@ pub struct Worker {
     pub idle_evict: Option<Duration>,
     /// Forgotten streams, to be brought back by their next reading.
     pub evicted: HashMap<Arc<str>, Evicted>,
+    /// Streams whose snapshot is due.
+    pub unsaved: Vec<Arc<str>>,
 }
 
 /// What is left of a stream that was idle for long.
@@ -124,13 +130,19 @@ impl Worker {
         let mut outcomes = Vec::new();
         let mut viewed = Instant::now();
         let mut evicted = Instant::now();
+        let mut saved = Instant::now();
         let mut round = 0;
         self.renew_views();
         for MissedEdge { stream, outcome } in std::mem::take(&mut self.missed) {
             self.publish_anomaly(&stream, &outcome, None);
         }
         loop {
-            match self.rx.recv_timeout(IDLE) {
+            let patience = if self.unsaved.is_empty() {
+                IDLE
+            } else {
+                SAVE_EVERY
+            };
+            match self.rx.recv_timeout(patience) {
                 Ok(item) => self.learn(&item, &mut outcomes),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -142,14 +154,23 @@ impl Worker {
                     viewed = Instant::now();
                 }
                 let due = self.store.snapshot_round();
-                if due > round {
+                // A round that is not over is not begun anew: its last streams would never be saved.
+                if due > round && self.unsaved.is_empty() {
                     round = due;
-                    self.save_all();
+                    self.unsaved = self.streams.keys().cloned().collect();
                 }
                 if evicted.elapsed() >= EVICT_EVERY {
                     self.evict_idle();
                     evicted = Instant::now();
                 }
+            }
+            // One at a time: no reading has to wait for the snapshots of a thousand streams.
+            if !self.unsaved.is_empty() && saved.elapsed() >= SAVE_EVERY {
+                let next = self.unsaved.pop();
+                if let Some(slot) = next.and_then(|name| self.streams.get(&name)) {
+                    save(&*self.store, &self.shared, &slot.stream);
+                }
+                saved = Instant::now();
             }
         }
         self.renew_views();
@@ -208,6 +229,9 @@ impl Worker {
                 outcome: &outcome,
                 stats: slot.stream.engine().stats(),
             });
+        }
+        if self.output.overload == Overload::Block {
+            wait_for_room(&self.out, &self.shared, self.idx);
         }
         let seq = slot.stream.last_seq();
         let mut payload = String::with_capacity(128 + channels.len() * 128);
@@ -401,6 +425,15 @@ fn or_anew(
             error!(stream = name, %error, "the stream cannot be restored: it learns anew");
             Stream::new(name, params)
         }
+    }
+}
+
+/// Waits until the outbox takes a prediction without dropping another; at the end of the daemon
+/// there is no time for that.
+fn wait_for_room(out: &Out, shared: &Shared, worker: usize) {
+    while !out.has_room() && !shared.is_stopping() {
+        shared.beat(worker);
+        std::thread::sleep(FULL_PAUSE);
     }
 }
 

@@ -11,7 +11,7 @@ use spiked::state::{Reader, journal};
 use spiked::stream::Stream;
 
 use crate::plant::{
-    Broker, Daemon, Dice, alone, have_mosquitto, now_ms, number, payload, topic, wait_until,
+    Broker, Daemon, Dice, Source, alone, have_mosquitto, now_ms, number, payload, topic, wait_until,
 };
 use crate::proxy::{Mode, Proxy};
 
@@ -207,4 +207,43 @@ fn expected_outputs(daemon: &Daemon) -> BTreeSet<u64> {
         })
         .unwrap();
     expected
+}
+
+/// A burst of readings against a window of one unacknowledged output: the outbox overflows.
+fn burst(overload: &str) -> (u64, f64, usize) {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in_memory();
+    let watcher = Watcher::start(broker.port);
+    watcher.wait_subscribed(0);
+    let config =
+        format!("{CONFIG}in_flight = 1\noutbox_messages = 100\noverload = \"{overload}\"\n");
+    let mut daemon = Daemon::start(dir.path(), broker.port, &config);
+    daemon.wait_ready();
+    let source = Source::start(broker.port, 4000, now_ms() - 86_400_000);
+    std::thread::sleep(Duration::from_millis(1500));
+    let published = source.finish();
+    wait_until("everything is predicted", Duration::from_secs(30), || {
+        daemon.metric("spiked_rows_total") >= published as f64
+            && daemon.metric("spiked_queue_depth{queue=\"outbox\"}") == 0.0
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let dropped = daemon.metric("spiked_outbox_dropped_total{kind=\"prediction\"}");
+    daemon.stop();
+    let outputs = watcher.seen.lock().unwrap().outputs.len();
+    (published, dropped, outputs)
+}
+
+#[test]
+fn an_outbox_that_overflows_drops_by_count_or_makes_learning_wait() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let (published, dropped, outputs) = burst("drop_oldest");
+    println!("drop_oldest: {published} readings, {outputs} outputs, {dropped} dropped");
+    assert!(dropped > 0.0, "nothing overflowed: this test cannot fail");
+    assert_eq!(outputs as f64 + dropped, published as f64);
+    let (published, dropped, outputs) = burst("block");
+    println!("block: {published} readings, {outputs} outputs, {dropped} dropped");
+    assert_eq!((dropped, outputs as u64), (0.0, published));
 }

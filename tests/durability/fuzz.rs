@@ -1,7 +1,7 @@
 //! Damaged and random bytes for everything that reads bytes: `SPIKED_FUZZ` (20000) each. None may
 //! panic.
 
-use spiked::payload::{Format, Parsed, Pointer, TimeUnit};
+use spiked::payload::{Format, Parsed, Pointer, TimeUnit, parse_feedback};
 use spiked::route::Pattern;
 use spiked::state::journal::{JournalRow, pack, unpack};
 use spiked::state::snapshot::Snapshot;
@@ -108,7 +108,8 @@ fn no_payload_makes_a_parser_panic() {
         Format::json(pointer("/a/0/b"), pointer("/ts"), TimeUnit::Seconds),
         Format::object(pointer(""), pointer("/ts"), TimeUnit::Nanos),
     ];
-    let seeds: [&[u8]; 7] = [
+    let seeds: [&[u8]; 8] = [
+        b"{\"incident\":3,\"verdict\":\"new_normal\"}",
         b"1.5e3",
         b"-1e308",
         b"{\"value\":1.5,\"ts\":1700000000000}",
@@ -129,6 +130,9 @@ fn no_payload_makes_a_parser_panic() {
                 .iter()
                 .chain(parsed.channels.iter().map(|(_, v)| v));
             assert!(values.into_iter().all(|v| v.is_finite()), "{payload:?}");
+        }
+        if let Ok(feedback) = parse_feedback(&payload) {
+            assert!(feedback.incident > 0, "{payload:?}");
         }
     }
 }

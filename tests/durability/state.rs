@@ -408,6 +408,90 @@ fn a_file_cut_short_anywhere_starts_or_refuses() {
     }
 }
 
+/// What a power cut in the middle of writes leaves: the log ends anywhere, or its end is torn.
+#[test]
+fn a_torn_log_gives_the_state_of_an_earlier_moment_and_never_garbage() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
+    for seq in 1..=70 {
+        // A commit each.
+        plant.run(seq..=seq);
+        if seq == 30 || seq == 50 {
+            plant.save();
+        }
+    }
+    let killed = tempfile::tempdir().unwrap();
+    copy_state(dir.path(), killed.path());
+    let log = std::fs::read(killed.path().join("spiked.db-wal")).unwrap();
+    assert!(log.len() > 100_000, "{} bytes are in the log", log.len());
+    let mut dice = crate::plant::Dice(0x7042);
+    let mut moments = std::collections::BTreeSet::new();
+    for round in 0..40 {
+        let here = tempfile::tempdir().unwrap();
+        std::fs::copy(
+            killed.path().join("spiked.db"),
+            here.path().join("spiked.db"),
+        )
+        .unwrap();
+        let cut = dice.below(log.len() as u64) as usize;
+        let mut torn = log[..cut].to_vec();
+        match round % 3 {
+            // A short write, a sector of noise, a page that was never written.
+            0 => {}
+            1 => torn.extend((0..512).map(|_| dice.below(256) as u8)),
+            _ => torn.resize(log.len(), 0),
+        }
+        std::fs::write(here.path().join("spiked.db-wal"), torn).unwrap();
+        let store = match Store::open(StoreOptions::new(here.path())) {
+            Ok(store) => store,
+            // Not even the tables had come to disk.
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                continue;
+            }
+        };
+        let recovered = store.recover(&|_| Some(params(&[]))).unwrap();
+        let moment = recovered.last_seq;
+        assert_eq!(
+            digests(&recovered.streams),
+            digests(&uninterrupted(moment)),
+            "cut at {cut}, round {round}, {moment} readings"
+        );
+        assert_eq!(recovered.report.lost_readings, 0);
+        moments.insert(moment);
+    }
+    println!("a log torn at 40 places: states after {moments:?} readings, bit for bit");
+    assert!(moments.len() > 10, "{moments:?}");
+}
+
+#[test]
+fn a_changed_threshold_is_taken_over_and_learning_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
+    plant.run(1..=300);
+    plant.save();
+    plant.store.close();
+    let mut settings = params(&[]).engine.get().clone();
+    settings.false_alarms_per_week = 20.0;
+    settings.memory_rows = 5000.0;
+    let changed = StreamParams {
+        engine: spiked::engine::EngineParams::new(settings).unwrap(),
+        ..params(&[])
+    };
+    let store = Store::open(StoreOptions::new(dir.path())).unwrap();
+    let recovered = store.recover(&|_| Some(changed.clone())).unwrap();
+    assert_eq!(recovered.report.set_aside, []);
+    assert_eq!(recovered.report.retuned, 3);
+    assert!(recovered.report.to_string().contains("changed settings"));
+    let mut expected = uninterrupted(300);
+    for (stream, expected) in recovered.streams.iter().zip(&mut expected) {
+        assert_eq!(stream.readings(), expected.readings());
+        expected.retune(&changed);
+        assert_eq!(digest(stream), digest(expected));
+        assert_eq!(stream.engine().params(), &changed.engine);
+    }
+}
+
 #[test]
 fn a_journal_that_grows_too_large_asks_for_snapshots_and_stays_bounded() {
     let dir = tempfile::tempdir().unwrap();
@@ -426,6 +510,7 @@ fn a_journal_that_grows_too_large_asks_for_snapshots_and_stays_bounded() {
         }
     }
     assert!(asked > 2, "asked {asked} times");
+    assert_eq!(plant.store.stats().forced, asked);
     assert!(largest < 400_000, "{largest} bytes");
 }
 
@@ -452,6 +537,24 @@ fn an_outbox_message_and_an_edge_survive_until_they_are_delivered() {
     plant.store.delivered(second.id);
     plant.store.flush().unwrap();
     assert_eq!(plant.store.stats().outbox, 0);
+}
+
+/// A reader that has had enough is no failure of ours.
+#[test]
+fn inspect_ends_quietly_when_nobody_reads_on() {
+    let dir = tempfile::tempdir().unwrap();
+    sample(dir.path());
+    let mut child = crate::plant::spiked()
+        .arg("inspect")
+        .arg(dir.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
 }
 
 #[test]
