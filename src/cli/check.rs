@@ -8,8 +8,8 @@ use clap::Args;
 
 use crate::cli::CliError;
 use crate::cli::run::Overrides;
-use crate::config::{self, Settings};
-use crate::mqtt::{V4, V4Options, probe};
+use crate::config::{self, Protocol, Settings};
+use crate::mqtt::{LinkOptions, V4, V5, probe};
 use crate::runtime::filters;
 
 /// Longest time for the whole attempt.
@@ -59,7 +59,7 @@ pub fn run(args: CheckArgs) -> Result<(), CliError> {
 
 /// Connects under a name of its own, so that a running daemon keeps its session.
 fn connect(settings: &Settings) -> Result<Vec<bool>, CliError> {
-    let mut options = V4Options {
+    let mut options = LinkOptions {
         mqtt: settings.mqtt.clone(),
         status_topic: None,
         clean_session: true,
@@ -69,7 +69,13 @@ fn connect(settings: &Settings) -> Result<Vec<bool>, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let answer = runtime.block_on(probe::<V4>(&options, &filters(settings), LIMIT));
+    let filters = filters(settings);
+    let answer = runtime.block_on(async {
+        match settings.mqtt.protocol {
+            Protocol::V3 => probe::<V4>(&options, &filters, LIMIT).await,
+            Protocol::V5 => probe::<V5>(&options, &filters, LIMIT).await,
+        }
+    });
     let broker = format!("{}:{}", settings.mqtt.host, settings.mqtt.port);
     answer.map_err(|error| CliError::Runtime(format!("broker {broker}: {error}")))
 }

@@ -11,8 +11,8 @@ use std::path::Path;
 use config::{Config, Environment, File, FileFormat};
 
 pub use settings::{
-    Durability, HttpSettings, Input, MqttSettings, OutputSettings, Overload, RuntimeSettings,
-    Settings, StateSettings, TlsSettings,
+    Durability, HttpSettings, Input, MqttSettings, OutputSettings, Overload, Protocol,
+    RuntimeSettings, Settings, StateSettings, TlsSettings,
 };
 
 /// Prefix of the environment variables: `SPIKED_MQTT__URL` is `mqtt.url`.

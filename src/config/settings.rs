@@ -58,6 +58,8 @@ pub struct MqttSettings {
     pub host: String,
     /// Port.
     pub port: u16,
+    /// Version of the protocol.
+    pub protocol: Protocol,
     /// TLS, where the URL says `mqtts`.
     pub tls: Option<TlsSettings>,
     /// Stable client id: the broker keeps our session under it.
@@ -84,6 +86,15 @@ impl fmt::Debug for MqttSettings {
             .field("username", &self.username)
             .finish_non_exhaustive()
     }
+}
+
+/// Version of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// 3.1.1.
+    V3,
+    /// 5.
+    V5,
 }
 
 /// Certificates, as PEM files.
@@ -277,6 +288,11 @@ fn mqtt(value: Option<Value>, report: &mut Report) -> Option<MqttSettings> {
     let url = s.discreet_text("url", "mqtt://127.0.0.1:1883", |url| {
         parse_url(url).map(|_| ())
     });
+    let protocol = s.choice(
+        "protocol",
+        "3.1.1",
+        &[("3.1.1", Protocol::V3), ("5", Protocol::V5)],
+    );
     let client_id = s.text("client_id", "spiked", not_empty);
     let username = s.text("username", "", any);
     let mut password = s.secret("password");
@@ -310,6 +326,7 @@ fn mqtt(value: Option<Value>, report: &mut Report) -> Option<MqttSettings> {
     Some(MqttSettings {
         host,
         port,
+        protocol,
         tls,
         client_id,
         username,

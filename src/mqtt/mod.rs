@@ -19,17 +19,36 @@ mod probe;
 mod queue;
 mod sending;
 mod v4;
+mod v5;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::config::MqttSettings;
 use crate::metrics::Class;
 
 pub use client::{Ack, Client, ClientHandles, Out, start};
 pub use probe::probe;
 pub use queue::Intake;
-pub use v4::{V4, V4Options, V4Sender};
+pub use v4::{V4, V4Sender};
+pub use v5::{V5, V5Sender};
+
+/// Time for TCP, TLS and CONNACK together, seconds.
+const CONNECT_TIMEOUT_S: u64 = 5;
+
+/// What connections are made with.
+#[derive(Clone, Debug)]
+pub struct LinkOptions {
+    /// The broker.
+    pub mqtt: MqttSettings,
+    /// Topic of the status, for the will; `None` for no will.
+    pub status_topic: Option<String>,
+    /// The broker forgets us when we go.
+    pub clean_session: bool,
+    /// Messages of ours that may be unacknowledged at once.
+    pub in_flight: usize,
+}
 
 /// The two connections. One could do both, but then predictions and acknowledgements wait behind
 /// each other: a broker reads each connection in turn, and a full one stops being read from.

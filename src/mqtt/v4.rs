@@ -8,28 +8,13 @@ use rumqttc::{
     StateError, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 
-use super::{Delivered, Event, Link, LinkError, LinkSender, Message};
-use crate::config::{MqttSettings, TlsSettings};
+use super::{
+    CONNECT_TIMEOUT_S, Delivered, Event, Link, LinkError, LinkOptions, LinkSender, Message,
+};
+use crate::config::TlsSettings;
 
 /// Requests that may wait between the sending task and the polling one.
-const REQUESTS: usize = 64;
-/// Time for TCP, TLS and CONNACK together, seconds. Later the library takes it for the patience with
-/// a broker that does not read; a busy one deserves as much as one that does not speak.
-const CONNECT_TIMEOUT_S: u64 = 5;
-
-/// What connections are made with.
-#[derive(Clone, Debug)]
-pub struct V4Options {
-    /// The broker.
-    pub mqtt: MqttSettings,
-    /// Topic of the status, for the will; `None` for no will.
-    pub status_topic: Option<String>,
-    /// The broker forgets us when we go.
-    pub clean_session: bool,
-    /// Messages of ours that may be unacknowledged at once.
-    pub in_flight: usize,
-}
-
+pub(super) const REQUESTS: usize = 64;
 /// One MQTT 3.1.1 connection.
 pub struct V4 {
     events: EventLoop,
@@ -43,10 +28,10 @@ pub struct V4Sender {
 }
 
 impl Link for V4 {
-    type Options = V4Options;
+    type Options = LinkOptions;
     type Sender = V4Sender;
 
-    fn open(options: &V4Options, limit: usize) -> Result<(V4Sender, V4), LinkError> {
+    fn open(options: &LinkOptions, limit: usize) -> Result<(V4Sender, V4), LinkError> {
         let mqtt = &options.mqtt;
         let mut o = MqttOptions::new(mqtt.client_id.as_str(), mqtt.host.as_str(), mqtt.port);
         o.set_keep_alive(mqtt.keep_alive);
@@ -79,6 +64,8 @@ impl Link for V4 {
         let event = self.events.poll().await.map_err(link_error)?;
         Ok(match event {
             rumqttc::Event::Incoming(Packet::ConnAck(ack)) => {
+                // The library takes the same time for its patience with a broker that does not
+                // read: a busy one deserves as much as one that does not speak.
                 let mut network = self.events.network_options();
                 network.set_connection_timeout(self.keep_alive.as_secs().max(CONNECT_TIMEOUT_S));
                 self.events.set_network_options(network);
@@ -109,7 +96,7 @@ impl Link for V4 {
     }
 }
 
-fn tls_config(tls: &TlsSettings) -> Result<TlsConfiguration, LinkError> {
+pub(super) fn tls_config(tls: &TlsSettings) -> Result<TlsConfiguration, LinkError> {
     let read = |path: &std::path::Path| {
         std::fs::read(path).map_err(|error| {
             LinkError::Settings(format!("cannot read {}: {error}", path.display()))
@@ -136,7 +123,7 @@ fn link_error(error: ConnectionError) -> LinkError {
     }
 }
 
-fn gone<E>(_: E) -> LinkError {
+pub(super) fn gone<E>(_: E) -> LinkError {
     LinkError::Lost("the connection has ended".to_owned())
 }
 

@@ -16,10 +16,10 @@ use super::shared::Shared;
 use super::store::{NoStore, Restored, Store};
 use super::worker::{Item, Slot, Worker};
 use super::{Hooks, ServeError, Started, Summary, supervise};
-use crate::config::{OutputSettings, Settings};
+use crate::config::{OutputSettings, Protocol, Settings};
 use crate::metrics::{Class, Metrics};
 use crate::mqtt::outbox::Outbox;
-use crate::mqtt::{self, Client, ClientHandles, Intake, Message, Side, V4, V4Options};
+use crate::mqtt::{self, Client, ClientHandles, Intake, Link, LinkOptions, Message, Side, V4, V5};
 use crate::route::Router;
 
 /// Readings that may wait for one worker: enough to keep it busy, few enough to be learned within
@@ -58,7 +58,11 @@ pub async fn serve(
     let http = listener.map(|l| crate::http::start(l, shared.clone()));
 
     let intake = Intake::new(settings.runtime.queue_readings, settings.runtime.overload);
-    let clients = Clients::start(&settings, &intake, &shared, store.clone());
+    let start = match settings.mqtt.protocol {
+        Protocol::V3 => Clients::start::<V4>,
+        Protocol::V5 => Clients::start::<V5>,
+    };
+    let clients = start(&settings, &intake, &shared, store.clone());
     for message in restored.messages.drain(..) {
         clients.outgoing.out.push(Message {
             topic: message.topic.into(),
@@ -134,7 +138,7 @@ struct Clients {
 }
 
 impl Clients {
-    fn start(
+    fn start<L: Link<Options = LinkOptions>>(
         settings: &Settings,
         intake: &Intake,
         shared: &Arc<Shared>,
@@ -142,9 +146,9 @@ impl Clients {
     ) -> Clients {
         let output = &settings.output;
         let status_topic = format!("{}/{}/status", output.prefix, output.instance);
-        let incoming = mqtt::start::<V4>(Client {
+        let incoming = mqtt::start::<L>(Client {
             side: Side::In,
-            options: V4Options {
+            options: LinkOptions {
                 mqtt: settings.mqtt.clone(),
                 status_topic: None,
                 clean_session: false,
@@ -161,9 +165,9 @@ impl Clients {
         });
         let mut mqtt = settings.mqtt.clone();
         mqtt.client_id.push_str("-out");
-        let outgoing = mqtt::start::<V4>(Client {
+        let outgoing = mqtt::start::<L>(Client {
             side: Side::Out,
-            options: V4Options {
+            options: LinkOptions {
                 mqtt,
                 status_topic: Some(status_topic.clone()),
                 // The outbox is all the session there is.

@@ -260,16 +260,15 @@ impl Worker {
         match &outcome.edge {
             Some(IncidentEdge::Opened(incident)) => slot.open = Some(incident.clone()),
             Some(IncidentEdge::Closed(_)) => slot.open = None,
-            Some(IncidentEdge::Judged(incident)) => {
+            Some(IncidentEdge::Judged(incident))
                 if slot
                     .open
                     .as_ref()
-                    .is_some_and(|open| open.id == incident.id)
-                {
-                    slot.open = Some(incident.clone());
-                }
+                    .is_some_and(|open| open.id == incident.id) =>
+            {
+                slot.open = Some(incident.clone());
             }
-            None => {}
+            Some(IncidentEdge::Judged(_)) | None => {}
         }
         let state = (outcome.anomaly, outcome.kind);
         if outcome.edge.is_none() && slot.said == Some(state) {

@@ -1,5 +1,5 @@
 //! Killed at random moments: every acknowledged reading is learned exactly once, and the state is
-//! bit for bit that of a run without kills. `SPIKED_KILLS` (8) kills.
+//! bit for bit that of a run without kills. `SPIKED_KILLS` (20) kills, a fifth of them over MQTT 5.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,14 +53,22 @@ fn note_left_behind(daemon: &Daemon, known: &mut BTreeMap<u64, Reading>) {
 
 #[test]
 fn killed_at_random_moments_every_acknowledged_reading_is_learned_exactly_once() {
+    kill_and_compare(number("SPIKED_KILLS", 20), "3.1.1");
+}
+
+#[test]
+fn the_same_over_mqtt_5() {
+    kill_and_compare(number("SPIKED_KILLS", 20) / 5, "5");
+}
+
+fn kill_and_compare(kills: u64, protocol: &str) {
     if !have_mosquitto() {
         return;
     }
     let _alone = alone();
-    let kills = number("SPIKED_KILLS", 20);
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_in_memory();
-    let mut daemon = Daemon::start(dir.path(), broker.port, CONFIG);
+    let mut daemon = Daemon::start_speaking(protocol, dir.path(), broker.port, CONFIG);
     daemon.wait_ready();
     let start = Instant::now();
     let base_ms = now_ms() - 86_400_000;
@@ -108,7 +116,7 @@ fn killed_at_random_moments_every_acknowledged_reading_is_learned_exactly_once()
     let learned: u64 = uninterrupted.iter().map(Stream::readings).sum();
     assert_eq!(learned, published, "learned and published");
     println!(
-        "{kills} kills in {:.1} s: {published} readings published, {} numbered, {redelivered} redeliveries known by their packet, \
+        "MQTT {protocol}, {kills} kills in {:.1} s: {published} readings published, {} numbered, {redelivered} redeliveries known by their packet, \
          {twice} by their timestamp, \
          each learned once, {} digests equal to an uninterrupted run",
         start.elapsed().as_secs_f64(),

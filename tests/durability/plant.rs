@@ -168,10 +168,15 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it in `dir` against the broker at `port`; `more` is added to its configuration.
     pub fn start(dir: &Path, port: u16, more: &str) -> Daemon {
+        Daemon::start_speaking("3.1.1", dir, port, more)
+    }
+
+    /// [`Daemon::start`] with a version of MQTT.
+    pub fn start_speaking(protocol: &str, dir: &Path, port: u16, more: &str) -> Daemon {
         let http = free_port();
         let config = dir.join("spiked.toml");
         let sections = format!(
-            "[mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\nclient_id = \"spiked-test\"\nreconnect_max_s = 1.0\nkeep_alive_s = 5.0\n\
+            "[mqtt]\nurl = \"mqtt://127.0.0.1:{port}\"\nprotocol = \"{protocol}\"\nclient_id = \"spiked-test\"\nreconnect_max_s = 1.0\nkeep_alive_s = 5.0\n\
              [http]\nlisten = \"127.0.0.1:{http}\"\n[log]\nlevel = \"info\"\n{more}\n",
         );
         std::fs::write(&config, sections).unwrap();
