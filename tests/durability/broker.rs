@@ -217,7 +217,8 @@ fn expected_outputs(daemon: &Daemon) -> BTreeSet<u64> {
     expected
 }
 
-/// A burst of readings against a window of one unacknowledged output: the outbox overflows.
+/// A backlog of readings, all at once, against a window of one unacknowledged output: the outbox
+/// overflows. Returns readings, outputs dropped, outputs seen.
 fn burst(overload: &str) -> (u64, f64, usize) {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_in_memory();
@@ -227,9 +228,12 @@ fn burst(overload: &str) -> (u64, f64, usize) {
         format!("{CONFIG}in_flight = 1\noutbox_messages = 100\noverload = \"{overload}\"\n");
     let mut daemon = Daemon::start(dir.path(), broker.port, &config);
     daemon.wait_ready();
-    let source = Source::start(broker.port, 4000, now_ms() - 86_400_000);
-    std::thread::sleep(Duration::from_millis(1500));
+    daemon.stop();
+    // The broker keeps them for the session that it knows.
+    let source = Source::start(broker.port, 20_000, now_ms() - 86_400_000);
+    std::thread::sleep(Duration::from_millis(300));
     let published = source.finish();
+    daemon.restart();
     wait_until("everything is predicted", Duration::from_secs(30), || {
         daemon.metric("spiked_rows_total") >= published as f64
             && daemon.metric("spiked_queue_depth{queue=\"outbox\"}") == 0.0
