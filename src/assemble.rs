@@ -176,6 +176,8 @@ struct Slot {
     awaited: bool,
     /// How reliably it reports, 0 to [`TRUST_MAX`].
     trust: u8,
+    /// Its values are of their moment: none is held for the next row.
+    momentary: bool,
 }
 
 impl Slot {
@@ -188,6 +190,7 @@ impl Slot {
             in_row: false,
             awaited,
             trust: TRUST_AWAITED,
+            momentary: false,
         }
     }
 
@@ -285,6 +288,12 @@ impl Assembler {
         &self.channels
     }
 
+    /// The values of `channel` are of their moment: none is held for a later row. A laboratory's
+    /// figure told once must not be learned in every row until it is too old.
+    pub fn hold_nothing_of(&mut self, channel: usize) {
+        self.slots[channel].momentary = true;
+    }
+
     /// Periods without a row since a silence was longer than [`MAX_ROWS_AT_ONCE`] of them or than
     /// `max_age_ms`.
     pub fn skipped_periods(&self) -> u64 {
@@ -331,7 +340,9 @@ impl Assembler {
     }
 
     fn place_alone(&mut self, channel: usize, reading: &Reading, at_ms: i64, rows: &mut Vec<Row>) {
-        self.slots[channel].take(reading, at_ms);
+        let slot = &mut self.slots[channel];
+        slot.take(reading, at_ms);
+        slot.in_row = true;
         self.emit(at_ms, rows);
     }
 
@@ -406,7 +417,8 @@ impl Assembler {
         self.waiting = 0;
         for slot in &mut self.slots {
             let alive = slot.is_alive(ts_ms, max_age_ms);
-            values.push(if alive { slot.value } else { f64::NAN });
+            let shown = alive && (slot.in_row || !slot.momentary);
+            values.push(if shown { slot.value } else { f64::NAN });
             slot.trust = match slot.in_row {
                 true => (slot.trust + TRUST_STEP).min(TRUST_MAX),
                 false => slot.trust.saturating_sub(TRUST_STEP),

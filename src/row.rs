@@ -86,6 +86,51 @@ pub struct ChannelOutcome {
     pub score: f64,
 }
 
+impl ChannelOutcome {
+    /// A value of which nothing was known before.
+    pub fn unknown(value: f64) -> ChannelOutcome {
+        ChannelOutcome {
+            value,
+            mean: f64::NAN,
+            sd: f64::NAN,
+            score: 0.0,
+        }
+    }
+}
+
+/// What is forecast with a row for one channel, `horizon` rows later.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forecast {
+    /// Index of the channel in the stream.
+    pub channel: usize,
+    /// Rows from now, 2 and more: the next row's forecast is that row's own `mean`.
+    pub horizon: u32,
+    /// Predictive mean; NaN before anything can be said.
+    pub mean: f64,
+    /// Predictive standard deviation, calibrated as that of [`ChannelOutcome`].
+    pub sd: f64,
+}
+
+/// What was thought of the state of one channel before it was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Odds {
+    /// Index of the channel in the stream.
+    pub channel: usize,
+    /// Place of the state that it is in; `None` where missing.
+    pub seen: Option<usize>,
+    /// The states and their probabilities; what is left to 1 is that of a state not met yet. Empty
+    /// before anything can be said.
+    pub states: Vec<(Arc<str>, f64)>,
+}
+
+impl Odds {
+    /// Place of the likeliest state.
+    pub fn likeliest(&self) -> Option<usize> {
+        let p = |i: &usize| self.states[*i].1;
+        (0..self.states.len()).max_by(|a, b| p(a).total_cmp(&p(b)).then(b.cmp(a)))
+    }
+}
+
 /// A channel's part in an incident.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Share {
@@ -231,6 +276,10 @@ pub struct Outcome {
     pub kind: Option<Kind>,
     /// One a channel; none where no row but an operator's ruling made the outcome.
     pub channels: Vec<ChannelOutcome>,
+    /// Forecasts for later rows, where horizons are wanted.
+    pub forecasts: Vec<Forecast>,
+    /// Channels of states.
+    pub odds: Vec<Odds>,
     /// An incident that opened or ended with this row, or was ruled on.
     pub edge: Option<IncidentEdge>,
 }

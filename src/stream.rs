@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::assemble::{AssembleParams, Assembler, Verdict};
-use crate::engine::{Engine, EngineParams, Ruled};
+use crate::engine::{Engine, EngineParams, Plan, Ruled};
 use crate::row::{Feedback, Outcome, Reading, Row};
 
 /// Everything that one stream is built from.
@@ -62,15 +62,34 @@ impl Stream {
     /// others are discovered.
     pub fn new(name: &str, params: &StreamParams) -> Stream {
         let assembler = Assembler::new(&params.assemble);
-        let engine = Engine::new(&params.engine, assembler.channels().len());
-        Stream {
+        let mut stream = Stream {
             name: name.into(),
             assembler,
-            engine,
+            engine: Engine::new(&params.engine, 0),
             last_seq: 0,
             readings: 0,
             rows: Vec::new(),
+        };
+        stream.add_channels();
+        stream
+    }
+
+    /// Tells the engine of the channels that it does not know yet.
+    fn add_channels(&mut self) {
+        let known = self.engine.n_channels();
+        let new = &self.assembler.channels()[known..];
+        if new.is_empty() {
+            return;
         }
+        let params = self.engine.params();
+        let plans = new.iter().map(|name| params.plan(&self.name, name));
+        let plans: Vec<Plan> = plans.collect();
+        for (c, plan) in (known..).zip(&plans) {
+            if !plan.is_input() {
+                self.assembler.hold_nothing_of(c);
+            }
+        }
+        self.engine.add(plans);
     }
 
     /// Takes one reading, or a feedback that travels as one; appends an outcome to `out` for each
@@ -99,7 +118,7 @@ impl Stream {
     }
 
     fn learn_rows(&mut self, out: &mut Vec<Outcome>) {
-        self.engine.grow(self.assembler.channels().len());
+        self.add_channels();
         for row in self.rows.drain(..) {
             out.push(self.engine.step(&row));
         }
@@ -152,6 +171,7 @@ impl Stream {
 mod tests {
     use super::*;
     use crate::assemble::Align;
+    use crate::engine::{EngineSettings, Role, Rule};
 
     #[test]
     fn a_channel_that_comes_in_the_middle_of_a_mini_batch_is_learned_with_the_others() {
@@ -181,5 +201,44 @@ mod tests {
         assert_eq!(out.last().map(|outcome| outcome.channels.len()), Some(3));
         // The first rows only fill the lags.
         assert!(stream.engine().stats().learned + 20 > out.len() as u64);
+    }
+
+    #[test]
+    fn a_targets_value_counts_once_however_long_a_sensors_is_held() {
+        let assemble = AssembleParams::new(Align::PerReading, 0, 60_000, 8, Vec::new()).unwrap();
+        let target = Rule {
+            stream: "pu*".to_owned(),
+            channel: "lab".to_owned(),
+            plan: Plan {
+                role: Role::Target,
+                ..Plan::default()
+            },
+        };
+        let settings = EngineSettings {
+            channels: vec![target],
+            ..EngineSettings::default()
+        };
+        let params = StreamParams {
+            assemble,
+            engine: EngineParams::new(settings).unwrap(),
+        };
+        let mut stream = Stream::new("pump", &params);
+        let mut out = Vec::new();
+        for seq in 1..=30 {
+            let name = if seq % 10 == 5 { "lab" } else { "flow" };
+            let reading = Reading {
+                seq,
+                stream: "pump".into(),
+                channel: name.into(),
+                value: seq as f64,
+                ts_ms: seq as i64 * 1000,
+                arrival_ms: seq as i64 * 1000,
+            };
+            assert!(stream.push(&reading, &mut out).is_taken());
+        }
+        let rows = out.iter().enumerate();
+        let seen = rows.filter(|(_, o)| o.channels.get(1).is_some_and(|c| !c.value.is_nan()));
+        assert_eq!(seen.map(|(i, _)| i).collect::<Vec<_>>(), [4, 14, 24]);
+        assert!(out.iter().all(|o| !o.channels[0].value.is_nan()));
     }
 }

@@ -107,9 +107,15 @@ fn replay_file(
     before: Option<Replayed>,
 ) -> Result<(Summary, Replayed), CliError> {
     let fail = |e: &dyn std::fmt::Display| CliError::Runtime(format!("{}: {e}", file.display()));
+    // A recording is the stream of its name, for the rules that say what channels are.
+    let stream = file.file_stem().unwrap_or_default();
+    let stream = stream.to_string_lossy().into_owned();
     let options = TableOptions {
         time: args.time.clone(),
         ignore: args.ignore.clone(),
+        states: params
+            .lists_states()
+            .then(|| (params.clone(), stream.clone())),
     };
     let mut table = Table::open(file, &options).map_err(|e| fail(&e))?;
     let mut replayed = match before {
@@ -117,7 +123,7 @@ fn replay_file(
             replayed.fits(&table).map_err(|e| fail(&e))?;
             replayed
         }
-        None => Replayed::fresh(params, &table),
+        None => Replayed::fresh(params, &table, &stream),
     };
     let mut out = match &args.out {
         Some(dir) => {
@@ -196,6 +202,37 @@ fn report_oddities(table: &Table<'_>, file: &Path) {
     }
 }
 
+/// Horizons and channels of states.
+fn further(s: &Summary, text: &mut String) {
+    use std::fmt::Write as _;
+    for h in &s.ahead.horizons {
+        // Writing to a string cannot fail, here and below.
+        let _ = writeln!(
+            text,
+            "  {} {} rows ahead: RMSE {:.4}, over persistence {:.3}, 90% interval holds {:.1}%",
+            h.channel,
+            h.horizon,
+            h.rmse,
+            h.rmse_over_persistence,
+            100.0 * h.coverage90
+        );
+    }
+    for c in &s.ahead.states {
+        let _ = writeln!(
+            text,
+            "  {}: {} states seen, {:.1}% as predicted ({:.1}% the commonest), log loss {:.3} \
+             ({:.3} of the shares), calibration error {:.3}",
+            c.channel,
+            c.scored,
+            100.0 * c.accuracy,
+            100.0 * c.accuracy_of_the_commonest,
+            c.log_loss,
+            c.log_loss_of_the_shares,
+            c.calibration_error
+        );
+    }
+}
+
 fn table_of(file: &Path, s: &Summary) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
@@ -251,6 +288,7 @@ fn table_of(file: &Path, s: &Summary) -> String {
             );
         }
     }
+    further(s, &mut text);
     let _ = writeln!(text, "  learning: {}: {}\n", s.verdict.state, s.verdict.why);
     text
 }

@@ -220,12 +220,16 @@ impl<'a> Section<'a> {
             .unwrap_or(choices[0].1)
     }
 
-    /// A list of texts; a text with commas does as well (for the environment).
+    /// A list of texts (or whole numbers, read as texts); a text with commas does as well (for the
+    /// environment).
     pub fn list(&mut self, key: &str, check: impl Fn(&str) -> Result<(), String>) -> Vec<String> {
         let mut result = Vec::new();
         if let Some(value) = self.table.remove(key) {
             let items: Option<Vec<String>> = match &value.kind {
-                ValueKind::Array(items) => items.iter().map(|item| text_of(&item.kind)).collect(),
+                ValueKind::Array(items) => items
+                    .iter()
+                    .map(|item| text_of(&item.kind).or_else(|| whole_text(&item.kind)))
+                    .collect(),
                 ValueKind::String(text) => Some(
                     text.split(',')
                         .map(|item| item.trim().to_owned())
@@ -246,6 +250,29 @@ impl<'a> Section<'a> {
         }
         let quoted: Vec<String> = result.iter().map(|item| quote(item)).collect();
         self.note(key, &format!("[{}]", quoted.join(", ")));
+        result
+    }
+
+    /// A list of whole numbers within `range`; a text with commas does as well.
+    pub fn integers(&mut self, key: &str, default: &[u32], range: RangeInclusive<u32>) -> Vec<u32> {
+        let mut result = default.to_vec();
+        if let Some(value) = self.table.remove(key) {
+            let numbers: Option<Vec<u32>> = match &value.kind {
+                ValueKind::Array(items) => items.iter().map(|item| whole(&item.kind)).collect(),
+                ValueKind::String(text) => text.split(',').map(|n| n.trim().parse().ok()).collect(),
+                _ => None,
+            };
+            match numbers.filter(|all| all.iter().all(|n| range.contains(n))) {
+                Some(numbers) => result = numbers,
+                None => {
+                    let (from, to) = (range.start(), range.end());
+                    let allowed = format!("a list of whole numbers from {from} to {to}");
+                    self.problem(key, &allowed, &show(&value.kind));
+                }
+            }
+        }
+        let shown: Vec<String> = result.iter().map(u32::to_string).collect();
+        self.note(key, &format!("[{}]", shown.join(", ")));
         result
     }
 
@@ -274,6 +301,23 @@ pub(super) fn unknown(path: &str, table: Map<String, Value>, report: &mut Report
 fn text_of(kind: &ValueKind) -> Option<String> {
     match kind {
         ValueKind::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn whole_text(kind: &ValueKind) -> Option<String> {
+    match kind {
+        ValueKind::I64(x) => Some(x.to_string()),
+        ValueKind::U64(x) => Some(x.to_string()),
+        _ => None,
+    }
+}
+
+fn whole(kind: &ValueKind) -> Option<u32> {
+    match kind {
+        ValueKind::I64(x) => u32::try_from(*x).ok(),
+        ValueKind::U64(x) => u32::try_from(*x).ok(),
+        ValueKind::String(text) => text.trim().parse().ok(),
         _ => None,
     }
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use config::{Value, ValueKind};
 
+use super::channels::{channels, predict};
 use super::reader::{Report, Section, unknown};
 use crate::assemble::{Align, AssembleParams};
 use crate::detect::IncidentParams;
-use crate::engine::{EngineParams, EngineSettings, Heads};
+use crate::engine::{EngineParams, EngineSettings, Heads, Rule};
 use crate::payload::{Format, Pointer, TimeUnit};
 use crate::route::Pattern;
 use crate::stream::StreamParams;
@@ -230,7 +231,14 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
     let inputs = inputs(root.remove("input"), r);
     let output = output(root.remove("output"), r);
     let (caps, assemble) = stream(root.remove("stream"), r);
-    let engine = engine(root.remove("learn"), root.remove("detect"), r);
+    let horizons = predict(root.remove("predict"), r);
+    let channels = channels(root.remove("channel"), r);
+    let engine = engine(
+        root.remove("learn"),
+        root.remove("detect"),
+        (horizons, channels),
+        r,
+    );
     let runtime = runtime(root.remove("runtime"), r);
     let http = http(root.remove("http"), r);
     let state = state(root.remove("state"), r);
@@ -565,6 +573,7 @@ fn millis(seconds: f64) -> i64 {
 fn engine(
     learn: Option<Value>,
     detect: Option<Value>,
+    (horizons, channels): (Vec<u32>, Vec<Rule>),
     report: &mut Report,
 ) -> Option<EngineParams> {
     let d = EngineSettings::default();
@@ -603,6 +612,8 @@ fn engine(
     let hold_rows = u64::from(d.incident.hold_rows);
     let hold_rows = s.integer("hold_rows", hold_rows, 10..=1_000_000);
     let params = EngineParams::new(EngineSettings {
+        horizons,
+        channels,
         batch_rows,
         batch_max_age_s,
         memory_rows,

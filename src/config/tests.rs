@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use config::{Environment, Map};
 
 use super::*;
+use crate::encode::Encoder;
+use crate::engine::Role;
 
 fn sample(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -201,4 +203,104 @@ fn a_topic_of_objects_needs_no_channel() {
     let settings = load_text(text, &[]).unwrap();
     assert_eq!(settings.inputs[0].pattern.filter(), "plant/+");
     assert!(settings.inputs[0].format.names_channels());
+}
+
+#[test]
+fn channels_are_what_the_first_table_that_fits_says() {
+    let settings = load_text(
+        r#"
+        [predict]
+        horizons = [1, 12]
+        [[channel]]
+        name = "valve_*"
+        kind = "binary"
+        states = ["shut", "open"]
+        [[channel]]
+        name = "mode"
+        stream = "pump-*"
+        kind = "enum"
+        states = [0, 2, 5]
+        [[channel]]
+        name = "quality"
+        role = "target"
+        [[channel]]
+        name = "fault"
+        role = "label"
+        [[channel]]
+        name = "*"
+        encoder = "delta"
+        fields = 8
+        "#,
+        &[],
+    )
+    .unwrap();
+    let engine = &settings.stream.engine;
+    assert_eq!(engine.get().horizons, [12]);
+    let names = |channel: &str| {
+        let states = engine.states("pump-1", channel).unwrap_or_default();
+        states
+            .iter()
+            .map(|s| (s.name.to_string(), s.value))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names("valve_3"),
+        [("shut".to_owned(), 0.0), ("open".to_owned(), 1.0)]
+    );
+    assert_eq!(names("mode").len(), 3);
+    assert_eq!(names("mode")[2], ("5".to_owned(), 5.0));
+    assert!(engine.states("fan-1", "mode").is_none());
+    assert_eq!(engine.plan("x", "quality").role, Role::Target);
+    assert!(engine.plan("x", "fault").has_states());
+    assert_eq!(
+        engine.plan("x", "flow").encoder,
+        Encoder::new("delta", 8, 4.0)
+    );
+    // What is shown as effective means the same.
+    let again = load_text(settings.to_toml(), &[]).unwrap();
+    assert_eq!(again.stream, settings.stream);
+    assert_eq!(again.to_toml(), settings.to_toml());
+}
+
+#[test]
+fn what_is_wrong_with_channels_is_said_with_the_rest() {
+    let said = offences(
+        r#"
+        [predict]
+        horizons = [0, 12]
+        [[channel]]
+        role = "oracle"
+        [[channel]]
+        name = "v"
+        kind = "binary"
+        states = ["a", "b", "c"]
+        [[channel]]
+        name = "w"
+        kind = "enum"
+        states = ["a", "a"]
+        encoder = "rate"
+        fields = 100
+        [[channel]]
+        name = "x"
+        role = "target"
+        encoder = "raw"
+        colour = "red"
+        "#,
+        &[],
+    );
+    let said = said.join("\n");
+    for part in [
+        "predict.horizons: a list of whole numbers from 1 to 1000, got [0, 12]",
+        "channel[0].name: a name, in which * is any text, got none",
+        "channel[0].role: one of \"sensor\", \"target\", \"label\", got \"oracle\"",
+        "channel[1].states: none or 2 states of a binary channel, got 3",
+        "channel[2].states: states that differ",
+        "channel[2].fields: a whole number from 2 to 64, got 100",
+        "channel[3].encoder: the default where the channel is no sensor of numbers",
+        "channel[3].colour: no such key",
+    ] {
+        assert!(said.contains(part), "{part} in\n{said}");
+    }
+    let said = offences("", &[("SPIKED_PREDICT__HORIZONS", "4,4")]).join("\n");
+    assert!(said.contains("horizons must differ, got 4 twice"), "{said}");
 }

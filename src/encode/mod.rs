@@ -8,7 +8,7 @@ mod encoder;
 mod scale;
 
 pub use calendar::{CALENDAR_WIDTH, Calendar, encode_calendar, hour_of_day};
-pub use encoder::{Encode, Encoder, Population};
+pub use encoder::{Delta, Encode, Encoder, Latency, Population, Rate, Raw, Thermometer};
 pub use scale::{Level, StepScale};
 
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,11 @@
-//! What one channel's past says: its scale, its last steps, its inputs to the next-step network.
+//! What one channel's past says: its scale, its last steps, its inputs to the networks.
+
+use std::iter;
 
 use serde::{Deserialize, Serialize};
 
-use super::params::EngineSettings;
+use super::plan::{Plan, Role, Values};
+use super::states::States;
 use crate::detect::Habit;
 use crate::encode::{Encode, Encoder, Level, Spikes, StepScale};
 
@@ -32,11 +35,16 @@ pub struct Channel {
     steps: Vec<f64>,
     /// Values that were limited on their way in.
     pub limited: u64,
+    /// What it is for.
+    pub role: Role,
+    /// Its states, where its values are states.
+    pub states: Option<States>,
+    encoder: Encoder,
 }
 
 impl Channel {
     /// A channel that has seen nothing, with `lags` lagged differences.
-    pub fn new(lags: usize) -> Channel {
+    pub fn new(lags: usize, plan: Plan) -> Channel {
         Channel {
             level: Level::default(),
             step: StepScale::default(),
@@ -46,37 +54,86 @@ impl Channel {
             last: f64::NAN,
             steps: vec![f64::NAN; lags],
             limited: 0,
+            states: match &plan.values {
+                Values::Numbers if plan.role != Role::Label => None,
+                Values::Numbers => Some(States::new(&[])),
+                Values::States(listed) => Some(States::new(listed)),
+            },
+            role: plan.role,
+            encoder: plan.encoder,
         }
     }
 
-    /// Inputs that a channel takes: lagged differences, level, code of the level.
-    pub fn width(settings: &EngineSettings) -> u32 {
-        settings.lags as u32 + 1 + settings.encoder.width()
+    /// It is predicted by the networks that all numeric sensors share.
+    pub fn is_shared(&self) -> bool {
+        self.role == Role::Sensor && self.states.is_none()
     }
 
-    /// Appends the channel's active inputs, numbered from `at`. A missing value and its
-    /// differences are left out.
-    pub fn encode(&mut self, encoder: &Encoder, at: u32, out: &mut Spikes) {
-        let unit = self.step.get();
-        for (lag, &step) in self.steps.iter().enumerate() {
-            if !step.is_nan() {
-                out.push(
-                    at + lag as u32,
-                    limit(step / unit, LIMIT, &mut self.limited) as f32,
-                );
-            }
+    /// Inputs that it takes: lagged differences, level and code of the level; or its states.
+    pub fn width(&self) -> u32 {
+        match (&self.states, self.role) {
+            (Some(states), Role::Sensor) => states.width(),
+            (None, Role::Sensor) => self.steps.len() as u32 + 1 + self.encoder.width(),
+            _ => 0,
         }
-        if self.previous.is_nan() {
+    }
+
+    /// Inputs that are usually active.
+    pub fn active(&self) -> f32 {
+        match (&self.states, self.role) {
+            (Some(_), Role::Sensor) => States::ACTIVE,
+            (None, Role::Sensor) => self.steps.len() as f32 + 1.0 + self.encoder.active(),
+            _ => 0.0,
+        }
+    }
+
+    /// Appends the active inputs that the past rows give, numbered from `at`. A missing value and
+    /// its differences are left out.
+    pub fn encode(&mut self, at: u32, out: &mut Spikes) {
+        if self.role != Role::Sensor {
             return;
         }
-        let at = at + self.steps.len() as u32;
-        let z = limit(
-            self.level.standardise(self.previous),
-            LIMIT,
-            &mut self.limited,
-        ) as f32;
-        out.push(at, z);
-        encoder.encode(z, at + 1, out);
+        if let Some(states) = &self.states {
+            states.encode(at, out);
+            return;
+        }
+        let unit = self.step.get();
+        push_steps(self.steps.iter(), unit, at, out, &mut self.limited);
+        if !self.previous.is_nan() {
+            let at = at + self.steps.len() as u32;
+            let z = self.standardise(self.previous);
+            out.push(at, z);
+            self.encoder.encode(z, at + 1, out);
+        }
+    }
+
+    /// Appends what [`Channel::encode`] will once the row's `value` (NaN: missing) is past.
+    pub fn encode_present(&mut self, value: f64, at: u32, out: &mut Spikes) {
+        if self.role != Role::Sensor {
+            return;
+        }
+        if let Some(states) = &self.states {
+            states.encode_present(value, at, out);
+            return;
+        }
+        let unit = self.step.get();
+        let newest = value - self.previous;
+        let older = &self.steps[..self.steps.len() - 1];
+        let steps = iter::once(&newest).chain(older);
+        push_steps(steps, unit, at, out, &mut self.limited);
+        if !value.is_nan() {
+            let at = at + self.steps.len() as u32;
+            let z = self.standardise(value);
+            let mut encoder = self.encoder;
+            encoder.observe(z);
+            out.push(at, z);
+            encoder.encode(z, at + 1, out);
+        }
+    }
+
+    /// Limited standard deviations from the mean.
+    fn standardise(&mut self, value: f64) -> f32 {
+        limit(self.level.standardise(value), LIMIT, &mut self.limited) as f32
     }
 
     /// Target of the next-step network for `value`; NaN where there is no step.
@@ -105,10 +162,24 @@ impl Channel {
 
     /// Learns the row's value (NaN: missing). The level learns with weight `context`.
     pub fn observe(&mut self, value: f64, context: f64, memory: f64) {
+        if let Some(states) = &mut self.states {
+            states.observe(value);
+        }
         let step = value - self.previous;
-        self.gap.observe(value.is_nan());
-        if !value.is_nan() {
-            self.stuck.observe(step == 0.0);
+        let silent = value.is_nan();
+        // That a laboratory is silent, or that a valve was never opened, is no fault.
+        let is_sensor = self.role == Role::Sensor;
+        if is_sensor {
+            self.gap.observe(silent);
+        }
+        if !silent {
+            if is_sensor && self.states.as_ref().is_none_or(States::changes) {
+                self.stuck.observe(step == 0.0);
+            }
+            if self.encoder.remembers() {
+                let z = self.standardise(value);
+                self.encoder.observe(z);
+            }
             self.level.observe(value, context, memory);
             self.last = value;
         }
@@ -119,6 +190,21 @@ impl Channel {
         self.previous = value;
         self.steps.rotate_right(1);
         self.steps[0] = step;
+    }
+}
+
+/// Appends those of `steps` that exist, in units, numbered from `at`.
+fn push_steps<'a>(
+    steps: impl Iterator<Item = &'a f64>,
+    unit: f64,
+    at: u32,
+    out: &mut Spikes,
+    limited: &mut u64,
+) {
+    for (lag, &step) in steps.enumerate() {
+        if !step.is_nan() {
+            out.push(at + lag as u32, limit(step / unit, LIMIT, limited) as f32);
+        }
     }
 }
 
@@ -135,28 +221,61 @@ fn limit(x: f64, limit: f64, limited: &mut u64) -> f64 {
 mod tests {
     use super::*;
 
+    fn plain(lags: usize, encoder: Encoder) -> Channel {
+        let plan = Plan {
+            encoder,
+            ..Plan::default()
+        };
+        Channel::new(lags, plan)
+    }
+
+    #[test]
+    fn the_present_is_encoded_as_it_will_be_once_it_is_past() {
+        for name in Encoder::NAMES {
+            let mut channel = plain(3, Encoder::new(name, 8, 2.0));
+            for i in 0..40 {
+                let value = if i % 11 == 3 {
+                    f64::NAN
+                } else {
+                    f64::from(i * i % 17)
+                };
+                let (mut present, mut past) = (Spikes::default(), Spikes::default());
+                channel.encode_present(value, 5, &mut present);
+                let (level, step) = (channel.level.clone(), channel.step.clone());
+                channel.observe(value, 1.0, 1e9);
+                let learned = (
+                    std::mem::replace(&mut channel.level, level),
+                    std::mem::replace(&mut channel.step, step),
+                );
+                channel.encode(5, &mut past);
+                assert_eq!(present, past, "{name} {i}");
+                (channel.level, channel.step) = learned;
+            }
+        }
+    }
+
     #[test]
     fn a_gap_silences_the_differences_that_touch_it() {
-        let mut channel = Channel::new(3);
+        let mut channel = plain(3, Encoder::new("raw", 16, 4.0));
         for value in [1.0, 2.0, f64::NAN, 5.0] {
             channel.observe(value, 1.0, 2000.0);
         }
         assert!(channel.steps[0].is_nan() && channel.steps[1].is_nan());
         assert_eq!(channel.steps[2], 1.0);
         let mut spikes = Spikes::default();
-        channel.encode(&Encoder::Raw, 10, &mut spikes);
+        channel.encode(10, &mut spikes);
         assert_eq!(spikes.index, [12, 13]);
     }
 
     #[test]
     fn an_outlier_is_limited_and_counted() {
-        let mut channel = Channel::new(2);
+        let mut channel = plain(2, Encoder::default());
         for i in 0..50 {
             channel.observe(f64::from(i % 2), 1.0, 2000.0);
         }
         channel.observe(1e300, 1.0, 2000.0);
         let mut spikes = Spikes::default();
-        channel.encode(&Encoder::default(), 0, &mut spikes);
+        channel.encode(0, &mut spikes);
         assert_eq!(spikes.value[0], 100.0);
         assert!(channel.limited >= 2);
     }

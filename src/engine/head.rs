@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::detect::{Autocorrelation, Scores, ln_e_value};
 use crate::encode::Spikes;
 use crate::ep::{Input, Network, NetworkSpec, Report, Summary};
+use crate::num::special;
 
 /// A squared residual counts as no more than this many noise variances.
 const NOISE_CAP: f64 = 25.0;
@@ -40,6 +41,8 @@ impl Noise {
     }
 }
 
+/// No event is taken for less likely than this: beyond it f32 moments say nothing.
+pub const LEAST_P: f64 = 1e-9;
 /// |z| that a tenth of a standard normal exceeds.
 pub const Z90: f64 = 1.644_853_626_951_472_7;
 /// Share of values that the 90% interval may miss.
@@ -159,6 +162,16 @@ impl Past {
     }
 }
 
+/// What an output says of its target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Likelihood {
+    /// A real number with Gaussian noise.
+    #[default]
+    Gaussian,
+    /// Yes (1) or no (-1), through a probit.
+    Probit,
+}
+
 /// One sample waiting in the mini-batch.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
@@ -176,6 +189,7 @@ pub struct Sample {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     net: Network,
+    likelihood: Likelihood,
     noise: Vec<Noise>,
     profile: Vec<Profile>,
     past: Vec<Past>,
@@ -197,9 +211,10 @@ pub struct Learned {
 
 impl Head {
     /// A head at its prior.
-    pub fn new(spec: &NetworkSpec, outputs: usize) -> Head {
+    pub fn new(spec: &NetworkSpec, outputs: usize, likelihood: Likelihood) -> Head {
         let mut head = Head {
             net: Network::new(spec),
+            likelihood,
             noise: Vec::new(),
             profile: Vec::new(),
             ratio: Vec::new(),
@@ -267,6 +282,11 @@ impl Head {
         self.ignorance[o] + self.noise(o)
     }
 
+    /// Probability that the answer of output `o` is yes: Phi(mean / sqrt(ignorance + 1)).
+    pub fn yes(&self, o: usize) -> f64 {
+        special::cdf(self.mean[o] / (self.ignorance[o] + 1.0).sqrt())
+    }
+
     /// Variance of output `o` that comes from not knowing the weights.
     pub fn ignorance(&self, o: usize) -> f64 {
         self.ignorance[o]
@@ -294,7 +314,19 @@ impl Head {
     /// Compares a target with the last prediction.
     pub fn judge(&self, o: usize, target: f64, temper: bool) -> Judged {
         let z = (target - self.mean[o]) / self.variance(o).sqrt();
+        self.judge_residual(o, z, temper)
+    }
+
+    /// Compares a standardised residual with the past ones of output `o`.
+    pub fn judge_residual(&self, o: usize, z: f64, temper: bool) -> Judged {
         self.past[o].judge(z, temper)
+    }
+
+    /// Compares an event of predicted probability `p` with the past of output `o`: its deviance
+    /// residual sqrt(-2 ln p) stands for the standardised one, so that what never happens is as far
+    /// out as a value many sd away. It has no sign to be autocorrelated by, and is not tempered.
+    pub fn judge_event(&self, o: usize, p: f64) -> Judged {
+        self.past[o].judge((-2.0 * p.max(LEAST_P).ln()).sqrt(), false)
     }
 
     /// Learns what the errors of output `o` look like.
@@ -312,6 +344,13 @@ impl Head {
             index: &sample.spikes.index,
             value: &sample.spikes.value,
         };
+        if self.likelihood == Likelihood::Probit {
+            let weight = sample.weight as f32;
+            return Learned {
+                report: self.net.learn_answers(input, &sample.target, weight),
+                limited: 0,
+            };
+        }
         let moments = self.net.predict(input);
         let mut limited = 0;
         for (o, &target) in sample.target.iter().enumerate() {

@@ -3,23 +3,32 @@
 //! Two networks look at each row. The next-step head predicts the change from the last row, in
 //! units of the usual step; the context head predicts the level from hour and weekday alone.
 //! What was not expected by either adds to the channel's evidence; evidence past the bar opens
-//! an incident.
+//! an incident. Horizons, soft sensors, labels and channels of states are asked for by
+//! forecasters beside them.
 
 mod channel;
+mod forecaster;
 mod head;
 mod others;
 mod params;
+mod plan;
 mod rulings;
+mod sharpness;
+mod states;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
 pub use params::{EngineParams, EngineSettings, Heads};
+pub use plan::{MAX_STATES, Plan, Role, Rule, State, Values, state_named};
 pub use rulings::Ruled;
 pub use stats::EngineStats;
 
 use self::channel::Channel;
-use self::head::{Head, Judged, Sample, Z90};
+use self::forecaster::{Aim, Forecaster, Present};
+use self::head::{Head, Judged, Likelihood, Sample, Z90};
 use self::others::Others;
 use self::stats::Moving;
 use crate::detect::{Evidence, Incidents, NullPeaks, Rulings, Step};
@@ -29,6 +38,8 @@ use crate::row::{ChannelOutcome, Incident, IncidentEdge, Kind, Outcome, Row, Sha
 
 /// Input 0 is the bias, then the calendar, then a block a channel.
 const SHARED_WIDTH: u32 = 1 + CALENDAR_WIDTH;
+/// Inputs of them that are usually active.
+const SHARED_ACTIVE: f32 = 4.0;
 /// Rows before anything is learned: the scales are not known yet.
 const LEARN_AFTER: u64 = 10;
 /// Evidence is capped at this many bars.
@@ -64,6 +75,10 @@ pub struct Engine {
     evidence: Vec<Evidence>,
     /// Built with the first row, when the number of channels is known.
     heads: Option<Networks>,
+    /// Horizons, soft sensors, labels, channels of states; built with the networks.
+    forecasters: Vec<Forecaster>,
+    #[serde(skip)]
+    present: Present,
     others: Others,
     null: NullPeaks,
     /// Bar of the evidence, nats.
@@ -104,6 +119,8 @@ impl Engine {
             channels: Vec::new(),
             evidence: Vec::new(),
             heads: None,
+            forecasters: Vec::new(),
+            present: Present::default(),
             others: Others::default(),
             null: NullPeaks::default(),
             bar: f64::INFINITY,
@@ -126,22 +143,55 @@ impl Engine {
         engine
     }
 
-    /// Adds channels at the prior, without touching the rest, until there are `n_channels`.
+    /// Adds plain sensors at the prior, without touching the rest, until there are `n_channels`.
     pub fn grow(&mut self, n_channels: usize) {
-        let lags = self.params.get().lags;
         let more = n_channels.saturating_sub(self.channels.len());
-        if more == 0 {
+        self.add((0..more).map(|_| Plan::default()));
+    }
+
+    /// Adds channels at the prior, without touching the rest.
+    pub fn add(&mut self, plans: impl IntoIterator<Item = Plan>) {
+        let lags = self.params.get().lags;
+        let from = self.channels.len();
+        let new = plans.into_iter().map(|plan| Channel::new(lags, plan));
+        let new: Vec<Channel> = new.collect();
+        if new.is_empty() {
             return;
         }
         // Rows that wait were encoded for the channels of before.
         self.flush();
-        self.channels.extend((0..more).map(|_| Channel::new(lags)));
-        self.evidence.resize_with(n_channels, Evidence::default);
-        let width = Channel::width(self.params.get()) as usize;
+        self.channels.extend(new);
+        let more = self.channels.len() - from;
+        self.evidence
+            .resize_with(self.channels.len(), Evidence::default);
+        let inputs = inputs_of(&self.channels[from..]);
         if let Some(heads) = &mut self.heads {
-            heads.step.grow(more * width, more);
+            heads.step.grow(inputs, more);
             heads.context.grow(0, more);
+            for forecaster in &mut self.forecasters {
+                forecaster.grow(inputs, &self.channels, from);
+            }
+            self.add_forecasters(from);
         }
+    }
+
+    /// Forecasters for the channels from number `from` on that need their own.
+    fn add_forecasters(&mut self, from: usize) {
+        let settings = self.params.get();
+        let shape = shape_of(&self.channels);
+        let own = |(c, channel): (usize, &Channel)| match (&channel.states, channel.role) {
+            (Some(_), _) => Some(Aim::State(c)),
+            (None, Role::Target) => Some(Aim::Target(c)),
+            (None, _) => None,
+        };
+        let aims = self.channels.iter().enumerate().skip(from).filter_map(own);
+        let new = aims.map(|aim| Forecaster::new(aim, settings, &self.channels, shape));
+        self.forecasters.extend(new);
+    }
+
+    /// Number of channels.
+    pub fn n_channels(&self) -> usize {
+        self.channels.len()
     }
 
     /// Predicts, scores and flags one row, then learns: at once, or with its mini-batch.
@@ -157,9 +207,15 @@ impl Engine {
         self.keep_time(row.ts_ms);
         let mut samples = self.spare.pop().unwrap_or_default();
         let calendar = self.encode(row.ts_ms, &mut samples);
+        if !self.forecasters.is_empty() {
+            self.encode_present(row, calendar);
+        }
         let (mut outcome, judged) = self.judge(row, calendar, &mut samples);
         self.update_incident(row, &mut outcome);
         self.learn(row, samples, &judged);
+        if !self.forecasters.is_empty() {
+            self.look_ahead(row, &mut outcome);
+        }
         self.stats.rows = self.rows;
         self.stats.open = self.incidents.is_open();
         outcome
@@ -168,8 +224,7 @@ impl Engine {
     fn keep_time(&mut self, ts_ms: i64) {
         if self.rows == 0 {
             self.first_ms = ts_ms;
-            let n = self.channels.len();
-            self.heads = Some(Networks::new(self.params.get(), n));
+            self.build();
         } else {
             let dt = (ts_ms - self.last_ms).max(0) as f64;
             let rate = (1.0 / self.rows as f64).max(1e-3);
@@ -183,6 +238,19 @@ impl Engine {
         }
         self.last_ms = ts_ms;
         self.rows += 1;
+    }
+
+    /// Builds everything that learns, for the channels that there are.
+    fn build(&mut self) {
+        let settings = self.params.get();
+        let shape = shape_of(&self.channels);
+        self.heads = Some(Networks::new(settings, self.channels.len(), shape));
+        let ahead = settings.horizons.iter().map(|&horizon| {
+            let aim = Aim::Ahead(horizon);
+            Forecaster::new(aim, settings, &self.channels, shape)
+        });
+        self.forecasters = ahead.collect();
+        self.add_forecasters(0);
     }
 
     /// Fills the inputs of both networks from the past.
@@ -202,14 +270,77 @@ impl Engine {
             sample.spikes.push(0, 1.0);
             encode_calendar(calendar, ts_ms, 1, &mut sample.spikes);
         }
-        let width = Channel::width(settings);
         let spikes = &mut samples[0].spikes;
         let mut at = SHARED_WIDTH;
         for channel in &mut self.channels {
-            channel.encode(&settings.encoder, at, spikes);
-            at += width;
+            channel.encode(at, spikes);
+            at += channel.width();
         }
         calendar
+    }
+
+    /// Fills the inputs of the forecasters from the row, and finds its states.
+    fn encode_present(&mut self, row: &Row, calendar: Calendar) {
+        let present = &mut self.present;
+        present.spikes.clear();
+        present.ts_ms = row.ts_ms;
+        present.period_ms = self.period_ms;
+        present.calendar = calendar;
+        present.hourly = self.params.get().hourly_noise && calendar != Calendar::Off;
+        let mut at = SHARED_WIDTH;
+        for (channel, &value) in self.channels.iter_mut().zip(&row.values) {
+            if let Some(states) = &mut channel.states
+                && !value.is_nan()
+                && states.find_or_add(value).is_none()
+            {
+                self.stats.unknown_states += 1;
+            }
+            channel.encode_present(value, at, &mut present.spikes);
+            at += channel.width();
+        }
+    }
+
+    /// Asks the soft sensors and labels, and judges every forecast of the row.
+    fn judge_forecasts(
+        &mut self,
+        row: &Row,
+        outcome: &mut Outcome,
+        judged: &mut [[Option<Judged>; 3]],
+    ) {
+        let settings = self.params.get();
+        for forecaster in &mut self.forecasters {
+            if forecaster.is_of_present() {
+                forecaster.ask(&self.present, &self.channels, settings.learn);
+            }
+            let judgement = forecaster.judge(row, &self.channels, settings.temper);
+            if let Some(c) = forecaster.judges(&self.channels) {
+                judged[c][0] = judgement.filter(|_| self.rows > LEARN_AFTER);
+            }
+            if let Some((c, mean, sd)) = forecaster.estimate() {
+                (outcome.channels[c].mean, outcome.channels[c].sd) = (mean, sd);
+            }
+            outcome.odds.extend(forecaster.odds(row, &self.channels));
+        }
+    }
+
+    /// Learns what the row told, and forecasts what comes after it.
+    fn look_ahead(&mut self, row: &Row, outcome: &mut Outcome) {
+        let settings = self.params.get();
+        let open = self.incidents.is_open();
+        for forecaster in &mut self.forecasters {
+            // A soft sensor must not learn its own fault; a label is taught in incidents above all.
+            let weight = match forecaster.aim() {
+                Aim::Target(_) if open => settings.gate_weight,
+                _ => 1.0,
+            };
+            if let Some(learned) = forecaster.learn(row, &self.channels, settings, weight) {
+                self.stats.count(&learned);
+            }
+            if !forecaster.is_of_present() {
+                forecaster.ask(&self.present, &self.channels, settings.learn);
+                forecaster.forecasts(&mut outcome.forecasts);
+            }
+        }
     }
 
     /// Predicts, compares, adds up evidence; fills the targets.
@@ -220,7 +351,6 @@ impl Engine {
         samples: &mut [Sample; 2],
     ) -> (Outcome, Vec<[Option<Judged>; 3]>) {
         self.set_bar();
-        let bar = self.bar;
         let settings = self.params.get();
         let heads = self.heads.as_mut().expect("built with the first row");
         let warming_up = self.rows <= settings.warm_up_rows;
@@ -236,8 +366,12 @@ impl Engine {
         let mut channels = Vec::with_capacity(row.values.len());
         for (c, &value) in row.values.iter().enumerate() {
             let channel = &mut self.channels[c];
-            let targets = [channel.step_target(value), channel.context_target(value)];
-            let outcome = predicted(channel, &heads.step, c, value);
+            let (targets, outcome) = if channel.is_shared() {
+                let targets = [channel.step_target(value), channel.context_target(value)];
+                (targets, predicted(channel, &heads.step, c, value))
+            } else {
+                ([f64::NAN; 2], ChannelOutcome::unknown(value))
+            };
             let step =
                 (!targets[0].is_nan()).then(|| heads.step.judge(c, targets[0], settings.temper));
             let context = (!targets[1].is_nan() && self.rows > 1)
@@ -256,9 +390,34 @@ impl Engine {
         if settings.joint {
             self.others.judge(&mut judged, settings.temper);
         }
-        for (c, judged) in judged.iter().enumerate().filter(|_| !warming_up) {
+        let mut outcome = Outcome {
+            ts_ms: row.ts_ms,
+            arrival_ms: row.arrival_ms,
+            row: self.rows,
+            warming_up,
+            score: 0.0,
+            anomaly: false,
+            kind: None,
+            channels,
+            forecasts: Vec::new(),
+            odds: Vec::new(),
+            edge: None,
+        };
+        self.judge_forecasts(row, &mut outcome, &mut judged);
+        if !warming_up {
+            self.add_up(&judged, &mut outcome);
+        }
+        (outcome, judged)
+    }
+
+    /// Adds what was not expected to the evidence, and fills the scores.
+    fn add_up(&mut self, judged: &[[Option<Judged>; 3]], outcome: &mut Outcome) {
+        let (settings, bar) = (self.params.get(), self.bar);
+        for (c, judged) in judged.iter().enumerate() {
             let ln_e = judged.map(|j| j.map_or(0.0, |j: Judged| j.ln_e));
+            let channel = &self.channels[c];
             let mixed = match settings.heads {
+                _ if !channel.is_shared() => &ln_e[..1],
                 Heads::Both if judged[2].is_some() => &ln_e[..],
                 Heads::Both => &ln_e[..2],
                 Heads::Step => &ln_e[..1],
@@ -267,25 +426,13 @@ impl Engine {
             if let Some(peak) = self.evidence[c].add(mixed, CAP * bar) {
                 self.null.observe(peak, bar);
             }
-            let channel = &self.channels[c];
             if settings.habits && (channel.stuck.is_broken(bar) || channel.gap.is_broken(bar)) {
                 self.evidence[c].raise(CAP * bar);
             }
-            channels[c].score = self.evidence[c].get() / bar;
+            outcome.channels[c].score = self.evidence[c].get() / bar;
         }
-        let score = channels.iter().map(|c| c.score).fold(0.0, f64::max);
-        let outcome = Outcome {
-            ts_ms: row.ts_ms,
-            arrival_ms: row.arrival_ms,
-            row: self.rows,
-            warming_up,
-            score,
-            anomaly: false,
-            kind: None,
-            channels,
-            edge: None,
-        };
-        (outcome, judged)
+        let scores = outcome.channels.iter().map(|c| c.score);
+        outcome.score = scores.fold(0.0, f64::max);
     }
 
     /// The bar of the evidence for the wanted time between false alarms: from theory at first,
@@ -378,7 +525,7 @@ impl Engine {
             Kind::Gap
         } else if habits && channel.stuck.is_broken(bar) {
             Kind::Stuck
-        } else if heads.step.ignorance(c) > NOVELTY * heads.step.noise(c) {
+        } else if channel.is_shared() && heads.step.ignorance(c) > NOVELTY * heads.step.noise(c) {
             Kind::Novelty
         } else if evidence.from_step >= evidence.from_context {
             Kind::Surprise
@@ -394,6 +541,9 @@ impl Engine {
         heads.step.forget(ACCEPT_FORGETS, false);
         heads.context.forget(ACCEPT_FORGETS, true);
         self.others.fade(1.0 - ACCEPT_FORGETS);
+        for forecaster in &mut self.forecasters {
+            forecaster.forget(ACCEPT_FORGETS);
+        }
         for channel in &mut self.channels {
             channel.level.soften(ACCEPT_WEIGHT);
             channel.stuck.accept();
@@ -468,11 +618,15 @@ impl Engine {
         if self.stats.updates % SUMMARY_EVERY == 1 {
             self.stats.weight_sd = heads.step.relative_sd();
         }
-        let n = self.channels.len().max(1) as f64;
-        self.stats.noise_variance = (0..self.channels.len())
-            .map(|c| heads.step.noise(c))
-            .sum::<f64>()
-            / n;
+        let shared = || (0..self.channels.len()).filter(|&c| self.channels[c].is_shared());
+        let noise: f64 = shared().map(|c| heads.step.noise(c)).sum();
+        self.stats.noise_variance = noise / shared().count().max(1) as f64;
+        self.stats.horizons.clear();
+        let figures = self
+            .forecasters
+            .iter()
+            .filter_map(Forecaster::horizon_figures);
+        self.stats.horizons.extend(figures);
         self.stats.limited = self
             .channels
             .iter()
@@ -486,6 +640,9 @@ impl Engine {
         if let Some(heads) = &mut self.heads {
             heads.step.set_memory(params.get().memory_rows);
             heads.context.set_memory(params.get().memory_rows);
+        }
+        for forecaster in &mut self.forecasters {
+            forecaster.set_memory(params.get().memory_rows);
         }
     }
 
@@ -501,14 +658,16 @@ impl Engine {
     }
 
     /// What each network knows, in figures; empty before the first row. Walks over all weights.
-    pub fn weights(&self) -> Vec<(&'static str, Summary)> {
-        let heads = self.heads.as_ref();
-        heads.map_or_else(Vec::new, |heads| {
-            vec![
-                ("step", heads.step.summary()),
-                ("context", heads.context.summary()),
-            ]
-        })
+    pub fn weights(&self) -> Vec<(String, Summary)> {
+        let Some(heads) = &self.heads else {
+            return Vec::new();
+        };
+        let mut all = vec![
+            ("step".to_owned(), heads.step.summary()),
+            ("context".to_owned(), heads.context.summary()),
+        ];
+        all.extend(self.forecasters.iter().map(|f| (f.name(), f.summary())));
+        all
     }
 
     /// Counters and moving figures.
@@ -523,12 +682,9 @@ impl Engine {
 }
 
 impl Networks {
-    fn new(settings: &EngineSettings, n_channels: usize) -> Networks {
-        let block = Channel::width(settings) as usize;
-        let inputs = SHARED_WIDTH as usize + n_channels * block;
-        // Inputs that are usually active, the nominal fan-in of the priors.
-        let nominal = n_channels as f32 * (settings.lags as f32 + 4.0) + 4.0;
-        let head = |inputs, nominal, seed| {
+    /// For inputs of this shape: all of them, and those that are usually active.
+    fn new(settings: &EngineSettings, n_channels: usize, shape: (usize, f32)) -> Networks {
+        let head = |(inputs, nominal), seed| {
             let mut draft = NetworkDraft::stream(inputs, &[settings.hidden], n_channels, nominal);
             draft.direct = settings.direct;
             draft.memory = Some(settings.memory_rows);
@@ -536,24 +692,36 @@ impl Networks {
             let spec = draft
                 .build()
                 .expect("validated settings make a valid network");
-            Head::new(&spec, n_channels)
+            Head::new(&spec, n_channels, Likelihood::Gaussian)
         };
+        let shared = (SHARED_WIDTH as usize, SHARED_ACTIVE);
         Networks {
-            step: head(inputs, nominal, settings.seed),
-            context: head(SHARED_WIDTH as usize, 4.0, settings.seed.wrapping_add(1)),
+            step: head(shape, settings.seed),
+            context: head(shared, settings.seed.wrapping_add(1)),
         }
     }
+}
+
+/// Inputs of some channels.
+fn inputs_of(channels: &[Channel]) -> usize {
+    channels
+        .iter()
+        .map(|channel| channel.width() as usize)
+        .sum()
+}
+
+/// Inputs of a network that sees everything, and those that are usually active: the nominal fan-in
+/// of its priors.
+fn shape_of(channels: &[Channel]) -> (usize, f32) {
+    let active: f32 = channels.iter().map(Channel::active).sum();
+    let inputs = SHARED_WIDTH as usize + inputs_of(channels);
+    (inputs, active + SHARED_ACTIVE)
 }
 
 /// The next-step prediction for channel `c` in its own units.
 fn predicted(channel: &Channel, head: &Head, c: usize, value: f64) -> ChannelOutcome {
     if channel.last().is_nan() {
-        return ChannelOutcome {
-            value,
-            mean: f64::NAN,
-            sd: f64::NAN,
-            score: 0.0,
-        };
+        return ChannelOutcome::unknown(value);
     }
     let unit = channel.step.get();
     let (mean, sd) = if channel.has_previous() {

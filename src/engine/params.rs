@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::plan::{Plan, Rule, State};
 use crate::detect::IncidentParams;
-use crate::encode::Encoder;
+
+/// Most horizons.
+const MAX_HORIZONS: usize = 16;
 
 /// Settings of an engine, not yet checked. [`EngineParams::new`] checks them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,8 +15,10 @@ pub struct EngineSettings {
     pub hidden: usize,
     /// Lagged differences a channel in the next-step network, 1..=64.
     pub lags: usize,
-    /// Code of a channel's level.
-    pub encoder: Encoder,
+    /// What channels are, the first rule that fits; plain sensors where none does.
+    pub channels: Vec<Rule>,
+    /// Rows ahead that are forecast, beside the next one: each 2..=1000, all different, at most 16.
+    pub horizons: Vec<u32>,
     /// Direct synapses from input to output.
     pub direct: bool,
     /// Hour of day and weekday as inputs, and the context network with them.
@@ -59,7 +64,8 @@ impl Default for EngineSettings {
         EngineSettings {
             hidden: 16,
             lags: 8,
-            encoder: Encoder::default(),
+            channels: Vec::new(),
+            horizons: Vec::new(),
             direct: true,
             calendar: true,
             learn: true,
@@ -107,6 +113,7 @@ impl EngineParams {
     pub fn new(settings: EngineSettings) -> Result<EngineParams, Vec<String>> {
         let s = &settings;
         let mut errors = Vec::new();
+        let mut repeated = None;
         let mut check = |name: &str, value: f64, low: f64, high: f64| {
             // Written so that NaN fails.
             if !(value >= low && value <= high) {
@@ -130,11 +137,47 @@ impl EngineParams {
         );
         check("hold_rows", f64::from(s.incident.hold_rows), 10.0, 1e6);
         check("close_share", s.incident.close_share, 0.0, 0.99);
+        for (i, &horizon) in s.horizons.iter().enumerate() {
+            check("horizons", f64::from(horizon), 2.0, 1000.0);
+            if s.horizons[..i].contains(&horizon) {
+                repeated = Some(horizon);
+            }
+        }
+        if let Some(horizon) = repeated {
+            errors.push(format!("horizons must differ, got {horizon} twice"));
+        }
+        if s.horizons.len() > MAX_HORIZONS {
+            errors.push(format!(
+                "horizons must be at most {MAX_HORIZONS}, got {}",
+                s.horizons.len()
+            ));
+        }
         if errors.is_empty() {
             Ok(EngineParams(settings))
         } else {
             Err(errors)
         }
+    }
+
+    /// What the channel of this name is.
+    pub fn plan(&self, stream: &str, channel: &str) -> Plan {
+        let rule = self.rule(stream, channel);
+        rule.map_or_else(Plan::default, |rule| rule.plan.clone())
+    }
+
+    /// The listed states of the channel of this name.
+    pub fn states(&self, stream: &str, channel: &str) -> Option<&[State]> {
+        self.rule(stream, channel)?.plan.values.listed()
+    }
+
+    /// Some channels have listed states.
+    pub fn lists_states(&self) -> bool {
+        let mut rules = self.0.channels.iter();
+        rules.any(|rule| rule.plan.values.listed().is_some())
+    }
+
+    fn rule(&self, stream: &str, channel: &str) -> Option<&Rule> {
+        self.0.channels.iter().find(|r| r.fits(stream, channel))
     }
 
     /// The settings, known to be valid.
@@ -161,10 +204,11 @@ mod tests {
             hidden: 0,
             memory_rows: f64::NAN,
             gate_weight: 2.0,
+            horizons: vec![12, 1, 12],
             ..Default::default()
         };
-        let errors = EngineParams::new(settings).expect_err("three offences");
-        assert_eq!(errors.len(), 3, "{errors:?}");
+        let errors = EngineParams::new(settings).expect_err("five offences");
+        assert_eq!(errors.len(), 5, "{errors:?}");
         assert!(errors[1].contains("memory_rows") && errors[1].contains("NaN"));
     }
 }

@@ -92,6 +92,8 @@ impl Engine {
             anomaly,
             kind: open.map(|incident| incident.kind),
             channels: Vec::new(),
+            forecasts: Vec::new(),
+            odds: Vec::new(),
             edge: Some(edge),
         }
     }

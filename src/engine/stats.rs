@@ -53,12 +53,29 @@ pub struct EngineStats {
     pub coverage90: f64,
     /// One-step RMSE over that of persistence, moving.
     pub rmse_ratio: f64,
+    /// Values of channels of states that are none of them; taken as missing.
+    pub unknown_states: u64,
+    /// Horizon, coverage of its 90% interval, its RMSE over that of persistence, moving.
+    pub horizons: Vec<(u32, f64, f64)>,
     /// Incidents opened, by [`crate::row::Kind`] in the order of `Kind::ALL`.
     pub incidents: [u64; 5],
     /// Rulings of operators, by [`crate::row::Ruling`] in the order of `Ruling::ALL`.
     pub rulings: [u64; 3],
     /// An incident is open.
     pub open: bool,
+}
+
+impl EngineStats {
+    /// Counts what became of one learned sample.
+    pub fn count(&mut self, learned: &Learned) {
+        let report = &learned.report;
+        self.accepted += report.accepted;
+        self.damped += report.damped;
+        self.fell_back += report.fell_back;
+        self.skipped += report.skipped;
+        self.clipped += report.clipped;
+        self.noise_capped += learned.limited;
+    }
 }
 
 /// Moving means behind [`EngineStats`].
@@ -95,16 +112,17 @@ impl Moving {
 
     /// Takes the report of one learned sample.
     pub fn learned(&mut self, stats: &mut EngineStats, learned: &Learned) {
+        stats.count(learned);
         let report = &learned.report;
-        stats.accepted += report.accepted;
-        stats.damped += report.damped;
-        stats.fell_back += report.fell_back;
-        stats.skipped += report.skipped;
-        stats.clipped += report.clipped;
-        stats.noise_capped += learned.limited;
         self.updates += 1.0;
         let rate = (1.0 / self.updates).max(1.0 / UPDATE_MEMORY);
         self.change += rate * (f64::from(report.site_change) - self.change);
+    }
+
+    /// Coverage of the 90% interval and RMSE over that of persistence; `None` before any value.
+    pub fn figures(&self) -> Option<(f64, f64)> {
+        let rmse_ratio = (self.square / self.square_persistence.max(1e-300)).sqrt();
+        (self.values > 0.0).then_some((self.inside, rmse_ratio))
     }
 
     /// Copies the moving means into the figures.

@@ -256,6 +256,21 @@ impl Network {
     /// If `class` or an index is out of range.
     pub fn learn_class(&mut self, x: Input<'_>, class: usize, weight: f32) -> Report {
         assert!(class < self.outputs, "class {class} of {}", self.outputs);
+        self.learn_probit(x, |k| if k == class { 1.0 } else { -1.0 }, weight)
+    }
+
+    /// Learns yes (positive) or no (negative) of every output, through its probit; NaN is a missing
+    /// answer and contributes nothing. `weight` as for [`Network::learn_class`].
+    ///
+    /// # Panics
+    /// If an index is out of range or `answers` has not one entry an output.
+    pub fn learn_answers(&mut self, x: Input<'_>, answers: &[f32], weight: f32) -> Report {
+        assert_eq!(answers.len(), self.outputs, "one answer for each output");
+        self.learn_probit(x, |k| answers[k].signum(), weight)
+    }
+
+    /// `answer`: 1, -1 or NaN of each output.
+    fn learn_probit(&mut self, x: Input<'_>, answer: impl Fn(usize) -> f32, weight: f32) -> Report {
         let mut report = Report::default();
         self.refresh(x);
         if !self.scratch.finite {
@@ -265,8 +280,11 @@ impl Network {
         let at = self.input.direct_at();
         self.start_backward();
         for k in 0..self.outputs {
+            let y = answer(k);
+            if y.is_nan() {
+                continue;
+            }
             let s = &mut self.scratch;
-            let y = if k == class { 1.0 } else { -1.0 };
             let message = probit::message(y, s.mean[k], s.out_variance[k]);
             if self.spec.direct {
                 (s.g[at + k], s.gamma[at + k]) = message;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::{Parsed, Pointers, Reject, TimeUnit, believable, parse_rfc3339};
+use super::{Parsed, Pointers, Reject, TimeUnit, believable, keep_word, parse_rfc3339};
 
 /// Nesting of a document from which on it is refused; serde_json follows no further either.
 const MAX_DEPTH: usize = 128;
@@ -120,7 +120,11 @@ pub(super) fn parse_value(text: &str, at: &Pointers, out: &mut Parsed) -> Result
             (find(&at.value.text), find(&at.ts.text))
         }
     };
-    out.value = Some(value.ok_or(Reject::NoValue)?.measurement()?);
+    let value = value.ok_or(Reject::NoValue)?;
+    match (&value, value.measurement()) {
+        (Scalar::Text(word), Err(Reject::Malformed)) if keep_word(None, word.trim(), out) => {}
+        (_, number) => out.value = Some(number?),
+    }
     // Without a timestamp of its own, a document that is the bare value has none either.
     out.ts_ms = match ts {
         Some(_) if at.ts.text == at.value.text => None,
@@ -143,7 +147,7 @@ pub(super) fn parse_object(text: &str, at: &Pointers, out: &mut Parsed) -> Resul
     }
     let ts = document.pointer(&at.ts.text);
     collect(members, ts, &mut String::new(), 0, out);
-    if out.channels.is_empty() && out.refused.is_empty() {
+    if out.channels.is_empty() && out.refused.is_empty() && out.words.is_empty() {
         return Err(Reject::NoValue);
     }
     Ok(())
@@ -174,7 +178,9 @@ fn collect(members: &Value, ts: Option<&Value>, path: &mut String, depth: usize,
                 // A name or a unit is no offence; a number that cannot be used is one.
                 match super::number::parse(text.trim()) {
                     Ok(x) => out.channels.push((path.clone(), x)),
-                    Err(Reject::Malformed) => {}
+                    Err(Reject::Malformed) => {
+                        keep_word(Some(path.as_str()), text.trim(), out);
+                    }
                     Err(reason) => out.refused.push(reason),
                 }
             }

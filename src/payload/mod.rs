@@ -50,6 +50,10 @@ pub struct Parsed {
     pub value: Option<f64>,
     /// Channels and values of a payload that carries several, in the payload's order.
     pub channels: Vec<(String, f64)>,
+    /// Texts that are no numbers are wanted too: they may name states.
+    pub wants_words: bool,
+    /// Those texts, of at most [`MAX_WORD_BYTES`], with the channels that the payload names.
+    pub words: Vec<(Option<String>, String)>,
     /// Members of an object of channels that were refused, the others being fine.
     pub refused: Vec<Reject>,
 }
@@ -59,6 +63,7 @@ impl Parsed {
         self.ts_ms = None;
         self.value = None;
         self.channels.clear();
+        self.words.clear();
         self.refused.clear();
     }
 }
@@ -103,15 +108,36 @@ impl Format {
             return Err(Reject::Empty);
         }
         match self {
-            Format::Number => number::parse(text).map(|value| out.value = Some(value)),
+            Format::Number => number_or_word(text, out),
             Format::Auto(pointers) if text.starts_with(['{', '[']) => {
                 json::parse_value(text, pointers, out)
             }
-            Format::Auto(_) => number::parse(text).map(|value| out.value = Some(value)),
+            Format::Auto(_) => number_or_word(text, out),
             Format::Json(pointers) => json::parse_value(text, pointers, out),
             Format::Object(pointers) => json::parse_object(text, pointers, out),
         }
     }
+}
+
+/// Longest text that may name a state.
+pub const MAX_WORD_BYTES: usize = 100;
+
+/// The value of a payload that carries one channel: a number, or a word where those are wanted.
+fn number_or_word(text: &str, out: &mut Parsed) -> Result<(), Reject> {
+    match number::parse(text) {
+        Err(Reject::Malformed) if keep_word(None, text, out) => Ok(()),
+        value => value.map(|value| out.value = Some(value)),
+    }
+}
+
+/// Keeps a text that is no number, where those are wanted.
+fn keep_word(channel: Option<&str>, text: &str, out: &mut Parsed) -> bool {
+    let keep = out.wants_words && !text.is_empty() && text.len() <= MAX_WORD_BYTES;
+    if keep {
+        let channel = channel.map(str::to_owned);
+        out.words.push((channel, text.to_owned()));
+    }
+    keep
 }
 
 /// A measurement that may be learned from.

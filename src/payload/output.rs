@@ -37,7 +37,46 @@ pub fn prediction_json(
             }
         }
     }
+    forecasts(channels, outcome, out);
+    states(channels, outcome, out);
     out.push('}');
+}
+
+/// What lies further ahead: `<channel>.h<rows>.mean` and `.sd`.
+fn forecasts(channels: &[Arc<str>], outcome: &Outcome, out: &mut String) {
+    for forecast in &outcome.forecasts {
+        for (what, x) in [("mean", forecast.mean), ("sd", forecast.sd)] {
+            if x.is_finite() {
+                out.push_str(",\"");
+                escape(&channels[forecast.channel], out);
+                let _ = write!(out, ".h{}.{what}\":{x}", forecast.horizon);
+            }
+        }
+    }
+}
+
+/// Channels of states: `<channel>.state` as measured, `.predicted` and `.p.<state>` from before.
+fn states(channels: &[Arc<str>], outcome: &Outcome, out: &mut String) {
+    for odds in &outcome.odds {
+        let name = &channels[odds.channel];
+        let words = [("state", odds.seen), ("predicted", odds.likeliest())];
+        for (what, place) in words {
+            if let Some((state, _)) = place.and_then(|k| odds.states.get(k)) {
+                out.push_str(",\"");
+                escape(name, out);
+                let _ = write!(out, ".{what}\":\"");
+                escape(state, out);
+                out.push('"');
+            }
+        }
+        for (state, p) in &odds.states {
+            out.push_str(",\"");
+            escape(name, out);
+            out.push_str(".p.");
+            escape(state, out);
+            let _ = write!(out, "\":{}", finite(*p));
+        }
+    }
 }
 
 /// The anomaly message of one row: the stream's state, and its open or just ended incident.
@@ -121,7 +160,7 @@ fn escape(text: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::{ChannelOutcome, Kind, Share};
+    use crate::row::{ChannelOutcome, Forecast, Kind, Odds, Share};
 
     fn outcome() -> Outcome {
         Outcome {
@@ -146,6 +185,8 @@ mod tests {
                     score: 0.0,
                 },
             ],
+            forecasts: Vec::new(),
+            odds: Vec::new(),
             edge: None,
         }
     }
@@ -188,6 +229,36 @@ mod tests {
         assert_eq!(json["flow.score"], 0.0);
         let members = json.as_object().unwrap();
         assert!(members.values().all(|v| v.is_number() || v.is_string()));
+    }
+
+    #[test]
+    fn what_lies_ahead_and_the_states_have_keys_of_their_own() {
+        let channels: Vec<Arc<str>> = vec!["temp".into(), "valve".into()];
+        let mut outcome = outcome();
+        outcome.forecasts = [(12, 20.5), (48, f64::NAN)]
+            .map(|(horizon, mean)| Forecast {
+                channel: 0,
+                horizon,
+                mean,
+                sd: mean / 10.0,
+            })
+            .to_vec();
+        outcome.odds = vec![Odds {
+            channel: 1,
+            seen: Some(0),
+            states: vec![("shut".into(), 0.25), ("op\"en".into(), 0.75)],
+        }];
+        let mut text = String::new();
+        prediction_json("pump", &channels, &outcome, 1, &mut text);
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&json["temp.h12.mean"], &json["temp.h12.sd"]),
+            (&20.5.into(), &2.05.into())
+        );
+        assert!(json.get("temp.h48.mean").is_none());
+        assert_eq!(json["valve.state"], "shut");
+        assert_eq!(json["valve.predicted"], "op\"en");
+        assert_eq!(json["valve.p.op\"en"], 0.75);
     }
 
     #[test]

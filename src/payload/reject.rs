@@ -45,6 +45,8 @@ pub enum Reject {
     Late,
     /// Source timestamp too far ahead of its arrival.
     Future,
+    /// The value is none of the states that the channel is said to have.
+    UnknownState,
     /// A feedback that is none: no incident or no verdict.
     BadFeedback,
     /// A feedback on a stream or an incident that is not known, or not any more.
@@ -53,7 +55,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every reason, for metric labels.
-    pub const ALL: [Reject; 22] = [
+    pub const ALL: [Reject; 23] = [
         Reject::TooBig,
         Reject::Empty,
         Reject::NotUtf8,
@@ -74,6 +76,7 @@ impl Reject {
         Reject::Duplicate,
         Reject::Late,
         Reject::Future,
+        Reject::UnknownState,
         Reject::BadFeedback,
         Reject::UnknownIncident,
     ];
@@ -101,6 +104,7 @@ impl Reject {
             Reject::Duplicate => "duplicate",
             Reject::Late => "late",
             Reject::Future => "future",
+            Reject::UnknownState => "unknown_state",
             Reject::BadFeedback => "bad_feedback",
             Reject::UnknownIncident => "unknown_incident",
         }

@@ -1,13 +1,15 @@
 //! Recorded data through the daemon's engine: tables in, predictions and a summary out.
 
+mod ahead;
 mod summary;
 mod table;
 
 use std::io::Write;
 
-use crate::engine::{Engine, EngineParams};
+use crate::engine::{Engine, EngineParams, Plan};
 use crate::row::{Outcome, Row};
 
+pub use ahead::{HorizonSummary, StateSummary};
 pub use summary::{ChannelSummary, Summary, Verdict};
 pub use table::{Table, TableError, TableOptions};
 
@@ -15,15 +17,21 @@ pub use table::{Table, TableError, TableOptions};
 pub struct Replayed {
     engine: Engine,
     channels: Vec<String>,
+    plans: Vec<Plan>,
 }
 
 impl Replayed {
-    /// A fresh engine for the channels of `table`.
-    pub fn fresh(params: &EngineParams, table: &Table<'_>) -> Replayed {
+    /// A fresh engine for the channels of `table`, as those of the stream named `stream`.
+    pub fn fresh(params: &EngineParams, table: &Table<'_>, stream: &str) -> Replayed {
         let channels = table.channels().to_vec();
+        let plans = channels.iter().map(|name| params.plan(stream, name));
+        let plans: Vec<Plan> = plans.collect();
+        let mut engine = Engine::new(params, 0);
+        engine.add(plans.iter().cloned());
         Replayed {
-            engine: Engine::new(params, channels.len()),
+            engine,
             channels,
+            plans,
         }
     }
 
@@ -57,6 +65,8 @@ impl Replayed {
         let mut line = Vec::new();
         if let Some(out) = out.as_mut() {
             write_header(&self.channels, &mut line);
+            self.write_further_header(&mut line);
+            line.push(b'\n');
             out.write_all(&line)?;
         }
         let mut row = Row {
@@ -82,6 +92,29 @@ impl Replayed {
     }
 }
 
+impl Replayed {
+    /// Columns of the forecasts further ahead, then of the channels of states; in the order in
+    /// which an outcome has them.
+    fn write_further_header(&self, line: &mut Vec<u8>) {
+        let named = || self.channels.iter().zip(&self.plans);
+        let mut column = |name: String| {
+            line.push(b',');
+            line.extend_from_slice(quoted(&name).as_bytes());
+        };
+        for horizon in &self.engine.params().get().horizons {
+            for (name, _) in named().filter(|(_, plan)| plan.is_shared()) {
+                column(format!("{name}.h{horizon}.mean"));
+                column(format!("{name}.h{horizon}.sd"));
+            }
+        }
+        for (name, _) in named().filter(|(_, plan)| plan.has_states()) {
+            for what in ["state", "predicted", "probabilities"] {
+                column(format!("{name}.{what}"));
+            }
+        }
+    }
+}
+
 fn write_header(channels: &[String], line: &mut Vec<u8>) {
     line.extend_from_slice(b"ts,warming_up,score,anomaly,kind");
     for channel in channels {
@@ -90,7 +123,6 @@ fn write_header(channels: &[String], line: &mut Vec<u8>) {
             line.extend_from_slice(quoted(&format!("{channel}.{what}")).as_bytes());
         }
     }
-    line.push(b'\n');
 }
 
 /// A field as CSV wants it: in quotes where it holds a separator, a quote or a line end.
@@ -119,6 +151,24 @@ fn write_outcome(time: &str, outcome: &Outcome, line: &mut Vec<u8>) {
     for channel in &outcome.channels {
         for x in [channel.value, channel.mean, channel.sd, channel.score] {
             number(line, x);
+        }
+    }
+    for forecast in &outcome.forecasts {
+        number(line, forecast.mean);
+        number(line, forecast.sd);
+    }
+    for odds in &outcome.odds {
+        let name = |place: Option<usize>| place.and_then(|k| odds.states.get(k)).map(|s| &*s.0);
+        let all: Vec<String> = odds
+            .states
+            .iter()
+            .map(|(s, p)| format!("{s}:{p}"))
+            .collect();
+        let all = all.join(" ");
+        let states = [name(odds.seen), name(odds.likeliest()), Some(all.as_str())];
+        for text in states.map(Option::unwrap_or_default) {
+            line.push(b',');
+            line.extend_from_slice(quoted(text).as_bytes());
         }
     }
     line.push(b'\n');

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use super::ahead::Ahead;
 use crate::engine::{EngineParams, EngineStats};
 use crate::row::{IncidentEdge, Kind, Outcome};
 
 /// Half-width of the nominal 90% interval in published standard deviations.
-const Z90: f64 = 1.644_853_626_951_472_7;
+pub(super) const Z90: f64 = 1.644_853_626_951_472_7;
 /// The gain over persistence may move by this much (nats a value) from the middle third of a
 /// recording to its last and still count as settled.
 const SETTLED: f64 = 0.1;
@@ -101,6 +102,9 @@ pub struct Summary {
     pub site_change: f64,
     /// A figure a channel.
     pub channels: Vec<ChannelSummary>,
+    /// Forecasts further ahead and channels of states.
+    #[serde(flatten)]
+    pub ahead: Ahead,
     /// Whether learning has settled.
     pub verdict: Verdict,
     #[serde(skip)]
@@ -109,6 +113,8 @@ pub struct Summary {
     history: Vec<Third>,
     #[serde(skip)]
     warm_up_rows: u64,
+    #[serde(skip)]
+    names: Vec<String>,
 }
 
 /// Rows a slice of the history: thirds are put together from slices when the length is known.
@@ -117,6 +123,7 @@ const SLICE: u64 = 64;
 impl Summary {
     /// A summary of nothing yet.
     pub fn new(channels: &[String], params: &EngineParams) -> Summary {
+        let names = channels.to_vec();
         let channels = channels.iter().map(|name| ChannelSummary {
             name: name.clone(),
             scored: 0,
@@ -152,12 +159,14 @@ impl Summary {
                 channels.len()
             ],
             channels,
+            ahead: Ahead::default(),
             verdict: Verdict {
                 state: "too short",
                 why: String::new(),
             },
             history: Vec::new(),
             warm_up_rows: params.get().warm_up_rows,
+            names,
         }
     }
 
@@ -165,6 +174,9 @@ impl Summary {
     pub fn observe(&mut self, outcome: &Outcome) {
         if self.rows.is_multiple_of(SLICE) {
             self.history.push(Third::default());
+        }
+        if !(outcome.forecasts.is_empty() && outcome.odds.is_empty()) {
+            self.ahead.observe(&self.names, outcome);
         }
         self.rows += 1;
         self.flags += u64::from(outcome.anomaly);
@@ -193,6 +205,7 @@ impl Summary {
         for (channel, sums) in self.channels.iter_mut().zip(&self.sums) {
             sums.fill(channel);
         }
+        self.ahead.finish();
         self.rmse_over_persistence = self.mean_of(|c| c.rmse_over_persistence);
         self.rmse_over_running_mean = self.mean_of(|c| c.rmse_over_running_mean);
         self.coverage90 = self.mean_of(|c| c.coverage90);
@@ -341,6 +354,8 @@ mod tests {
                 sd,
                 score: 0.0,
             }],
+            forecasts: Vec::new(),
+            odds: Vec::new(),
             edge: None,
         }
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use crate::engine::{EngineParams, State, state_named};
 use crate::row::Row;
 
 /// Rows looked at to tell the time column and the columns of numbers.
@@ -26,6 +27,15 @@ pub struct TableOptions {
     pub time: Option<String>,
     /// Columns that are no channels.
     pub ignore: Vec<String>,
+    /// What says which columns hold the names of states, and the stream that they are of.
+    pub states: Option<(EngineParams, String)>,
+}
+
+impl TableOptions {
+    fn states_of(&self, column: &str) -> Option<Vec<State>> {
+        let (params, stream) = self.states.as_ref()?;
+        params.states(stream, column).map(<[State]>::to_vec)
+    }
 }
 
 /// Why a recording cannot be read.
@@ -83,6 +93,8 @@ pub struct Table<'a> {
     format: TimeFormat,
     columns: Vec<usize>,
     channels: Vec<String>,
+    /// The states of each channel that lists them.
+    states: Vec<Option<Vec<State>>>,
     ignored: Vec<String>,
     row: u64,
     time_text: String,
@@ -126,6 +138,7 @@ impl<'a> Table<'a> {
             format: probe.format,
             columns: probe.columns,
             channels: probe.channels,
+            states: probe.states,
             ignored: probe.ignored,
             row: 0,
             time_text: String::new(),
@@ -183,15 +196,19 @@ impl<'a> Table<'a> {
         row.arrival_ms = row.ts_ms;
         self.backward += u64::from(row.ts_ms < self.last_ms);
         self.last_ms = row.ts_ms;
-        for (value, &column) in row.values.iter_mut().zip(&self.columns) {
+        for ((value, &column), states) in row.values.iter_mut().zip(&self.columns).zip(&self.states)
+        {
             let cell = self.record.get(column).unwrap_or_default();
             *value = match parse_number(cell) {
                 Cell::Number(x) => x,
                 Cell::Missing => f64::NAN,
-                Cell::Other => {
-                    self.unreadable += 1;
-                    f64::NAN
-                }
+                Cell::Other => match named(cell, states.as_deref()) {
+                    Some(x) => x,
+                    None => {
+                        self.unreadable += 1;
+                        f64::NAN
+                    }
+                },
             };
         }
         Ok(true)
@@ -236,6 +253,12 @@ fn parse_number(cell: &[u8]) -> Cell {
         None if is_word_for_none(cell) => Cell::Missing,
         None => Cell::Other,
     }
+}
+
+/// Value of the state that a cell names.
+fn named(cell: &[u8], states: Option<&[State]>) -> Option<f64> {
+    let text = std::str::from_utf8(cell.trim_ascii()).ok()?;
+    state_named(states?, text).map(|state| state.value)
 }
 
 fn is_word_for_none(cell: &[u8]) -> bool {
@@ -295,6 +318,7 @@ struct Probe {
     format: TimeFormat,
     columns: Vec<usize>,
     channels: Vec<String>,
+    states: Vec<Option<Vec<State>>>,
     ignored: Vec<String>,
 }
 
@@ -363,7 +387,7 @@ impl Probe {
             if is_time || ignore.contains(&column) {
                 continue;
             }
-            if holds_numbers(rows, column) {
+            if holds_numbers(rows, column) || options.states_of(name).is_some() {
                 columns.push(column)
             } else {
                 ignored.push(name.clone())
@@ -372,7 +396,9 @@ impl Probe {
         if columns.is_empty() {
             return Err(TableError::NoChannels(present));
         }
-        let channels = columns.iter().map(|&c| names[c].clone()).collect();
+        let channels: Vec<String> = columns.iter().map(|&c| names[c].clone()).collect();
+        let states = channels.iter().map(|name| options.states_of(name));
+        let states = states.collect();
         let time_name = names.get(time_column).cloned().unwrap_or_default();
         Ok(Probe {
             separator,
@@ -381,6 +407,7 @@ impl Probe {
             format,
             columns,
             channels,
+            states,
             ignored,
         })
     }

@@ -12,6 +12,7 @@ use tracing::{error, warn};
 use super::shared::Shared;
 use super::store::{Accepted, Delivery, Store};
 use super::worker::Item;
+use crate::engine::{EngineParams, State, state_named};
 use crate::mqtt::{Ack, Delivered, Intake};
 use crate::payload::{Format, Parsed, Reject, parse_feedback};
 use crate::route::{Route, Router};
@@ -43,6 +44,8 @@ pub struct IntakeThread {
     pub formats: Vec<Format>,
     /// Topics to streams and channels.
     pub router: Router,
+    /// What says which channels have listed states, where some have.
+    pub states: Option<EngineParams>,
     /// Largest payload accepted, bytes.
     pub max_payload_bytes: usize,
     /// When groups are committed.
@@ -244,14 +247,17 @@ impl IntakeThread {
         if message.payload.len() > self.max_payload_bytes {
             return Err(Reject::TooBig);
         }
+        parsed.wants_words = self.states.is_some();
         let route = match self.router.known(&message.topic) {
             Some(route) => {
                 self.formats[route.input].parse(&message.payload, parsed)?;
+                self.tell_states(&route.stream, route.channel.as_deref(), parsed)?;
                 route.clone()
             }
             None => {
                 let found = self.router.find(&message.topic)?;
                 self.formats[found.input].parse(&message.payload, parsed)?;
+                self.tell_states(found.stream, found.channel, parsed)?;
                 self.router.admit(&message.topic)?
             }
         };
@@ -292,6 +298,54 @@ impl IntakeThread {
             }
         }
         Ok(readings)
+    }
+
+    /// Words to the numbers of the states that they name; what is no state of its channel is refused.
+    fn tell_states(
+        &self,
+        stream: &str,
+        channel: Option<&str>,
+        parsed: &mut Parsed,
+    ) -> Result<(), Reject> {
+        let Some(params) = &self.states else {
+            return Ok(());
+        };
+        let number = |states: Option<&[State]>, value: f64| match states {
+            Some(states) if states.iter().all(|s| s.value != value) => Err(Reject::UnknownState),
+            _ => Ok(value),
+        };
+        let named = |states: Option<&[State]>, word: &str| match states {
+            Some(states) => state_named(states, word)
+                .map(|state| state.value)
+                .ok_or(Reject::UnknownState),
+            None => Err(Reject::Malformed),
+        };
+        if let Some(channel) = channel {
+            let states = params.states(stream, channel);
+            parsed.value = match (parsed.value, parsed.words.pop()) {
+                (Some(value), _) => Some(number(states, value)?),
+                (None, Some((_, word))) => Some(named(states, &word)?),
+                (None, None) => None,
+            };
+            return Ok(());
+        }
+        let refused = &mut parsed.refused;
+        parsed.channels.retain(|(name, value)| {
+            let states = params.states(stream, name);
+            number(states, *value)
+                .map_err(|reason| refused.push(reason))
+                .is_ok()
+        });
+        for (name, word) in parsed.words.drain(..) {
+            let name = name.unwrap_or_default();
+            match named(params.states(stream, &name), &word) {
+                Ok(value) => parsed.channels.push((name, value)),
+                // A name or a unit beside the channels is no offence.
+                Err(Reject::Malformed) => {}
+                Err(reason) => parsed.refused.push(reason),
+            }
+        }
+        Ok(())
     }
 
     fn dispatch(&self, readings: &[Reading], arrived: Instant) {

@@ -285,6 +285,7 @@ impl Threads {
             intake: intake.clone(),
             formats: settings.inputs.iter().map(|i| i.format.clone()).collect(),
             router,
+            states: (settings.stream.engine.lists_states()).then(|| settings.stream.engine.clone()),
             max_payload_bytes: settings.mqtt.max_packet_bytes,
             group: GroupRule {
                 count: settings.state.commit_readings,

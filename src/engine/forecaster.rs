@@ -1,0 +1,464 @@
+//! A head with a question of its own: what channels will be some rows from now, or are just now.
+//!
+//! One mechanism carries horizons (all numeric sensors, h rows from now), soft sensors (a target
+//! just now), labels (a class just now) and channels of states (one row from now). A question is
+//! asked with what the row shows, its answer is published, and it waits for the row that tells:
+//! then it is judged first and learned from afterwards.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::channel::Channel;
+use super::head::{Head, Judged, LEAST_P, Learned, Likelihood, Sample, Z90};
+use super::params::EngineSettings;
+use super::plan::Role;
+use super::sharpness::Sharpness;
+use super::states::States;
+use super::stats::Moving;
+use crate::encode::{Calendar, Spikes, StepScale, encode_calendar, hour_of_day};
+use crate::ep::{NetworkDraft, Summary};
+use crate::row::{Forecast, Odds, Row};
+
+/// Values of a channel before its mean and sd are good enough a unit to learn in.
+const LEARN_AFTER: u64 = 5;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Aim {
+    /// All numeric sensors, so many rows from now.
+    Ahead(u32),
+    /// A numeric target, from the row's other channels.
+    Target(usize),
+    /// The state of a channel: of a sensor in the next row, of others from the row's sensors.
+    State(usize),
+}
+
+/// One channel that is asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Asked {
+    channel: usize,
+    /// Mean absolute change over the horizon: the unit of what lies ahead.
+    change: StepScale,
+    /// Values seen.
+    seen: u64,
+}
+
+/// A question and its answer, waiting for the row that tells. Entries an output, in the channels'
+/// own units; NaN where nothing can be said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Question {
+    sample: Sample,
+    /// The target is (value - base) / unit.
+    base: Vec<f64>,
+    unit: Vec<f64>,
+    mean: Vec<f64>,
+    /// sd from the network's own variance.
+    raw_sd: Vec<f64>,
+    /// sd that the 90% interval wants.
+    sd: Vec<f64>,
+    /// Log odds of the states, and the probabilities made of them.
+    logits: Vec<f64>,
+    p: Vec<f64>,
+}
+
+/// What a row shows: the inputs of every forecaster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Present {
+    /// Inputs of all channels, the row's own values the newest.
+    pub spikes: Spikes,
+    /// Moment of the row.
+    pub ts_ms: i64,
+    /// Usual time between rows.
+    pub period_ms: f64,
+    /// Hour and weekday are inputs.
+    pub calendar: Calendar,
+    /// The noise follows the hour.
+    pub hourly: bool,
+}
+
+/// A head, its question, and the questions that wait for their answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Forecaster {
+    aim: Aim,
+    /// Rows between question and answer.
+    wait: usize,
+    head: Head,
+    asked: Vec<Asked>,
+    waiting: VecDeque<Question>,
+    moving: Moving,
+    sharpness: Sharpness,
+    #[serde(skip)]
+    judged: Vec<Option<(Judged, bool)>>,
+    #[serde(skip)]
+    spare: Vec<Question>,
+}
+
+impl Forecaster {
+    /// A head at its prior: `inputs` inputs, of which `nominal` are usually active.
+    pub fn new(
+        aim: Aim,
+        settings: &EngineSettings,
+        channels: &[Channel],
+        (inputs, nominal): (usize, f32),
+    ) -> Forecaster {
+        let (wait, likelihood, seed) = match aim {
+            Aim::Ahead(horizon) => (horizon as usize, Likelihood::Gaussian, u64::from(horizon)),
+            Aim::Target(c) => (0, Likelihood::Gaussian, 10_000 + c as u64),
+            Aim::State(c) if channels[c].role == Role::Sensor => {
+                (1, Likelihood::Probit, 10_000 + c as u64)
+            }
+            Aim::State(c) => (0, Likelihood::Probit, 10_000 + c as u64),
+        };
+        let outputs = match aim {
+            Aim::State(c) => channels[c].states.as_ref().map_or(0, answers),
+            _ => 0,
+        };
+        let mut draft = NetworkDraft::stream(inputs, &[settings.hidden], outputs, nominal);
+        draft.direct = settings.direct;
+        draft.memory = Some(settings.memory_rows);
+        draft.seed = settings.seed.wrapping_add(seed);
+        let spec = draft
+            .build()
+            .expect("validated settings make a valid network");
+        let mut forecaster = Forecaster {
+            aim,
+            wait,
+            head: Head::new(&spec, outputs, likelihood),
+            asked: Vec::new(),
+            waiting: VecDeque::new(),
+            moving: Moving::default(),
+            sharpness: Sharpness::default(),
+            judged: Vec::new(),
+            spare: Vec::new(),
+        };
+        forecaster.grow(0, channels, 0);
+        forecaster
+    }
+
+    /// Takes `inputs` more inputs, and the channels from number `from` on.
+    pub fn grow(&mut self, inputs: usize, channels: &[Channel], from: usize) {
+        let new: Vec<usize> = match self.aim {
+            Aim::Ahead(_) => (from..channels.len())
+                .filter(|&c| channels[c].is_shared())
+                .collect(),
+            Aim::Target(c) | Aim::State(c) if c >= from => vec![c],
+            _ => Vec::new(),
+        };
+        let outputs = match self.aim {
+            Aim::State(_) => 0,
+            _ => new.len(),
+        };
+        self.head.grow(inputs, outputs);
+        self.asked.extend(new.into_iter().map(|channel| Asked {
+            channel,
+            change: StepScale::default(),
+            seen: 0,
+        }));
+    }
+
+    /// What it asks for.
+    pub fn aim(&self) -> Aim {
+        self.aim
+    }
+
+    /// The channel whose evidence its judgements are.
+    pub fn judges(&self, channels: &[Channel]) -> Option<usize> {
+        match self.aim {
+            Aim::Target(c) | Aim::State(c) if channels[c].role != Role::Label => Some(c),
+            _ => None,
+        }
+    }
+
+    /// Asks with what the row shows. Soft sensors are asked before their row is judged, what lies
+    /// ahead after it was learned.
+    pub fn ask(&mut self, present: &Present, channels: &[Channel], learn: bool) {
+        let mut question = self.spare.pop().unwrap_or_default();
+        let ahead = self.wait as f64 * present.period_ms;
+        let ts_ms = present.ts_ms.saturating_add(ahead as i64);
+        let sample = &mut question.sample;
+        sample.spikes.clear();
+        sample.spikes.push(0, 1.0);
+        encode_calendar(present.calendar, ts_ms, 1, &mut sample.spikes);
+        let (index, value) = (&present.spikes.index, &present.spikes.value);
+        sample.spikes.index.extend_from_slice(index);
+        sample.spikes.value.extend_from_slice(value);
+        sample.hour = present.hourly.then(|| hour_of_day(ts_ms) as f32);
+        if learn {
+            self.head.predict(&sample.spikes, sample.hour);
+        } else {
+            self.head.predict_nothing();
+        }
+        for list in [
+            &mut question.base,
+            &mut question.unit,
+            &mut question.mean,
+            &mut question.raw_sd,
+            &mut question.sd,
+            &mut question.logits,
+            &mut question.p,
+        ] {
+            list.clear();
+        }
+        match self.aim {
+            Aim::State(c) => self.answer_states(channels[c].states.as_ref(), &mut question),
+            Aim::Ahead(_) | Aim::Target(_) => self.answer_numbers(channels, &mut question),
+        }
+        self.waiting.push_back(question);
+    }
+
+    fn answer_numbers(&self, channels: &[Channel], question: &mut Question) {
+        for (o, asked) in self.asked.iter().enumerate() {
+            let channel = &channels[asked.channel];
+            let sd = channel.level.sd();
+            let (base, unit, known) = match self.aim {
+                Aim::Ahead(_) => (channel.last(), asked.change.get(), asked.change.is_known()),
+                _ if asked.seen == 0 => (f64::NAN, 1.0, false),
+                _ => (
+                    channel.level.mean(),
+                    if sd > 0.0 { sd } else { 1.0 },
+                    sd > 0.0,
+                ),
+            };
+            question.base.push(base);
+            question.unit.push(unit);
+            // Before there is a unit the network's answer would mean nothing.
+            let (mean, raw_sd) = if known {
+                let raw_sd = unit * self.head.variance(o).sqrt();
+                (base + unit * self.head.mean(o), raw_sd)
+            } else {
+                (base, if base.is_nan() { f64::NAN } else { sd })
+            };
+            question.mean.push(mean);
+            question.raw_sd.push(raw_sd);
+            question.sd.push(raw_sd * self.head.half90(o) / Z90);
+        }
+    }
+
+    /// Probabilities of the states: each one's own odds to the power of the sharpness, over their
+    /// sum (given that one of independent answers is yes, the odds of each are its share). States
+    /// not met yet all get what the likeliest of them has, so that those that were found make up
+    /// all but the probability of something new.
+    fn answer_states(&self, states: Option<&States>, question: &mut Question) {
+        let Some(states) = states else { return };
+        let logit = |o: usize| {
+            let yes = self.head.yes(o).clamp(LEAST_P, 1.0 - LEAST_P);
+            (yes / (1.0 - yes)).ln()
+        };
+        let (logits, known) = (&mut question.logits, states.known().len());
+        if answers(states) == 1 {
+            logits.extend([0.0, logit(0)]);
+        } else {
+            logits.extend((0..states.capacity()).map(logit));
+            let new = logits[known..].iter().copied().fold(f64::MIN, f64::max);
+            logits[known..].fill(new);
+        }
+        // All the new ones together count as one.
+        let one = (known + 1).min(logits.len());
+        self.sharpness.probabilities(logits, one, &mut question.p);
+    }
+
+    /// The question that the present row answers.
+    fn due(&self) -> Option<&Question> {
+        (self.waiting.len() == self.wait.max(1)).then(|| &self.waiting[0])
+    }
+
+    /// Compares the row with the answer that was given for it. Gives the judgement of the channel
+    /// that it [`Forecaster::judges`].
+    pub fn judge(&mut self, row: &Row, channels: &[Channel], temper: bool) -> Option<Judged> {
+        let mut judged = std::mem::take(&mut self.judged);
+        judged.clear();
+        if let Some(question) = self.due() {
+            for (o, asked) in self.asked.iter().enumerate() {
+                let value = row.values[asked.channel];
+                judged.push(match self.aim {
+                    Aim::State(c) => {
+                        let state = channels[c].states.as_ref().and_then(|s| s.find(value));
+                        let p = state.and_then(|k| question.p.get(k));
+                        p.map(|&p| (self.head.judge_event(0, p), true))
+                    }
+                    _ => question.raw_sd.get(o).and_then(|&raw_sd| {
+                        let off = value - question.mean[o];
+                        let z = off / raw_sd;
+                        let inside = off.abs() <= Z90 * question.sd[o];
+                        let known = asked.seen >= LEARN_AFTER && z.is_finite();
+                        known.then(|| (self.head.judge_residual(o, z, temper), inside))
+                    }),
+                });
+            }
+        }
+        self.judged = judged;
+        self.judged
+            .first()
+            .copied()
+            .flatten()
+            .map(|(judged, _)| judged)
+    }
+
+    /// Learns from the row with weight `weight` in 0..=1: how good its answer was, then the answer.
+    pub fn learn(
+        &mut self,
+        row: &Row,
+        channels: &[Channel],
+        settings: &EngineSettings,
+        weight: f64,
+    ) -> Option<Learned> {
+        self.due()?;
+        let mut question = self.waiting.pop_front()?;
+        let memory = settings.statistics_rows;
+        for (o, judged) in self.judged.iter().enumerate() {
+            let Some((judged, inside)) = *judged else {
+                continue;
+            };
+            self.head.observe(o, judged, weight, memory);
+            if let Some(&unit) = question.unit.get(o) {
+                self.head.held(o, inside);
+                let sd = question.raw_sd[o] / unit;
+                let target = (row.values[self.asked[o].channel] - question.base[o]) / unit;
+                self.moving.observe(judged.z, sd * sd, target, inside);
+            }
+        }
+        question.sample.weight = weight;
+        question.sample.target.clear();
+        self.fill_targets(row, channels, &mut question, memory);
+        let known = question.sample.target.iter().any(|y| !y.is_nan());
+        let learned = (settings.learn && known).then(|| {
+            self.head
+                .learn(&question.sample, settings.student_nu, memory)
+        });
+        self.spare.push(question);
+        learned
+    }
+
+    fn fill_targets(
+        &mut self,
+        row: &Row,
+        channels: &[Channel],
+        question: &mut Question,
+        memory: f64,
+    ) {
+        let target = &mut question.sample.target;
+        if let Aim::State(c) = self.aim {
+            let states = channels[c].states.as_ref();
+            let Some((states, k)) = states.and_then(|s| Some((s, s.find(row.values[c])?))) else {
+                return;
+            };
+            self.sharpness
+                .observe(&question.logits, &question.p, k, memory);
+            let yes = |yes: bool| if yes { 1.0 } else { -1.0 };
+            if answers(states) == 1 {
+                target.push(yes(k == 1));
+            } else {
+                target.extend((0..states.capacity()).map(|other| yes(other == k)));
+            }
+            return;
+        }
+        for (o, asked) in self.asked.iter_mut().enumerate() {
+            let value = row.values[asked.channel];
+            let (Some(&base), Some(&unit)) = (question.base.get(o), question.unit.get(o)) else {
+                target.push(f32::NAN);
+                continue;
+            };
+            let change = value - base;
+            let known = asked.seen >= LEARN_AFTER;
+            target.push(if known {
+                (change / unit) as f32
+            } else {
+                f32::NAN
+            });
+            asked.seen += u64::from(!value.is_nan());
+            if matches!(self.aim, Aim::Ahead(_)) && !change.is_nan() {
+                let sd = channels[asked.channel].level.sd();
+                asked.change.observe(change, sd, memory);
+            }
+        }
+    }
+
+    /// The forecasts made with this row, an entry a channel.
+    pub fn forecasts(&self, out: &mut Vec<Forecast>) {
+        if let (Aim::Ahead(horizon), Some(question)) = (self.aim, self.waiting.back()) {
+            out.extend(self.asked.iter().enumerate().map(|(o, asked)| Forecast {
+                channel: asked.channel,
+                horizon,
+                mean: question.mean[o],
+                sd: question.sd[o],
+            }));
+        }
+    }
+
+    /// Channel, mean and sd that a soft sensor gives for the present row.
+    pub fn estimate(&self) -> Option<(usize, f64, f64)> {
+        let Aim::Target(c) = self.aim else {
+            return None;
+        };
+        let question = self.due()?;
+        Some((c, question.mean[0], question.sd[0]))
+    }
+
+    /// The probabilities of the states of the present row, made before it was seen.
+    pub fn odds(&self, row: &Row, channels: &[Channel]) -> Option<Odds> {
+        let Aim::State(c) = self.aim else {
+            return None;
+        };
+        let states = channels[c].states.as_ref()?;
+        let p = self.due().map_or(&[][..], |question| &question.p);
+        let named = states.known().iter().zip(p);
+        Some(Odds {
+            channel: c,
+            seen: states.find(row.values[c]),
+            states: named.map(|(s, &p)| (s.name.clone(), p)).collect(),
+        })
+    }
+
+    /// Forgets what was usual, after a new normal was accepted. What a soft sensor has learned goes
+    /// too; other forecasts follow by themselves.
+    pub fn forget(&mut self, share: f64) {
+        match self.aim {
+            Aim::Ahead(_) => {}
+            Aim::Target(_) => self.head.forget(share, true),
+            Aim::State(_) => self.head.forget(share, false),
+        }
+    }
+
+    /// Changes the memory of the weights, rows.
+    pub fn set_memory(&mut self, rows: f64) {
+        self.head.set_memory(rows);
+    }
+
+    /// It asks what the row's missing channels are just now, not what comes later.
+    pub fn is_of_present(&self) -> bool {
+        self.wait == 0
+    }
+
+    /// Its name among the networks.
+    pub fn name(&self) -> String {
+        match self.aim {
+            Aim::Ahead(horizon) => format!("ahead {horizon}"),
+            Aim::Target(c) => format!("target {c}"),
+            Aim::State(c) => format!("state {c}"),
+        }
+    }
+
+    /// Horizon, moving coverage of its 90% interval, error over that of persistence; `None` before
+    /// any answer.
+    pub fn horizon_figures(&self) -> Option<(u32, f64, f64)> {
+        let Aim::Ahead(horizon) = self.aim else {
+            return None;
+        };
+        let (coverage, rmse_ratio) = self.moving.figures()?;
+        Some((horizon, coverage, rmse_ratio))
+    }
+
+    /// What the network knows, in figures.
+    pub fn summary(&self) -> Summary {
+        self.head.summary()
+    }
+}
+
+/// Outputs that tell the states apart: one for two of them, else one each.
+fn answers(states: &States) -> usize {
+    match states.capacity() {
+        2 => 1,
+        n => n,
+    }
+}
