@@ -10,7 +10,7 @@ use super::store::{Accepted, Delivery, KeptMessage, MissedEdge, Restored, Store,
 use crate::config::{Durability, StateSettings};
 use crate::row::{IncidentEdge, Reading};
 use crate::state::snapshot::Snapshot;
-use crate::state::{self, Edge, StateError, StoreOptions, StoreStats};
+use crate::state::{self, Done, Edge, StateError, StoreOptions, StoreStats};
 use crate::stream::{Stream, StreamParams};
 
 /// Readings replayed at a start that make a snapshot due at once: a daemon that is killed again and
@@ -53,7 +53,8 @@ impl DiskStore {
                 Durability::Snapshot => state::Durability::Snapshot,
                 Durability::Journal => state::Durability::Journal,
             },
-            // The intake thread makes the groups; a second wait would only delay the acks.
+            // The intake thread makes the groups; a second wait would only delay the acks. What has
+            // come by the time that the disk is ready shares a commit.
             commit_readings: 1,
             commit_age: Duration::ZERO,
             journal_max_bytes: settings.journal_max_bytes,
@@ -111,18 +112,18 @@ impl Store for DiskStore {
         })
     }
 
-    fn accept(&self, group: &[Accepted]) -> Result<(), StoreError> {
-        let mut readings = Vec::new();
+    fn accept(&self, group: Vec<Accepted>, done: Done) {
+        let mut readings = Vec::with_capacity(group.len());
         for message in group {
             let mut key = message.delivery.map_or(0, delivery_key);
-            for reading in &message.readings {
+            for reading in message.readings {
                 readings.push(state::Accepted {
-                    reading: reading.clone(),
+                    reading,
                     key: std::mem::take(&mut key),
                 });
             }
         }
-        Ok(self.store.append_and_wait(readings)?)
+        self.store.append(readings, done);
     }
 
     fn save(&self, stream: &Stream) -> Result<(), StoreError> {

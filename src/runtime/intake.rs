@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
@@ -24,8 +24,8 @@ const IDLE: Duration = Duration::from_millis(50);
 const MAX_GROUP: usize = 1024;
 /// Time between two log lines for one reason.
 const SAY_EVERY: Duration = Duration::from_secs(60);
-/// Pause before a failed commit is tried again.
-const RETRY: Duration = Duration::from_millis(200);
+/// Groups that may be on their way to disk at once.
+const PIPELINE: usize = 8;
 
 /// When a group of readings is committed.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +64,8 @@ pub struct IntakeThread {
     pub feedback: Option<String>,
     /// Deliveries accepted.
     pub deliveries: Deliveries,
+    /// Groups on their way to disk.
+    pub pipeline: Pipeline,
 }
 
 /// Hash of the last message accepted under each packet id; constant memory.
@@ -136,7 +138,10 @@ impl IntakeThread {
                     self.fill(message, &mut group, &mut parsed, &mut quiet);
                     self.commit(&mut group);
                 }
-                None if self.intake.is_closed() && self.intake.is_empty() => return,
+                None if self.intake.is_closed() && self.intake.is_empty() => {
+                    self.pipeline.finish();
+                    return;
+                }
                 None => {}
             }
         }
@@ -364,32 +369,68 @@ impl IntakeThread {
         }
     }
 
-    /// Commits the group and acknowledges it. A store that fails is tried again until it works or
-    /// the daemon stops: unacknowledged, the broker keeps the messages.
+    /// Hands the group to the store and goes on; it is acknowledged once it is kept. Groups without
+    /// readings take the same way, since what was delivered again may still be on its way to disk.
     fn commit(&mut self, group: &mut Group) {
-        while !group.accepted.is_empty() {
-            match self.store.accept(&group.accepted) {
+        let Group { accepted, acks, .. } = std::mem::take(group);
+        let (sender, shared) = (self.acks.clone(), self.shared.clone());
+        let place = self.pipeline.enter();
+        let done = move |kept: Result<(), String>| {
+            match kept {
                 Ok(()) => {
-                    self.shared.set_store_failed(false);
-                    break;
-                }
-                Err(error) => {
-                    self.shared.set_store_failed(true);
-                    error!(%error, readings = group.accepted.len(), "readings cannot be kept");
-                    if self.intake.is_closed() {
-                        *group = Group::default();
-                        return;
+                    for ack in acks {
+                        // The receiver ends after this thread; at the very end the broker
+                        // delivers again.
+                        let _ = sender.send(ack);
                     }
-                    std::thread::sleep(RETRY);
+                }
+                // Unacknowledged, the broker keeps the messages.
+                Err(error) => {
+                    shared.set_store_failed(true);
+                    error!(%error, messages = acks.len(), "readings cannot be kept");
                 }
             }
-        }
-        for ack in group.acks.drain(..) {
-            // The receiver ends after this thread; at the very end the broker delivers again.
-            let _ = self.acks.send(ack);
-        }
-        group.accepted.clear();
-        group.messages = 0;
+            drop(place);
+        };
+        self.store.accept(accepted, Box::new(done));
+    }
+}
+
+/// Groups on their way to disk: a bounded number.
+#[derive(Debug)]
+pub struct Pipeline {
+    enter: Sender<()>,
+    leave: Receiver<()>,
+}
+
+/// A group's place in the pipeline, free again when it is dropped.
+struct Place(Receiver<()>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Whoever has a place has put a token in.
+        let _ = self.0.try_recv();
+    }
+}
+
+impl Pipeline {
+    /// An empty one.
+    pub fn new() -> Pipeline {
+        let (enter, leave) = bounded(PIPELINE);
+        Pipeline { enter, leave }
+    }
+
+    /// Waits for a place.
+    fn enter(&self) -> Place {
+        // This end holds the other: it is there.
+        let _ = self.enter.send(());
+        Place(self.leave.clone())
+    }
+
+    /// Waits until every group has left.
+    fn finish(&self) {
+        let all: Vec<Place> = (0..PIPELINE).map(|_| self.enter()).collect();
+        drop(all);
     }
 }
 

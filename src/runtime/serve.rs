@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::intake::{Deliveries, GroupRule, IntakeThread, worker_of};
+use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline, worker_of};
 use super::shared::Shared;
 use super::store::{NoStore, Restored, Store};
 use super::worker::{Item, Slot, Worker};
@@ -299,6 +299,7 @@ impl Threads {
             feedback: (settings.output.feedback)
                 .then(|| format!("{}/{}/", settings.output.prefix, settings.output.instance)),
             deliveries: Deliveries::new(&restored.deliveries),
+            pipeline: Pipeline::new(),
         };
         Ok(Threads {
             intake: spawn("intake", move || thread.run())?,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::row::{IncidentEdge, Outcome, Reading};
-use crate::state::StoreStats;
+use crate::state::{Done, StoreStats};
 use crate::stream::{Stream, StreamParams};
 
 /// A store that failed: what it was doing and why.
@@ -79,11 +79,9 @@ pub trait Store: Send + Sync {
     /// If the state is there but cannot be used.
     fn restore(&self, params: &StreamParams) -> Result<Restored, StoreError>;
 
-    /// Commits a group of messages; their acknowledgements go out when it returns.
-    ///
-    /// # Errors
-    /// If the group is not committed: nothing of it is acknowledged then.
-    fn accept(&self, group: &[Accepted]) -> Result<(), StoreError>;
+    /// Commits a group of messages, after those before it, and then calls `done`: with an error if
+    /// the group will never be committed. Tries again for as long as it takes.
+    fn accept(&self, group: Vec<Accepted>, done: Done);
 
     /// Takes a snapshot of a stream.
     ///
@@ -162,8 +160,8 @@ impl Store for NoStore {
         Ok(Restored::default())
     }
 
-    fn accept(&self, _: &[Accepted]) -> Result<(), StoreError> {
-        Ok(())
+    fn accept(&self, _: Vec<Accepted>, done: Done) {
+        done(Ok(()));
     }
 
     fn save(&self, _: &Stream) -> Result<(), StoreError> {

@@ -37,7 +37,7 @@ pub use export::{export, import};
 pub use journal::Accepted;
 pub use recover::{MissedEdge, Recovered, Report, load_stream, recover, recover_stream};
 pub use snapshot::digest;
-pub use store::{Durability, Edge, OutMessage, Store, StoreOptions, StoreStats};
+pub use store::{Done, Durability, Edge, OutMessage, Store, StoreOptions, StoreStats};
 #[cfg(test)]
 pub(crate) use supervise::tests;
 pub use supervise::{Pushed, push_supervised};
