@@ -18,6 +18,8 @@ use crate::stream::{Stream, StreamParams};
 
 /// Delivery keys kept to recognise what the broker delivers again: all that MQTT can tell apart.
 const KEYS: usize = 65_536;
+/// More readings than any group has: what a damaged one says beyond that is part of the damage.
+const GROUP_MAX: u64 = 1 << 24;
 
 /// An incident's edge that the replay met and the file does not know: the crash came between the
 /// reading and its record. It is to be recorded and published now.
@@ -365,18 +367,28 @@ impl Replay<'_> {
 
     fn run_journal(&mut self, reader: &Reader) -> Result<(), StateError> {
         let mut before = reader.pruned_through()?;
+        let mut torn = 0;
         reader.journal(0, |row| {
-            self.group(row, &mut before);
+            let said = row.as_ref().map_or(0, |row| row.last_seq);
+            if !self.group(row, &mut before) && said.saturating_sub(before) < GROUP_MAX {
+                torn = torn.max(said);
+            }
             Ok(())
         })?;
+        // No group behind a damaged last one says what is missing, and its numbers are given away.
+        if torn > before {
+            self.note_hole(before, torn);
+            before = torn;
+        }
         self.out.last_seq = self.out.last_seq.max(before);
         Ok(())
     }
 
-    fn group(&mut self, row: Result<JournalRow, StateError>, before: &mut u64) {
+    /// Replays a group; false where it is damaged.
+    fn group(&mut self, row: Result<JournalRow, StateError>, before: &mut u64) -> bool {
         let Ok((readings, follows)) = row.and_then(|row| journal::unpack(&row)) else {
             self.out.report.damaged_groups += 1;
-            return;
+            return false;
         };
         self.note_hole(*before, follows);
         let excess = self.out.keys.len().saturating_sub(KEYS);
@@ -388,6 +400,7 @@ impl Replay<'_> {
             }
             self.reading(&accepted.reading);
         }
+        true
     }
 
     /// Readings after `before` and up to `follows` are missing. Those that every stream has in its

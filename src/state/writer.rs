@@ -415,14 +415,15 @@ fn advance(spans: &mut Spans, group: &[Command]) -> Option<u64> {
     last
 }
 
-/// Writes a journal row.
+/// Writes a journal row. One with the same number is damaged: a whole one would have been replayed,
+/// and its number given to nobody else.
 pub(crate) fn insert_group(
     transaction: &Transaction<'_>,
     row: &JournalRow,
 ) -> rusqlite::Result<()> {
     transaction
         .prepare_cached(
-            "INSERT INTO journal(first_seq, last_seq, crc, data) VALUES(?1, ?2, ?3, ?4)",
+            "INSERT OR REPLACE INTO journal(first_seq, last_seq, crc, data) VALUES(?1, ?2, ?3, ?4)",
         )?
         .execute(params![
             row.first_seq as i64,

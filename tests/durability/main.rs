@@ -7,6 +7,7 @@
 
 mod broker;
 mod clock;
+mod damage;
 mod evict;
 mod faults;
 mod feedback;

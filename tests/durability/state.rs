@@ -32,7 +32,7 @@ pub fn reading(seq: u64) -> Reading {
     }
 }
 
-fn accepted(seq: u64) -> Accepted {
+pub fn accepted(seq: u64) -> Accepted {
     let reading = reading(seq);
     Accepted {
         reading,
@@ -86,17 +86,17 @@ fn learn(streams: &mut Vec<Stream>, reading: &Reading) {
 }
 
 /// The streams after readings 1 to `last` without any interruption.
-fn uninterrupted(last: u64) -> Vec<Stream> {
+pub fn uninterrupted(last: u64) -> Vec<Stream> {
     let mut streams = Vec::new();
     (1..=last).for_each(|seq| learn(&mut streams, &reading(seq)));
     streams
 }
 
-fn digests(streams: &[Stream]) -> Vec<String> {
+pub fn digests(streams: &[Stream]) -> Vec<String> {
     streams.iter().map(digest).collect()
 }
 
-fn copy_state(from: &Path, to: &Path) {
+pub fn copy_state(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for suffix in ["", "-wal"] {
         let name = format!("spiked.db{suffix}");
@@ -304,7 +304,7 @@ fn without_a_journal_readings_are_taken_at_once_and_snapshots_still_restore() {
 }
 
 /// A file with snapshots, a journal behind and after them, and nothing in its log.
-fn sample(dir: &Path) -> u64 {
+pub fn sample(dir: &Path) -> u64 {
     let (mut plant, _) = Plant::open(StoreOptions::new(dir));
     plant.run(1..=600);
     plant.save();
@@ -313,155 +313,6 @@ fn sample(dir: &Path) -> u64 {
     plant.run(901..=1000);
     plant.store.close();
     1000
-}
-
-/// What a start made of a damaged file.
-#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Clone, Copy)]
-enum Outcome {
-    Unharmed,
-    OlderSnapshot,
-    LossSaid,
-    Refused,
-}
-
-fn start_damaged(dir: &Path, whole: &[String], context: &str) -> Outcome {
-    let store = match Store::open(StoreOptions::new(dir)) {
-        Ok(store) => store,
-        Err(error) => {
-            assert!(!error.to_string().is_empty());
-            return Outcome::Refused;
-        }
-    };
-    let recovered = match store.recover(&|_| Some(params(&[]))) {
-        Ok(recovered) => recovered,
-        Err(_) => return Outcome::Refused,
-    };
-    let salvaged = std::fs::read_dir(dir)
-        .unwrap()
-        .any(|f| f.unwrap().file_name().to_string_lossy().contains("damaged"));
-    let found = digests(&recovered.streams);
-    store.close();
-    if found != whole {
-        let lost = recovered.report.is_bad() || salvaged;
-        assert!(
-            lost,
-            "{context}: other bits and not a word: {}",
-            recovered.report
-        );
-        return Outcome::LossSaid;
-    }
-    if recovered.report.damaged_snapshots > 0 {
-        Outcome::OlderSnapshot
-    } else {
-        Outcome::Unharmed
-    }
-}
-
-/// One flipped byte at each of many random places: `SPIKED_FLIPS` (100) of them.
-#[test]
-fn one_flipped_byte_anywhere_gives_the_same_bits_or_says_what_is_lost() {
-    let flips: usize = std::env::var("SPIKED_FLIPS").map_or(100, |n| n.parse().unwrap());
-    let dir = tempfile::tempdir().unwrap();
-    let last = sample(dir.path());
-    let whole = digests(&uninterrupted(last));
-    let bytes = std::fs::read(dir.path().join("spiked.db")).unwrap();
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut tally = std::collections::BTreeMap::new();
-    for flip in 0..flips {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let at = (random >> 20) as usize % bytes.len();
-        let mut damaged = bytes.clone();
-        damaged[at] ^= ((random >> 8) as u8).max(1);
-        let here = tempfile::tempdir().unwrap();
-        std::fs::write(here.path().join("spiked.db"), &damaged).unwrap();
-        let context = format!("flip {flip} at byte {at} of {}", bytes.len());
-        *tally
-            .entry(start_damaged(here.path(), &whole, &context))
-            .or_insert(0) += 1;
-    }
-    println!("{flips} flipped bytes of {}: {tally:?}", bytes.len());
-    assert!(
-        tally.get(&Outcome::Refused).copied().unwrap_or(0) * 5 < flips,
-        "{tally:?}"
-    );
-}
-
-#[test]
-fn a_file_cut_short_anywhere_starts_or_refuses() {
-    let dir = tempfile::tempdir().unwrap();
-    let last = sample(dir.path());
-    let whole = digests(&uninterrupted(last));
-    let bytes = std::fs::read(dir.path().join("spiked.db")).unwrap();
-    for part in 0..20 {
-        let len = bytes.len() * part / 20 + part * 37;
-        let here = tempfile::tempdir().unwrap();
-        std::fs::write(
-            here.path().join("spiked.db"),
-            &bytes[..len.min(bytes.len())],
-        )
-        .unwrap();
-        if len > 0 {
-            start_damaged(here.path(), &whole, &format!("cut at {len}"));
-        }
-    }
-}
-
-/// What a power cut in the middle of writes leaves: the log ends anywhere, or its end is torn.
-#[test]
-fn a_torn_log_gives_the_state_of_an_earlier_moment_and_never_garbage() {
-    let dir = tempfile::tempdir().unwrap();
-    let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
-    for seq in 1..=70 {
-        // A commit each.
-        plant.run(seq..=seq);
-        if seq == 30 || seq == 50 {
-            plant.save();
-        }
-    }
-    let killed = tempfile::tempdir().unwrap();
-    copy_state(dir.path(), killed.path());
-    let log = std::fs::read(killed.path().join("spiked.db-wal")).unwrap();
-    assert!(log.len() > 100_000, "{} bytes are in the log", log.len());
-    let mut dice = crate::plant::Dice(0x7042);
-    let mut moments = std::collections::BTreeSet::new();
-    for round in 0..40 {
-        let here = tempfile::tempdir().unwrap();
-        std::fs::copy(
-            killed.path().join("spiked.db"),
-            here.path().join("spiked.db"),
-        )
-        .unwrap();
-        let cut = dice.below(log.len() as u64) as usize;
-        let mut torn = log[..cut].to_vec();
-        match round % 3 {
-            // A short write, a sector of noise, a page that was never written.
-            0 => {}
-            1 => torn.extend((0..512).map(|_| dice.below(256) as u8)),
-            _ => torn.resize(log.len(), 0),
-        }
-        std::fs::write(here.path().join("spiked.db-wal"), torn).unwrap();
-        let store = match Store::open(StoreOptions::new(here.path())) {
-            Ok(store) => store,
-            // Not even the tables had come to disk.
-            Err(error) => {
-                assert!(!error.to_string().is_empty());
-                continue;
-            }
-        };
-        let recovered = store.recover(&|_| Some(params(&[]))).unwrap();
-        let moment = recovered.last_seq;
-        assert_eq!(
-            digests(&recovered.streams),
-            digests(&uninterrupted(moment)),
-            "cut at {cut}, round {round}, {moment} readings"
-        );
-        assert_eq!(recovered.report.lost_readings, 0);
-        moments.insert(moment);
-    }
-    println!("a log torn at 40 places: states after {moments:?} readings, bit for bit");
-    assert!(moments.len() > 10, "{moments:?}");
 }
 
 #[test]
