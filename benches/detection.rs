@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench detection -- false-alarms [STREAMS] [ROWS]` and
 //! `cargo bench --bench detection -- faults [STREAMS]`; both with the shipped defaults.
+//! `cargo bench --bench detection -- cost [ROWS]`: time a row and state a channel.
 #![expect(clippy::print_stdout, reason = "a bench prints its tables")]
 
 use rand::{Rng, RngExt, SeedableRng};
@@ -242,6 +243,31 @@ fn faults(streams: usize) {
     }
 }
 
+/// Time a row and serialised state a channel, for 1 and 8 channels of autocorrelated noise.
+fn cost(rows: usize) {
+    println!("| channels | us a row | bytes of state a channel |");
+    println!("|---|---|---|");
+    for n in [1, 8] {
+        let mut rng = Pcg64::seed_from_u64(1);
+        let mut sources: Vec<Source> = (0..n).map(|_| Source::new(Law::Autocorrelated)).collect();
+        let mut engine = Engine::new(&EngineParams::default(), n);
+        let recorded: Vec<Row> = (0..rows)
+            .map(|i| Row {
+                ts_ms: i as i64 * MINUTE_MS,
+                arrival_ms: i as i64 * MINUTE_MS,
+                values: sources.iter_mut().map(|s| s.next(i, &mut rng)).collect(),
+            })
+            .collect();
+        let start = std::time::Instant::now();
+        for row in &recorded {
+            std::hint::black_box(engine.step(row));
+        }
+        let spent = start.elapsed().as_secs_f64();
+        let bytes = postcard::to_stdvec(&engine).map_or(0, |state| state.len());
+        println!("| {n} | {:.2} | {} |", 1e6 * spent / rows as f64, bytes / n);
+    }
+}
+
 fn main() {
     let args: Vec<String> = std::env::args()
         .skip(1)
@@ -252,10 +278,12 @@ fn main() {
     match args.first().map(String::as_str) {
         Some("false-alarms") => false_alarms(number(1, 200), number(2, 43_200)),
         Some("faults") => faults(number(1, 200)),
+        Some("cost") => cost(number(1, 200_000)),
         // `cargo bench` and `cargo test --benches` without arguments: a short run of both.
         _ => {
             false_alarms(10, 4_000);
             faults(10);
+            cost(4_000);
         }
     }
 }

@@ -5,10 +5,16 @@ use serde::{Deserialize, Serialize};
 /// When incidents open, close and give in.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct IncidentParams {
-    /// Closes when the score has fallen to this share of the bar.
+    /// A channel has left when its score has fallen to this share of the bar.
     pub close_share: f64,
     /// After this many rows the new normal is accepted.
     pub hold_rows: u32,
+    /// A channel whose score passes the bar within this many rows of the opening carries the
+    /// incident.
+    pub gather_rows: u32,
+    /// Later only a channel that goes from the closing share to the bar within this many rows
+    /// does: a fault of its own. What rises more slowly is aftermath.
+    pub rise_rows: u32,
     /// No new incident within this many rows of a close: what comes back is the same one.
     pub refractory_rows: u32,
 }
@@ -18,6 +24,8 @@ impl Default for IncidentParams {
         IncidentParams {
             close_share: 0.5,
             hold_rows: 500,
+            gather_rows: 60,
+            rise_rows: 8,
             refractory_rows: 100,
         }
     }
@@ -38,10 +46,19 @@ pub enum Step {
     Accepted,
 }
 
+/// One channel's part in an incident.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Member {
+    carries: bool,
+    /// Rows since its score left the closing share.
+    raised: u32,
+}
+
 /// The state: quiet, or open since some rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incidents {
     open: bool,
+    members: Vec<Member>,
     /// Rows since it opened.
     age: u32,
     /// Rows since the last one closed.
@@ -52,6 +69,7 @@ impl Default for Incidents {
     fn default() -> Incidents {
         Incidents {
             open: false,
+            members: Vec::new(),
             age: 0,
             quiet: u32::MAX,
         }
@@ -59,23 +77,41 @@ impl Default for Incidents {
 }
 
 impl Incidents {
-    /// Takes one row's score over the bar (1 is the bar).
-    pub fn step(&mut self, score: f64, params: &IncidentParams) -> Step {
+    /// Takes each channel's score over the bar (1 is the bar). An incident ends when every channel
+    /// that carries it has fallen to the closing share.
+    pub fn step(&mut self, scores: impl Iterator<Item = f64>, params: &IncidentParams) -> Step {
+        let gathers = !self.open || self.age < params.gather_rows;
+        let mut carried = false;
+        for (c, score) in scores.enumerate() {
+            if c == self.members.len() {
+                self.members.push(Member::default());
+            }
+            let member = &mut self.members[c];
+            if score <= params.close_share {
+                *member = Member::default();
+                continue;
+            }
+            member.raised = member.raised.saturating_add(1);
+            if score > 1.0 && (gathers || member.raised <= params.rise_rows) {
+                member.carries = true;
+            }
+            carried |= member.carries;
+        }
         if self.open {
             self.age += 1;
-            let outcome = if score <= params.close_share {
+            let outcome = if !carried {
                 Step::Closed
             } else if self.age > params.hold_rows {
                 Step::Accepted
             } else {
                 return Step::Same;
             };
-            self.open = false;
+            self.leave();
             self.quiet = 0;
             return outcome;
         }
         self.quiet = self.quiet.saturating_add(1);
-        if score <= 1.0 {
+        if !carried {
             return Step::Same;
         }
         self.open = true;
@@ -89,8 +125,13 @@ impl Incidents {
 
     /// Ends an open incident by order: what comes next is a new one.
     pub fn end(&mut self) {
-        self.open = false;
+        self.leave();
         self.quiet = u32::MAX;
+    }
+
+    fn leave(&mut self) {
+        self.open = false;
+        self.members.fill(Member::default());
     }
 
     /// An incident is open.
@@ -110,7 +151,7 @@ mod tests {
             .iter()
             .flat_map(|&(score, n)| std::iter::repeat_n(score, n))
             .enumerate()
-            .map(|(row, score)| (row, incidents.step(score, &params)))
+            .map(|(row, score)| (row, incidents.step([score].into_iter(), &params)))
             .filter(|(_, step)| *step != Step::Same)
             .collect()
     }
@@ -145,5 +186,24 @@ mod tests {
             run(&[(1.3, 502)]),
             [(0, Step::Opened), (501, Step::Accepted)]
         );
+    }
+
+    #[test]
+    fn it_ends_with_the_channels_that_carry_it() {
+        // A slow rise of the other channel is aftermath, a fast one a fault of its own.
+        for (rise, end) in [(20, Step::Closed), (5, Step::Same)] {
+            let mut incidents = Incidents::default();
+            let params = IncidentParams::default();
+            let mut step = |a: f64, b: f64| incidents.step([a, b].into_iter(), &params);
+            assert_eq!(step(1.2, 0.0), Step::Opened);
+            for _ in 0..params.gather_rows {
+                assert_eq!(step(1.2, 0.4), Step::Same);
+            }
+            for _ in 0..rise {
+                assert_eq!(step(1.2, 0.9), Step::Same);
+            }
+            assert_eq!(step(1.2, 1.3), Step::Same);
+            assert_eq!(step(0.4, 1.3), end);
+        }
     }
 }

@@ -459,9 +459,8 @@ impl Engine {
     }
 
     fn update_incident(&mut self, row: &Row, outcome: &mut Outcome) {
-        let step = self
-            .incidents
-            .step(outcome.score, &self.params.get().incident);
+        let scores = outcome.channels.iter().map(|c| c.score);
+        let step = self.incidents.step(scores, &self.params.get().incident);
         match step {
             Step::Same => {}
             Step::Opened => self.open_incident(row, outcome),
@@ -473,6 +472,8 @@ impl Engine {
             Step::Closed | Step::Accepted => {
                 if step == Step::Accepted {
                     self.accept();
+                } else {
+                    self.leave_aftermath(outcome);
                 }
                 if let Some(incident) = &mut self.incident {
                     incident.end_ms = Some(row.ts_ms);
@@ -531,6 +532,16 @@ impl Engine {
             Kind::Surprise
         } else {
             Kind::Drift
+        }
+    }
+
+    /// What channels that did not carry the incident have gathered meanwhile starts from zero.
+    fn leave_aftermath(&mut self, outcome: &Outcome) {
+        let share = self.params.get().incident.close_share;
+        for (evidence, channel) in self.evidence.iter_mut().zip(&outcome.channels) {
+            if channel.score > share {
+                evidence.reset();
+            }
         }
     }
 

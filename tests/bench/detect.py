@@ -6,8 +6,11 @@ Protocol: test-then-train, one pass, the same settings for every file, no labels
 threshold (score 1). A flag on NAB is the row in which an incident opens; on SKAB every row of an
 open incident.
 
-usage: detect.py --data DIR [--tools DIR] [--spiked BIN] [--config FILE] [nab] [skab] [forecast]
+usage: detect.py --data DIR [--tools DIR] [--spiked BIN] [--config FILE]
+                 [nab] [skab] [forecast] [alarms] [ablation]
   DIR holds nab/, skab/, ett/; --tools names the folder with nab_eval.py and skab_eval.py.
+  forecast: coverage (NAB without its anomaly windows) and RMSE; alarms: wanted against measured
+  false alarms on SKAB anomaly-free; ablation: nab and skab with each part switched off.
 """
 import argparse, csv, glob, json, math, os, re, subprocess, sys, tempfile
 
@@ -30,6 +33,16 @@ def onsets(path):
     with open(path) as f:
         flags = [int(row["anomaly"]) for row in csv.DictReader(f)]
     return [int(now and not before) for before, now in zip([0] + flags, flags)]
+
+
+def windows(args, path):
+    """Mask of the rows of a NAB file that lie in one of its anomaly windows."""
+    with open(f"{args.data}/nab/labels/combined_windows.json") as f:
+        labels = json.load(f)
+    spans = labels["/".join(path.split("/")[-2:])]
+    with open(path) as f:
+        stamps = [row["timestamp"] for row in csv.DictReader(f)]
+    return [any(a[:19] <= t <= b[:19] for a, b in spans) for t in stamps]
 
 
 def nab(args, work):
@@ -102,6 +115,8 @@ def forecast(args, work):
                 mean = np.array([float(r[f"{channel}.mean"] or "nan") for r in rows])
                 sd = np.array([float(r[f"{channel}.sd"] or "nan") for r in rows])
                 ok = np.isfinite(value) & np.isfinite(mean)
+                if name == "nab":
+                    ok &= ~np.array(windows(args, path))
                 covers.append((os.path.basename(path), channel,
                                np.mean(np.abs(value - mean)[ok] <= 1.6448536 * sd[ok])))
                 if name == "nab":
@@ -127,6 +142,42 @@ def forecast(args, work):
         print(f"    {speed:,.0f} readings/s")
 
 
+def alarms(args, work):
+    """Incidents on a recording without faults, for several settings of what is wanted."""
+    files = glob.glob(f"{args.data}/skab/anomaly-free/*.csv")
+    print("| wanted a week | wanted in this recording | measured | ratio |\n|---|---|---|---|")
+    for wanted in (1, 100, 300, 1000):
+        os.environ["SPIKED_DETECT__FALSE_ALARMS_PER_WEEK"] = str(wanted)
+        out = f"{work}/alarms-{wanted}"
+        replay(args, files, out)
+        opened, weeks = 0, 0.0
+        for path in files:
+            opened += sum(onsets(f"{out}/{os.path.basename(path)}"))
+            with open(path) as f:
+                weeks += (sum(1 for _ in f) - 1) / 604800
+        print(f"| {wanted} | {wanted * weeks:.2f} | {opened} | {opened / (wanted * weeks):.2f} |")
+    del os.environ["SPIKED_DETECT__FALSE_ALARMS_PER_WEEK"]
+
+
+PARTS = [("all parts", {}), ("learner", {"LEARN__WEIGHTS": "false"}), ("direct synapses", {"LEARN__DIRECT": "false"}),
+         ("calendar", {"LEARN__CALENDAR": "false"}), ("hourly noise", {"LEARN__HOURLY_NOISE": "false"}),
+         ("Student weighting", {"LEARN__STUDENT_NU": "1e9"}), ("context head", {"DETECT__HEADS": "step"}),
+         ("step head", {"DETECT__HEADS": "context"}), ("temper", {"DETECT__TEMPER": "false"}),
+         ("joint", {"DETECT__JOINT": "false"}), ("habits", {"DETECT__HABITS": "false"}),
+         ("calibration", {"DETECT__CALIBRATE": "false"}), ("gate", {"DETECT__GATE_WEIGHT": "1"})]
+
+
+def ablation(args, work):
+    for name, settings in PARTS:
+        settings = {f"SPIKED_{key}": value for key, value in settings.items()}
+        os.environ.update(settings)
+        print(f"== without {name}" if settings else f"== {name}", flush=True)
+        nab(args, f"{work}/without-{name}")
+        skab(args, f"{work}/without-{name}")
+        for key in settings:
+            del os.environ[key]
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("what", nargs="*", default=["nab", "skab", "forecast"])
@@ -140,7 +191,8 @@ def main():
     work = args.keep or tempfile.mkdtemp(prefix="spiked-bench-")
     for what in args.what or ["nab", "skab", "forecast"]:
         print(f"== {what}")
-        {"nab": nab, "skab": skab, "forecast": forecast}[what](args, work)
+        {"nab": nab, "skab": skab, "forecast": forecast, "alarms": alarms,
+         "ablation": ablation}[what](args, work)
 
 
 if __name__ == "__main__":
