@@ -67,7 +67,9 @@ fn idle_streams_leave_memory_and_come_back_with_the_same_bits_also_over_a_kill()
     // One comes back, in the middle of a mini-batch, and leaves again.
     feed.publish(3, 1);
     wait_received(&daemon, 406);
-    assert_eq!(daemon.metric("spiked_stream_returns_total"), 1.0);
+    wait_until("one comes back", Duration::from_secs(5), || {
+        daemon.metric("spiked_stream_returns_total") == 1.0
+    });
     wait_evicted(&daemon, STREAMS);
     assert_eq!(daemon.metric("spiked_stream_evictions_total"), 5.0);
     // A kill just after two came back: what they learned since is in the journal.
