@@ -3,6 +3,7 @@
 //! Counters are bumped where things happen, per message or per batch; figures of the streams are
 //! gathered from the workers' views when somebody asks.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::{
@@ -109,6 +110,9 @@ pub struct Metrics {
     noise_variance: Gauge,
     coverage: Gauge,
     rmse_ratio: Gauge,
+    horizon_coverage: GaugeVec,
+    horizon_rmse_ratio: GaugeVec,
+    unknown_states: IntCounter,
     queue_depth: IntGaugeVec,
     latency: Histogram,
     /// The broker has accepted our connection.
@@ -262,8 +266,8 @@ impl Declare<'_> {
         Ok(metric)
     }
 
-    fn gauges(&self, name: &str, help: &str) -> prometheus::Result<GaugeVec> {
-        let metric = GaugeVec::new(Opts::new(name, help), &["stream"])?;
+    fn gauges(&self, name: &str, help: &str, label: &str) -> prometheus::Result<GaugeVec> {
+        let metric = GaugeVec::new(Opts::new(name, help), &[label])?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
@@ -383,6 +387,20 @@ impl Metrics {
                 "spiked_rmse_persistence_ratio",
                 "One-step error over that of persistence, moving, mean over streams: below 1 is better",
             )?,
+            horizon_coverage: d.gauges(
+                "spiked_horizon_interval_coverage_ratio",
+                "Share of recent values inside the nominal 90% interval given so many rows before, mean over streams",
+                "horizon",
+            )?,
+            horizon_rmse_ratio: d.gauges(
+                "spiked_horizon_rmse_persistence_ratio",
+                "Error so many rows ahead over that of persistence, moving, mean over streams: below 1 is better",
+                "horizon",
+            )?,
+            unknown_states: d.counter(
+                "spiked_unknown_states_total",
+                "Values of channels of states beyond the states that can be told apart, taken as missing",
+            )?,
             queue_depth: d.int_gauges("spiked_queue_depth", "Waiting in a queue", "queue")?,
             latency: d.latency(
                 "spiked_end_to_end_latency_seconds",
@@ -446,18 +464,22 @@ impl Metrics {
             stream_score: d.gauges(
                 "spiked_stream_score_ratio",
                 "Last anomaly score of one stream over its bar (http.stream_labels)",
+                "stream",
             )?,
             stream_log_density: d.gauges(
                 "spiked_stream_log_density_nats",
                 "Log predictive density of one stream (http.stream_labels)",
+                "stream",
             )?,
             stream_coverage: d.gauges(
                 "spiked_stream_interval_coverage_ratio",
                 "Coverage of the nominal 90% interval of one stream (http.stream_labels)",
+                "stream",
             )?,
             stream_rmse_ratio: d.gauges(
                 "spiked_stream_rmse_persistence_ratio",
                 "One-step error over that of persistence of one stream (http.stream_labels)",
+                "stream",
             )?,
             registry,
         })
@@ -497,6 +519,8 @@ impl Metrics {
         self.rows_learned
             .inc_by(grown(before.learned, after.learned));
         self.updates.inc_by(grown(before.updates, after.updates));
+        let unknown = grown(before.unknown_states, after.unknown_states);
+        self.unknown_states.inc_by(unknown);
         let (old, new) = (site_results(before), site_results(after));
         for (idx, name) in SITE_RESULTS.iter().enumerate() {
             let n = grown(old[idx], new[idx]);
@@ -537,8 +561,29 @@ impl Metrics {
         mean(&self.noise_variance, |s| s.noise_variance);
         mean(&self.coverage, |s| s.coverage90);
         mean(&self.rmse_ratio, |s| s.rmse_ratio);
+        self.set_horizons(streams.clone());
         let open = streams.clone().filter(|stats| stats.open).count();
         self.incidents_open.set(count(open));
+    }
+
+    /// Sets the figures of each horizon, means over streams; the next row is horizon 1.
+    fn set_horizons<'a>(&self, streams: impl Iterator<Item = &'a EngineStats>) {
+        let mut sums = BTreeMap::<u32, [f64; 3]>::new();
+        for stats in streams.filter(|stats| stats.rows > 0) {
+            let next = (1, stats.coverage90, stats.rmse_ratio);
+            for &(horizon, coverage, ratio) in stats.horizons.iter().chain([&next]) {
+                if coverage.is_finite() && ratio.is_finite() {
+                    let sum = sums.entry(horizon).or_default();
+                    *sum = [sum[0] + coverage, sum[1] + ratio, sum[2] + 1.0];
+                }
+            }
+        }
+        for (horizon, [coverage, ratio, n]) in sums {
+            let label = horizon.to_string();
+            let set = |gauge: &GaugeVec, sum: f64| gauge.with_label_values(&[&label]).set(sum / n);
+            set(&self.horizon_coverage, coverage);
+            set(&self.horizon_rmse_ratio, ratio);
+        }
     }
 
     /// Sets the figures of one stream that has labels of its own.
@@ -626,6 +671,32 @@ mod tests {
                 .trim_end_matches("_count");
             assert!(text.contains(&format!("# HELP {family} ")), "{name}");
             assert!(name.starts_with("spiked_") || name.starts_with("process_"));
+        }
+    }
+
+    #[test]
+    fn horizons_are_means_over_the_streams_that_have_them() {
+        let metrics = Metrics::new().unwrap();
+        let stream = |horizons: &[(u32, f64, f64)]| EngineStats {
+            rows: 5,
+            coverage90: 0.9,
+            rmse_ratio: 0.5,
+            horizons: horizons.to_vec(),
+            ..EngineStats::default()
+        };
+        let streams = [
+            stream(&[(12, 0.8, 0.75)]),
+            stream(&[(12, 1.0, 0.25)]),
+            stream(&[]),
+        ];
+        metrics.set_streams(streams.iter());
+        let text = metrics.encode().unwrap();
+        for line in [
+            "spiked_horizon_interval_coverage_ratio{horizon=\"1\"} 0.9\n",
+            "spiked_horizon_interval_coverage_ratio{horizon=\"12\"} 0.9\n",
+            "spiked_horizon_rmse_persistence_ratio{horizon=\"12\"} 0.5\n",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
         }
     }
 

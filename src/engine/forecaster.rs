@@ -23,6 +23,10 @@ use crate::row::{Forecast, Odds, Row};
 /// Values of a channel before its mean and sd are good enough a unit to learn in.
 const LEARN_AFTER: u64 = 5;
 
+/// The unit of what lies ahead is no smaller than this many sd of the level: the first changes over
+/// a whole period may be none at all, and the next ones would be a million units.
+const LEAST_CHANGE_SD: f64 = 0.02;
+
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Aim {
@@ -212,7 +216,11 @@ impl Forecaster {
             let channel = &channels[asked.channel];
             let sd = channel.level.sd();
             let (base, unit, known) = match self.aim {
-                Aim::Ahead(_) => (channel.last(), asked.change.get(), asked.change.is_known()),
+                Aim::Ahead(_) => (
+                    channel.last(),
+                    asked.change.get().max(LEAST_CHANGE_SD * sd),
+                    asked.change.is_known(),
+                ),
                 _ if asked.seen == 0 => (f64::NAN, 1.0, false),
                 _ => (
                     channel.level.mean(),
@@ -227,7 +235,7 @@ impl Forecaster {
                 let raw_sd = unit * self.head.variance(o).sqrt();
                 (base + unit * self.head.mean(o), raw_sd)
             } else {
-                (base, if base.is_nan() { f64::NAN } else { sd })
+                (base, if sd > 0.0 { sd } else { f64::NAN })
             };
             question.mean.push(mean);
             question.raw_sd.push(raw_sd);

@@ -119,7 +119,7 @@ impl HorizonSummary {
 
     fn score(&mut self, made: Forecast, then: f64, value: f64) {
         let (error, change) = (value - made.mean, value - then);
-        if error.is_nan() || change.is_nan() {
+        if (error + change + made.sd).is_nan() {
             return;
         }
         self.scored += 1;

@@ -294,7 +294,7 @@ impl Summary {
 impl Sums {
     /// Scores one prediction; gives its log density and that of persistence, in raw units.
     fn score(&mut self, value: f64, mean: f64, sd: f64) -> Option<(f64, f64)> {
-        if mean.is_nan() || self.previous.is_nan() {
+        if mean.is_nan() || sd.is_nan() || self.previous.is_nan() {
             return None;
         }
         let variance_persistence = (self.square_persistence / self.n.max(1.0)).max(1e-300);

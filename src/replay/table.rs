@@ -199,16 +199,13 @@ impl<'a> Table<'a> {
         for ((value, &column), states) in row.values.iter_mut().zip(&self.columns).zip(&self.states)
         {
             let cell = self.record.get(column).unwrap_or_default();
-            *value = match parse_number(cell) {
-                Cell::Number(x) => x,
-                Cell::Missing => f64::NAN,
-                Cell::Other => match named(cell, states.as_deref()) {
-                    Some(x) => x,
-                    None => {
-                        self.unreadable += 1;
-                        f64::NAN
-                    }
-                },
+            *value = match (parse_number(cell), named(cell, states.as_deref())) {
+                (Cell::Number(x), _) | (_, Some(x)) => x,
+                (Cell::Missing, _) => f64::NAN,
+                (Cell::Other, _) => {
+                    self.unreadable += 1;
+                    f64::NAN
+                }
             };
         }
         Ok(true)
@@ -257,8 +254,9 @@ fn parse_number(cell: &[u8]) -> Cell {
 
 /// Value of the state that a cell names.
 fn named(cell: &[u8], states: Option<&[State]>) -> Option<f64> {
+    let states = states?;
     let text = std::str::from_utf8(cell.trim_ascii()).ok()?;
-    state_named(states?, text).map(|state| state.value)
+    state_named(states, text).map(|state| state.value)
 }
 
 fn is_word_for_none(cell: &[u8]) -> bool {
@@ -462,6 +460,7 @@ fn holds_numbers(rows: &[csv::ByteRecord], column: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{EngineSettings, Plan, Rule, Values};
 
     fn rows(text: &str, options: &TableOptions) -> (Vec<String>, Vec<(i64, Vec<f64>)>) {
         let mut table = Table::from_text(text, options).expect("a good table");
@@ -516,6 +515,34 @@ mod tests {
         let (channels, rows) = rows("a,b\n1,2\n3,4\n", &TableOptions::default());
         assert_eq!(channels, ["a", "b"]);
         assert_eq!(rows[1].0 - rows[0].0, 1000);
+    }
+
+    #[test]
+    fn texts_that_name_states_are_read_also_where_they_are_a_word_for_none() {
+        let states = vec!["none".to_owned(), "leak".to_owned()];
+        let rule = Rule {
+            stream: "*".into(),
+            channel: "fault".into(),
+            plan: Plan {
+                values: Values::states(&states).unwrap(),
+                ..Plan::default()
+            },
+        };
+        let settings = EngineSettings {
+            channels: vec![rule],
+            ..EngineSettings::default()
+        };
+        let options = TableOptions {
+            states: Some((EngineParams::new(settings).unwrap(), "s".into())),
+            ..TableOptions::default()
+        };
+        let text = "ts,fault,other\n1,none,none\n2,leak,1\n3,burst,2\n4,,3\n5,1,4\n";
+        let (channels, rows) = rows(text, &options);
+        assert_eq!(channels, ["fault", "other"]);
+        let faults: Vec<f64> = rows.iter().map(|row| row.1[0]).collect();
+        assert_eq!(faults[..2], [0.0, 1.0]);
+        assert!(faults[2].is_nan() && faults[3].is_nan() && rows[0].1[1].is_nan());
+        assert_eq!(faults[4], 1.0);
     }
 
     #[test]

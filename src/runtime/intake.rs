@@ -10,9 +10,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
 use super::shared::Shared;
+use super::states::tell_states;
 use super::store::{Accepted, Delivery, Store};
 use super::worker::Item;
-use crate::engine::{EngineParams, State, state_named};
+use crate::engine::EngineParams;
 use crate::mqtt::{Ack, Delivered, Intake};
 use crate::payload::{Format, Parsed, Reject, parse_feedback};
 use crate::route::{Route, Router};
@@ -256,13 +257,15 @@ impl IntakeThread {
         let route = match self.router.known(&message.topic) {
             Some(route) => {
                 self.formats[route.input].parse(&message.payload, parsed)?;
-                self.tell_states(&route.stream, route.channel.as_deref(), parsed)?;
+                let states = self.states.as_ref();
+                tell_states(states, (&route.stream, route.channel.as_deref()), parsed)?;
                 route.clone()
             }
             None => {
                 let found = self.router.find(&message.topic)?;
                 self.formats[found.input].parse(&message.payload, parsed)?;
-                self.tell_states(found.stream, found.channel, parsed)?;
+                let states = self.states.as_ref();
+                tell_states(states, (found.stream, found.channel), parsed)?;
                 self.router.admit(&message.topic)?
             }
         };
@@ -303,54 +306,6 @@ impl IntakeThread {
             }
         }
         Ok(readings)
-    }
-
-    /// Words to the numbers of the states that they name; what is no state of its channel is refused.
-    fn tell_states(
-        &self,
-        stream: &str,
-        channel: Option<&str>,
-        parsed: &mut Parsed,
-    ) -> Result<(), Reject> {
-        let Some(params) = &self.states else {
-            return Ok(());
-        };
-        let number = |states: Option<&[State]>, value: f64| match states {
-            Some(states) if states.iter().all(|s| s.value != value) => Err(Reject::UnknownState),
-            _ => Ok(value),
-        };
-        let named = |states: Option<&[State]>, word: &str| match states {
-            Some(states) => state_named(states, word)
-                .map(|state| state.value)
-                .ok_or(Reject::UnknownState),
-            None => Err(Reject::Malformed),
-        };
-        if let Some(channel) = channel {
-            let states = params.states(stream, channel);
-            parsed.value = match (parsed.value, parsed.words.pop()) {
-                (Some(value), _) => Some(number(states, value)?),
-                (None, Some((_, word))) => Some(named(states, &word)?),
-                (None, None) => None,
-            };
-            return Ok(());
-        }
-        let refused = &mut parsed.refused;
-        parsed.channels.retain(|(name, value)| {
-            let states = params.states(stream, name);
-            number(states, *value)
-                .map_err(|reason| refused.push(reason))
-                .is_ok()
-        });
-        for (name, word) in parsed.words.drain(..) {
-            let name = name.unwrap_or_default();
-            match named(params.states(stream, &name), &word) {
-                Ok(value) => parsed.channels.push((name, value)),
-                // A name or a unit beside the channels is no offence.
-                Err(Reject::Malformed) => {}
-                Err(reason) => parsed.refused.push(reason),
-            }
-        }
-        Ok(())
     }
 
     fn dispatch(&self, readings: &[Reading], arrived: Instant) {

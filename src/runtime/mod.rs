@@ -10,6 +10,7 @@ mod intake;
 mod panic_tests;
 mod serve;
 mod shared;
+mod states;
 pub mod store;
 mod supervise;
 mod worker;
