@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::num::scrap::Scrap;
 use crate::row::{Reading, Row};
 
 /// A source stamp further ahead of its arrival than this (milliseconds) is not believed. Clocks
@@ -251,6 +252,9 @@ pub struct Assembler {
     /// Usual interval between two readings of a channel, 0 while unknown.
     usual_ms: f64,
     skipped_periods: u64,
+    /// Memory of the last row given back.
+    #[serde(skip)]
+    used: Scrap<Vec<f64>>,
 }
 
 impl Assembler {
@@ -271,6 +275,7 @@ impl Assembler {
             due_ms: None,
             usual_ms: 0.0,
             skipped_periods: 0,
+            used: Scrap::default(),
         };
         for name in &params.channels {
             assembler.add(name, true);
@@ -337,6 +342,11 @@ impl Assembler {
             let ts_ms = self.due_ms.unwrap_or(self.open_ms);
             self.emit(ts_ms, rows);
         }
+    }
+
+    /// Takes back a row that nobody needs any more, for its memory.
+    pub fn recycle(&mut self, row: Row) {
+        self.used.0 = row.values;
     }
 
     fn place_alone(&mut self, channel: usize, reading: &Reading, at_ms: i64, rows: &mut Vec<Row>) {
@@ -413,7 +423,9 @@ impl Assembler {
     fn emit(&mut self, ts_ms: i64, rows: &mut Vec<Row>) {
         let ts_ms = ts_ms.max(self.row_ms);
         let max_age_ms = self.params.max_age_ms;
-        let mut values = Vec::with_capacity(self.slots.len());
+        let mut values = std::mem::take(&mut self.used.0);
+        values.clear();
+        values.reserve_exact(self.slots.len());
         self.waiting = 0;
         for slot in &mut self.slots {
             let alive = slot.is_alive(ts_ms, max_age_ms);

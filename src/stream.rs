@@ -121,6 +121,7 @@ impl Stream {
         self.add_channels();
         for row in self.rows.drain(..) {
             out.push(self.engine.step(&row));
+            self.assembler.recycle(row);
         }
     }
 
@@ -128,6 +129,11 @@ impl Stream {
     pub fn retune(&mut self, params: &StreamParams) {
         self.assembler.retune(&params.assemble);
         self.engine.retune(&params.engine);
+    }
+
+    /// Takes back an outcome that nobody needs any more, for its memory; see [`Engine::recycle`].
+    pub fn recycle(&mut self, outcome: Outcome) {
+        self.engine.recycle(outcome);
     }
 
     /// The same knowledge under another name and from another number on: a model carried over

@@ -12,7 +12,7 @@ pub fn ln_e_value(p: f64) -> f64 {
         // (e^l - 1 - l)/l^2 = 1/2 + l/6 + l^2/24 + ...
         return (0.5 + l / 6.0 + l * l / 24.0).ln();
     }
-    (1.0 - p - p * l).ln() + l - 2.0 * l.ln()
+    ((1.0 - p - p * l) / (l * l)).ln() + l
 }
 
 #[cfg(test)]

@@ -21,6 +21,10 @@ impl Evidence {
     /// is the bound of S. Gives the peak of the excursion that ended with it, if one did.
     pub fn add(&mut self, ln_e: &[f64], cap: f64) -> Option<f64> {
         let high = ln_e.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if self.sum == 0.0 && high <= 0.0 {
+            // Nothing against normality, before or now: the usual row.
+            return None;
+        }
         let total: f64 = ln_e.iter().map(|l| (l - high).exp()).sum();
         let mixture = high + (total / ln_e.len() as f64).ln();
         let step = ln_e.first().map_or(0.0, |l| (l - high).exp()) / total;

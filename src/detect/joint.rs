@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::num::scrap::Scrap;
+
 /// Residuals are limited to this many standard deviations when the covariance learns.
 const LIMIT: f64 = 4.0;
 /// Variance added to every channel before the inversion: channels that are copies of each other
@@ -22,6 +24,9 @@ pub struct Joint {
     precision: Vec<f64>,
     rows: u64,
     weight: f64,
+    /// Working memory of the inversion.
+    #[serde(skip)]
+    scratch: Scrap<[Vec<f64>; 2]>,
 }
 
 impl Joint {
@@ -77,8 +82,10 @@ impl Joint {
     /// Inverts the covariance by Gauss-Jordan elimination; keeps the last inverse if it has none.
     fn invert(&mut self) {
         let n = self.n;
-        let mut a = self.covariance.clone();
-        let mut inverse = vec![0.0; n * n];
+        let [a, inverse] = &mut self.scratch.0;
+        a.clone_from(&self.covariance);
+        inverse.clear();
+        inverse.resize(n * n, 0.0);
         for c in 0..n {
             a[c * n + c] += RIDGE;
             inverse[c * n + c] = 1.0;
@@ -101,7 +108,7 @@ impl Joint {
                 }
             }
         }
-        self.precision = inverse;
+        std::mem::swap(&mut self.precision, inverse);
     }
 }
 

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Number of bins.
 const BINS: usize = 160;
+/// Bins summed together.
+const BLOCK: usize = 16;
 /// ln score at the lower edge of the first bin.
 const LOWEST: f64 = -8.0;
 /// Width of a bin in ln score: the histogram reaches to ln score 16.
@@ -87,16 +89,24 @@ impl Scores {
     /// The highest bin at and above which at least `share` of the mass lies, and the mass above it.
     fn upper_bin(&self, share: f64) -> (usize, f64) {
         let unit = f64::from(self.unit);
-        let need = share * self.mass;
+        let need = share * self.mass * unit;
         let mut above = 0.0;
-        for bin in (1..BINS).rev() {
-            let here = f64::from(self.bins[bin]) / unit;
-            if above + here >= need {
-                return (bin, above);
+        // Whole blocks first: the bin is far from the top, and most of what lies above is empty.
+        for (block, bins) in self.bins.chunks(BLOCK).enumerate().rev() {
+            let all = f64::from(sum(bins));
+            if above + all < need {
+                above += all;
+                continue;
             }
-            above += here;
+            for (i, &here) in bins.iter().enumerate().rev() {
+                let bin = block * BLOCK + i;
+                if bin > 0 && above + f64::from(here) >= need {
+                    return (bin, above / unit);
+                }
+                above += f64::from(here);
+            }
         }
-        (0, above)
+        (0, (above - f64::from(self.bins[0])) / unit)
     }
 
     /// |z| that a share `share` of the past exceeded; `None` while fewer than 20 scores are known.
@@ -141,17 +151,26 @@ fn bin_of(score: f64) -> usize {
     (((score - LOWEST) / WIDTH).max(0.0) as usize).min(BINS - 1)
 }
 
-/// Sum in eight lanes, so that it vectorises; the order is fixed, so the bits are too.
+/// Sum in sixteen lanes, so that it vectorises; the order is fixed, so the bits are too.
 fn sum(values: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 8];
-    let chunks = values.chunks_exact(8);
-    let rest: f32 = chunks.remainder().iter().sum();
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
+    let mut lanes = [0.0f32; BLOCK];
+    let (blocks, rest) = values.as_chunks::<BLOCK>();
+    for block in blocks {
+        for (lane, value) in lanes.iter_mut().zip(block) {
             *lane += value;
         }
     }
-    lanes.iter().sum::<f32>() + rest
+    for (lane, value) in lanes.iter_mut().zip(rest) {
+        *lane += value;
+    }
+    let mut half = BLOCK / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ use self::stats::Moving;
 use crate::detect::{Evidence, Incidents, NullPeaks, Rulings, Step};
 use crate::encode::{CALENDAR_WIDTH, Calendar, encode_calendar, hour_of_day};
 use crate::ep::{NetworkDraft, Summary};
+use crate::num::scrap::Scrap;
 use crate::row::{ChannelOutcome, Incident, IncidentEdge, Kind, Outcome, Row, Share};
 
 /// Input 0 is the bias, then the calendar, then a block a channel.
@@ -64,6 +65,8 @@ const MIN_PERIOD_MS: f64 = 1.0;
 /// However slow the stream and however many false alarms are allowed, evidence for fewer rows
 /// than this between them would flag plain noise.
 const MIN_ROWS_BETWEEN: f64 = 200.0;
+/// Outcomes whose memory is kept for the next ones.
+const MAX_USED: usize = 4;
 /// Week in milliseconds.
 const WEEK_MS: f64 = 604_800_000.0;
 
@@ -101,6 +104,11 @@ pub struct Engine {
     spare: Vec<[Sample; 2]>,
     moving: Moving,
     stats: EngineStats,
+    /// Memory of rows gone by, see [`Engine::recycle`].
+    #[serde(skip)]
+    used: Scrap<Vec<Vec<ChannelOutcome>>>,
+    #[serde(skip)]
+    judged: Scrap<Vec<[Option<Judged>; 3]>>,
 }
 
 /// The two networks.
@@ -138,6 +146,8 @@ impl Engine {
             spare: Vec::new(),
             moving: Moving::default(),
             stats: EngineStats::default(),
+            used: Scrap::default(),
+            judged: Scrap::default(),
         };
         engine.grow(n_channels);
         engine
@@ -210,15 +220,25 @@ impl Engine {
         if !self.forecasters.is_empty() {
             self.encode_present(row, calendar);
         }
-        let (mut outcome, judged) = self.judge(row, calendar, &mut samples);
+        let mut judged = std::mem::take(&mut self.judged.0);
+        let mut outcome = self.judge(row, calendar, &mut samples, &mut judged);
         self.update_incident(row, &mut outcome);
         self.learn(row, samples, &judged);
+        self.judged.0 = judged;
         if !self.forecasters.is_empty() {
             self.look_ahead(row, &mut outcome);
         }
         self.stats.rows = self.rows;
         self.stats.open = self.incidents.is_open();
         outcome
+    }
+
+    /// Takes back an outcome that nobody needs any more, for its memory: with every outcome given
+    /// back, rows in which nothing begins or ends allocate nothing.
+    pub fn recycle(&mut self, outcome: Outcome) {
+        if self.used.0.len() < MAX_USED {
+            self.used.0.push(outcome.channels);
+        }
     }
 
     fn keep_time(&mut self, ts_ms: i64) {
@@ -349,7 +369,8 @@ impl Engine {
         row: &Row,
         calendar: Calendar,
         samples: &mut [Sample; 2],
-    ) -> (Outcome, Vec<[Option<Judged>; 3]>) {
+        judged: &mut Vec<[Option<Judged>; 3]>,
+    ) -> Outcome {
         self.set_bar();
         let settings = self.params.get();
         let heads = self.heads.as_mut().expect("built with the first row");
@@ -362,8 +383,10 @@ impl Engine {
         } else {
             heads.context.predict(&samples[1].spikes, samples[1].hour);
         }
-        let mut judged = Vec::with_capacity(row.values.len());
-        let mut channels = Vec::with_capacity(row.values.len());
+        judged.clear();
+        let mut channels = self.used.0.pop().unwrap_or_default();
+        channels.clear();
+        channels.reserve_exact(row.values.len());
         for (c, &value) in row.values.iter().enumerate() {
             let channel = &mut self.channels[c];
             let (targets, outcome) = if channel.is_shared() {
@@ -388,7 +411,7 @@ impl Engine {
             judged.push([step, context, None]);
         }
         if settings.joint {
-            self.others.judge(&mut judged, settings.temper);
+            self.others.judge(judged, settings.temper);
         }
         let mut outcome = Outcome {
             ts_ms: row.ts_ms,
@@ -403,11 +426,11 @@ impl Engine {
             odds: Vec::new(),
             edge: None,
         };
-        self.judge_forecasts(row, &mut outcome, &mut judged);
+        self.judge_forecasts(row, &mut outcome, judged);
         if !warming_up {
-            self.add_up(&judged, &mut outcome);
+            self.add_up(judged, &mut outcome);
         }
-        (outcome, judged)
+        outcome
     }
 
     /// Adds what was not expected to the evidence, and fills the scores.
@@ -489,14 +512,15 @@ impl Engine {
             if outcome.score > incident.peak_score {
                 incident.peak_score = outcome.score;
                 incident.peak_ms = row.ts_ms;
-                incident.channels = shares(&self.evidence);
+                fill_shares(&self.evidence, &mut incident.channels);
             }
             outcome.kind = Some(incident.kind);
         }
     }
 
     fn open_incident(&mut self, row: &Row, outcome: &mut Outcome) {
-        let channels = shares(&self.evidence);
+        let mut channels = Vec::with_capacity(self.evidence.len());
+        fill_shares(&self.evidence, &mut channels);
         let first = channels.first().map_or(0, |share| share.channel);
         let kind = self.kind_of(first);
         self.n_incidents += 1;
@@ -756,17 +780,13 @@ fn predicted(channel: &Channel, head: &Head, c: usize, value: f64) -> ChannelOut
 }
 
 /// Channels by their share of all evidence, largest first, those without any left out.
-fn shares(evidence: &[Evidence]) -> Vec<Share> {
+fn fill_shares(evidence: &[Evidence], shares: &mut Vec<Share>) {
     let total: f64 = evidence.iter().map(Evidence::get).sum();
-    let mut shares: Vec<Share> = evidence
-        .iter()
-        .enumerate()
-        .filter(|(_, e)| e.get() > 0.0)
-        .map(|(channel, e)| Share {
-            channel,
-            share: e.get() / total,
-        })
-        .collect();
-    shares.sort_by(|a, b| b.share.total_cmp(&a.share).then(a.channel.cmp(&b.channel)));
-    shares
+    let carriers = evidence.iter().enumerate().filter(|(_, e)| e.get() > 0.0);
+    shares.clear();
+    shares.extend(carriers.map(|(channel, e)| Share {
+        channel,
+        share: e.get() / total,
+    }));
+    shares.sort_unstable_by(|a, b| b.share.total_cmp(&a.share).then(a.channel.cmp(&b.channel)));
 }

@@ -3,6 +3,7 @@
 
 pub mod counter;
 pub mod fast;
+pub mod scrap;
 pub mod special;
 
 #[cfg(test)]

@@ -85,6 +85,7 @@ impl Replayed {
             if outcome.row.is_multiple_of(1024) {
                 progress(table.bytes_read());
             }
+            self.engine.recycle(outcome);
         }
         self.engine.flush();
         summary.finish(self.engine.stats(), self.engine.wanted_false_alarms());

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::engine::{EngineParams, State, state_named};
+use crate::payload::parse_rfc3339;
 use crate::row::Row;
 
 /// Rows looked at to tell the time column and the columns of numbers.
@@ -218,8 +219,10 @@ impl<'a> Table<'a> {
             return Ok((self.row as i64 - 1) * 1000);
         }
         let cell = self.record.get(self.time_column).unwrap_or_default();
-        self.time_text
-            .push_str(String::from_utf8_lossy(cell).trim());
+        match std::str::from_utf8(cell) {
+            Ok(text) => self.time_text.push_str(text.trim()),
+            Err(_) => self.time_text.push_str(&String::from_utf8_lossy(cell)),
+        }
         parse_time(&self.time_text, self.format).ok_or_else(|| TableError::Time {
             row: self.row,
             column: self.time_name.clone(),
@@ -268,6 +271,13 @@ fn is_word_for_none(cell: &[u8]) -> bool {
 fn parse_time(text: &str, format: TimeFormat) -> Option<i64> {
     match format {
         TimeFormat::Unix(unit) => {
+            if unit >= 1.0
+                && let Ok(whole) = text.parse::<i64>()
+            {
+                return whole
+                    .checked_mul(unit as i64)
+                    .filter(|ms| ms.abs() < 9_000_000_000_000_000);
+            }
             let x: f64 = text.parse().ok()?;
             (x.is_finite() && x.abs() * unit < 9e15).then(|| (x * unit).round() as i64)
         }
@@ -278,6 +288,10 @@ fn parse_time(text: &str, format: TimeFormat) -> Option<i64> {
 
 /// A date and time, with or without an offset, or a date alone: unix milliseconds.
 fn parse_civil(text: &str) -> Option<i64> {
+    // The usual forms, read without a detour; the library knows all others.
+    if let Some(ms) = parse_rfc3339(text) {
+        return Some(ms);
+    }
     if let Ok(stamp) = text.parse::<jiff::Timestamp>() {
         return Some(stamp.as_millisecond());
     }

@@ -247,7 +247,9 @@ impl Worker {
         });
         self.publish_anomaly(name, &outcome, Some(arrived));
         if let Some(slot) = self.streams.get_mut(name) {
-            slot.last = Some(outcome);
+            if let Some(before) = slot.last.replace(outcome) {
+                slot.stream.recycle(before);
+            }
         }
     }
 
