@@ -18,7 +18,7 @@ use super::kernel::LANES;
 use crate::num::fast;
 
 /// Largest share of a Gaussian weight's variance that one update may take away.
-const MAX_SHARE: f32 = 0.9;
+pub(super) const MAX_SHARE: f32 = 0.9;
 
 /// Largest log-odds step of a binary weight's site in one update.
 const MAX_BINARY_STEP: f32 = 1.0;
@@ -85,6 +85,13 @@ pub(super) struct Gaussian {
     shrink: f32,
     prior_sd: f32,
     prior_precision: f32,
+}
+
+impl Gaussian {
+    /// The likelihood power, and whether it shrinks the mean's step (any but 1).
+    pub(super) fn power(self) -> (f32, bool) {
+        (self.eta, self.shrink != 0.0)
+    }
 }
 
 impl Rule for Gaussian {

@@ -164,12 +164,17 @@ impl InputLayer {
 
     /// Lets the active rows catch up with forgetting; `ln_keep` is the log of what one step keeps.
     pub(super) fn catch_up(&mut self, index: &[u32], now: f64, ln_keep: f64) {
+        // Rows that are active together are usually behind together.
+        let (mut known, mut keep) = (0.0, 1.0);
         for &j in index {
             let j = j as usize;
             let behind = now - self.decayed_at[j];
             if behind >= DECAY_BLOCK {
+                if behind != known {
+                    (known, keep) = (behind, libm::exp(ln_keep * behind) as f32);
+                }
                 self.decayed_at[j] = now;
-                self.decay_row(j, libm::exp(ln_keep * behind) as f32);
+                self.decay_row(j, keep);
             }
         }
     }
@@ -222,8 +227,8 @@ impl InputLayer {
     }
 
     /// Moves the weights of the active inputs. Clips negative Gamma; returns how many precisions
-    /// were clipped.
-    pub(super) fn learn(&mut self, x: (&[u32], &[f32]), g: &[f32], gamma: &mut [f32]) -> u64 {
+    /// were clipped. The messages are used up.
+    pub(super) fn learn(&mut self, x: (&[u32], &[f32]), g: &mut [f32], gamma: &mut [f32]) -> u64 {
         let mut clipped = 0;
         for value in gamma.iter_mut().filter(|value| **value < 0.0) {
             *value = 0.0;
@@ -234,7 +239,12 @@ impl InputLayer {
         if let AnyRule::Gaussian(rule) = first {
             // Direct weights differ in their prior only, which learning does not see.
             let weights = (&mut self.mean[..], &mut self.variance[..]);
-            return clipped + kernel::input_learn_gaussian(x, weights, (g, gamma), rule);
+            let (power, shrinks) = rule.power();
+            for (g, gamma) in g.iter_mut().zip(gamma.iter_mut()) {
+                *g *= power;
+                *gamma *= power;
+            }
+            return clipped + kernel::input_learn_gaussian(x, weights, (g, gamma), shrinks);
         }
         for (&j, &value) in x.0.iter().zip(x.1) {
             let row = self.row(j as usize, 0, at);

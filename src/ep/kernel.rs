@@ -17,7 +17,7 @@ use multiversion::multiversion;
 use super::factor::gaussian::{self, Observed};
 use super::factor::hidden::{self, Forward};
 use super::factor::sigmoid;
-use super::family::{AnyRule, Cell, Chunk, Gaussian, Rule};
+use super::family::{AnyRule, Cell, Chunk, MAX_SHARE, Rule};
 use crate::num::counter;
 
 /// Values handled together.
@@ -146,28 +146,63 @@ pub(super) fn input_sums(
     }
 }
 
+/// One row of Gaussian weights under an input of value `x`, likelihood power and message in one:
+/// m += s x g, s -= s^2 x^2 Gamma. Returns how many precisions were clipped. References as
+/// parameters tell the compiler that the four runs of memory are apart.
+#[inline(always)]
+fn gaussian_row(m: &mut [f32], s: &mut [f32], (g, gamma): (&[f32], &[f32]), x: f32) -> u32 {
+    let n = m.len();
+    let (s, g, gamma) = (&mut s[..n], &g[..n], &gamma[..n]);
+    let mut clipped = 0;
+    for i in 0..n {
+        let gain = s[i] * x;
+        let wanted = gain * x * gamma[i];
+        let share = wanted.min(MAX_SHARE);
+        m[i] = gain.mul_add(g[i], m[i]);
+        s[i] = (-s[i]).mul_add(share, s[i]);
+        clipped += u32::from(share != wanted);
+    }
+    clipped
+}
+
+/// The same with a likelihood power other than 1: the mean's step shrinks with the precision.
+#[inline(always)]
+fn gaussian_power_row(m: &mut [f32], s: &mut [f32], (g, gamma): (&[f32], &[f32]), x: f32) -> u32 {
+    let n = m.len();
+    let (s, g, gamma) = (&mut s[..n], &g[..n], &gamma[..n]);
+    let mut clipped = 0;
+    for i in 0..n {
+        let gain = s[i] * x;
+        let wanted = gain * x * gamma[i];
+        let share = wanted.min(MAX_SHARE);
+        m[i] = (gain * (1.0 - share)).mul_add(g[i], m[i]);
+        s[i] = (-s[i]).mul_add(share, s[i]);
+        clipped += u32::from(share != wanted);
+    }
+    clipped
+}
+
 /// Input layer, learning, all weights Gaussian: those of the active inputs move by their units' g
-/// and Gamma (negative ones set to 0 by the caller). Returns the number of clipped precisions.
+/// and Gamma, both times the likelihood power (negative Gamma set to 0 by the caller). Returns the
+/// number of clipped precisions.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn input_learn_gaussian(
     x: (&[u32], &[f32]),
     weights: (&mut [f32], &mut [f32]),
     messages: (&[f32], &[f32]),
-    rule: Gaussian,
+    shrinks: bool,
 ) -> u64 {
     let stride = messages.0.len();
-    let (g, gamma) = (messages.0, &messages.1[..stride]);
     let mut clipped = 0u32;
     for (&j, &x) in x.0.iter().zip(x.1) {
         let start = j as usize * stride;
         let m = &mut weights.0[start..start + stride];
         let s = &mut weights.1[start..start + stride];
-        let x2 = x * x;
-        for i in 0..stride {
-            let limited;
-            (m[i], s[i], limited) = rule.step(m[i], s[i], g[i] * x, gamma[i] * x2);
-            clipped += limited;
-        }
+        clipped += if shrinks {
+            gaussian_power_row(m, s, messages, x)
+        } else {
+            gaussian_row(m, s, messages, x)
+        };
     }
     clipped.into()
 }

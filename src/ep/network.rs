@@ -354,7 +354,7 @@ impl Network {
         // Sum over the layer of (dm)^2 / s = g^2 V, for free.
         let change: f32 = s.g.iter().zip(&s.variance).map(|(g, v)| g * g * v).sum();
         if change.is_finite() {
-            report.clipped += self.input.learn((x.index, x.value), &s.g, &mut s.gamma);
+            report.clipped += self.input.learn((x.index, x.value), &mut s.g, &mut s.gamma);
             report.accepted = 1;
         } else {
             report.skipped = 1;

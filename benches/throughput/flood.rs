@@ -1,0 +1,342 @@
+//! End to end with a real mosquitto: readings a second against a subscriber that only counts, CPU
+//! by thread, and latency at fixed rates.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::process::{self, Counter, Daemon, cpu_by_thread, cpu_of};
+use crate::wire;
+
+/// Channels of a stream.
+const CHANNELS: u64 = 8;
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
+    since.as_millis() as i64
+}
+
+/// Messages of `rows` rows of `streams` streams, for up to two connections.
+fn messages(streams: usize, rows: u64, step_ms: i64, qos: u8) -> Vec<(Vec<u8>, Vec<usize>)> {
+    let base = now_ms() - rows as i64 * step_ms - 3_600_000;
+    let connections = streams.min(2);
+    (0..connections)
+        .map(|connection| {
+            let (mut bytes, mut ends, mut id) = (Vec::new(), Vec::new(), 0);
+            for row in 0..rows {
+                for stream in (connection..streams).step_by(connections) {
+                    wire::row(
+                        &mut bytes,
+                        stream,
+                        base + row as i64 * step_ms,
+                        row,
+                        &mut id,
+                        qos,
+                    );
+                    ends.push(bytes.len());
+                }
+            }
+            (bytes, ends)
+        })
+        .collect()
+}
+
+fn publish(port: u16, load: &[(Vec<u8>, Vec<usize>)], qos: u8) {
+    std::thread::scope(|scope| {
+        for (i, (bytes, ends)) in load.iter().enumerate() {
+            scope.spawn(move || {
+                wire::pump(port, &format!("source-{i}"), bytes, ends, CHANNELS, qos)
+            });
+        }
+    });
+}
+
+/// Settings of the daemon: the shipped defaults but for what the run is about.
+pub fn settings(qos: u8, durability: &str, max_streams: usize) -> String {
+    format!(
+        "[[input]]\ntopic = \"plant/{{stream}}/{{channel}}\"\nqos = {qos}\n\
+         [stream]\nmax_streams = {max_streams}\n[state]\ndurability = \"{durability}\"\n"
+    )
+}
+
+/// What one run came to.
+#[derive(Clone, Default)]
+struct Run {
+    rate: f64,
+    lost: f64,
+    cpu_us: f64,
+    cores: f64,
+    broker_us: f64,
+    threads: Vec<(String, f64)>,
+}
+
+fn counter_run(load: &[(Vec<u8>, Vec<usize>)], qos: u8, n: u64) -> Run {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (broker, port) = process::broker(dir.path());
+    let counter = Counter::start(port, qos, n);
+    publish(port, load, qos);
+    let (got, seconds, cpu) = counter.result();
+    Run {
+        rate: got / seconds,
+        lost: n as f64 - got,
+        cpu_us: cpu * 1e6 / got,
+        cores: cpu / seconds,
+        broker_us: cpu_of(broker.0.id()) * 1e6 / n as f64,
+        threads: Vec::new(),
+    }
+}
+
+fn daemon_run(load: &[(Vec<u8>, Vec<usize>)], qos: u8, durability: &str, n: u64) -> Run {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (broker, port) = process::broker(dir.path());
+    let (daemon, _) = Daemon::start(dir.path(), port, &settings(qos, durability, 1000));
+    let before = cpu_of(daemon.pid());
+    let start = Instant::now();
+    let series = ["spiked_rows_total", "spiked_readings_received_total"];
+    let (mut last, mut n_rows) = (start, -1.0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| publish(port, load, qos));
+        // Learned, not only received; what never comes is waited for three seconds.
+        while n_rows < (n / CHANNELS) as f64 && last.elapsed() < Duration::from_secs(3) {
+            std::thread::sleep(Duration::from_millis(20));
+            let [rows, _] = daemon.metrics(series);
+            if rows != n_rows {
+                (last, n_rows) = (Instant::now(), rows);
+            }
+        }
+    });
+    let seconds = last.duration_since(start).as_secs_f64();
+    let [rows, got] = daemon.metrics(series);
+    let cpu = cpu_of(daemon.pid()) - before;
+    let threads = cpu_by_thread(daemon.pid());
+    let run = Run {
+        rate: rows * CHANNELS as f64 / seconds,
+        lost: n as f64 - got,
+        cpu_us: cpu * 1e6 / got,
+        cores: cpu / seconds,
+        broker_us: cpu_of(broker.0.id()) * 1e6 / n as f64,
+        threads: threads
+            .into_iter()
+            .map(|(name, cpu)| (name, cpu * 1e6 / got))
+            .collect(),
+    };
+    daemon.stop();
+    run
+}
+
+fn median(mut runs: Vec<Run>) -> Run {
+    runs.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+    runs.swap_remove(runs.len() / 2)
+}
+
+/// `n` messages for each combination, counter and daemon in turn, medians of `rounds`.
+pub fn flood(streams: &[usize], qos: &[u8], durability: &[&str], n: u64, rounds: usize) -> Value {
+    println!(
+        "qos streams durability  counted/s learned/s  share lost  CPU us a reading (broker)  cores  by thread"
+    );
+    let mut all = Vec::new();
+    for &qos in qos {
+        for &streams in streams {
+            let rows = n / CHANNELS / streams as u64;
+            let load = messages(streams, rows, 1000, qos);
+            let n = rows * CHANNELS * streams as u64;
+            for durability in durability {
+                let (mut counted, mut learned) = (Vec::new(), Vec::new());
+                for _ in 0..rounds {
+                    counted.push(counter_run(&load, qos, n));
+                    learned.push(daemon_run(&load, qos, durability, n));
+                }
+                let (counted, learned) = (median(counted), median(learned));
+                let threads: Vec<String> = learned
+                    .threads
+                    .iter()
+                    .filter(|(_, us)| *us >= 0.05)
+                    .map(|(name, us)| format!("{name} {us:.1}"))
+                    .collect();
+                println!(
+                    "{qos:3} {streams:7} {durability:10} {:10.0} {:9.0} {:5.1}% {:4.0}  {:.1} (counter {:.1}, broker {:.1})  {:.2}  {}",
+                    counted.rate,
+                    learned.rate,
+                    100.0 * learned.rate / counted.rate,
+                    learned.lost,
+                    learned.cpu_us,
+                    counted.cpu_us,
+                    learned.broker_us,
+                    learned.cores,
+                    threads.join(", ")
+                );
+                all.push(json!({
+                    "qos": qos, "streams": streams, "durability": durability, "messages": n,
+                    "counted_per_s": counted.rate, "learned_per_s": learned.rate,
+                    "share": learned.rate / counted.rate, "lost": learned.lost,
+                    "cpu_us": learned.cpu_us, "counter_cpu_us": counted.cpu_us,
+                    "broker_cpu_us": learned.broker_us, "cores": learned.cores,
+                    "cpu_us_by_thread": learned.threads.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+                }));
+            }
+        }
+    }
+    json!(all)
+}
+
+/// Latency from the last reading of a row sent to its prediction received, at `rate` readings a
+/// second over ten streams.
+fn latency_at(rate: f64, seconds: f64) -> (f64, Vec<f64>) {
+    const STREAMS: usize = 10;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_broker, port) = process::broker(dir.path());
+    let (daemon, _) = Daemon::start(dir.path(), port, &settings(0, "none", 1000));
+    let rows = (rate * seconds / CHANNELS as f64 / STREAMS as f64) as u64;
+    let base = now_ms() - rows as i64 * 1000 - 3_600_000;
+    let sent: Arc<Vec<AtomicU64>> = Arc::new(
+        (0..rows as usize * STREAMS)
+            .map(|_| AtomicU64::new(0))
+            .collect(),
+    );
+    let start = Instant::now();
+    let mut listener = wire::connect(port, "listener");
+    wire::subscribe(&mut listener, "spiked/main/+/prediction");
+    let times = sent.clone();
+    let listening = std::thread::spawn(move || {
+        let mut latencies = Vec::new();
+        wire::receive(&mut listener, Duration::from_secs(2), |topic, payload| {
+            let now = start.elapsed().as_nanos() as u64;
+            let number = |text: &str, key: &str| -> Option<i64> {
+                let rest = &text[text.find(key)? + key.len()..];
+                rest[..rest.find(|c: char| !c.is_ascii_digit())?]
+                    .parse()
+                    .ok()
+            };
+            let (topic, payload) = (
+                String::from_utf8_lossy(topic),
+                String::from_utf8_lossy(payload),
+            );
+            let place = number(&topic, "main/s").zip(number(&payload, "\"ts\":"));
+            if let Some((stream, ts)) = place {
+                let place = ((ts - base) / 1000) as usize * STREAMS + stream as usize;
+                if let Some(sent) = times.get(place) {
+                    latencies.push((now - sent.load(Relaxed).min(now)) as f64 / 1e3);
+                }
+            }
+            true
+        });
+        latencies
+    });
+    let mut socket = wire::connect(port, "source");
+    let pace = rate / CHANNELS as f64;
+    let (begin, mut n, mut bytes) = (Instant::now(), 0u64, Vec::new());
+    while n < rows * STREAMS as u64 {
+        let due = ((begin.elapsed().as_secs_f64() * pace) as u64).min(rows * STREAMS as u64);
+        while n < due {
+            let (row, stream) = (n / STREAMS as u64, n as usize % STREAMS);
+            bytes.clear();
+            wire::row(&mut bytes, stream, base + row as i64 * 1000, row, &mut 0, 0);
+            sent[n as usize].store(start.elapsed().as_nanos() as u64, Relaxed);
+            std::io::Write::write_all(&mut socket, &bytes).expect("a connection");
+            n += 1;
+        }
+        std::thread::sleep(Duration::from_micros(300));
+    }
+    let got = n as f64 * CHANNELS as f64 / begin.elapsed().as_secs_f64();
+    let latencies = listening.join().expect("it ends");
+    daemon.stop();
+    (got, latencies)
+}
+
+/// Median, 99th and 99.9th percentile at 1 k/s, 10 k/s and 80% of `ceiling`.
+pub fn latency(ceiling: f64, seconds: f64) -> Value {
+    println!("asked/s  sent/s  predictions  median us   99th  99.9th");
+    let mut all = Vec::new();
+    for rate in [1_000.0, 10_000.0, 0.8 * ceiling] {
+        let (got, mut us) = latency_at(rate, seconds);
+        us.sort_by(f64::total_cmp);
+        let at = |share: f64| {
+            us.get((us.len() as f64 * share) as usize)
+                .copied()
+                .unwrap_or(f64::NAN)
+        };
+        println!(
+            "{rate:7.0} {got:7.0} {:12} {:10.0} {:6.0} {:7.0}",
+            us.len(),
+            at(0.5),
+            at(0.99),
+            at(0.999)
+        );
+        all.push(json!({"asked": rate, "sent": got, "n": us.len(), "median_us": at(0.5), "p99_us": at(0.99), "p999_us": at(0.999)}));
+    }
+    json!(all)
+}
+
+/// `n` streams of eight channels at a row a minute each: memory, CPU, start from snapshots.
+pub fn fleet(n: usize, rows: u64, seconds: u64) -> Value {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_broker, port) = process::broker(dir.path());
+    let text = settings(0, "snapshot", n);
+    let (daemon, _) = Daemon::start(dir.path(), port, &text);
+    let empty = process::rss_of(daemon.pid());
+    let base = now_ms() - (rows as i64 + 1) * 60_000;
+    let mut socket = wire::connect(port, "source");
+    let mut bytes = Vec::new();
+    let mut send = |row: u64, stream: usize| {
+        bytes.clear();
+        wire::row(
+            &mut bytes,
+            stream,
+            base + row as i64 * 60_000,
+            row,
+            &mut 0,
+            0,
+        );
+        std::io::Write::write_all(&mut socket, &bytes).expect("a connection");
+    };
+    let begin = Instant::now();
+    for row in 0..rows {
+        (0..n).for_each(|stream| send(row, stream));
+        // No faster than it is learned: what the broker has to queue is not measured here.
+        process::wait_for("rows are learned", 120, || {
+            daemon.metrics(["spiked_rows_total"])[0] >= (n as u64 * (row + 1)) as f64
+        });
+    }
+    let filled = begin.elapsed().as_secs_f64();
+    std::thread::sleep(Duration::from_secs(2));
+    let live = process::rss_of(daemon.pid());
+    let (cpu, begin) = (cpu_of(daemon.pid()), Instant::now());
+    let mut stream = 0;
+    while begin.elapsed().as_secs() < seconds {
+        let due = (begin.elapsed().as_secs_f64() * n as f64 / 60.0) as usize;
+        while stream < due.min(n) {
+            send(rows, stream);
+            stream += 1;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let cores = (cpu_of(daemon.pid()) - cpu) / begin.elapsed().as_secs_f64();
+    let stopped = daemon.stop();
+    let size = std::fs::read_dir(dir.path().join("state"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let size: u64 = size
+        .filter_map(|file| file.metadata().ok())
+        .map(|file| file.len())
+        .sum();
+    let (daemon, started) = Daemon::start(dir.path(), port, &text);
+    let again = process::rss_of(daemon.pid());
+    let per_stream = (live - empty) / n as f64;
+    println!(
+        "{n} streams of 8 channels after {rows} rows each ({filled:.0} s): {:.0} MiB, {per_stream:.1} KiB a live stream; \
+         at a row a minute {:.1}% of a core; stop with snapshots {:.1} s, {:.0} MiB on disk; start from them {:.2} s, {:.0} MiB",
+        live / 1024.0,
+        100.0 * cores,
+        stopped.as_secs_f64(),
+        size as f64 / 1048576.0,
+        started.as_secs_f64(),
+        again / 1024.0
+    );
+    json!({"streams": n, "rows": rows, "rss_kib": live, "kib_per_stream": per_stream, "cores": cores,
+        "stop_s": stopped.as_secs_f64(), "disk_bytes": size, "start_s": started.as_secs_f64(), "rss_after_start_kib": again})
+}

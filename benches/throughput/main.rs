@@ -1,0 +1,65 @@
+//! How fast the whole daemon is, beside a real mosquitto and beside a subscriber that only counts.
+//!
+//! `cargo bench --bench throughput -- WHAT`, or `tests/bench/throughput WHAT`:
+//!
+//! | WHAT | measures |
+//! |---|---|
+//! | `flood [STREAMS] [QOS] [DURABILITY] [MESSAGES] [ROUNDS]` | lists by comma; readings learned a second and CPU |
+//! | `latency CEILING [SECONDS]` | latency at 1 k/s, 10 k/s and 80% of CEILING readings a second |
+//! | `fleet [STREAMS] [ROWS] [SECONDS]` | memory, CPU and start-up of many slow streams |
+//! | `scaling` | cost of a row by channels, hidden units, fields, streams |
+//! | `replay [ROWS] [ROUNDS]` | `spiked replay`, default settings, eight channels |
+//!
+//! Prints a table, and as its last line the same as JSON.
+#![expect(clippy::print_stdout, reason = "a bench prints its tables")]
+
+mod cost;
+mod flood;
+mod process;
+mod wire;
+
+fn main() {
+    let args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| arg != "--bench")
+        .collect();
+    let text =
+        |i: usize, default: &'static str| args.get(i).map_or(default, String::as_str).to_owned();
+    let number = |i: usize, default: u64| {
+        args.get(i)
+            .map_or(default, |x| x.parse().expect("a number"))
+    };
+    let json = match args.first().map(String::as_str) {
+        Some("count") => {
+            return process::count(number(1, 0) as u16, number(2, 0) as u8, number(3, 0));
+        }
+        Some("flood") => {
+            let list = |text: &str| -> Vec<usize> {
+                text.split(',')
+                    .map(|x| x.parse().expect("a number"))
+                    .collect()
+            };
+            let qos: Vec<u8> = list(&text(2, "0,1")).into_iter().map(|x| x as u8).collect();
+            let durability = text(3, "none,journal");
+            let durability: Vec<&str> = durability.split(',').collect();
+            flood::flood(
+                &list(&text(1, "1,10,100")),
+                &qos,
+                &durability,
+                number(4, 200_000),
+                number(5, 3) as usize,
+            )
+        }
+        Some("latency") => flood::latency(number(1, 30_000) as f64, number(2, 10) as f64),
+        Some("fleet") => flood::fleet(number(1, 10_000) as usize, number(2, 20), number(3, 30)),
+        Some("scaling") => cost::scaling(),
+        Some("replay") => cost::replay(number(1, 200_000), number(2, 3) as usize),
+        _ => {
+            println!(
+                "flood, latency, fleet, scaling or replay; see the first lines of benches/throughput/main.rs"
+            );
+            return;
+        }
+    };
+    println!("{json}");
+}

@@ -1,0 +1,269 @@
+//! The processes that are measured: a mosquitto of its own, the daemon, the counting subscriber.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Waits until `what` holds.
+pub fn wait_for(what: &str, seconds: u64, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(
+            start.elapsed().as_secs() < seconds,
+            "not within {seconds} s: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// CPU seconds of a process so far.
+pub fn cpu_of(pid: u32) -> f64 {
+    cpu_in(&format!("/proc/{pid}/stat"))
+}
+
+fn cpu_in(path: &str) -> f64 {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let rest = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let fields: Vec<&str> = rest.split(' ').collect();
+    let ticks = |i: usize| {
+        fields
+            .get(i)
+            .and_then(|x| x.parse::<f64>().ok())
+            .unwrap_or(0.0)
+    };
+    // utime and stime, in hundredths of a second.
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// CPU seconds by name of thread.
+pub fn cpu_by_thread(pid: u32) -> Vec<(String, f64)> {
+    let mut all: Vec<(String, f64)> = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let path = task.path();
+        let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+        let name = name
+            .trim()
+            .trim_end_matches(|c: char| c.is_ascii_digit() || c == '-')
+            .to_owned();
+        let cpu = cpu_in(&path.join("stat").display().to_string());
+        match all.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += cpu,
+            None => all.push((name, cpu)),
+        }
+    }
+    all
+}
+
+/// Resident memory, KiB.
+pub fn rss_of(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(f64::NAN)
+}
+
+/// A child that is killed when dropped.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A mosquitto in memory.
+pub fn broker(dir: &Path) -> (Killed, u16) {
+    let port = free_port();
+    let config = dir.join("mosquitto.conf");
+    let text = format!(
+        "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n\
+         max_queued_messages 0\nlog_type error\n"
+    );
+    std::fs::write(&config, text).expect("a file");
+    let sbin = Path::new("/usr/sbin/mosquitto");
+    let program = if sbin.exists() {
+        sbin
+    } else {
+        Path::new("mosquitto")
+    };
+    let child = Command::new(program)
+        .arg("-c")
+        .arg(&config)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("mosquitto is installed");
+    wait_for("mosquitto listens", 10, || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    (Killed(child), port)
+}
+
+/// A running daemon.
+pub struct Daemon {
+    pub child: Killed,
+    http: u16,
+}
+
+impl Daemon {
+    /// Starts it in `dir` and waits until it is ready; says how long that took.
+    pub fn start(dir: &Path, port: u16, settings: &str) -> (Daemon, Duration) {
+        let http = free_port();
+        let config = dir.join("spiked.toml");
+        std::fs::write(&config, settings).expect("a file");
+        let log = std::fs::File::create(dir.join("spiked.log")).expect("a file");
+        let start = Instant::now();
+        let child = Command::new(env!("CARGO_BIN_EXE_spiked"))
+            .arg("run")
+            .arg("--config")
+            .arg(config)
+            .args(["--mqtt-url", &format!("mqtt://127.0.0.1:{port}")])
+            .args(["--http-listen", &format!("127.0.0.1:{http}")])
+            .args(["--state-dir", &dir.join("state").display().to_string()])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the daemon starts");
+        let daemon = Daemon {
+            child: Killed(child),
+            http,
+        };
+        wait_for("the daemon is ready", 120, || {
+            daemon.get("/readyz").starts_with("HTTP/1.1 200")
+                || daemon.get("/readyz").starts_with("HTTP/1.0 200")
+        });
+        (daemon, start.elapsed())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.0.id()
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut answer = String::new();
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.http)) {
+            let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+            // What was not read is seen as an empty answer.
+            let _ = stream.write_all(request.as_bytes());
+            let _ = stream.read_to_string(&mut answer);
+        }
+        answer
+    }
+
+    /// Values of series of /metrics.
+    pub fn metrics<const N: usize>(&self, series: [&str; N]) -> [f64; N] {
+        let text = self.get("/metrics");
+        series.map(|series| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+                .unwrap_or(f64::NAN)
+        })
+    }
+
+    /// Ends it in order; says how long that took.
+    pub fn stop(mut self) -> Duration {
+        let start = Instant::now();
+        let id = self.child.0.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .expect("kill");
+        assert!(sent.success());
+        self.child.0.wait().expect("it ends");
+        start.elapsed()
+    }
+}
+
+/// The counting subscriber: this program again, with rumqttc and nothing else.
+pub struct Counter {
+    pub child: Killed,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Counter {
+    pub fn start(port: u16, qos: u8, expected: u64) -> Counter {
+        let mut child = Command::new(std::env::current_exe().expect("a path"))
+            .args([
+                "count",
+                &port.to_string(),
+                &qos.to_string(),
+                &expected.to_string(),
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        let mut counter = Counter {
+            child: Killed(child),
+            lines,
+        };
+        assert_eq!(counter.line(), "subscribed");
+        counter
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a line");
+        line.trim().to_owned()
+    }
+
+    /// Messages, seconds from the first to the last, CPU seconds.
+    pub fn result(mut self) -> (f64, f64, f64) {
+        let line = self.line();
+        let mut numbers = line.split(' ').map(|x| x.parse().expect("a number"));
+        let mut next = || numbers.next().expect("three numbers");
+        (next(), next(), next())
+    }
+}
+
+/// Body of the counting subscriber.
+pub fn count(port: u16, qos: u8, expected: u64) {
+    use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let options = MqttOptions::new("counter", "127.0.0.1", port);
+        let (client, mut events) = AsyncClient::new(options, 10);
+        let qos = if qos == 0 {
+            QoS::AtMostOnce
+        } else {
+            QoS::AtLeastOnce
+        };
+        client.subscribe("plant/#", qos).await.expect("a request");
+        let (mut n, mut first, mut last) = (0u64, None, Instant::now());
+        while n < expected {
+            match tokio::time::timeout(Duration::from_secs(3), events.poll()).await {
+                Ok(Ok(Event::Incoming(Packet::SubAck(_)))) => println!("subscribed"),
+                Ok(Ok(Event::Incoming(Packet::Publish(_)))) => {
+                    n += 1;
+                    // The clock is asked now and then: it would be a cost of its own.
+                    if first.is_none() || n % 64 == 0 || n == expected {
+                        last = Instant::now();
+                        first = first.or(Some(last));
+                    }
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => panic!("{error}"),
+                Err(_) if n > 0 => break,
+                Err(_) => {}
+            }
+        }
+        let seconds = first.map_or(0.0, |first| last.duration_since(first).as_secs_f64());
+        println!("{n} {seconds} {}", cpu_of(std::process::id()));
+    });
+}
