@@ -132,6 +132,11 @@ impl DenseLayer {
         }
     }
 
+    /// Has biases of its own.
+    pub(super) fn has_bias(&self) -> bool {
+        self.bias.is_some()
+    }
+
     /// Number of weights and biases, padding included.
     pub(super) fn size(&self) -> usize {
         self.weights.mean.len() + self.bias.as_ref().map_or(0, |bias| bias.mean.len())

@@ -18,6 +18,7 @@ mod sites;
 mod spec;
 
 pub use family::Family;
+pub use network::batch::{BatchLearner, BatchSchedule, Lesson, Sample};
 pub use network::{Input, Moments, Network, Summary};
 pub use report::{LayerSummary, Report};
 pub use sites::Sites;

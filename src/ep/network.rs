@@ -487,5 +487,6 @@ impl Network {
     }
 }
 
+pub(super) mod batch;
 #[cfg(test)]
 mod tests;

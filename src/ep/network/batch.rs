@@ -1,0 +1,593 @@
+//! Mini-batches: how samples are learned together, and the guard around it.
+//!
+//! | schedule | what |
+//! |---|---|
+//! | sequential | one sample after the other |
+//! | exact | a site a sample, true cavities, several sweeps |
+//! | averaged | one averaged site: from the second sweep on a visit first takes out its share 1/B |
+//! | parallel | all samples against the belief before the batch, damped unit by unit |
+//!
+//! The guard: expectation propagation need not converge. If the batch's log evidence fell or is not
+//! finite, the batch is restored and learned sequentially; if even that is not finite, skipped.
+
+use super::{Input, Network};
+use crate::ep::factor::{gaussian, probit};
+use crate::ep::family::Family;
+use crate::ep::kernel::padded;
+use crate::ep::report::Report;
+use crate::ep::sites::Sites;
+
+/// Share of batches that may fall back before their size is halved, and after how many it is told.
+const MAX_FALLBACKS: f64 = 0.1;
+const JUDGED_AFTER: u32 = 20;
+
+/// What one sample teaches.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Lesson<'a> {
+    /// Targets and their noise variances, one each an output (see [`Network::learn`]).
+    Values(&'a [f32], &'a [f32]),
+    /// A class (see [`Network::learn_class`]).
+    Class(usize),
+}
+
+/// One sample of a batch.
+pub type Sample<'a> = (Input<'a>, Lesson<'a>);
+
+/// How the samples of a batch are learned together. All but the first need Gaussian weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchSchedule {
+    /// One after the other.
+    Sequential,
+    /// A site for each sample of the batch.
+    Exact,
+    /// One averaged site for the batch.
+    Averaged,
+    /// All at once, damped.
+    Parallel,
+}
+
+/// Learns in guarded mini-batches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchLearner {
+    schedule: BatchSchedule,
+    sweeps: usize,
+    size: usize,
+    batches: u32,
+    fallbacks: u32,
+}
+
+impl BatchLearner {
+    /// Batches of `size` samples (1 and more), `sweeps` (1 and more) over each where sites are kept.
+    ///
+    /// # Panics
+    /// If either is 0.
+    pub fn new(schedule: BatchSchedule, size: usize, sweeps: usize) -> BatchLearner {
+        assert!(
+            size > 0 && sweeps > 0,
+            "batches of {size}, {sweeps} sweeps"
+        );
+        BatchLearner {
+            schedule,
+            sweeps,
+            size,
+            batches: 0,
+            fallbacks: 0,
+        }
+    }
+
+    /// Samples of a batch; halved when more than a tenth of the batches fell back.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Learns the samples, batch by batch.
+    ///
+    /// # Panics
+    /// If a weight is not Gaussian (unless sequential) or a sample does not fit the network.
+    pub fn learn(&mut self, network: &mut Network, samples: &[Sample<'_>]) -> Report {
+        let gaussian = network.spec.families.iter().all(|f| *f == Family::Gaussian);
+        assert!(
+            gaussian || self.schedule == BatchSchedule::Sequential,
+            "weights on a grid are learned sequentially"
+        );
+        let (mut report, mut at) = (Report::default(), 0);
+        while at < samples.len() {
+            let end = (at + self.size).min(samples.len());
+            report += self.guarded(network, &samples[at..end]);
+            at = end;
+        }
+        report
+    }
+
+    fn guarded(&mut self, network: &mut Network, batch: &[Sample<'_>]) -> Report {
+        if self.schedule == BatchSchedule::Sequential || batch.len() < 2 {
+            return sequential(network, batch);
+        }
+        let before = evidence(network, batch);
+        let saved = network.clone();
+        // Forgetting waits: within a batch a site must not fade under its own cavity.
+        let ln_keep = std::mem::replace(&mut network.ln_keep, 0.0);
+        let mut report = match self.schedule {
+            BatchSchedule::Sequential => Report::default(),
+            BatchSchedule::Exact => exact(network, batch, self.sweeps),
+            BatchSchedule::Averaged => averaged(network, batch, self.sweeps),
+            BatchSchedule::Parallel => parallel(network, batch),
+        };
+        network.ln_keep = ln_keep;
+        network.clock = saved.clock + batch.len() as f64;
+        self.batches += 1;
+        let after = evidence(network, batch);
+        if !(before.is_finite() && after.is_finite() && after >= before) {
+            self.fallbacks += 1;
+            *network = saved.clone();
+            report = sequential(network, batch);
+            // Samples that cannot be used at all are skipped one by one above.
+            if before.is_finite() && !evidence(network, batch).is_finite() {
+                *network = saved;
+                report = Report {
+                    skipped: batch.len() as u64,
+                    ..Report::default()
+                };
+            }
+            report.fell_back = 1;
+        }
+        self.judge();
+        report
+    }
+
+    fn judge(&mut self) {
+        if self.batches >= JUDGED_AFTER {
+            if f64::from(self.fallbacks) > MAX_FALLBACKS * f64::from(self.batches) {
+                self.size = (self.size / 2).max(1);
+            }
+            (self.batches, self.fallbacks) = (0, 0);
+        }
+    }
+}
+
+fn step(network: &mut Network, (x, lesson): Sample<'_>) -> Report {
+    match lesson {
+        Lesson::Values(target, noise) => network.learn(x, target, noise, 1.0),
+        Lesson::Class(class) => network.learn_class(x, class, 1.0),
+    }
+}
+
+/// Log evidence of a batch, each sample by itself.
+fn evidence(network: &mut Network, batch: &[Sample<'_>]) -> f64 {
+    let mut sum = 0.0;
+    for &(x, lesson) in batch {
+        let moments = network.predict(x);
+        for (k, (m, v)) in moments.mean.iter().zip(moments.variance).enumerate() {
+            let (m, v) = (f64::from(*m), f64::from(*v));
+            sum += match lesson {
+                Lesson::Values(target, _) if target[k].is_nan() => 0.0,
+                Lesson::Values(target, noise) => {
+                    gaussian::reference(target[k].into(), m, v, noise[k].into()).log_z
+                }
+                Lesson::Class(class) => probit::reference(sign(k == class), m, v).log_z,
+            };
+        }
+    }
+    sum
+}
+
+fn sign(yes: bool) -> f64 {
+    if yes { 1.0 } else { -1.0 }
+}
+
+fn sequential(network: &mut Network, batch: &[Sample<'_>]) -> Report {
+    let mut report = Report::default();
+    for &sample in batch {
+        report += step(network, sample);
+    }
+    report
+}
+
+fn exact(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Report {
+    let mut sites = Sites::new(batch.len());
+    let mut report = Report::default();
+    for _ in 0..sweeps {
+        report = Report::default();
+        for (i, &sample) in batch.iter().enumerate() {
+            report += sites.learn(i, network, sample.0, |network| step(network, sample));
+        }
+    }
+    report
+}
+
+fn averaged(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Report {
+    let base = Flat::of(network);
+    let keep = 1.0 - 1.0 / batch.len() as f32;
+    let mut report = sequential(network, batch);
+    for _ in 1..sweeps {
+        report = Report::default();
+        for &sample in batch {
+            let mut at = 0;
+            network.visit(&base.index, &mut |m, s, _| {
+                for (m, s) in m.iter_mut().zip(s) {
+                    let (p0, h0) = (1.0 / base.variance[at], base.mean[at] / base.variance[at]);
+                    let p = keep.mul_add(1.0 / *s - p0, p0);
+                    *m = keep.mul_add(*m / *s - h0, h0) / p;
+                    *s = 1.0 / p;
+                    at += 1;
+                }
+            });
+            report += step(network, sample);
+        }
+    }
+    report
+}
+
+/// Every weight of a network in one row: all inputs' rows, then each upper layer with its biases.
+struct Flat {
+    index: Vec<u32>,
+    mean: Vec<f32>,
+    variance: Vec<f32>,
+    floor: Vec<f32>,
+}
+
+impl Flat {
+    fn of(network: &mut Network) -> Flat {
+        let mut flat = Flat {
+            index: (0..network.inputs() as u32).collect(),
+            mean: Vec::new(),
+            variance: Vec::new(),
+            floor: Vec::new(),
+        };
+        let index = flat.index.clone();
+        network.visit(&index, &mut |m, s, floor| {
+            flat.mean.extend_from_slice(m);
+            flat.variance.extend_from_slice(s);
+            flat.floor.resize(flat.mean.len(), floor);
+        });
+        flat
+    }
+}
+
+/// What a sample sent to the units: g and Gamma of the input lanes, then of each upper layer, and
+/// the spike probabilities below each.
+struct Sent {
+    lanes: (Vec<f32>, Vec<f32>),
+    upper: Vec<(Vec<f32>, Vec<f32>, Vec<f32>)>,
+}
+
+impl Sent {
+    fn of(network: &Network, lesson: Lesson<'_>) -> Sent {
+        let s = &network.scratch;
+        let mut upper = Vec::new();
+        for (i, units) in s.units.iter().enumerate() {
+            let (g, gamma) = match s.units.get(i + 1) {
+                Some(next) => (next.g.clone(), next.gamma.clone()),
+                None => output_messages(network, lesson),
+            };
+            upper.push((g, gamma, units.a.clone()));
+        }
+        Sent {
+            lanes: (s.g.clone(), s.gamma.clone()),
+            upper,
+        }
+    }
+}
+
+fn output_messages(network: &Network, lesson: Lesson<'_>) -> (Vec<f32>, Vec<f32>) {
+    let s = &network.scratch;
+    let moments = s.mean.iter().zip(&s.out_variance).enumerate();
+    moments
+        .map(|(k, (&m, &v))| match lesson {
+            Lesson::Values(target, _) if target[k].is_nan() => (0.0, 0.0),
+            Lesson::Values(target, noise) => {
+                ((target[k] - m) / (v + noise[k]), 1.0 / (v + noise[k]))
+            }
+            Lesson::Class(class) => probit::message(sign(k == class) as f32, m, v),
+        })
+        .unzip()
+}
+
+fn parallel(network: &mut Network, batch: &[Sample<'_>]) -> Report {
+    let base = Flat::of(network);
+    let stride = network.input.stride();
+    let upper_at = base.index.len() * stride;
+    let n = base.mean.len();
+    let (mut precision, mut shift) = (vec![0.0f32; n], vec![0.0f32; n]);
+    let mut sent = Vec::new();
+    let mut report = Report::default();
+    for &sample in batch {
+        let learned = step(network, sample);
+        sent.push(Sent::of(network, sample.1));
+        report += learned;
+        let places = |index: &[u32]| {
+            let rows: Vec<usize> = index.iter().map(|j| *j as usize * stride).collect();
+            let rows = rows.into_iter().flat_map(move |at| at..at + stride);
+            rows.chain(upper_at..n)
+        };
+        let mut place = places(sample.0.index);
+        network.visit(sample.0.index, &mut |m, s, _| {
+            for (m, s) in m.iter_mut().zip(s) {
+                // The runs cover exactly these places.
+                let Some(at) = place.next() else { return };
+                precision[at] += 1.0 / *s - 1.0 / base.variance[at];
+                shift[at] += *m / *s - base.mean[at] / base.variance[at];
+                (*m, *s) = (base.mean[at], base.variance[at]);
+            }
+        });
+    }
+    // The whole step.
+    let mut change = vec![0.0f32; n];
+    for at in 0..n {
+        let p0 = 1.0 / base.variance[at];
+        let p = (p0 + precision[at]).max(base.floor[at]);
+        precision[at] = p - p0;
+        change[at] = (base.mean[at] * p0 + shift[at]) / p - base.mean[at];
+    }
+    let share = damping(network, batch, &sent, (&base, &change));
+    let damped = share.iter().any(|share| *share < 1.0);
+    let mut at = 0;
+    network.visit(&base.index, &mut |m, s, _| {
+        for (m, s) in m.iter_mut().zip(s) {
+            *m = share[at].mul_add(change[at], base.mean[at]);
+            *s = 1.0 / share[at].mul_add(precision[at], 1.0 / base.variance[at]);
+            at += 1;
+        }
+    });
+    if damped {
+        report.damped = std::mem::take(&mut report.accepted);
+    }
+    report
+}
+
+/// Line search of one unit: sums of g domega, Gamma+ domega^2 and dm^2/s.
+#[derive(Clone, Copy, Default)]
+struct Search {
+    gain: f32,
+    cost: f32,
+}
+
+impl Search {
+    fn sample(&mut self, g: f32, gamma: f32, domega: f32) {
+        self.gain += g * domega;
+        self.cost += gamma.max(0.0) * domega * domega;
+    }
+
+    /// eta, the share of the step to take. A unit that does not move needs no damping.
+    fn share(self) -> f32 {
+        if self.cost == 0.0 {
+            1.0
+        } else {
+            (self.gain / self.cost).max(0.0).min(1.0)
+        }
+    }
+}
+
+/// The share of its step that every weight takes: that of its unit.
+fn damping(
+    network: &Network,
+    batch: &[Sample<'_>],
+    sent: &[Sent],
+    (base, change): (&Flat, &[f32]),
+) -> Vec<f32> {
+    let stride = network.input.stride();
+    let mut shares = vec![1.0; change.len()];
+    let mut lanes = vec![Search::default(); stride];
+    for ((x, _), sent) in batch.iter().zip(sent) {
+        for (lane, search) in lanes.iter_mut().enumerate() {
+            let terms = x.index.iter().zip(x.value);
+            let domega = terms.map(|(&j, x)| x * change[j as usize * stride + lane]).sum();
+            search.sample(sent.lanes.0[lane], sent.lanes.1[lane], domega);
+        }
+    }
+    let rows = base.index.len();
+    for at in 0..rows * stride {
+        lanes[at % stride].cost += change[at] * change[at] / base.variance[at];
+    }
+    for at in 0..rows * stride {
+        shares[at] = lanes[at % stride].share();
+    }
+    let mut at = rows * stride;
+    for (l, layer) in network.upper.iter().enumerate() {
+        let width = padded(network.spec.hidden[l]);
+        let units = network.spec.hidden.get(l + 1).copied();
+        let units = units.unwrap_or(network.outputs);
+        let bias = at + units * width;
+        for k in 0..units {
+            let row = at + k * width..at + (k + 1) * width;
+            let places = || row.clone().chain(layer.has_bias().then_some(bias + k));
+            let mut search = Search::default();
+            for sent in sent {
+                let (g, gamma, a) = &sent.upper[l];
+                let inputs = a.iter().chain([&1.0]);
+                let domega = inputs.zip(places()).map(|(a, at)| a * change[at]).sum();
+                search.sample(g[k], gamma[k], domega);
+            }
+            for at in places() {
+                search.cost += change[at] * change[at] / base.variance[at];
+            }
+            for at in places() {
+                shares[at] = search.share();
+            }
+        }
+        at += layer.size();
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ep::NetworkDraft;
+    use crate::num::counter;
+
+    const ALL: [u32; 4] = [0, 1, 2, 3];
+
+    struct Rows(Vec<([f32; 4], [f32; 1])>);
+
+    impl Rows {
+        fn new(n: u32) -> Rows {
+            let draw = |i, j| counter::bell(counter::row_key(5, i), j);
+            let row = |i| {
+                let x = [draw(i, 0), draw(i, 1), draw(i, 2), 1.0];
+                (x, [(2.0 * x[0]).sin() + 0.3 * x[1] + 0.1 * draw(i, 3)])
+            };
+            Rows((0..n).map(row).collect())
+        }
+
+        fn samples(&self) -> Vec<Sample<'_>> {
+            let rows = self.0.iter();
+            rows.map(|(x, y)| {
+                let x = Input {
+                    index: &ALL,
+                    value: x,
+                };
+                (x, Lesson::Values(y, &[0.05]))
+            })
+            .collect()
+        }
+    }
+
+    fn network(hidden: &[usize]) -> Network {
+        let mut draft = NetworkDraft::stream(4, hidden, 1, 4.0);
+        draft.seed = 4;
+        Network::new(&draft.build().unwrap())
+    }
+
+    fn square_error(net: &mut Network, rows: &Rows) -> f32 {
+        let error = |(x, y): &([f32; 4], [f32; 1])| {
+            let x = Input {
+                index: &ALL,
+                value: x,
+            };
+            (y[0] - net.predict(x).mean[0]).powi(2)
+        };
+        rows.0.iter().map(error).sum::<f32>() / rows.0.len() as f32
+    }
+
+    const EVERY: [BatchSchedule; 4] = [
+        BatchSchedule::Sequential,
+        BatchSchedule::Exact,
+        BatchSchedule::Averaged,
+        BatchSchedule::Parallel,
+    ];
+
+    #[test]
+    fn every_schedule_learns_a_curve() {
+        let (rows, test) = (Rows::new(1500), Rows(Rows::new(1800).0.split_off(1500)));
+        for schedule in EVERY {
+            for hidden in [&[16][..], &[16, 8]] {
+                let mut net = network(hidden);
+                let before = square_error(&mut net, &test);
+                let report = BatchLearner::new(schedule, 16, 3).learn(&mut net, &rows.samples());
+                let after = square_error(&mut net, &test);
+                assert!(
+                    after < 0.35 * before,
+                    "{schedule:?} {hidden:?} {after} {before} {report:?}"
+                );
+                assert_eq!(report.skipped, 0, "{schedule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn splitting_and_merging_batches_is_nothing_to_the_sequential_schedule_and_one_sweep_of_exact() {
+        let rows = Rows::new(60);
+        let all = rows.samples();
+        let mut want = network(&[16]);
+        want.set_memory(None);
+        let fresh = want.clone();
+        sequential(&mut want, &all);
+        for (size, cut) in [(1, 7), (8, 60), (60, 31)] {
+            let mut net = fresh.clone();
+            let mut learner = BatchLearner::new(BatchSchedule::Sequential, size, 1);
+            learner.learn(&mut net, &all[..cut]);
+            learner.learn(&mut net, &all[cut..]);
+            assert_eq!(net, want);
+            // One sweep visits every sample for the first time: nothing to take out.
+            let mut net = fresh.clone();
+            let mut learner = BatchLearner::new(BatchSchedule::Exact, size, 1);
+            learner.learn(&mut net, &all[..cut]);
+            learner.learn(&mut net, &all[cut..]);
+            assert_eq!(net, want);
+        }
+    }
+
+    #[test]
+    fn a_batch_of_one_is_the_sequential_step_for_every_schedule() {
+        let rows = Rows::new(30);
+        let mut want = network(&[16]);
+        sequential(&mut want, &rows.samples());
+        for schedule in EVERY {
+            let mut net = network(&[16]);
+            BatchLearner::new(schedule, 1, 3).learn(&mut net, &rows.samples());
+            assert_eq!(net, want, "{schedule:?}");
+        }
+    }
+
+    #[test]
+    fn parallel_sites_of_orthogonal_inputs_are_exact() {
+        let mut draft = NetworkDraft::regression(3, &[], 1);
+        draft.priors.direct.variance = 0.5;
+        let spec = draft.build().unwrap();
+        let rows: Vec<([u32; 1], [f32; 1])> =
+            (0..12).map(|i| ([i % 3], [i as f32 * 0.2 - 1.0])).collect();
+        let batch: Vec<Sample<'_>> = rows
+            .iter()
+            .map(|(j, y)| {
+                let x = Input {
+                    index: j,
+                    value: &[1.0],
+                };
+                (x, Lesson::Values(y, &[4.0]))
+            })
+            .collect();
+        let (mut one, mut all) = (Network::new(&spec), Network::new(&spec));
+        sequential(&mut one, &batch);
+        let report = BatchLearner::new(BatchSchedule::Parallel, 12, 1).learn(&mut all, &batch);
+        assert_eq!(report.fell_back, 0);
+        for j in 0..3 {
+            // The cavity's marginal variance enters each step: close, not equal.
+            let ((m1, _), (m2, _)) = (one.direct_weight(j, 0), all.direct_weight(j, 0));
+            assert!((m1 - m2).abs() < 0.1 * m1.abs().max(0.05), "{m1} {m2}");
+        }
+    }
+
+    #[test]
+    fn the_guard_damps_falls_back_and_halves_where_batches_agree_too_much() {
+        // One sample a thousand times over, a thousand times surer than the prior: undamped steps
+        // against one cavity overshoot.
+        let mut rows = Rows::new(2000);
+        let first = rows.0[0];
+        for (i, row) in rows.0.iter_mut().enumerate() {
+            *row = (first.0, [if i % 2 == 0 { 30.0 } else { -30.0 }]);
+        }
+        let mut net = network(&[16]);
+        let mut learner = BatchLearner::new(BatchSchedule::Parallel, 40, 1);
+        let report = learner.learn(&mut net, &rows.samples());
+        assert!(report.damped > 0 && report.fell_back > 0, "{report:?}");
+        assert!(learner.size() < 40, "{}", learner.size());
+        assert!(square_error(&mut net, &rows).is_finite());
+    }
+
+    #[test]
+    fn odd_samples_are_skipped_and_counted_whatever_the_schedule() {
+        let mut rows = Rows::new(64);
+        for (i, row) in rows.0.iter_mut().enumerate() {
+            match i % 8 {
+                0 => row.0[1] = f32::NAN,
+                1 => row.0[1] = f32::INFINITY,
+                2 => row.1[0] = f32::INFINITY,
+                3 => row.1[0] = f32::NAN,
+                4 => row.1[0] *= 1e6,
+                5 => row.0 = [0.0; 4],
+                _ => {}
+            }
+        }
+        for schedule in EVERY {
+            let mut net = network(&[16]);
+            let report = BatchLearner::new(schedule, 16, 2).learn(&mut net, &rows.samples());
+            assert_eq!(report.skipped, 24, "{schedule:?}");
+            let moments = net.predict(Input {
+                index: &ALL,
+                value: &[0.1, 0.2, 0.3, 1.0],
+            });
+            assert!(moments.mean[0].is_finite() && moments.variance[0] >= 0.0);
+        }
+    }
+}
