@@ -16,12 +16,12 @@ use serde::Serialize;
 
 use self::data::{Data, Encoding};
 use self::score::Score;
-use self::trainer::{Plan, Schedule, Trainer};
+use self::trainer::{Learned, Plan, Schedule, Trainer};
 use crate::cli::CliError;
-use crate::ep::{Family, Spikes};
+use crate::ep::{BatchSchedule, Family, Spikes};
 
 /// Marks a saved model, and its version.
-const MAGIC: [u8; 8] = *b"SPKFIT\x00\x01";
+const MAGIC: [u8; 8] = *b"SPKFIT\x00\x02";
 
 /// What is to be predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,8 +39,12 @@ pub enum ScheduleArg {
     Auto,
     /// Stochastic EP, one sample after the other
     Sequential,
-    /// Full EP: a site for each sample
+    /// A site for each sample: of the whole table (full EP), or with --batch of each mini-batch
     Exact,
+    /// One averaged site for each mini-batch
+    Averaged,
+    /// Each mini-batch at once, damped unit by unit
+    Parallel,
 }
 
 /// Arguments of `spiked fit`.
@@ -95,6 +99,9 @@ pub struct FitArgs {
     /// How samples follow one another
     #[arg(long, value_enum, default_value_t = ScheduleArg::Auto)]
     schedule: ScheduleArg,
+    /// Samples of a mini-batch (32 for averaged and parallel)
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
     /// Passes over the table
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     passes: u32,
@@ -117,6 +124,13 @@ pub struct FitArgs {
     /// Write what was learned to a file
     #[arg(long, value_name = "MODEL")]
     save: Option<PathBuf>,
+    /// Continue from a file that --save wrote, sequentially; the columns and their order must be
+    /// the same; values are standardised as they were then
+    #[arg(long, value_name = "MODEL")]
+    load: Option<PathBuf>,
+    /// Write mean and sd (noise included) of every test row to a CSV file (regression)
+    #[arg(long, value_name = "CSV")]
+    predict: Option<PathBuf>,
 }
 
 fn parse_family(text: &str) -> Result<Family, String> {
@@ -163,6 +177,8 @@ struct Fitted {
     #[serde(skip_serializing_if = "Option::is_none")]
     noise_sd: Option<f64>,
     accepted: u64,
+    damped: u64,
+    fell_back: u64,
     skipped: u64,
     clipped: u64,
     convergence: &'static str,
@@ -173,7 +189,9 @@ struct Fitted {
 /// # Errors
 /// If the arguments are wrong or a table cannot be read.
 pub fn run(args: FitArgs) -> Result<(), CliError> {
-    let data = Data::load(&args)?;
+    let saved = args.load.as_ref().map(load).transpose()?;
+    let data = Data::load(&args, saved.as_ref())?;
+    let batch = args.batch.map(|size| size as usize);
     let plan = Plan {
         hidden: args.hidden.clone(),
         spikes: args.spikes,
@@ -182,7 +200,18 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
         schedule: match args.schedule {
             ScheduleArg::Auto => None,
             ScheduleArg::Sequential => Some(Schedule::Sequential),
-            ScheduleArg::Exact => Some(Schedule::Exact),
+            ScheduleArg::Exact => Some(match batch {
+                Some(size) => Schedule::Batches(BatchSchedule::Exact, size),
+                None => Schedule::Exact,
+            }),
+            ScheduleArg::Averaged => Some(Schedule::Batches(
+                BatchSchedule::Averaged,
+                batch.unwrap_or(32),
+            )),
+            ScheduleArg::Parallel => Some(Schedule::Batches(
+                BatchSchedule::Parallel,
+                batch.unwrap_or(32),
+            )),
         },
         memory: args.memory,
         inits: args.inits.into(),
@@ -191,18 +220,32 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
     if args.memory.is_some_and(|n| !(n > 1.0 && n.is_finite())) {
         return Err(CliError::Config("memory must be above 1 sample".into()));
     }
-    if args.schedule == ScheduleArg::Exact && args.weights != Family::Gaussian {
+    let grid = args.weights != Family::Gaussian;
+    if grid && !matches!(args.schedule, ScheduleArg::Auto | ScheduleArg::Sequential) {
         return Err(CliError::Config(
-            "the exact schedule needs gaussian weights".into(),
+            "schedules other than sequential need gaussian weights".into(),
         ));
     }
-    let mut trainer = Trainer::new(&plan, &data.train.0, data.classes)
-        .map_err(|e| CliError::Config(e.to_string()))?;
+    let mut trainer = match saved {
+        Some(learned) => {
+            if learned.classes != data.classes {
+                let text = "the model was learned for another task or other classes";
+                return Err(CliError::Config(text.into()));
+            }
+            Trainer::resume(learned, &plan, data.train.0.inputs).map_err(CliError::Config)?
+        }
+        None => Trainer::new(&plan, &data.train.0, data.classes)
+            .map_err(|e| CliError::Config(e.to_string()))?,
+    };
     let passes = learn(&mut trainer, &data, &args)?;
     let fitted = Fitted {
         schedule: match trainer.schedule() {
             Schedule::Sequential => "sequential",
             Schedule::Exact => "exact",
+            Schedule::Batches(BatchSchedule::Sequential, _) => "sequential batches",
+            Schedule::Batches(BatchSchedule::Exact, _) => "exact batches",
+            Schedule::Batches(BatchSchedule::Averaged, _) => "averaged batches",
+            Schedule::Batches(BatchSchedule::Parallel, _) => "parallel batches",
         },
         rows: data.train.0.len(),
         inputs: data.train.0.inputs,
@@ -211,13 +254,21 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
             .is_none()
             .then(|| trainer.noise_sd() * data.scale),
         accepted: trainer.report.accepted,
+        damped: trainer.report.damped,
+        fell_back: trainer.report.fell_back,
         skipped: trainer.report.skipped,
         clipped: trainer.report.clipped,
         convergence: convergence(&passes),
         passes,
     };
     if let Some(path) = &args.save {
-        save(path, &trainer)?;
+        save(
+            path,
+            &trainer.learned((data.mean, data.scale), &data.columns),
+        )?;
+    }
+    if let Some(path) = &args.predict {
+        predict(path, &mut trainer, &data)?;
     }
     finish(&fitted, args.json)
 }
@@ -279,13 +330,45 @@ fn convergence(passes: &[Pass]) -> &'static str {
     }
 }
 
-fn save(path: &PathBuf, trainer: &Trainer) -> Result<(), CliError> {
-    let body = postcard::to_allocvec(&trainer.learned())
-        .map_err(|e| CliError::Runtime(format!("{}: {e}", path.display())))?;
+fn save(path: &PathBuf, learned: &Learned) -> Result<(), CliError> {
+    let failed = |e: &dyn std::fmt::Display| CliError::Runtime(format!("{}: {e}", path.display()));
+    let body = postcard::to_allocvec(learned).map_err(|e| failed(&e))?;
     let mut bytes = MAGIC.to_vec();
     bytes.extend(crc32fast::hash(&body).to_le_bytes());
     bytes.extend(body);
-    std::fs::write(path, bytes).map_err(|e| CliError::Runtime(format!("{}: {e}", path.display())))
+    std::fs::write(path, bytes).map_err(|e| failed(&e))
+}
+
+fn load(path: &PathBuf) -> Result<Learned, CliError> {
+    let bytes =
+        std::fs::read(path).map_err(|e| CliError::Runtime(format!("{}: {e}", path.display())))?;
+    let wrong = |what: &str| CliError::Config(format!("{}: {what}", path.display()));
+    let Some((magic, rest)) = bytes.split_at_checked(MAGIC.len()) else {
+        return Err(wrong("no model"));
+    };
+    if magic != MAGIC {
+        return Err(wrong("no model, or one of another version"));
+    }
+    match rest.split_at_checked(4) {
+        Some((sum, body)) if crc32fast::hash(body).to_le_bytes() == sum => {
+            postcard::from_bytes(body).map_err(|e| wrong(&e.to_string()))
+        }
+        _ => Err(wrong("damaged: the checksum does not fit")),
+    }
+}
+
+fn predict(path: &PathBuf, trainer: &mut Trainer, data: &Data) -> Result<(), CliError> {
+    let (Some((samples, _)), None) = (&data.test, data.classes) else {
+        let text = "--predict needs a regression with a table to test on";
+        return Err(CliError::Config(text.into()));
+    };
+    let mut text = String::from("mean,sd\n");
+    for i in 0..samples.len() {
+        let (mean, sd) = trainer.predict(samples.get(i));
+        let (mean, sd) = (data.mean + data.scale * mean, data.scale * sd);
+        text += &format!("{mean},{sd}\n");
+    }
+    std::fs::write(path, text).map_err(|e| CliError::Runtime(format!("{}: {e}", path.display())))
 }
 
 fn finish(fitted: &Fitted, json: bool) -> Result<(), CliError> {
@@ -295,12 +378,14 @@ fn finish(fitted: &Fitted, json: bool) -> Result<(), CliError> {
         .map_or(String::new(), |sd| format!("noise sd {sd:.4}, "));
     writeln!(
         err,
-        "{} after {} passes over {} rows ({} schedule): {noise}{} updates, {} skipped, {} precisions clipped",
+        "{} after {} passes over {} rows ({} schedule): {noise}{} updates, {} damped, {} batches fell back, {} skipped, {} precisions clipped",
         fitted.convergence,
         fitted.passes.len(),
         fitted.rows,
         fitted.schedule,
         fitted.accepted,
+        fitted.damped,
+        fitted.fell_back,
         fitted.skipped,
         fitted.clipped
     )?;

@@ -200,35 +200,48 @@ impl Levels {
         self.moments(cell);
     }
 
-    /// Mean and variance from the site, summed around the most probable level.
+    /// Mean and variance from the site, summed outwards from the most probable level: with
+    /// y = x - best the weights are exp(y (h - P best) - P y^2/2), and those of neighbours differ
+    /// by factors that differ by exp(-P gap^2): three exponentials for any number of levels.
     #[inline(always)]
     fn moments(self, cell: Cell<'_>) {
         let gap = 2.0 / f32::from(self.count - 1);
-        let (mut best, mut top) = ([0.0f32; LANES], [f32::NEG_INFINITY; LANES]);
-        for i in 0..self.count {
-            let x = f32::from(i).mul_add(gap, -1.0);
-            for l in 0..LANES {
-                let e = x * (-0.5 * cell.p[l]).mul_add(x, cell.h[l]);
-                best[l] = if e > top[l] { x } else { best[l] };
-                top[l] = top[l].max(e);
-            }
+        let last = f32::from(self.count - 1);
+        let (h, p) = (*cell.h, *cell.p);
+        let (mut best, mut top) = ([0.0f32; LANES], [0.0f32; LANES]);
+        let (mut up, mut down, mut bend) = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
+        for l in 0..LANES {
+            // The peak h/P; without curvature the end that h points to.
+            let peak = h[l] / p[l].max(1e-9);
+            let place = (peak.max(-1.0).min(1.0) + 1.0) / gap;
+            top[l] = ((place + 0.5) as i32) as f32;
+            best[l] = top[l].mul_add(gap, -1.0);
+            let slope = gap * (-p[l]).mul_add(best[l], h[l]);
+            let half = -0.5 * gap * gap * p[l];
+            up[l] = fast::exp(half + slope);
+            down[l] = fast::exp(half - slope);
+            bend[l] = fast::exp(2.0 * half);
         }
-        let mut sums = [[0.0f32; LANES]; 3];
-        for i in 0..self.count {
-            let x = f32::from(i).mul_add(gap, -1.0);
+        let (mut w, mut v) = ([1.0f32; LANES], [1.0f32; LANES]);
+        let (mut zeroth, mut first, mut second) =
+            ([1.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
+        for i in 1..self.count {
+            let k = f32::from(i);
             for l in 0..LANES {
-                let e = x * (-0.5 * cell.p[l]).mul_add(x, cell.h[l]);
-                let w = fast::exp(e - top[l]);
-                let y = x - best[l];
-                sums[0][l] += w;
-                sums[1][l] = w.mul_add(y, sums[1][l]);
-                sums[2][l] = (w * y).mul_add(y, sums[2][l]);
+                w[l] = if top[l] + k > last { 0.0 } else { w[l] * up[l] };
+                v[l] = if top[l] < k { 0.0 } else { v[l] * down[l] };
+                up[l] *= bend[l];
+                down[l] *= bend[l];
+                zeroth[l] += w[l] + v[l];
+                first[l] = k.mul_add(w[l] - v[l], first[l]);
+                second[l] = (k * k).mul_add(w[l] + v[l], second[l]);
             }
         }
         for l in 0..LANES {
-            let shift = sums[1][l] / sums[0][l];
-            let variance = (-shift).mul_add(shift, sums[2][l] / sums[0][l]);
-            cell.m[l] = self.scale * (best[l] + shift);
+            let inv = 1.0 / zeroth[l];
+            let shift = first[l] * inv;
+            let variance = gap * gap * (-shift).mul_add(shift, second[l] * inv);
+            cell.m[l] = self.scale * gap.mul_add(shift, best[l]);
             cell.s[l] = self.scale * self.scale * variance.max(MIN_LEVEL_VARIANCE);
         }
     }

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 
 use super::images;
 use super::table::{Table, TableError};
-use super::trainer::{Samples, Targets, shuffled};
+use super::trainer::{Learned, Samples, Targets, shuffled};
 use super::{FitArgs, Task};
 use crate::cli::CliError;
 
@@ -40,6 +40,10 @@ pub struct Data {
     pub classes: Option<usize>,
     /// Standard deviation of the targets; 1 for classes.
     pub scale: f64,
+    /// Mean of the targets; 0 for classes.
+    pub mean: f64,
+    /// Mean and standard deviation of every other column, with its number; empty for images.
+    pub columns: Vec<(usize, f64, f64)>,
 }
 
 impl From<TableError> for CliError {
@@ -56,7 +60,7 @@ impl Data {
     ///
     /// # Errors
     /// If a file cannot be read or does not fit the task.
-    pub fn load(args: &FitArgs) -> Result<Data, CliError> {
+    pub fn load(args: &FitArgs, saved: Option<&Learned>) -> Result<Data, CliError> {
         if args.train_images.is_some() {
             return Ok(Data::from_images(args)?);
         }
@@ -81,12 +85,12 @@ impl Data {
             &train,
             &test,
             column,
-            args.task,
-            args.encode,
+            (args.task, args.encode),
+            saved,
         )?)
     }
 
-    /// Standardises two tables by the first one's columns.
+    /// Standardises two tables by the first one's columns, or as a saved model was.
     ///
     /// # Errors
     /// If a target cannot be used or nothing is left.
@@ -94,8 +98,8 @@ impl Data {
         train: &Table,
         test: &Table,
         target: usize,
-        task: Task,
-        encoding: Encoding,
+        (task, encoding): (Task, Encoding),
+        saved: Option<&Learned>,
     ) -> Result<Data, TableError> {
         let usable = |table: &Table| -> Vec<usize> {
             let good = |i: &usize| table.row(*i)[target].is_finite();
@@ -113,6 +117,22 @@ impl Data {
                 (c, mean, sd)
             })
             .collect();
+        let columns = match saved {
+            None => columns,
+            Some(saved)
+                if saved
+                    .columns
+                    .iter()
+                    .map(|c| c.0)
+                    .eq(columns.iter().map(|c| c.0)) =>
+            {
+                saved.columns.clone()
+            }
+            Some(_) => {
+                let text = "the table's columns are not those of the model";
+                return Err(TableError::Misfit(text.into()));
+            }
+        };
         let encode = |table: &Table| {
             let mut samples = Samples::default();
             for i in 0..table.rows() {
@@ -127,7 +147,8 @@ impl Data {
         let inputs = (encode(&train), encode(&test));
         match task {
             Task::Regression => {
-                let (mean, sd) = moments(&train, target);
+                let (mean, sd) =
+                    saved.map_or_else(|| moments(&train, target), |saved| saved.target);
                 let scaled =
                     |y: &[f64]| Targets::Real(y.iter().map(|y| ((y - mean) / sd) as f32).collect());
                 Ok(Data {
@@ -135,6 +156,8 @@ impl Data {
                     test: Some((inputs.1, scaled(&y_test))),
                     classes: None,
                     scale: sd,
+                    mean,
+                    columns: columns.clone(),
                 })
             }
             Task::Classification => {
@@ -146,6 +169,8 @@ impl Data {
                     test: Some((inputs.1, classes(&y_test, &labels)?)),
                     classes: Some(labels.len()),
                     scale: 1.0,
+                    mean: 0.0,
+                    columns: columns.clone(),
                 })
             }
         }
@@ -190,6 +215,8 @@ impl Data {
             test,
             classes: Some(known.len()),
             scale: 1.0,
+            mean: 0.0,
+            columns: Vec::new(),
         })
     }
 }
@@ -266,7 +293,8 @@ mod tests {
     fn columns_are_standardised_by_the_rows_to_learn() {
         let train = Table::parse("a,b,y\n1,5,10\n3,5,30\n", "t").unwrap();
         let test = Table::parse("a,b,y\n5,,20\n", "t").unwrap();
-        let data = Data::from_tables(&train, &test, 2, Task::Regression, Encoding::Raw).unwrap();
+        let data =
+            Data::from_tables(&train, &test, 2, (Task::Regression, Encoding::Raw), None).unwrap();
         assert_eq!(data.scale, 10.0);
         // A constant column is silent, the bias is last.
         assert_eq!(data.train.0.get(0).index, [0, 2]);

@@ -50,13 +50,18 @@ fn a_table_is_learned_and_saved_and_loads_with_the_same_bits() {
         "--save",
         model.to_str().unwrap(),
     ]);
-    let data = Data::load(&args).unwrap();
+    let data = Data::load(&args, None).unwrap();
     assert_eq!(data.train.0.len(), 180);
     run(args).unwrap();
     let bytes = std::fs::read(&model).unwrap();
     assert_eq!(bytes[..8], MAGIC);
     let learned: trainer::Learned = postcard::from_bytes(&bytes[12..]).unwrap();
     assert_eq!(postcard::to_allocvec(&learned).unwrap(), bytes[12..]);
+    assert_eq!(load(&model).unwrap(), learned);
+    let mut damaged = bytes;
+    damaged[40] ^= 1;
+    std::fs::write(&model, damaged).unwrap();
+    assert_eq!(load(&model).unwrap_err().exit_code(), 64);
 }
 
 #[test]

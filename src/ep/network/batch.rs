@@ -62,10 +62,7 @@ impl BatchLearner {
     /// # Panics
     /// If either is 0.
     pub fn new(schedule: BatchSchedule, size: usize, sweeps: usize) -> BatchLearner {
-        assert!(
-            size > 0 && sweeps > 0,
-            "batches of {size}, {sweeps} sweeps"
-        );
+        assert!(size > 0 && sweeps > 0, "batches of {size}, {sweeps} sweeps");
         BatchLearner {
             schedule,
             sweeps,
@@ -73,6 +70,11 @@ impl BatchLearner {
             batches: 0,
             fallbacks: 0,
         }
+    }
+
+    /// How samples of a batch are learned together.
+    pub fn schedule(&self) -> BatchSchedule {
+        self.schedule
     }
 
     /// Samples of a batch; halved when more than a tenth of the batches fell back.
@@ -371,7 +373,9 @@ fn damping(
     for ((x, _), sent) in batch.iter().zip(sent) {
         for (lane, search) in lanes.iter_mut().enumerate() {
             let terms = x.index.iter().zip(x.value);
-            let domega = terms.map(|(&j, x)| x * change[j as usize * stride + lane]).sum();
+            let domega = terms
+                .map(|(&j, x)| x * change[j as usize * stride + lane])
+                .sum();
             search.sample(sent.lanes.0[lane], sent.lanes.1[lane], domega);
         }
     }
@@ -486,7 +490,8 @@ mod tests {
     }
 
     #[test]
-    fn splitting_and_merging_batches_is_nothing_to_the_sequential_schedule_and_one_sweep_of_exact() {
+    fn splitting_and_merging_batches_is_nothing_to_the_sequential_schedule_and_one_sweep_of_exact()
+    {
         let rows = Rows::new(60);
         let all = rows.samples();
         let mut want = network(&[16]);
