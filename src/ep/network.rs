@@ -489,4 +489,6 @@ impl Network {
 
 pub(super) mod batch;
 #[cfg(test)]
+mod exact;
+#[cfg(test)]
 mod tests;
