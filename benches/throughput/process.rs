@@ -189,7 +189,7 @@ impl Daemon {
 
 /// The counting subscriber: this program again, with rumqttc and nothing else.
 pub struct Counter {
-    pub child: Killed,
+    _child: Killed,
     lines: BufReader<ChildStdout>,
 }
 
@@ -207,7 +207,7 @@ impl Counter {
             .expect("it starts");
         let lines = BufReader::new(child.stdout.take().expect("piped"));
         let mut counter = Counter {
-            child: Killed(child),
+            _child: Killed(child),
             lines,
         };
         assert_eq!(counter.line(), "subscribed");

@@ -81,6 +81,9 @@ impl InputLayer {
 
     /// Appends inputs at the prior, their forgetting up to date at step `now`.
     pub(super) fn add_rows(&mut self, n: usize, now: f64) {
+        // No more than is needed: thousands of streams have such a table.
+        self.mean.reserve_exact(n * self.stride);
+        self.variance.reserve_exact(n * self.stride);
         for j in self.rows..self.rows + n {
             let key = counter::row_key(self.keys.0, j as u32);
             for i in 0..self.direct_at {
@@ -116,6 +119,8 @@ impl InputLayer {
         self.stride = self.direct_at + padded(self.direct);
         let mean = std::mem::take(&mut self.mean);
         let variance = std::mem::take(&mut self.variance);
+        self.mean.reserve_exact(self.rows * self.stride);
+        self.variance.reserve_exact(self.rows * self.stride);
         for j in 0..self.rows {
             self.mean.extend(&mean[j * old..j * old + kept]);
             self.variance.extend(&variance[j * old..j * old + kept]);
