@@ -92,7 +92,7 @@ enum Command {
     /// Try it on recordings: the daemon's engine over CSV files, faster than real time
     Replay(replay::ReplayArgs),
     /// Learn a table offline, and report test figures after every pass
-    Fit(fit::FitArgs),
+    Fit(Box<fit::FitArgs>),
     /// Look into a state directory: streams, snapshots, journal, incidents
     Inspect(inspect::InspectArgs),
     /// Print the completion script for a shell
@@ -140,7 +140,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
         Command::Replay(args) => replay::run(args),
-        Command::Fit(args) => fit::run(args),
+        Command::Fit(args) => fit::run(*args),
         Command::Inspect(args) => inspect::run(args),
         Command::Completions { shell } => completions(shell),
         Command::Manpage => manpage(),

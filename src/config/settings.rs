@@ -638,7 +638,6 @@ fn engine(
             hold_rows: u32::try_from(hold_rows).unwrap_or(u32::MAX),
             ..d.incident
         },
-        ..d
     });
     let params = match params {
         Ok(params) => Some(params),

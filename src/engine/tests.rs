@@ -1,4 +1,5 @@
 //! The engine end to end, on streams whose law is known: horizons, soft sensors, labels, states.
+#![expect(clippy::print_stdout, reason = "figures beside what the law allows")]
 
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;

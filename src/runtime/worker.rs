@@ -246,10 +246,10 @@ impl Worker {
             kept: None,
         });
         self.publish_anomaly(name, &outcome, Some(arrived));
-        if let Some(slot) = self.streams.get_mut(name) {
-            if let Some(before) = slot.last.replace(outcome) {
-                slot.stream.recycle(before);
-            }
+        if let Some(slot) = self.streams.get_mut(name)
+            && let Some(before) = slot.last.replace(outcome)
+        {
+            slot.stream.recycle(before);
         }
     }
 
