@@ -4,6 +4,8 @@
 //! Unknown keys and unknown `SPIKED_` variables are offences too.
 
 mod channels;
+mod model;
+mod mqtt;
 mod reader;
 mod settings;
 

@@ -61,9 +61,16 @@ impl<'a> Section<'a> {
             .push(format!("{}.{key}: {allowed}, got {got}", self.path));
     }
 
-    /// Notes an offence of several keys together, in the words of whoever found it.
-    pub fn offence(&mut self, text: &str) {
-        self.report.problems.push(format!("{}: {text}", self.path));
+    /// What was built, or its offences (of several keys together), in the words of whoever found
+    /// them.
+    pub fn accept<T>(&mut self, built: Result<T, Vec<String>>) -> Option<T> {
+        built
+            .map_err(|offences| {
+                for text in offences {
+                    self.report.problems.push(format!("{}: {text}", self.path));
+                }
+            })
+            .ok()
     }
 
     fn note(&mut self, key: &str, value: &str) {

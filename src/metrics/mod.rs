@@ -3,24 +3,26 @@
 //! Counters are bumped where things happen, per message or per batch; figures of the streams are
 //! gathered from the workers' views when somebody asks.
 
+mod declare;
+mod process;
+mod store;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::{
-    Counter, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
+
+use declare::Declare;
+use process::ProcessMetrics;
+use store::StoreMetrics;
 
 use crate::engine::EngineStats;
 use crate::payload::Reject;
 use crate::row::{Kind, Ruling};
 use crate::state::StoreStats;
-
-/// Upper bounds of the latency histogram, seconds.
-const LATENCY_BUCKETS: [f64; 16] = [
-    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
-    10.0,
-];
 
 /// What a published message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,149 +143,12 @@ pub struct Metrics {
     store: StoreMetrics,
     /// Ready to serve.
     pub ready: IntGauge,
-    resident_memory: IntGauge,
-    cpu_seconds: Counter,
+    process: ProcessMetrics,
     stream_rows: IntGaugeVec,
     stream_score: GaugeVec,
     stream_log_density: GaugeVec,
     stream_coverage: GaugeVec,
     stream_rmse_ratio: GaugeVec,
-}
-
-/// What the state store says of itself.
-#[derive(Debug)]
-struct StoreMetrics {
-    readings: IntCounter,
-    commits: IntCounter,
-    commit_seconds: Counter,
-    journal_bytes: IntGauge,
-    snapshots: IntCounter,
-    snapshot_failures: IntCounter,
-    forced: IntCounter,
-    write_failures: IntCounter,
-    outbox: IntGauge,
-    dead_letters: IntGauge,
-}
-
-impl StoreMetrics {
-    fn declare(d: &Declare<'_>) -> prometheus::Result<StoreMetrics> {
-        Ok(StoreMetrics {
-            readings: d.counter("spiked_journal_readings_total", "Readings journaled")?,
-            commits: d.counter("spiked_state_commits_total", "Commits of the state file")?,
-            commit_seconds: d.fractional_counter(
-                "spiked_state_commit_seconds_total",
-                "Time spent in commits of the state file",
-            )?,
-            journal_bytes: d.int_gauge("spiked_journal_bytes", "Packed readings in the journal")?,
-            snapshots: d.counter("spiked_snapshots_total", "Snapshots written")?,
-            snapshot_failures: d.counter(
-                "spiked_snapshot_failures_total",
-                "Snapshots that could not be written",
-            )?,
-            forced: d.counter(
-                "spiked_snapshots_forced_total",
-                "Times that the journal's size made snapshots due before their time (state.journal_max_bytes)",
-            )?,
-            write_failures: d.counter(
-                "spiked_state_write_failures_total",
-                "Commits of the state file that failed and were tried again",
-            )?,
-            outbox: d.int_gauge(
-                "spiked_outbox_kept",
-                "Incident messages kept on disk until the broker has them",
-            )?,
-            dead_letters: d.int_gauge(
-                "spiked_dead_letters",
-                "Readings set apart since no stream survives them",
-            )?,
-        })
-    }
-
-    fn set(&self, stats: &StoreStats) {
-        let raise =
-            |counter: &IntCounter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
-        raise(&self.readings, stats.readings);
-        raise(&self.commits, stats.commits);
-        let further = stats.commit_us as f64 * 1e-6 - self.commit_seconds.get();
-        if further > 0.0 {
-            self.commit_seconds.inc_by(further);
-        }
-        self.journal_bytes.set(whole(stats.journal_bytes));
-        raise(&self.snapshots, stats.snapshots);
-        raise(&self.snapshot_failures, stats.snapshot_failures);
-        raise(&self.forced, stats.forced);
-        raise(&self.write_failures, stats.write_failures);
-        self.outbox.set(whole(stats.outbox));
-        self.dead_letters.set(whole(stats.dead_letters));
-    }
-}
-
-fn whole(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-/// Registers metrics as they are declared.
-struct Declare<'a>(&'a Registry);
-
-impl Declare<'_> {
-    fn counter(&self, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-        let metric = IntCounter::new(name, help)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn fractional_counter(&self, name: &str, help: &str) -> prometheus::Result<Counter> {
-        let metric = Counter::new(name, help)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn counters(
-        &self,
-        name: &str,
-        help: &str,
-        label: &str,
-        values: &[&str],
-    ) -> prometheus::Result<IntCounterVec> {
-        let metric = IntCounterVec::new(Opts::new(name, help), &[label])?;
-        self.0.register(Box::new(metric.clone()))?;
-        // A series that exists from the start can be alerted on.
-        for value in values {
-            metric.with_label_values(&[*value]);
-        }
-        Ok(metric)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> prometheus::Result<Gauge> {
-        let metric = Gauge::new(name, help)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn int_gauge(&self, name: &str, help: &str) -> prometheus::Result<IntGauge> {
-        let metric = IntGauge::new(name, help)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn gauges(&self, name: &str, help: &str, label: &str) -> prometheus::Result<GaugeVec> {
-        let metric = GaugeVec::new(Opts::new(name, help), &[label])?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn int_gauges(&self, name: &str, help: &str, label: &str) -> prometheus::Result<IntGaugeVec> {
-        let metric = IntGaugeVec::new(Opts::new(name, help), &[label])?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
-
-    fn latency(&self, name: &str, help: &str) -> prometheus::Result<Histogram> {
-        let options = HistogramOpts::new(name, help).buckets(LATENCY_BUCKETS.to_vec());
-        let metric = Histogram::with_opts(options)?;
-        self.0.register(Box::new(metric.clone()))?;
-        Ok(metric)
-    }
 }
 
 impl Metrics {
@@ -448,14 +313,7 @@ impl Metrics {
             store_failures: d.counter("spiked_store_failures_total", "Failures of the state store")?,
             store: StoreMetrics::declare(&d)?,
             ready: d.int_gauge("spiked_ready", "1 while /readyz says yes")?,
-            resident_memory: d.int_gauge(
-                "process_resident_memory_bytes",
-                "Resident memory size in bytes",
-            )?,
-            cpu_seconds: d.fractional_counter(
-                "process_cpu_seconds_total",
-                "Total user and system CPU time spent in seconds",
-            )?,
+            process: ProcessMetrics::declare(&d)?,
             stream_rows: d.int_gauges(
                 "spiked_stream_rows",
                 "Rows of one stream (http.stream_labels)",
@@ -563,7 +421,7 @@ impl Metrics {
         mean(&self.rmse_ratio, |s| s.rmse_ratio);
         self.set_horizons(streams.clone());
         let open = streams.clone().filter(|stats| stats.open).count();
-        self.incidents_open.set(count(open));
+        self.incidents_open.set(whole(open));
     }
 
     /// Sets the figures of each horizon, means over streams; the next row is horizon 1.
@@ -588,7 +446,7 @@ impl Metrics {
 
     /// Sets the figures of one stream that has labels of its own.
     pub fn set_stream(&self, name: &str, score: f64, stats: &EngineStats) {
-        let rows = i64::try_from(stats.rows).unwrap_or(i64::MAX);
+        let rows = whole(stats.rows);
         self.stream_rows.with_label_values(&[name]).set(rows);
         for (gauge, x) in [
             (&self.stream_score, score),
@@ -606,7 +464,7 @@ impl Metrics {
     pub fn set_queue(&self, queue: &str, depth: usize) {
         self.queue_depth
             .with_label_values(&[queue])
-            .set(count(depth));
+            .set(whole(depth));
     }
 
     /// Exports what the state store counted.
@@ -619,38 +477,14 @@ impl Metrics {
     /// # Errors
     /// If a metric cannot be encoded.
     pub fn encode(&self) -> prometheus::Result<String> {
-        self.set_process();
+        self.process.read();
         TextEncoder::new().encode_to_string(&self.registry.gather())
-    }
-
-    /// Memory and CPU time from /proc, where there is one.
-    fn set_process(&self) {
-        let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        if let Some(pages) = statm.split(' ').nth(1).and_then(|n| n.parse::<i64>().ok()) {
-            self.resident_memory.set(pages * 4096);
-        }
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        // Behind the command's closing parenthesis: state is field 3, utime and stime 14 and 15.
-        let ticks: Option<f64> = stat.rsplit_once(')').map(|(_, rest)| {
-            rest.split_whitespace()
-                .skip(11)
-                .take(2)
-                .filter_map(|n| n.parse::<f64>().ok())
-                .sum()
-        });
-        if let Some(ticks) = ticks {
-            // Linux reports clock ticks of 10 ms to user space. Two scrapes at once may both see
-            // the same difference: the sum is never less than the last one.
-            let further = ticks / 100.0 - self.cpu_seconds.get();
-            if further > 0.0 {
-                self.cpu_seconds.inc_by(further);
-            }
-        }
     }
 }
 
-fn count(n: usize) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
+/// For a gauge of whole numbers.
+fn whole(n: impl TryInto<i64>) -> i64 {
+    n.try_into().unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -1,0 +1,136 @@
+//! `[stream]`, `[learn]` and `[detect]`: what each stream is built from.
+
+use std::sync::Arc;
+
+use config::Value;
+
+use super::reader::{Report, Section};
+use super::settings::not_empty;
+use crate::assemble::{Align, AssembleParams};
+use crate::detect::IncidentParams;
+use crate::engine::{EngineParams, EngineSettings, Heads, Rule};
+
+/// What the router needs of `[stream]`.
+pub(super) struct Caps {
+    pub streams: usize,
+    pub channels: usize,
+    pub listed: Vec<Arc<str>>,
+}
+
+pub(super) fn stream(value: Option<Value>, report: &mut Report) -> (Caps, Option<AssembleParams>) {
+    let mut s = Section::new("stream", "[stream]", value, report);
+    let align = s.choice(
+        "align",
+        "when-complete",
+        &[
+            ("when-complete", Align::WhenComplete),
+            ("per-reading", Align::PerReading),
+            ("fixed-period", Align::FixedPeriod),
+        ],
+    );
+    let period_s = s.number("period_s", 1.0, 0.001..=86_400.0);
+    let max_age_s = s.number("max_age_s", 300.0, 0.001..=31_536_000.0);
+    let max_streams = s.size("max_streams", 1000, 1..=1_000_000);
+    let max_channels = s.size("max_channels", 64, 1..=4096);
+    let channels = s.list("channels", not_empty);
+    let channels: Vec<Arc<str>> = channels.into_iter().map(Arc::from).collect();
+    let params = AssembleParams::new(
+        align,
+        millis(period_s),
+        millis(max_age_s),
+        max_channels,
+        channels.clone(),
+    );
+    let params = s.accept(params);
+    s.done();
+    let caps = Caps {
+        streams: max_streams,
+        channels: max_channels,
+        listed: channels,
+    };
+    (caps, params)
+}
+
+/// Seconds within a validated range to whole milliseconds, at least 1.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "validated ranges end far below i64::MAX"
+)]
+fn millis(seconds: f64) -> i64 {
+    ((seconds * 1000.0).round() as i64).max(1)
+}
+
+/// The one place where `[learn]` and `[detect]` become the engine's parameters.
+pub(super) fn engine(
+    learn: Option<Value>,
+    detect: Option<Value>,
+    (horizons, channels): (Vec<u32>, Vec<Rule>),
+    report: &mut Report,
+) -> Option<EngineParams> {
+    let d = EngineSettings::default();
+    let mut s = Section::new("learn", "[learn]", learn, report);
+    let batch_rows = s.size("batch_rows", d.batch_rows, 1..=256);
+    let batch_max_age_s = s.number("batch_max_age_s", d.batch_max_age_s, 0.001..=86_400.0);
+    let memory_rows = s.number("memory_rows", d.memory_rows, 100.0..=1e9);
+    let statistics_rows = s.number("statistics_rows", d.statistics_rows, 100.0..=1e9);
+    let hidden = s.size("hidden", d.hidden, 1..=1024);
+    let lags = s.size("lags", d.lags, 1..=64);
+    let calendar = s.flag("calendar", d.calendar);
+    let direct = s.flag("direct", d.direct);
+    let learn = s.flag("weights", d.learn);
+    let hourly_noise = s.flag("hourly_noise", d.hourly_noise);
+    let student_nu = s.number("student_nu", d.student_nu, 0.1..=1e9);
+    let seed = s.integer("seed", d.seed, 0..=u64::MAX);
+    s.done();
+    let mut s = Section::new("detect", "[detect]", detect, report);
+    let wanted = d.false_alarms_per_week;
+    let false_alarms_per_week = s.number("false_alarms_per_week", wanted, 0.001..=1000.0);
+    let warm_up_rows = s.integer("warm_up_rows", d.warm_up_rows, 20..=1_000_000);
+    let heads = s.choice(
+        "heads",
+        "both",
+        &[
+            ("both", Heads::Both),
+            ("step", Heads::Step),
+            ("context", Heads::Context),
+        ],
+    );
+    let temper = s.flag("temper", d.temper);
+    let habits = s.flag("habits", d.habits);
+    let calibrate = s.flag("calibrate", d.calibrate);
+    let joint = s.flag("joint", d.joint);
+    let gate_weight = s.number("gate_weight", d.gate_weight, 0.0..=1.0);
+    let hold_rows = u64::from(d.incident.hold_rows);
+    let hold_rows = s.integer("hold_rows", hold_rows, 10..=1_000_000);
+    let params = EngineParams::new(EngineSettings {
+        horizons,
+        channels,
+        batch_rows,
+        batch_max_age_s,
+        memory_rows,
+        statistics_rows,
+        hidden,
+        lags,
+        calendar,
+        direct,
+        learn,
+        hourly_noise,
+        student_nu,
+        heads,
+        temper,
+        habits,
+        calibrate,
+        joint,
+        gate_weight,
+        seed,
+        false_alarms_per_week,
+        warm_up_rows,
+        incident: IncidentParams {
+            hold_rows: u32::try_from(hold_rows).unwrap_or(u32::MAX),
+            ..d.incident
+        },
+    });
+    let params = s.accept(params);
+    s.done();
+    params
+}

@@ -1,0 +1,222 @@
+//! `[mqtt]` and `[[input]]`: where the broker is and what is subscribed to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use config::{Value, ValueKind};
+
+use super::reader::{Report, Section};
+use super::settings::{Input, MqttSettings, Protocol, TlsSettings, any, not_empty};
+use crate::payload::{Format, Pointer, TimeUnit};
+use crate::route::Pattern;
+
+/// Where trust anchors are found when `mqtts://` is used without `mqtt.ca_file`.
+const CA_BUNDLES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+pub(super) fn mqtt(value: Option<Value>, report: &mut Report) -> Option<MqttSettings> {
+    let mut s = Section::new("mqtt", "[mqtt]", value, report);
+    let url = s.discreet_text("url", "mqtt://127.0.0.1:1883", |url| {
+        parse_url(url).map(|_| ())
+    });
+    let protocol = s.choice(
+        "protocol",
+        "3.1.1",
+        &[("3.1.1", Protocol::V3), ("5", Protocol::V5)],
+    );
+    let client_id = s.text("client_id", "spiked", not_empty);
+    let username = s.text("username", "", any);
+    let mut password = s.secret("password");
+    let password_file = s.text("password_file", "", any);
+    if !password_file.is_empty() {
+        match std::fs::read_to_string(&password_file) {
+            Ok(text) => password = text.trim_end_matches(['\r', '\n']).to_owned(),
+            Err(error) => s.problem(
+                "password_file",
+                "a readable file",
+                &format!("{password_file:?}: {error}"),
+            ),
+        }
+    }
+    if !password.is_empty() && username.is_empty() {
+        s.problem("username", "a name where there is a password", "none");
+    }
+    let ca_file = s.text("ca_file", "", any);
+    let cert = s.text("client_cert_file", "", any);
+    let key = s.text("client_key_file", "", any);
+    let keep_alive = s.number("keep_alive_s", 30.0, 5.0..=3600.0);
+    let max_packet_bytes = s.size("max_packet_bytes", 262_144, 1024..=268_435_455);
+    let reconnect_max = s.number("reconnect_max_s", 30.0, 0.1..=3600.0);
+    let parsed = parse_url(&url).ok();
+    let tls = match &parsed {
+        Some((_, _, true)) => tls(&mut s, ca_file, cert, key),
+        _ => None,
+    };
+    s.done();
+    let (host, port, _) = parsed?;
+    Some(MqttSettings {
+        host,
+        port,
+        protocol,
+        tls,
+        client_id,
+        username,
+        password,
+        keep_alive: Duration::from_secs_f64(keep_alive),
+        max_packet_bytes,
+        reconnect_max: Duration::from_secs_f64(reconnect_max),
+    })
+}
+
+fn tls(s: &mut Section<'_>, ca_file: String, cert: String, key: String) -> Option<TlsSettings> {
+    let ca_file = if ca_file.is_empty() {
+        CA_BUNDLES
+            .iter()
+            .map(PathBuf::from)
+            .find(|path| path.exists())
+    } else {
+        Some(PathBuf::from(ca_file))
+    };
+    let Some(ca_file) = ca_file else {
+        s.problem(
+            "ca_file",
+            "a PEM file of trust anchors",
+            "none, and the system has none",
+        );
+        return None;
+    };
+    for (name, path) in [
+        ("ca_file", ca_file.clone()),
+        ("client_cert_file", PathBuf::from(&cert)),
+        ("client_key_file", PathBuf::from(&key)),
+    ] {
+        if path.as_os_str().is_empty() {
+            continue;
+        }
+        if let Err(error) = std::fs::File::open(&path) {
+            let got = format!("{:?}: {error}", path.display().to_string());
+            s.problem(name, "a readable PEM file", &got);
+        }
+    }
+    if cert.is_empty() != key.is_empty() {
+        s.problem(
+            "client_cert_file",
+            "set together with client_key_file",
+            "only one of them",
+        );
+    }
+    let client_auth = (!cert.is_empty()).then(|| (PathBuf::from(cert), PathBuf::from(key)));
+    Some(TlsSettings {
+        ca_file,
+        client_auth,
+    })
+}
+
+/// `(host, port, tls)` of `mqtt://host[:port]` or `mqtts://host[:port]`.
+fn parse_url(url: &str) -> Result<(String, u16, bool), String> {
+    let allowed = || "mqtt://host:port or mqtts://host:port".to_owned();
+    let (rest, tls) = match url.split_once("://") {
+        Some(("mqtt" | "tcp", rest)) => (rest, false),
+        Some(("mqtts" | "ssl", rest)) => (rest, true),
+        _ => return Err(allowed()),
+    };
+    if rest.contains('@') {
+        return Err("no user in the URL (use mqtt.username and mqtt.password)".to_owned());
+    }
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let default_port = if tls { 8883 } else { 1883 };
+    let (host, port) = match rest.strip_prefix('[') {
+        Some(v6) => {
+            let (host, after) = v6.split_once(']').ok_or_else(allowed)?;
+            (host, after.strip_prefix(':'))
+        }
+        None => match rest.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (rest, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port.parse().ok().filter(|p| *p > 0).ok_or_else(allowed)?,
+        None => default_port,
+    };
+    if host.is_empty() || host.contains(['/', ' ']) {
+        return Err(allowed());
+    }
+    Ok((host.to_owned(), port, tls))
+}
+
+pub(super) fn inputs(value: Option<Value>, report: &mut Report) -> Option<Vec<Input>> {
+    let tables = match value.map(|value| value.kind) {
+        // Without any: one topic a channel.
+        None => vec![None],
+        Some(ValueKind::Array(items)) => items.into_iter().map(Some).collect(),
+        Some(_) => {
+            report
+                .problems
+                .push("input: a list of tables, written as [[input]], got something else".into());
+            return None;
+        }
+    };
+    let inputs: Vec<Option<Input>> = tables
+        .into_iter()
+        .enumerate()
+        .map(|(idx, table)| input(idx, table, report))
+        .collect();
+    if inputs.is_empty() {
+        report
+            .problems
+            .push("input: at least one [[input]], got an empty list".into());
+    }
+    inputs.into_iter().collect()
+}
+
+fn input(idx: usize, value: Option<Value>, report: &mut Report) -> Option<Input> {
+    let mut s = Section::new(&format!("input[{idx}]"), "[[input]]", value, report);
+    let topic = s.text("topic", "plant/{stream}/{channel}", any);
+    let stream = s.text("stream", "", any);
+    let channel = s.text("channel", "", any);
+    let kind = s.choice(
+        "payload",
+        "auto",
+        &[("auto", 0), ("number", 1), ("json", 2), ("object", 3)],
+    );
+    let pointer = |text: &str| Pointer::new(text).map(|_| ());
+    let value_at = s.text("value", "/value", pointer);
+    let ts_at = s.text("ts", "/ts", pointer);
+    let channels_at = s.text("channels", "", pointer);
+    let unit = s.choice(
+        "ts_unit",
+        "ms",
+        &[
+            ("s", TimeUnit::Seconds),
+            ("ms", TimeUnit::Millis),
+            ("us", TimeUnit::Micros),
+            ("ns", TimeUnit::Nanos),
+        ],
+    );
+    let qos = s.integer("qos", 1, 0..=1);
+    let at = |text: &str| Pointer::new(text).ok();
+    let format = match kind {
+        0 => Format::auto(at(&value_at)?, at(&ts_at)?, unit),
+        1 => Format::Number,
+        2 => Format::json(at(&value_at)?, at(&ts_at)?, unit),
+        _ => Format::object(at(&channels_at)?, at(&ts_at)?, unit),
+    };
+    let pattern = Pattern::new(&topic, &stream, &channel, format.names_channels());
+    let pattern = match pattern {
+        Ok(pattern) => Some(pattern),
+        Err(allowed) => {
+            s.problem("topic", &allowed, &format!("{topic:?}"));
+            None
+        }
+    };
+    s.done();
+    Some(Input {
+        pattern: pattern?,
+        format,
+        qos: u8::try_from(qos).unwrap_or(1),
+    })
+}
