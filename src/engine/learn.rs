@@ -1,0 +1,120 @@
+//! What a row teaches: statistics at once, weights with the mini-batch.
+
+use super::forecaster::{Aim, Forecaster};
+use super::head::{Judged, Sample};
+use super::{Engine, LEARN_AFTER};
+use crate::encode::Calendar;
+use crate::row::{Outcome, Row};
+
+/// Mini-batches between two looks at all weights.
+const SUMMARY_EVERY: u64 = 64;
+
+impl Engine {
+    /// Learns what the row told, and forecasts what comes after it.
+    pub(super) fn look_ahead(&mut self, row: &Row, outcome: &mut Outcome) {
+        let settings = self.params.get();
+        let open = self.incidents.is_open();
+        for forecaster in &mut self.forecasters {
+            // A soft sensor must not learn its own fault; a label is taught in incidents above all.
+            let weight = match forecaster.aim() {
+                Aim::Target(_) if open => settings.gate_weight,
+                _ => 1.0,
+            };
+            if let Some(learned) = forecaster.learn(row, &self.channels, settings, weight) {
+                self.stats.count(&learned);
+            }
+            if !forecaster.is_of_present() {
+                forecaster.ask(&self.present, &self.channels, settings.learn);
+                forecaster.forecasts(&mut outcome.forecasts);
+            }
+        }
+    }
+
+    /// Statistics at once, weights with the mini-batch.
+    pub(super) fn learn(
+        &mut self,
+        row: &Row,
+        mut samples: [Sample; 2],
+        judged: &[[Option<Judged>; 3]],
+    ) {
+        let settings = self.params.get();
+        let gate = if self.incidents.is_open() {
+            settings.gate_weight
+        } else {
+            1.0
+        };
+        let memory = settings.statistics_rows;
+        let heads = self.heads.as_mut().expect("built with the first row");
+        for (c, &value) in row.values.iter().enumerate() {
+            if self.rows > LEARN_AFTER {
+                if let Some(j) = judged[c][0] {
+                    heads.step.observe(c, j, 1.0, memory);
+                }
+                if let Some(j) = judged[c][1] {
+                    heads.context.observe(c, j, gate, memory);
+                }
+            }
+            self.channels[c].observe(value, gate, memory);
+        }
+        if settings.joint && self.rows > LEARN_AFTER {
+            self.others.observe(judged, gate, memory);
+        }
+        if self.rows <= LEARN_AFTER {
+            self.spare.push(samples);
+            return;
+        }
+        samples[0].weight = 1.0;
+        samples[1].weight = gate;
+        if self.batch.is_empty() {
+            self.batch_since_ms = row.ts_ms;
+        }
+        self.batch.push(samples);
+        let age = (row.ts_ms - self.batch_since_ms) as f64 / 1000.0;
+        if self.batch.len() >= settings.batch_rows || age >= settings.batch_max_age_s {
+            self.flush();
+        }
+    }
+
+    /// Learns the partial mini-batch.
+    pub fn flush(&mut self) {
+        let Some(heads) = &mut self.heads else { return };
+        if self.batch.is_empty() {
+            return;
+        }
+        let settings = self.params.get();
+        let (nu, memory) = (settings.student_nu, settings.statistics_rows);
+        let context_on = self.last_ms - self.first_ms;
+        let context_on = settings.calendar && Calendar::after(context_on) != Calendar::Off;
+        for samples in self.batch.drain(..) {
+            if settings.learn {
+                let learned = heads.step.learn(&samples[0], nu, memory);
+                self.moving.learned(&mut self.stats, &learned);
+                if context_on {
+                    let learned = heads.context.learn(&samples[1], nu, memory);
+                    self.moving.learned(&mut self.stats, &learned);
+                }
+            }
+            self.stats.learned += 1;
+            self.spare.push(samples);
+        }
+        self.stats.updates += 1;
+        self.moving.publish(&mut self.stats);
+        if self.stats.updates % SUMMARY_EVERY == 1 {
+            self.stats.weight_sd = heads.step.relative_sd();
+        }
+        let shared = || (0..self.channels.len()).filter(|&c| self.channels[c].is_shared());
+        let noise: f64 = shared().map(|c| heads.step.noise(c)).sum();
+        self.stats.noise_variance = noise / shared().count().max(1) as f64;
+        self.stats.horizons.clear();
+        let figures = self
+            .forecasters
+            .iter()
+            .filter_map(Forecaster::horizon_figures);
+        self.stats.horizons.extend(figures);
+        self.stats.limited = self
+            .channels
+            .iter()
+            .map(|c| c.limited + c.level.clipped + c.step.clipped)
+            .sum();
+    }
+}
