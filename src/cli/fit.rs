@@ -2,6 +2,8 @@
 
 mod data;
 mod images;
+mod member;
+mod samples;
 mod score;
 mod table;
 mod trainer;

@@ -3,8 +3,9 @@
 use clap::ValueEnum;
 
 use super::images;
+use super::samples::{Samples, Targets, shuffled};
 use super::table::{Table, TableError};
-use super::trainer::{Learned, Samples, Targets, shuffled};
+use super::trainer::Learned;
 use super::{FitArgs, Task};
 use crate::cli::CliError;
 

@@ -159,6 +159,25 @@ impl ClassSums {
     }
 }
 
+/// Sums of either task.
+#[derive(Clone, Debug)]
+pub enum Sums {
+    /// Of a regression.
+    Real(RegressionSums),
+    /// Of a classification.
+    Class(Box<ClassSums>),
+}
+
+impl Sums {
+    /// The figures; `scale` as for [`RegressionSums::score`].
+    pub fn score(&self, scale: f64) -> Score {
+        match self {
+            Sums::Real(sums) => sums.score(scale),
+            Sums::Class(sums) => sums.score(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::member::Member;
+use super::samples::{Samples, Targets};
 use super::score::{ClassSums, RegressionSums, Score};
 use crate::ep::noise::NoiseVariance;
 use crate::ep::{
-    BatchLearner, BatchSchedule, Family, Input, Lesson, Network, NetworkDraft, Report, Sites,
-    SpecErrors, Spikes,
+    BatchSchedule, Family, Input, Network, NetworkDraft, Report, Sites, SpecErrors, Spikes,
 };
-use crate::num::counter;
 
 /// Largest memory of the sites of one network, in f32 values (1 GiB).
 const MAX_SITE_VALUES: usize = 1 << 28;
@@ -16,67 +16,6 @@ const MAX_SITE_VALUES: usize = 1 << 28;
 /// Noise of the spikes over noise of the standardised observations: where targets are noisy, soft
 /// thresholds keep single samples from moving them.
 const SPIKE_NOISE: f64 = 1.0;
-
-/// Memory of a classifier from the second pass on, in tables: its likelihoods overlap so little
-/// that a memory of one table forgets rare shapes.
-const CLASS_MEMORY: f64 = 5.0;
-
-/// Likelihood power of a classifier's Gaussian weights after `n` samples: bold while little is
-/// known, then towards Bayes' rule.
-fn class_power(n: u64) -> f32 {
-    1.5 + 4.0 / (1.0 + n as f32 / 2000.0)
-}
-
-/// Samples in sparse form; the last input is the bias.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Samples {
-    /// Number of inputs, the bias included.
-    pub inputs: usize,
-    start: Vec<usize>,
-    index: Vec<u32>,
-    value: Vec<f32>,
-}
-
-impl Samples {
-    /// Adds a sample from its dense values (zeros and missing values are silent) and the bias.
-    pub fn push(&mut self, dense: impl Iterator<Item = f32>) {
-        self.start.push(self.index.len());
-        let mut n = 0u32;
-        for value in dense {
-            if value != 0.0 && value.is_finite() {
-                self.index.push(n);
-                self.value.push(value);
-            }
-            n += 1;
-        }
-        self.index.push(n);
-        self.value.push(1.0);
-        self.inputs = n as usize + 1;
-    }
-
-    /// Number of samples.
-    pub fn len(&self) -> usize {
-        self.start.len()
-    }
-
-    /// Sample `i`.
-    pub fn get(&self, i: usize) -> Input<'_> {
-        let end = self.start.get(i + 1).copied().unwrap_or(self.index.len());
-        Input {
-            index: &self.index[self.start[i]..end],
-            value: &self.value[self.start[i]..end],
-        }
-    }
-}
-
-/// What is to be predicted.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Targets {
-    /// Standardised values.
-    Real(Vec<f32>),
-    /// Classes from 0.
-    Class(Vec<usize>),
-}
 
 /// How samples follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,9 +27,6 @@ pub enum Schedule {
     /// Guarded mini-batches of so many samples.
     Batches(BatchSchedule, usize),
 }
-
-/// Sweeps over a mini-batch whose schedule keeps sites.
-const SWEEPS: usize = 3;
 
 /// Prior variance of hidden weights before sigmoid spikes, over that before the others: a sigmoid's
 /// own noise (variance near 3) must not drown the input, whose variance is near .4 else. Chosen on
@@ -121,16 +57,28 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// One network with its noise and sites.
-#[derive(Clone, Debug)]
-struct Member {
-    network: Network,
-    noise: NoiseVariance,
-    sites: Option<Sites>,
-    batches: Option<BatchLearner>,
-    seed: u64,
-    /// Samples learned so far.
-    seen: u64,
+impl Plan {
+    /// Seed of network `i`.
+    fn seed_of(&self, i: usize) -> u64 {
+        self.seed.wrapping_mul(1000).wrapping_add(i as u64)
+    }
+
+    fn schedule_for(
+        &self,
+        network: &Network,
+        samples: &Samples,
+        classes: Option<usize>,
+    ) -> Schedule {
+        let gaussian = self.family == Family::Gaussian;
+        let size = Sites::size_of_sample(network, samples.get(0).index.len());
+        let fits = size.saturating_mul(samples.len()) <= MAX_SITE_VALUES;
+        match self.schedule {
+            Some(Schedule::Exact) if !gaussian => Schedule::Sequential,
+            Some(schedule) => schedule,
+            None if fits && gaussian && classes.is_none() => Schedule::Exact,
+            None => Schedule::Sequential,
+        }
+    }
 }
 
 /// An ensemble that learns one table.
@@ -173,33 +121,17 @@ impl Trainer {
         samples: &Samples,
         classes: Option<usize>,
     ) -> Result<Trainer, SpecErrors> {
-        let mut members = Vec::new();
-        for i in 0..plan.inits.max(1) {
-            let seed = plan.seed.wrapping_mul(1000).wrapping_add(i as u64);
+        let member = |i| {
+            let seed = plan.seed_of(i);
             let network = Network::new(&draft(plan, samples.inputs, classes, seed).build()?);
-            let size = Sites::size_of_sample(&network, samples.get(0).index.len());
-            let fits = size.saturating_mul(samples.len()) <= MAX_SITE_VALUES;
-            let gaussian = plan.family == Family::Gaussian;
-            let exact = match plan.schedule {
-                Some(schedule) => schedule == Schedule::Exact && gaussian,
-                None => fits && gaussian && classes.is_none(),
-            };
-            members.push(Member {
-                network,
-                noise: NoiseVariance::new(0.3, samples.len() as f64),
-                sites: exact.then(|| Sites::new(samples.len())),
-                batches: match plan.schedule {
-                    Some(Schedule::Batches(schedule, size)) => {
-                        Some(BatchLearner::new(schedule, size.max(1), SWEEPS))
-                    }
-                    _ => None,
-                },
-                seed,
-                seen: 0,
-            });
-        }
+            let schedule = plan.schedule_for(&network, samples, classes);
+            let noise = NoiseVariance::new(0.3, samples.len() as f64);
+            Ok(Member::new(network, noise, seed).with_schedule(schedule, samples.len()))
+        };
         Ok(Trainer {
-            members,
+            members: (0..plan.inits.max(1))
+                .map(member)
+                .collect::<Result<_, _>>()?,
             classes,
             memory: plan.memory,
             follow: plan.spikes.is_none() && classes.is_none(),
@@ -219,15 +151,9 @@ impl Trainer {
                 let got = network.inputs();
                 return Err(format!("the model has {got} inputs, the data {inputs}"));
             }
-            let seed = plan.seed.wrapping_mul(1000).wrapping_add(i as u64);
-            members.push(Member {
-                network,
-                noise,
-                sites: None,
-                batches: None,
-                seed,
-                seen: learned.seen,
-            });
+            let mut member = Member::new(network, noise, plan.seed_of(i));
+            member.seen = learned.seen;
+            members.push(member);
         }
         Ok(Trainer {
             members,
@@ -241,14 +167,8 @@ impl Trainer {
 
     /// The schedule in use.
     pub fn schedule(&self) -> Schedule {
-        match self.members.first() {
-            Some(m) if m.sites.is_some() => Schedule::Exact,
-            Some(Member {
-                batches: Some(learner),
-                ..
-            }) => Schedule::Batches(learner.schedule(), learner.size()),
-            _ => Schedule::Sequential,
-        }
+        let first = self.members.first();
+        first.map_or(Schedule::Sequential, Member::schedule)
     }
 
     /// One pass over all samples, each network in its own random order. Returns the score of the
@@ -264,39 +184,14 @@ impl Trainer {
     ) -> Score {
         let mut first = None;
         for member in &mut self.members {
-            if member.sites.is_none() {
-                let memory = match (self.memory, self.passes) {
-                    (Some(memory), _) => Some(memory),
-                    (None, 0) => None,
-                    (None, _) => {
-                        let tables = self.classes.map_or(1.0, |_| CLASS_MEMORY);
-                        Some((tables * samples.len() as f64).max(2.0))
-                    }
-                };
-                if self.passes <= 1 {
-                    member.network.set_memory(memory);
-                }
-            }
+            member.remember(self.memory, self.passes, targets);
             if self.follow {
                 let noise = SPIKE_NOISE * member.noise.mean();
                 member.network.set_spike_noise(noise as f32);
             }
-            let order = shuffled(samples.len(), member.seed, self.passes);
-            let score = match targets {
-                Targets::Real(y) if member.batches.is_some() => {
-                    let again = self.passes > 0;
-                    member.batches_real(samples, y, &order, again, &mut self.report, tick)
-                }
-                Targets::Class(c) if member.batches.is_some() => {
-                    member.batches_class(samples, c, &order, &mut self.report, tick)
-                }
-                Targets::Real(y) => {
-                    let again = self.passes > 0;
-                    member.pass_real(samples, y, &order, again, &mut self.report, tick)
-                }
-                Targets::Class(c) => member.pass_class(samples, c, &order, &mut self.report, tick),
-            };
-            first.get_or_insert(score.of(scale));
+            let part = (samples, targets);
+            let sums = member.pass(part, self.passes, &mut self.report, tick);
+            first.get_or_insert(sums.score(scale));
         }
         self.passes += 1;
         first.unwrap_or(RegressionSums::default().score(scale))
@@ -376,178 +271,6 @@ impl Trainer {
     }
 }
 
-/// Sums of either task.
-enum Sums {
-    Real(RegressionSums),
-    Class(Box<ClassSums>),
-}
-
-impl Sums {
-    fn of(&self, scale: f64) -> Score {
-        match self {
-            Sums::Real(sums) => sums.score(scale),
-            Sums::Class(sums) => sums.score(),
-        }
-    }
-}
-
-impl Member {
-    fn pass_real(
-        &mut self,
-        samples: &Samples,
-        targets: &[f32],
-        order: &[usize],
-        again: bool,
-        report: &mut Report,
-        tick: &mut dyn FnMut(u64),
-    ) -> Sums {
-        let mut sums = RegressionSums::default();
-        let Member {
-            network,
-            noise,
-            sites,
-            ..
-        } = self;
-        for (n, &i) in order.iter().enumerate() {
-            let (x, y) = (samples.get(i), targets[i]);
-            let exact = sites.is_some();
-            let mut step = |network: &mut Network| {
-                let moments = network.predict(x);
-                let (mean, v) = (f64::from(moments.mean[0]), f64::from(moments.variance[0]));
-                let sigma2 = noise.mean();
-                sums.add(f64::from(y), &[(mean, v + sigma2)]);
-                let report = network.learn(x, &[y], &[sigma2 as f32], 1.0);
-                let r = f64::from(y) - mean;
-                if again && !exact {
-                    noise.observe_again(r, v);
-                } else {
-                    noise.observe(r, v);
-                }
-                report
-            };
-            *report += match sites.as_mut() {
-                Some(sites) => sites.learn(i, network, x, step),
-                None => step(network),
-            };
-            if n % 256 == 255 {
-                tick(256);
-            }
-        }
-        tick(order.len() as u64 % 256);
-        if let Some(sites) = sites {
-            sites.rebuild(network, |i| samples.get(i).index);
-        }
-        Sums::Real(sums)
-    }
-
-    fn batches_real(
-        &mut self,
-        samples: &Samples,
-        targets: &[f32],
-        order: &[usize],
-        again: bool,
-        report: &mut Report,
-        tick: &mut dyn FnMut(u64),
-    ) -> Sums {
-        let mut sums = RegressionSums::default();
-        let Some(learner) = &mut self.batches else {
-            return Sums::Real(sums);
-        };
-        let mut at = 0;
-        while at < order.len() {
-            let batch = &order[at..(at + learner.size()).min(order.len())];
-            let sigma2 = self.noise.mean();
-            let noise = [sigma2 as f32];
-            let mut lessons = Vec::new();
-            for &i in batch {
-                let moments = self.network.predict(samples.get(i));
-                let (mean, v) = (f64::from(moments.mean[0]), f64::from(moments.variance[0]));
-                let y = f64::from(targets[i]);
-                sums.add(y, &[(mean, v + sigma2)]);
-                if again {
-                    self.noise.observe_again(y - mean, v);
-                } else {
-                    self.noise.observe(y - mean, v);
-                }
-                let lesson = Lesson::Values(std::slice::from_ref(&targets[i]), &noise);
-                lessons.push((samples.get(i), lesson));
-            }
-            *report += learner.learn(&mut self.network, &lessons);
-            at += batch.len();
-            tick(batch.len() as u64);
-        }
-        Sums::Real(sums)
-    }
-
-    fn batches_class(
-        &mut self,
-        samples: &Samples,
-        classes: &[usize],
-        order: &[usize],
-        report: &mut Report,
-        tick: &mut dyn FnMut(u64),
-    ) -> Sums {
-        let mut sums = ClassSums::default();
-        let mut probabilities = vec![0.0; self.network.outputs()];
-        let Some(learner) = &mut self.batches else {
-            return Sums::Class(Box::new(sums));
-        };
-        let mut at = 0;
-        while at < order.len() {
-            let batch = &order[at..(at + learner.size()).min(order.len())];
-            self.network.set_power(class_power(self.seen));
-            let mut lessons = Vec::new();
-            for &i in batch {
-                self.network
-                    .predict_class(samples.get(i), &mut probabilities);
-                sums.add(classes[i], &probabilities);
-                lessons.push((samples.get(i), Lesson::Class(classes[i])));
-            }
-            *report += learner.learn(&mut self.network, &lessons);
-            self.seen += batch.len() as u64;
-            at += batch.len();
-            tick(batch.len() as u64);
-        }
-        Sums::Class(Box::new(sums))
-    }
-
-    fn pass_class(
-        &mut self,
-        samples: &Samples,
-        classes: &[usize],
-        order: &[usize],
-        report: &mut Report,
-        tick: &mut dyn FnMut(u64),
-    ) -> Sums {
-        let mut sums = ClassSums::default();
-        let mut probabilities = vec![0.0; self.network.outputs()];
-        for (n, &i) in order.iter().enumerate() {
-            let (x, class) = (samples.get(i), classes[i]);
-            if n % 16 == 0 {
-                self.network.set_power(class_power(self.seen));
-            }
-            self.seen += 1;
-            let mut step = |network: &mut Network| {
-                network.predict_class(x, &mut probabilities);
-                sums.add(class, &probabilities);
-                network.learn_class(x, class, 1.0)
-            };
-            *report += match self.sites.as_mut() {
-                Some(sites) => sites.learn(i, &mut self.network, x, step),
-                None => step(&mut self.network),
-            };
-            if n % 256 == 255 {
-                tick(256);
-            }
-        }
-        tick(order.len() as u64 % 256);
-        if let Some(sites) = &self.sites {
-            sites.rebuild(&mut self.network, |i| samples.get(i).index);
-        }
-        Sums::Class(Box::new(sums))
-    }
-}
-
 fn draft(plan: &Plan, inputs: usize, classes: Option<usize>, seed: u64) -> NetworkDraft {
     let mut draft = match classes {
         Some(n) => NetworkDraft::classification(inputs, &plan.hidden, n),
@@ -565,20 +288,10 @@ fn draft(plan: &Plan, inputs: usize, classes: Option<usize>, seed: u64) -> Netwo
     draft.with_families(&vec![plan.family; plan.hidden.len() + 1])
 }
 
-/// A random order of 0..n.
-pub fn shuffled(n: usize, seed: u64, pass: u32) -> Vec<usize> {
-    let key = counter::key(seed, pass.wrapping_add(0x5eed));
-    let mut order: Vec<usize> = (0..n).collect();
-    for i in (1..n).rev() {
-        let u = counter::uniform(counter::row_key(key, i as u32), 0);
-        order.swap(i, ((i + 1) as f64 * u) as usize);
-    }
-    order
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::num::counter;
 
     fn curve(n: usize) -> (Samples, Targets) {
         let (mut samples, mut y) = (Samples::default(), Vec::new());
@@ -655,13 +368,5 @@ mod tests {
             };
             assert!(score.accuracy > 0.95, "{family:?} {score:?}");
         }
-    }
-
-    #[test]
-    fn an_order_holds_every_sample_once() {
-        let mut order = shuffled(100, 7, 1);
-        assert_ne!(order, shuffled(100, 7, 2));
-        order.sort_unstable();
-        assert!(order.iter().enumerate().all(|(i, &j)| i == j));
     }
 }

@@ -30,6 +30,19 @@ pub enum Lesson<'a> {
     Class(usize),
 }
 
+impl Lesson<'_> {
+    /// Teaches the network that this belongs to `x`.
+    ///
+    /// # Panics
+    /// As [`Network::learn`] and [`Network::learn_class`].
+    pub fn teach(self, network: &mut Network, x: Input<'_>) -> Report {
+        match self {
+            Lesson::Values(target, noise) => network.learn(x, target, noise, 1.0),
+            Lesson::Class(class) => network.learn_class(x, class, 1.0),
+        }
+    }
+}
+
 /// One sample of a batch.
 pub type Sample<'a> = (Input<'a>, Lesson<'a>);
 
@@ -147,13 +160,6 @@ impl BatchLearner {
     }
 }
 
-fn step(network: &mut Network, (x, lesson): Sample<'_>) -> Report {
-    match lesson {
-        Lesson::Values(target, noise) => network.learn(x, target, noise, 1.0),
-        Lesson::Class(class) => network.learn_class(x, class, 1.0),
-    }
-}
-
 /// Log evidence of a batch, each sample by itself.
 fn evidence(network: &mut Network, batch: &[Sample<'_>]) -> f64 {
     let mut sum = 0.0;
@@ -179,8 +185,8 @@ fn sign(yes: bool) -> f64 {
 
 fn sequential(network: &mut Network, batch: &[Sample<'_>]) -> Report {
     let mut report = Report::default();
-    for &sample in batch {
-        report += step(network, sample);
+    for &(x, lesson) in batch {
+        report += lesson.teach(network, x);
     }
     report
 }
@@ -190,8 +196,8 @@ fn exact(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Report {
     let mut report = Report::default();
     for _ in 0..sweeps {
         report = Report::default();
-        for (i, &sample) in batch.iter().enumerate() {
-            report += sites.learn(i, network, sample.0, |network| step(network, sample));
+        for (i, &(x, lesson)) in batch.iter().enumerate() {
+            report += sites.learn(i, network, x, |network| lesson.teach(network, x));
         }
     }
     report
@@ -214,7 +220,7 @@ fn averaged(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Repor
                     at += 1;
                 }
             });
-            report += step(network, sample);
+            report += sample.1.teach(network, sample.0);
         }
     }
     report
@@ -294,7 +300,7 @@ fn parallel(network: &mut Network, batch: &[Sample<'_>]) -> Report {
     let mut sent = Vec::new();
     let mut report = Report::default();
     for &sample in batch {
-        let learned = step(network, sample);
+        let learned = sample.1.teach(network, sample.0);
         sent.push(Sent::of(network, sample.1));
         report += learned;
         let places = |index: &[u32]| {

@@ -1,0 +1,204 @@
+//! One network of an ensemble: a pass over the samples, each predicted and scored before it is
+//! learned.
+
+use super::samples::{Samples, Targets, shuffled};
+use super::score::{ClassSums, RegressionSums, Sums};
+use super::trainer::Schedule;
+use crate::ep::noise::NoiseVariance;
+use crate::ep::{BatchLearner, Lesson, Network, Report, Sites};
+
+/// Memory of a classifier from the second pass on, in tables: its likelihoods overlap so little
+/// that a memory of one table forgets rare shapes.
+const CLASS_MEMORY: f64 = 5.0;
+
+/// Sweeps over a mini-batch whose schedule keeps sites.
+const SWEEPS: usize = 3;
+
+/// Samples of a classifier that share a likelihood power, without mini-batches.
+const POWER_BLOCK: usize = 16;
+
+/// Likelihood power of a classifier's Gaussian weights after `n` samples: bold while little is
+/// known, then towards Bayes' rule.
+fn class_power(n: u64) -> f32 {
+    1.5 + 4.0 / (1.0 + n as f32 / 2000.0)
+}
+
+/// One network with its noise and what its schedule keeps.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub network: Network,
+    pub noise: NoiseVariance,
+    sites: Option<Sites>,
+    batches: Option<BatchLearner>,
+    seed: u64,
+    /// Samples learned so far.
+    pub seen: u64,
+}
+
+/// What a pass knows of its samples, and its score.
+struct Round<'a> {
+    samples: &'a Samples,
+    targets: &'a Targets,
+    /// Predictions have seen their own sample before.
+    again: bool,
+    /// Noise variance that the present samples are learned with.
+    sigma2: f64,
+    noise: [f32; 1],
+    probabilities: Vec<f32>,
+    sums: Sums,
+}
+
+impl Round<'_> {
+    fn set_noise(&mut self, sigma2: f64) {
+        (self.sigma2, self.noise) = (sigma2, [sigma2 as f32]);
+    }
+
+    fn lesson(&self, i: usize) -> Lesson<'_> {
+        match self.targets {
+            Targets::Real(y) => Lesson::Values(std::slice::from_ref(&y[i]), &self.noise),
+            Targets::Class(c) => Lesson::Class(c[i]),
+        }
+    }
+
+    /// Predicts sample `i` and scores that; the noise learns from it.
+    fn judge(&mut self, i: usize, network: &mut Network, noise: &mut NoiseVariance) {
+        let x = self.samples.get(i);
+        match (self.targets, &mut self.sums) {
+            (Targets::Real(y), Sums::Real(sums)) => {
+                let moments = network.predict(x);
+                let (mean, v) = (f64::from(moments.mean[0]), f64::from(moments.variance[0]));
+                let y = f64::from(y[i]);
+                sums.add(y, &[(mean, v + self.sigma2)]);
+                if self.again {
+                    noise.observe_again(y - mean, v);
+                } else {
+                    noise.observe(y - mean, v);
+                }
+            }
+            (Targets::Class(c), Sums::Class(sums)) => {
+                network.predict_class(x, &mut self.probabilities);
+                sums.add(c[i], &self.probabilities);
+            }
+            _ => unreachable!("sums are made for their targets"),
+        }
+    }
+}
+
+impl Member {
+    /// A network with the noise that is learned beside it, sequentially.
+    pub fn new(network: Network, noise: NoiseVariance, seed: u64) -> Member {
+        Member {
+            network,
+            noise,
+            sites: None,
+            batches: None,
+            seed,
+            seen: 0,
+        }
+    }
+
+    /// Sets the schedule; `samples` is the number of samples of a table.
+    pub fn with_schedule(mut self, schedule: Schedule, samples: usize) -> Member {
+        match schedule {
+            Schedule::Sequential => (),
+            Schedule::Exact => self.sites = Some(Sites::new(samples)),
+            Schedule::Batches(schedule, size) => {
+                self.batches = Some(BatchLearner::new(schedule, size.max(1), SWEEPS));
+            }
+        }
+        self
+    }
+
+    /// The schedule in use.
+    pub fn schedule(&self) -> Schedule {
+        match (&self.sites, &self.batches) {
+            (Some(_), _) => Schedule::Exact,
+            (None, Some(learner)) => Schedule::Batches(learner.schedule(), learner.size()),
+            (None, None) => Schedule::Sequential,
+        }
+    }
+
+    /// Before pass `passes` (from 0): without `memory`, nothing is forgotten in the first pass, and
+    /// a table's worth (several for classes) from then on. A site a sample needs no forgetting.
+    pub fn remember(&mut self, memory: Option<f64>, passes: u32, targets: &Targets) {
+        if self.sites.is_some() || passes > 1 {
+            return;
+        }
+        let table = match targets {
+            Targets::Real(y) => y.len() as f64,
+            Targets::Class(c) => CLASS_MEMORY * c.len() as f64,
+        };
+        let later = (passes > 0).then(|| table.max(2.0));
+        self.network.set_memory(memory.or(later));
+    }
+
+    /// One pass over all samples in a random order; `passes` went before. `tick` is called now and
+    /// then with the number of samples done.
+    pub fn pass(
+        &mut self,
+        (samples, targets): (&Samples, &Targets),
+        passes: u32,
+        report: &mut Report,
+        tick: &mut dyn FnMut(u64),
+    ) -> Sums {
+        let order = shuffled(samples.len(), self.seed, passes);
+        let class = matches!(targets, Targets::Class(_));
+        let mut round = Round {
+            samples,
+            targets,
+            again: passes > 0 && self.sites.is_none(),
+            sigma2: 0.0,
+            noise: [0.0],
+            probabilities: vec![0.0; self.network.outputs()],
+            sums: match targets {
+                Targets::Real(_) => Sums::Real(RegressionSums::default()),
+                Targets::Class(_) => Sums::Class(Box::new(ClassSums::default())),
+            },
+        };
+        let mut at = 0;
+        while at < order.len() {
+            let size = self
+                .batches
+                .as_ref()
+                .map_or(POWER_BLOCK, BatchLearner::size);
+            let batch = &order[at..(at + size).min(order.len())];
+            if class {
+                self.network.set_power(class_power(self.seen));
+            }
+            *report += self.batch(batch, &mut round);
+            self.seen += batch.len() as u64;
+            at += batch.len();
+            tick(batch.len() as u64);
+        }
+        if let Some(sites) = &self.sites {
+            sites.rebuild(&mut self.network, |i| samples.get(i).index);
+        }
+        round.sums
+    }
+
+    fn batch(&mut self, batch: &[usize], round: &mut Round<'_>) -> Report {
+        let (network, noise) = (&mut self.network, &mut self.noise);
+        if let Some(learner) = &mut self.batches {
+            round.set_noise(noise.mean());
+            for &i in batch {
+                round.judge(i, network, noise);
+            }
+            let lesson = |&i: &usize| (round.samples.get(i), round.lesson(i));
+            return learner.learn(network, &batch.iter().map(lesson).collect::<Vec<_>>());
+        }
+        let mut report = Report::default();
+        for &i in batch {
+            let x = round.samples.get(i);
+            round.set_noise(noise.mean());
+            let mut step = |network: &mut Network| {
+                round.judge(i, network, noise);
+                round.lesson(i).teach(network, x)
+            };
+            report += match &mut self.sites {
+                Some(sites) => sites.learn(i, network, x, step),
+                None => step(network),
+            };
+        }
+        report
+    }
+}
