@@ -4,9 +4,10 @@
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
+use super::head::Z90;
 use super::*;
 use crate::encode::Spikes;
-use crate::row::Forecast;
+use crate::row::{Forecast, IncidentEdge};
 
 /// Sum of twelve uniforms: as good as standard normal.
 fn normal(rng: &mut Pcg64) -> f64 {
