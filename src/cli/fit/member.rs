@@ -2,7 +2,7 @@
 //! learned.
 
 use super::samples::{Samples, Targets, shuffled};
-use super::score::{ClassSums, RegressionSums, Sums};
+use super::score::{RegressionSums, Sums};
 use super::trainer::Schedule;
 use crate::ep::noise::NoiseVariance;
 use crate::ep::{BatchLearner, Lesson, Network, Report, Sites};
@@ -152,7 +152,7 @@ impl Member {
             probabilities: vec![0.0; self.network.outputs()],
             sums: match targets {
                 Targets::Real(_) => Sums::Real(RegressionSums::default()),
-                Targets::Class(_) => Sums::Class(Box::new(ClassSums::default())),
+                Targets::Class(_) => Sums::Class(Box::default()),
             },
         };
         let mut at = 0;
