@@ -27,6 +27,11 @@ pub(crate) const ASIDE: i64 = 1;
 /// Snapshot status: its checksum is wrong.
 pub(crate) const BAD: i64 = 2;
 
+/// What [`snapshot_row`] reads.
+const SNAPSHOT: &str =
+    "SELECT id, stream, seq, readings, format, created_ms, crc, status, params, state
+ FROM snapshots";
+
 const TABLES: &str = "
 CREATE TABLE meta(key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE journal(first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL,
@@ -212,24 +217,8 @@ impl Reader {
     /// # Errors
     /// When SQLite cannot read the table.
     pub fn snapshots(&self, stream: Option<&str>) -> Result<(Vec<SnapshotRow>, u64), StateError> {
-        let mut statement = self
-            .connection
-            .prepare(
-                "SELECT id, stream, seq, readings, format, created_ms, crc, status, params, state
-                 FROM snapshots NOT INDEXED WHERE ?1 IS NULL OR stream = ?1",
-            )
-            .map_err(StateError::sql("reading snapshots"))?;
-        let rows = statement
-            .query_map(params![stream], snapshot_row)
-            .map_err(StateError::sql("reading snapshots"))?;
-        let mut found = Vec::new();
-        let mut unreadable = 0;
-        for row in rows {
-            match row {
-                Ok(row) => found.push(row),
-                Err(_) => unreadable += 1,
-            }
-        }
+        let sql = format!("{SNAPSHOT} NOT INDEXED WHERE ?1 IS NULL OR stream = ?1");
+        let (mut found, unreadable) = self.readable(&sql, params![stream], snapshot_row)?;
         found.sort_by(|a, b| (&a.snapshot.stream, b.id).cmp(&(&b.snapshot.stream, a.id)));
         Ok((found, unreadable))
     }
@@ -237,15 +226,24 @@ impl Reader {
     /// Row and stream of every snapshot, by stream and then newest first; rows that cannot be read
     /// are left out and counted in the second part.
     pub(crate) fn snapshot_ids(&self) -> Result<(Vec<(i64, String)>, u64), StateError> {
-        let mut statement = self
-            .connection
-            .prepare("SELECT id, stream FROM snapshots NOT INDEXED")
-            .map_err(StateError::sql("reading snapshots"))?;
-        let rows = statement
-            .query_map([], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-            })
-            .map_err(StateError::sql("reading snapshots"))?;
+        let sql = "SELECT id, stream FROM snapshots NOT INDEXED";
+        let (mut found, unreadable) = self.readable(sql, [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        })?;
+        found.sort_by(|a, b| (&a.1, b.0).cmp(&(&b.1, a.0)));
+        Ok((found, unreadable))
+    }
+
+    /// The rows of `sql` that can be read, and how many cannot.
+    fn readable<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        map: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<(Vec<T>, u64), StateError> {
+        let error = || StateError::sql("reading snapshots");
+        let mut statement = self.connection.prepare(sql).map_err(error())?;
+        let rows = statement.query_map(params, map).map_err(error())?;
         let mut found = Vec::new();
         let mut unreadable = 0;
         for row in rows {
@@ -254,17 +252,13 @@ impl Reader {
                 Err(_) => unreadable += 1,
             }
         }
-        found.sort_by(|a, b| (&a.1, b.0).cmp(&(&b.1, a.0)));
         Ok((found, unreadable))
     }
 
     /// One snapshot by its row.
     pub(crate) fn snapshot(&self, id: i64) -> Result<SnapshotRow, StateError> {
         self.connection
-            .prepare_cached(
-                "SELECT id, stream, seq, readings, format, created_ms, crc, status, params, state
-                 FROM snapshots WHERE id = ?1",
-            )
+            .prepare_cached(&format!("{SNAPSHOT} WHERE id = ?1"))
             .and_then(|mut statement| statement.query_row([id], snapshot_row))
             .map_err(StateError::sql("reading a snapshot"))
     }
@@ -276,11 +270,10 @@ impl Reader {
         seq: u64,
     ) -> Result<Option<SnapshotRow>, StateError> {
         self.connection
-            .prepare(
-                "SELECT id, stream, seq, readings, format, created_ms, crc, status, params, state
-                 FROM snapshots WHERE stream = ?1 AND status = ?2 AND seq = ?3
-                 ORDER BY id DESC LIMIT 1",
-            )
+            .prepare(&format!(
+                "{SNAPSHOT} WHERE stream = ?1 AND status = ?2 AND seq = ?3
+                          ORDER BY id DESC LIMIT 1"
+            ))
             .and_then(|mut statement| {
                 let key = params![stream, GOOD, seq as i64];
                 statement.query_row(key, snapshot_row).optional()
