@@ -1,18 +1,21 @@
 //! p-value to e-value: evidence that can be multiplied over time.
 
+use crate::num::special;
+
 /// ln of e(p) = (1 - p + p ln p) / (p ln^2 p), the mixture of kappa p^(kappa - 1) over kappa in
 /// (0, 1): no parameter, expectation 1 under uniform p (Vovk and Wang, "E-values: Calibration,
 /// combination and applications", Annals of Statistics 49, 2021, equation 2).
 ///
-/// `p` in (0, 1]; e(1) = 1/2 by continuity.
+/// `p` in [0, 1]; e(1) = 1/2 by continuity; below the smallest normal number p counts as that.
 pub fn ln_e_value(p: f64) -> f64 {
     // l = -ln p; e = (1 - p - p l)/(p l^2). For small l the numerator cancels: series in l.
-    let l = -p.ln();
+    let p = p.max(f64::MIN_POSITIVE);
+    let l = -special::ln(p);
     if l < 1e-2 {
         // (e^l - 1 - l)/l^2 = 1/2 + l/6 + l^2/24 + ...
-        return (0.5 + l / 6.0 + l * l / 24.0).ln();
+        return special::ln(0.5 + l / 6.0 + l * l / 24.0);
     }
-    ((1.0 - p - p * l) / (l * l)).ln() + l
+    special::ln((1.0 - p - p * l) / (l * l)) + l
 }
 
 #[cfg(test)]
@@ -57,5 +60,6 @@ mod tests {
             last = e;
         }
         assert!(ln_e_value(1e-300) > 600.0);
+        assert!(ln_e_value(0.0).is_finite());
     }
 }

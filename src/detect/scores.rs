@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Number of bins.
+use crate::num::special;
+
+/// Most bins.
 const BINS: usize = 160;
-/// Bins summed together.
+/// Bins summed together, and added together when a score lies beyond those that there are.
 const BLOCK: usize = 16;
-/// ln score at the lower edge of the first bin.
-const LOWEST: f64 = -8.0;
-/// Width of a bin in ln score: the histogram reaches to ln score 16.
+/// ln score at the lower edge of the first bin: no score is below ln 1e-3 = -6.908.
+const LOWEST: f64 = -6.95;
+/// Width of a bin in ln score: the histogram reaches to ln score 17.05.
 const WIDTH: f64 = 0.15;
 /// Added to z^2 before the logarithm, so that a perfect prediction has a finite score.
 const FLOOR: f64 = 1e-3;
@@ -29,6 +31,7 @@ const MAX_UNIT: f32 = 1_048_576.0;
 /// the one before; the bins are scaled back when that weight gets large.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
+    /// Whole blocks, up to the highest score met.
     bins: Vec<f32>,
     /// Weight of a score learned now.
     unit: f32,
@@ -39,7 +42,7 @@ pub struct Scores {
 impl Default for Scores {
     fn default() -> Scores {
         Scores {
-            bins: vec![0.0; BINS],
+            bins: Vec::new(),
             unit: 1.0,
             mass: 0.0,
         }
@@ -49,7 +52,7 @@ impl Default for Scores {
 impl Scores {
     /// The score of a standardised residual.
     pub fn score(z: f64) -> f64 {
-        (z * z + FLOOR).ln()
+        special::ln(z * z + FLOOR)
     }
 
     /// Conformal p-value of a score: the share of past scores at or above it, with an exponential
@@ -62,8 +65,10 @@ impl Scores {
         let position = (score - LOWEST) / WIDTH;
         let bin = bin_of(score);
         let inside = (position - bin as f64).clamp(0.0, 1.0);
-        let above = f64::from(sum(&self.bins[bin + 1..])) / unit;
-        let here = f64::from(self.bins[bin]) / unit;
+        let (here, above) = match self.bins.get(bin..) {
+            Some([here, above @ ..]) => (f64::from(*here) / unit, f64::from(sum(above)) / unit),
+            _ => (0.0, 0.0),
+        };
         let p = ((above + (1.0 - inside) * here + 1.0) / (self.mass + 1.0)).min(1.0);
         if above + here >= TAIL * self.mass {
             return p;
@@ -130,7 +135,13 @@ impl Scores {
             self.bins.iter_mut().for_each(|bin| *bin *= shrink);
             self.unit = 1.0;
         }
-        self.bins[bin_of(score)] += weight as f32 * self.unit;
+        let bin = bin_of(score);
+        if bin >= self.bins.len() {
+            let bins = (bin + 1).next_multiple_of(BLOCK);
+            self.bins.reserve_exact(bins - self.bins.len());
+            self.bins.resize(bins, 0.0);
+        }
+        self.bins[bin] += weight as f32 * self.unit;
         self.mass = self.mass * keep + weight;
     }
 

@@ -77,8 +77,10 @@ impl Encode for Population {
     fn encode(&self, z: f32, at: u32, out: &mut Spikes) {
         let top = (self.fields - 1) as f32;
         let centre = share(z, self.range) * top;
-        let first = (centre - self.half_width).ceil().max(0.0) as u32;
-        let last = (centre + self.half_width).floor().min(top) as u32;
+        // Up and down to whole numbers, both sides being 0 and more.
+        let low = (centre - self.half_width).max(0.0);
+        let first = low as u32 + u32::from((low as u32 as f32) < low);
+        let last = (centre + self.half_width).min(top) as u32;
         for field in first..=last {
             out.push(at + field, 1.0);
         }

@@ -29,6 +29,12 @@ impl Spikes {
         self.value.clear();
     }
 
+    /// Makes room for `n` active inputs, and no more.
+    pub fn reserve(&mut self, n: usize) {
+        self.index.reserve_exact(n.saturating_sub(self.index.len()));
+        self.value.reserve_exact(n.saturating_sub(self.value.len()));
+    }
+
     /// Activates input `index`; a value of zero is silence and is left out.
     pub fn push(&mut self, index: u32, value: f32) {
         if value != 0.0 {

@@ -403,14 +403,6 @@ impl Head {
 
     /// Mean posterior sd of all weights over their prior sd, 0 to 1.
     pub fn relative_sd(&self) -> f64 {
-        let summary = self.net.summary();
-        let groups = summary.layers.iter().chain([&summary.direct]);
-        let (sum, n) = groups.fold((0.0, 0.0), |(sum, n), group| {
-            (
-                sum + group.relative_sd * group.weights as f64,
-                n + group.weights as f64,
-            )
-        });
-        sum / f64::max(n, 1.0)
+        self.net.relative_sd()
     }
 }

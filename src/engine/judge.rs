@@ -2,6 +2,7 @@
 
 use super::channel::Channel;
 use super::head::{Head, Judged, Sample, Z90};
+use super::networks::shape_of;
 use super::params::Heads;
 use super::{Engine, LEARN_AFTER, SHARED_WIDTH, WEEK_MS};
 use crate::detect::NullPeaks;
@@ -42,6 +43,11 @@ impl Engine {
             encode_calendar(calendar, ts_ms, 1, &mut sample.spikes);
         }
         let spikes = &mut samples[0].spikes;
+        if spikes.index.capacity() < self.channels.len() {
+            // What is usually active and a little more: thousands of streams have such lists.
+            let (_, active) = shape_of(&self.channels);
+            spikes.reserve(active as usize + self.channels.len());
+        }
         let mut at = SHARED_WIDTH;
         for channel in &mut self.channels {
             channel.encode(at, spikes);

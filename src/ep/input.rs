@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::family::{AnyRule, Family};
-use super::kernel::{self, Cells, padded};
+use super::kernel::{self, Cells, LANES, padded};
 use super::network::Visitor;
 use super::report::LayerSummary;
 use super::spec::NetworkDraft;
@@ -16,8 +16,9 @@ use crate::num::counter;
 /// Rows catch up with forgetting when they are this many steps behind.
 pub(super) const DECAY_BLOCK: f64 = 8.0;
 
-/// Weights of all inputs.
+/// Weights of all inputs. Serialised without its padding, which is made again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Packed", into = "Packed")]
 pub(super) struct InputLayer {
     rows: usize,
     /// Widths of the two parts of a row.
@@ -35,6 +36,72 @@ pub(super) struct InputLayer {
     /// Keys of the prior's draws, and rules, of the two parts.
     keys: (u32, u32),
     rules: (AnyRule, AnyRule),
+}
+
+/// The fields of an [`InputLayer`], the direct weights of each row without their padding.
+#[derive(Serialize, Deserialize)]
+struct Packed {
+    hidden: usize,
+    direct: usize,
+    mean: Vec<f32>,
+    variance: Vec<f32>,
+    sites: Option<(Vec<f32>, Vec<f32>)>,
+    decayed_at: Vec<f64>,
+    keys: (u32, u32),
+    rules: (AnyRule, AnyRule),
+}
+
+impl From<InputLayer> for Packed {
+    fn from(layer: InputLayer) -> Packed {
+        let kept = layer.direct_at + layer.direct;
+        let pack = |lanes: &[f32]| -> Vec<f32> {
+            let rows = lanes.chunks_exact(layer.stride.max(1));
+            rows.flat_map(|row| &row[..kept]).copied().collect()
+        };
+        Packed {
+            hidden: layer.hidden,
+            direct: layer.direct,
+            mean: pack(&layer.mean),
+            variance: pack(&layer.variance),
+            sites: layer.sites,
+            decayed_at: layer.decayed_at,
+            keys: layer.keys,
+            rules: layer.rules,
+        }
+    }
+}
+
+impl TryFrom<Packed> for InputLayer {
+    type Error = &'static str;
+
+    fn try_from(packed: Packed) -> Result<InputLayer, &'static str> {
+        let rows = packed.decayed_at.len();
+        let direct_at = packed.hidden.checked_next_multiple_of(LANES).unwrap_or(0);
+        let lanes = |width: usize| width.checked_mul(rows);
+        let kept = direct_at.checked_add(packed.direct).and_then(lanes);
+        let fits = |column: &Vec<f32>, n: Option<usize>| Some(column.len()) == n;
+        let sites = packed.sites.iter().flat_map(|(h, p)| [h, p]);
+        if !(fits(&packed.mean, kept) && fits(&packed.variance, kept))
+            || !{ sites }.all(|column| fits(column, lanes(direct_at)))
+        {
+            return Err("as many weights as rows and lanes");
+        }
+        let mut layer = InputLayer {
+            rows,
+            hidden: packed.hidden,
+            direct: packed.direct,
+            direct_at,
+            stride: direct_at + packed.direct,
+            mean: packed.mean,
+            variance: packed.variance,
+            sites: packed.sites,
+            decayed_at: packed.decayed_at,
+            keys: packed.keys,
+            rules: packed.rules,
+        };
+        layer.widen(layer.stride, direct_at + padded(layer.direct));
+        Ok(layer)
+    }
 }
 
 impl InputLayer {
@@ -113,18 +180,22 @@ impl InputLayer {
 
     /// Appends direct synapses to `n` more outputs, at the prior.
     pub(super) fn add_direct(&mut self, n: usize) {
-        let (old, kept) = (self.stride, self.direct_at + self.direct);
-        let from = self.direct;
+        let kept = self.direct_at + self.direct;
         self.direct += n;
-        self.stride = self.direct_at + padded(self.direct);
+        self.widen(kept, self.direct_at + padded(self.direct));
+    }
+
+    /// Makes rows of `stride` lanes, of which the first `kept` stay and the rest is at the prior.
+    fn widen(&mut self, kept: usize, stride: usize) {
+        let old = std::mem::replace(&mut self.stride, stride);
         let mean = std::mem::take(&mut self.mean);
         let variance = std::mem::take(&mut self.variance);
-        self.mean.reserve_exact(self.rows * self.stride);
-        self.variance.reserve_exact(self.rows * self.stride);
+        self.mean.reserve_exact(self.rows * stride);
+        self.variance.reserve_exact(self.rows * stride);
         for j in 0..self.rows {
             self.mean.extend(&mean[j * old..j * old + kept]);
             self.variance.extend(&variance[j * old..j * old + kept]);
-            self.push_direct_prior(j, from);
+            self.push_direct_prior(j, kept - self.direct_at);
         }
     }
 
@@ -185,7 +256,9 @@ impl InputLayer {
     }
 
     fn decay_row(&mut self, j: usize, keep: f32) {
-        let ((first, second), (at, end)) = (self.rules, (self.direct_at, self.stride));
+        // The padding of the direct part stays at the prior, bit for bit.
+        let end = self.direct_at + self.direct;
+        let ((first, second), at) = (self.rules, self.direct_at);
         let key = counter::row_key(self.keys.0, j as u32);
         kernel::decay(self.row(j, 0, at), key, keep, first);
         let key = counter::row_key(self.keys.1, j as u32);

@@ -165,6 +165,26 @@ fn gaussian_row(m: &mut [f32], s: &mut [f32], (g, gamma): (&[f32], &[f32]), x: f
     clipped
 }
 
+/// The same for all active inputs and `N` lanes from lane `at` on, whose messages stay in registers.
+#[inline(always)]
+fn gaussian_block<const N: usize>(
+    (index, value): (&[u32], &[f32]),
+    (mean, variance): (&mut [f32], &mut [f32]),
+    (stride, at): (usize, usize),
+    (g, gamma): (&[f32], &[f32]),
+) -> u32 {
+    let (mut g_lanes, mut gamma_lanes) = ([0.0f32; N], [0.0f32; N]);
+    g_lanes.copy_from_slice(&g[at..at + N]);
+    gamma_lanes.copy_from_slice(&gamma[at..at + N]);
+    let mut clipped = 0;
+    for (&j, &x) in index.iter().zip(value) {
+        let start = j as usize * stride + at;
+        let (m, s) = (&mut mean[start..start + N], &mut variance[start..start + N]);
+        clipped += gaussian_row(m, s, (&g_lanes, &gamma_lanes), x);
+    }
+    clipped
+}
+
 /// The same with a likelihood power other than 1: the mean's step shrinks with the precision.
 #[inline(always)]
 fn gaussian_power_row(m: &mut [f32], s: &mut [f32], (g, gamma): (&[f32], &[f32]), x: f32) -> u32 {
@@ -193,6 +213,20 @@ pub(super) fn input_learn_gaussian(
     shrinks: bool,
 ) -> u64 {
     let stride = messages.0.len();
+    let (means, variances) = (&mut *weights.0, &mut *weights.1);
+    let place = (stride, 0);
+    // Narrow rows: a loop of known length keeps the messages in registers.
+    let narrow = match stride / LANES {
+        _ if shrinks => None,
+        1 => Some(gaussian_block::<8>(x, (means, variances), place, messages)),
+        2 => Some(gaussian_block::<16>(x, (means, variances), place, messages)),
+        3 => Some(gaussian_block::<24>(x, (means, variances), place, messages)),
+        4 => Some(gaussian_block::<32>(x, (means, variances), place, messages)),
+        _ => None,
+    };
+    if let Some(clipped) = narrow {
+        return clipped.into();
+    }
     let mut clipped = 0u32;
     for (&j, &x) in x.0.iter().zip(x.1) {
         let start = j as usize * stride;

@@ -141,10 +141,7 @@ impl Network {
         }
         let scratch = &mut self.scratch;
         scratch.resize(self.input.stride(), &self.spec.hidden, self.outputs);
-        scratch.index.clear();
-        scratch.index.extend_from_slice(x.index);
-        scratch.value.clear();
-        scratch.value.extend_from_slice(x.value);
+        scratch.keep(x.index, x.value);
         let active = (x.index, x.value);
         self.input
             .sums(active, &mut scratch.omega, &mut scratch.variance);
@@ -463,15 +460,26 @@ impl Network {
 
     /// What the network knows, in figures. Walks over all weights.
     pub fn summary(&self) -> Summary {
-        let mut layers = Vec::new();
-        if !self.spec.hidden.is_empty() {
-            layers.push(self.input.hidden_summary());
-        }
-        layers.extend(self.upper.iter().map(DenseLayer::summary));
         Summary {
-            layers,
+            layers: self.layer_summaries().collect(),
             direct: self.input.direct_summary(),
         }
+    }
+
+    fn layer_summaries(&self) -> impl Iterator<Item = LayerSummary> {
+        let first = (!self.spec.hidden.is_empty()).then(|| self.input.hidden_summary());
+        let upper = self.upper.iter().map(DenseLayer::summary);
+        first.into_iter().chain(upper)
+    }
+
+    /// Mean posterior sd of all weights over their prior sd, 0 to 1. Walks over all weights.
+    pub fn relative_sd(&self) -> f64 {
+        let groups = self.layer_summaries().chain([self.input.direct_summary()]);
+        let (sum, n) = groups.fold((0.0, 0.0), |(sum, n), group| {
+            let weights = group.weights as f64;
+            (sum + group.relative_sd * weights, n + weights)
+        });
+        sum / f64::max(n, 1.0)
     }
 
     /// The belief about the direct weight from input `j` to output `k`: (mean, variance).

@@ -59,6 +59,16 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
+    /// Keeps the input of a forward pass, in no more memory than the largest one needs.
+    pub(super) fn keep(&mut self, index: &[u32], value: &[f32]) {
+        self.index.clear();
+        self.index.reserve_exact(index.len());
+        self.index.extend_from_slice(index);
+        self.value.clear();
+        self.value.reserve_exact(value.len());
+        self.value.extend_from_slice(value);
+    }
+
     /// Makes room; allocates only when a size has grown.
     pub(super) fn resize(&mut self, lanes: usize, hidden: &[usize], outputs: usize) {
         for buffer in [
