@@ -1,6 +1,8 @@
 //! p-value to e-value: evidence that can be multiplied over time.
 
-use crate::num::special;
+use multiversion::multiversion;
+
+use crate::num::fast;
 
 /// ln of e(p) = (1 - p + p ln p) / (p ln^2 p), the mixture of kappa p^(kappa - 1) over kappa in
 /// (0, 1): no parameter, expectation 1 under uniform p (Vovk and Wang, "E-values: Calibration,
@@ -10,12 +12,31 @@ use crate::num::special;
 pub fn ln_e_value(p: f64) -> f64 {
     // l = -ln p; e = (1 - p - p l)/(p l^2). For small l the numerator cancels: series in l.
     let p = p.max(f64::MIN_POSITIVE);
-    let l = -special::ln(p);
+    let l = -p.ln();
     if l < 1e-2 {
         // (e^l - 1 - l)/l^2 = 1/2 + l/6 + l^2/24 + ...
-        return special::ln(0.5 + l / 6.0 + l * l / 24.0);
+        return (0.5 + l / 6.0 + l * l / 24.0).ln();
     }
-    special::ln((1.0 - p - p * l) / (l * l)) + l
+    ((1.0 - p - p * l) / (l * l)).ln() + l
+}
+
+/// [`ln_e_value`] of many p-values at once, in place: absolute error below 1e-5.
+///
+/// Below l = 1/2 by the series e = (e^l - 1 - l)/l^2 = 1/2! + l/3! + l^2/4! + ...
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub fn ln_e_values(values: &mut [f32]) {
+    for value in values {
+        let p = value.max(f32::MIN_POSITIVE);
+        let l = -fast::ln(p);
+        let mut series = 1.0 / 362_880.0;
+        for over in [40_320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0] {
+            series = l.mul_add(series, 1.0 / over);
+        }
+        let near = l < 0.5;
+        let closed = (1.0 - p - p * l) / (l * l).max(0.25);
+        let e = if near { series } else { closed };
+        *value = fast::ln(e) + if near { 0.0 } else { l };
+    }
 }
 
 #[cfg(test)]
@@ -49,6 +70,19 @@ mod tests {
         );
         assert!((b - a).abs() < 1e-5, "{a} {b}");
         assert!((ln_e_value(1.0) - 0.5f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn many_at_once_are_as_good_as_one() {
+        let exact: Vec<f64> = (0..4000).map(|i| (-f64::from(i) * 0.02).exp()).collect();
+        let mut fast: Vec<f32> = exact.iter().map(|p| *p as f32).collect();
+        ln_e_values(&mut fast);
+        for (p, fast) in exact.iter().zip(fast) {
+            assert!((ln_e_value(*p) - f64::from(fast)).abs() < 1e-5, "{p}");
+        }
+        let mut none = [0.0];
+        ln_e_values(&mut none);
+        assert!(none[0].is_finite() && none[0] > 70.0);
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod rulings;
 mod scores;
 
 pub use autocorrelation::Autocorrelation;
-pub use evalue::ln_e_value;
+pub use evalue::{ln_e_value, ln_e_values};
 pub use evidence::Evidence;
 pub use habit::Habit;
 pub use incident::{IncidentParams, Incidents, Step};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::detect::{Autocorrelation, Scores, ln_e_value};
+use crate::detect::{Autocorrelation, Scores, ln_e_value, ln_e_values};
 use crate::encode::Spikes;
 use crate::ep::{Input, Network, NetworkSpec, Report, Summary};
 use crate::num::special;
@@ -113,6 +113,44 @@ pub struct Judged {
     pub ln_e: f64,
 }
 
+impl Judged {
+    /// A residual that is scored with those of the other outputs, by [`judge_all`].
+    pub fn unscored(z: f64) -> Judged {
+        Judged {
+            z,
+            score: 0.0,
+            ln_e: 0.0,
+        }
+    }
+}
+
+/// Scores the residuals in place `which` of every judgement that has one against the past of its
+/// output: what [`Past::judge`] says of each, many at a time. `room` is working memory.
+pub fn judge_all(
+    judged: &mut [[Option<Judged>; 3]],
+    which: usize,
+    past: &[Past],
+    temper: bool,
+    room: &mut Vec<f32>,
+) {
+    room.clear();
+    room.extend(judged.iter().filter_map(|j| j[which]).map(|j| j.z as f32));
+    Scores::score_all(room);
+    let has_one = |j: &&mut [Option<Judged>; 3]| j[which].is_some();
+    let pairs = judged.iter_mut().zip(past);
+    for ((judged, past), value) in pairs.filter(|(j, _)| has_one(j)).zip(room.iter_mut()) {
+        let score = f64::from(*value);
+        *value = past.scores.p_value(score) as f32;
+        judged[which].iter_mut().for_each(|j| j.score = score);
+    }
+    ln_e_values(room);
+    let pairs = judged.iter_mut().zip(past);
+    for ((judged, past), value) in pairs.filter(|(j, _)| has_one(j)).zip(room.iter()) {
+        let ln_e = past.kappa(temper) * f64::from(*value);
+        judged[which].iter_mut().for_each(|j| j.ln_e = ln_e);
+    }
+}
+
 /// What the residuals of one output usually look like.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Past {
@@ -138,15 +176,18 @@ impl Past {
     pub fn judge(&self, z: f64, temper: bool) -> Judged {
         let score = Scores::score(z);
         let ln_e = ln_e_value(self.scores.p_value(score));
-        let kappa = if temper {
-            self.correlation.temper()
-        } else {
-            1.0
-        };
         Judged {
             z,
             score,
-            ln_e: kappa * ln_e,
+            ln_e: self.kappa(temper) * ln_e,
+        }
+    }
+
+    fn kappa(&self, temper: bool) -> f64 {
+        if temper {
+            self.correlation.temper()
+        } else {
+            1.0
         }
     }
 
@@ -311,10 +352,14 @@ impl Head {
         past.level = (past.level + LEVEL_RATE * (MISS - miss)).clamp(LEVEL_LOW, LEVEL_HIGH);
     }
 
-    /// Compares a target with the last prediction.
-    pub fn judge(&self, o: usize, target: f64, temper: bool) -> Judged {
-        let z = (target - self.mean[o]) / self.variance(o).sqrt();
-        self.judge_residual(o, z, temper)
+    /// Standardised residual of a target against the last prediction.
+    pub fn residual(&self, o: usize, target: f64) -> f64 {
+        (target - self.mean[o]) / self.variance(o).sqrt()
+    }
+
+    /// What the residuals of each output usually look like.
+    pub fn past(&self) -> &[Past] {
+        &self.past
     }
 
     /// Compares a standardised residual with the past ones of output `o`.

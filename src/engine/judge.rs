@@ -1,7 +1,7 @@
 //! From a row to what was expected, what came, and the evidence that the two do not fit.
 
 use super::channel::Channel;
-use super::head::{Head, Judged, Sample, Z90};
+use super::head::{Head, Judged, Sample, Z90, judge_all};
 use super::networks::shape_of;
 use super::params::Heads;
 use super::{Engine, LEARN_AFTER, SHARED_WIDTH, WEEK_MS};
@@ -109,10 +109,10 @@ impl Engine {
             } else {
                 ([f64::NAN; 2], ChannelOutcome::unknown(value))
             };
-            let step =
-                (!targets[0].is_nan()).then(|| heads.step.judge(c, targets[0], settings.temper));
+            let unscored = |head: &Head, target| Judged::unscored(head.residual(c, target));
+            let step = (!targets[0].is_nan()).then(|| unscored(&heads.step, targets[0]));
             let context = (!targets[1].is_nan() && self.rows > 1)
-                .then(|| heads.context.judge(c, targets[1], settings.temper));
+                .then(|| unscored(&heads.context, targets[1]));
             samples[0].target.push(targets[0] as f32);
             samples[1].target.push(targets[1] as f32);
             if let Some(j) = step {
@@ -124,8 +124,12 @@ impl Engine {
             channels.push(outcome);
             judged.push([step, context, None]);
         }
+        let room = &mut self.room.0;
+        for (which, head) in [&heads.step, &heads.context].into_iter().enumerate() {
+            judge_all(judged, which, head.past(), settings.temper, room);
+        }
         if settings.joint {
-            self.others.judge(judged, settings.temper);
+            self.others.judge(judged, settings.temper, room);
         }
         let mut outcome = Outcome {
             ts_ms: row.ts_ms,

@@ -90,6 +90,8 @@ pub struct Engine {
     used: Scrap<Vec<Vec<ChannelOutcome>>>,
     #[serde(skip)]
     judged: Scrap<Vec<[Option<Judged>; 3]>>,
+    #[serde(skip)]
+    room: Scrap<Vec<f32>>,
 }
 
 impl Engine {
@@ -122,6 +124,7 @@ impl Engine {
             stats: EngineStats::default(),
             used: Scrap::default(),
             judged: Scrap::default(),
+            room: Scrap::default(),
         };
         engine.grow(n_channels);
         engine

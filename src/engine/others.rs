@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::head::{Judged, Past};
+use super::head::{Judged, Past, judge_all};
 use crate::detect::{Joint, MAX_JOINT_CHANNELS};
 
 /// The covariance of the residuals, and what conditional residuals usually look like.
@@ -19,7 +19,7 @@ pub struct Others {
 impl Others {
     /// Fills the third judgement of every channel that has a second; none for a single channel,
     /// for too many, or before the covariance is known.
-    pub fn judge(&mut self, judged: &mut [[Option<Judged>; 3]], temper: bool) {
+    pub fn judge(&mut self, judged: &mut [[Option<Judged>; 3]], temper: bool, room: &mut Vec<f32>) {
         if judged.len() < 2 || judged.len() > MAX_JOINT_CHANNELS {
             return;
         }
@@ -31,9 +31,10 @@ impl Others {
         if !self.joint.conditional(&self.z, &mut self.conditional) {
             return;
         }
-        for ((judged, past), &z) in judged.iter_mut().zip(&self.past).zip(&self.conditional) {
-            judged[2] = judged[1].map(|_| past.judge(z, temper));
+        for (judged, &z) in judged.iter_mut().zip(&self.conditional) {
+            judged[2] = judged[1].map(|_| Judged::unscored(z));
         }
+        judge_all(judged, 2, &self.past, temper, room);
     }
 
     /// Learns the row with weight `weight` in 0..=1.

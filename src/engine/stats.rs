@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::head::Learned;
-use crate::num::special;
 
 /// Values that the moving figures remember.
 const MEMORY: f64 = 2_000.0;
@@ -139,7 +138,7 @@ impl Moving {
 
 /// ln N at squared standardised residual `z2` with variance `total`.
 fn ln_normal(z2: f64, total: f64) -> f64 {
-    -0.5 * (special::ln(std::f64::consts::TAU * total) + z2)
+    -0.5 * ((std::f64::consts::TAU * total).ln() + z2)
 }
 
 #[cfg(test)]

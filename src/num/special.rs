@@ -9,36 +9,6 @@ pub const LN_SQRT_2PI: f64 = 0.918_938_533_204_672_7;
 /// Left of this the continued fraction of the tail converges quickly.
 const TAIL: f64 = -5.0;
 
-/// ln 2, in two parts whose first multiplies exactly by exponents.
-const LN_2_HIGH: f64 = 0.693_147_180_369_123_8;
-const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-/// Bits of sqrt(1/2): mantissas are taken from [sqrt(1/2), sqrt(2)).
-const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
-
-/// ln(x), inlined and the same on every machine: 2 artanh(s) with s = (m - 1)/(m + 1) by its series
-/// to s^21, m the mantissa; relative error below 1e-14, absolute below 1e-16 next to 1.
-#[inline]
-pub fn ln(x: f64) -> f64 {
-    if !(x >= f64::MIN_POSITIVE && x < f64::INFINITY) {
-        return libm::log(x);
-    }
-    let shifted = x.to_bits().wrapping_sub(SQRT_HALF);
-    let exponent = (shifted as i64) >> 52;
-    let mantissa = f64::from_bits(x.to_bits().wrapping_sub((exponent as u64) << 52));
-    let n = exponent as f64;
-    let f = mantissa - 1.0;
-    let s = f / (2.0 + f);
-    let (z, w) = (s * s, (s * s) * (s * s));
-    let term = |k: f64| 2.0 / (2.0 * k + 1.0);
-    // Odd and even powers apart: two short chains instead of one long.
-    let odd = term(7.0) + w * term(9.0);
-    let odd = term(1.0) + w * (term(3.0) + w * (term(5.0) + w * odd));
-    let even = term(8.0) + w * term(10.0);
-    let even = term(2.0) + w * (term(4.0) + w * (term(6.0) + w * even));
-    let tail = s * (z * odd + w * even);
-    n * LN_2_HIGH + (2.0 * s + (tail + n * LN_2_LOW))
-}
-
 /// phi(t), the standard normal density.
 pub fn pdf(t: f64) -> f64 {
     // t^2 in two parts: its rounding error would be magnified by the exponential.
@@ -123,20 +93,6 @@ pub fn ln_add(a: f64, b: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::num::{fast, oracle};
-
-    #[test]
-    fn the_logarithm_agrees_with_the_library_and_passes_on_what_has_none() {
-        for i in -40_000..=40_000 {
-            let x = (f64::from(i) * 0.0177).exp() * (1.0 + f64::from(i) * 1e-6);
-            let want = libm::log(x);
-            assert!((ln(x) - want).abs() <= 1e-14 * want.abs().max(1e-2), "{x}");
-        }
-        assert_eq!(ln(1.0), 0.0);
-        assert_eq!(ln(f64::INFINITY), f64::INFINITY);
-        assert_eq!(ln(0.0), f64::NEG_INFINITY);
-        assert!(ln(f64::NAN).is_nan() && ln(-1.0).is_nan());
-        assert_eq!(ln(5e-324), libm::log(5e-324));
-    }
 
     #[test]
     fn all_agree_with_the_oracle_to_1e_13() {

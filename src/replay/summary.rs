@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::ahead::Ahead;
 use crate::engine::{EngineParams, EngineStats};
-use crate::num::special;
 use crate::row::{IncidentEdge, Kind, Outcome};
 
 /// Half-width of the nominal 90% interval in published standard deviations.
@@ -332,7 +331,7 @@ impl Sums {
 
 /// ln N(residual; 0, variance).
 fn ln_normal(residual: f64, variance: f64) -> f64 {
-    -0.5 * (special::ln(std::f64::consts::TAU * variance) + residual * residual / variance)
+    -0.5 * ((std::f64::consts::TAU * variance).ln() + residual * residual / variance)
 }
 
 #[cfg(test)]
