@@ -114,6 +114,10 @@ pub struct FitArgs {
     /// for classes) from the second pass on
     #[arg(long, value_name = "N")]
     memory: Option<f64>,
+    /// Predict with a mean and a variance a weight only, as while learning. Without it, a regression
+    /// reads the table once more after each pass and then knows its output weights jointly
+    #[arg(long)]
+    no_readout: bool,
     /// Inputs as numbers, as spikes of a population, or both
     #[arg(long, value_enum, default_value_t = Encoding::Raw)]
     encode: Encoding,
@@ -130,7 +134,8 @@ pub struct FitArgs {
     /// the same; values are standardised as they were then
     #[arg(long, value_name = "MODEL")]
     load: Option<PathBuf>,
-    /// Write mean and sd (noise included) of every test row to a CSV file (regression)
+    /// Write mean, sd (noise included) and ignorance (sd without any noise) of every test row to a
+    /// CSV file (regression)
     #[arg(long, value_name = "CSV")]
     predict: Option<PathBuf>,
 }
@@ -174,6 +179,7 @@ struct Pass {
 struct Fitted {
     passes: Vec<Pass>,
     schedule: &'static str,
+    joint_readout: bool,
     rows: usize,
     inputs: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -216,6 +222,7 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
             )),
         },
         memory: args.memory,
+        joint: !args.no_readout,
         inits: args.inits.into(),
         seed: args.seed,
     };
@@ -249,6 +256,7 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
             Schedule::Batches(BatchSchedule::Averaged, _) => "averaged batches",
             Schedule::Batches(BatchSchedule::Parallel, _) => "parallel batches",
         },
+        joint_readout: trainer.is_joint(),
         rows: data.train.0.len(),
         inputs: data.train.0.inputs,
         noise_sd: data
@@ -364,11 +372,12 @@ fn predict(path: &PathBuf, trainer: &mut Trainer, data: &Data) -> Result<(), Cli
         let text = "--predict needs a regression with a table to test on";
         return Err(CliError::Config(text.into()));
     };
-    let mut text = String::from("mean,sd\n");
+    let mut text = String::from("mean,sd,ignorance\n");
     for i in 0..samples.len() {
-        let (mean, sd) = trainer.predict(samples.get(i));
-        let (mean, sd) = (data.mean + data.scale * mean, data.scale * sd);
-        text += &format!("{mean},{sd}\n");
+        let seen = trainer.predict(samples.get(i));
+        let mean = data.mean + data.scale * seen.mean;
+        let (sd, ignorance) = (data.scale * seen.sd, data.scale * seen.ignorance);
+        text += &format!("{mean},{sd},{ignorance}\n");
     }
     std::fs::write(path, text).map_err(|e| CliError::Runtime(format!("{}: {e}", path.display())))
 }

@@ -19,6 +19,7 @@ mod spec;
 
 pub use family::Family;
 pub use network::batch::{BatchLearner, BatchSchedule, Lesson, Sample};
+pub use network::readout::{Predicted, Readout};
 pub use network::{Input, Moments, Network, Summary};
 pub use report::{LayerSummary, Report};
 pub use sites::Sites;

@@ -498,5 +498,6 @@ impl Network {
 pub(super) mod batch;
 #[cfg(test)]
 mod exact;
+pub(super) mod readout;
 #[cfg(test)]
 mod tests;

@@ -134,7 +134,7 @@ impl Sites {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ep::NetworkDraft;
+    use crate::ep::{NetworkDraft, Readout};
     use crate::num::oracle;
 
     #[test]
@@ -167,6 +167,30 @@ mod tests {
             if pass % 50 == 49 {
                 sites.rebuild(&mut network, |_| &index);
             }
+        }
+        // The same posterior without rounding of sites: the joint readout, weight by weight.
+        let values: Vec<[f32; 4]> = rows
+            .iter()
+            .map(|row| [0, 1, 2, 3].map(|j| scaled(row, j) as f32))
+            .collect();
+        let table = |i: usize| {
+            let shift: f64 = (0..4).map(|j| rows[i][j] * exact[j][1]).sum();
+            let x = Input {
+                index: &index,
+                value: &values[i],
+            };
+            (x, (rows[i][4] - shift) as f32)
+        };
+        let mut readout = Readout::joint(&network, rows.len(), &table, noise);
+        for (j, row) in exact.iter().enumerate() {
+            let unit = Input {
+                index: &[j as u32],
+                value: &[1.0],
+            };
+            readout.predict(unit, |seen| {
+                let mean = row[1] + seen.mean * row[2].sqrt();
+                oracle::close(mean, row[4], 0.0, 1e-6, row);
+            });
         }
         for (j, row) in exact.iter().enumerate() {
             let (m, s) = network.direct_weight(j, 0);

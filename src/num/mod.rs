@@ -1,6 +1,7 @@
-//! Special functions: exact ones in f64, fast branch-free ones in f32, and random numbers by
-//! counter.
+//! Special functions: exact ones in f64, fast branch-free ones in f32; random numbers by counter;
+//! small linear systems.
 
+pub mod cholesky;
 pub mod counter;
 pub mod fast;
 pub mod scrap;

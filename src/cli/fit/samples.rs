@@ -14,8 +14,9 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Adds a sample from its dense values (zeros and missing values are silent) and the bias.
-    pub fn push(&mut self, dense: impl Iterator<Item = f32>) {
+    /// Adds a sample from its dense values (zeros and missing values are silent) and the value of
+    /// the bias.
+    pub fn push(&mut self, dense: impl Iterator<Item = f32>, bias: f32) {
         self.start.push(self.index.len());
         let mut n = 0u32;
         for value in dense {
@@ -26,7 +27,7 @@ impl Samples {
             n += 1;
         }
         self.index.push(n);
-        self.value.push(1.0);
+        self.value.push(bias);
         self.inputs = n as usize + 1;
     }
 

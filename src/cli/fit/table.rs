@@ -77,31 +77,29 @@ impl Table {
     /// If it holds no data, or a cell is no number.
     pub fn parse(text: &str, path: &str) -> Result<Table, TableError> {
         let text = text.trim_start_matches('\u{feff}');
-        let mut lines = text
-            .lines()
-            .enumerate()
-            .map(|(i, line)| (i + 1, line.trim()))
-            .filter(|(_, line)| !line.is_empty())
-            .peekable();
-        let Some(&(_, first)) = lines.peek() else {
+        let records = match separator(text.trim_start()) {
+            Some(separator) => separated(text, separator, path)?,
+            None => spaced(text),
+        };
+        Table::from_records(&records, path)
+    }
+
+    fn from_records(records: &[Record], path: &str) -> Result<Table, TableError> {
+        let Some((_, head)) = records.first() else {
             return Err(TableError::Empty(path.into()));
         };
-        let separator = [';', ',', '\t'].into_iter().find(|c| first.contains(*c));
-        let head = split(first, separator);
         let has_header = head.iter().any(|cell| number(cell).is_none());
         let names: Vec<String> = if has_header {
-            lines.next();
-            head.iter().map(|name| (*name).to_owned()).collect()
+            head.clone()
         } else {
             (0..head.len()).map(|i| i.to_string()).collect()
         };
         let mut cells = Vec::new();
-        for (line, text) in lines {
-            let row = split(text, separator);
+        for (line, row) in &records[usize::from(has_header)..] {
             if row.len() != names.len() {
                 return Err(TableError::Ragged {
                     path: path.into(),
-                    line,
+                    line: *line,
                     got: row.len(),
                     want: names.len(),
                 });
@@ -109,9 +107,9 @@ impl Table {
             for (column, cell) in row.iter().enumerate() {
                 cells.push(number(cell).ok_or_else(|| TableError::Cell {
                     path: path.into(),
-                    line,
+                    line: *line,
                     column: column + 1,
-                    cell: (*cell).to_owned(),
+                    cell: cell.clone(),
                 })?);
             }
         }
@@ -152,15 +150,62 @@ impl Table {
     }
 }
 
-fn split(line: &str, separator: Option<char>) -> Vec<&str> {
-    match separator {
-        Some(c) => line.split(c).map(bare).collect(),
-        None => line.split_whitespace().map(bare).collect(),
+/// A row's line, from 1, and its cells.
+type Record = (usize, Vec<String>);
+
+/// The separator of the first row: the first of `;`, `,` and tab that stands outside quotes.
+fn separator(text: &str) -> Option<u8> {
+    let mut quoted = false;
+    let mut bare = Vec::new();
+    for byte in text.bytes() {
+        quoted ^= byte == b'"';
+        if !quoted && byte == b'\n' {
+            break;
+        }
+        if !quoted {
+            bare.push(byte);
+        }
     }
+    [b';', b',', b'\t'].into_iter().find(|c| bare.contains(c))
 }
 
-fn bare(cell: &str) -> &str {
-    cell.trim().trim_matches('"')
+/// Fields as RFC 4180 has them: in double quotes they may hold separators, line breaks and quotes.
+fn separated(text: &str, separator: u8, path: &str) -> Result<Vec<Record>, TableError> {
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(separator)
+        .has_headers(false)
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let mut records = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(|e| TableError::Misfit(format!("{path}: {e}")))?;
+        let line = record.position().map_or(0, |at| at.line() as usize);
+        let cells: Vec<String> = record.iter().map(bare).collect();
+        if cells.iter().any(|cell| !cell.is_empty()) || cells.len() > 1 {
+            records.push((line, cells));
+        }
+    }
+    Ok(records)
+}
+
+/// A field that was quoted after a space, which no reader of RFC 4180 takes for quoted.
+fn bare(cell: &str) -> String {
+    let inner = cell.strip_prefix('"').and_then(|c| c.strip_suffix('"'));
+    inner.unwrap_or(cell).to_owned()
+}
+
+/// Cells between white space.
+fn spaced(text: &str) -> Vec<Record> {
+    let cells = |line: &str| -> Vec<String> {
+        let cells = line.split_whitespace();
+        cells
+            .map(|cell| cell.trim_matches('"').to_owned())
+            .collect()
+    };
+    let lines = text.lines().enumerate();
+    let full = lines.filter(|(_, line)| !line.trim().is_empty());
+    full.map(|(i, line)| (i + 1, cells(line))).collect()
 }
 
 /// A cell as a number; missing ones are NaN.
@@ -198,6 +243,26 @@ mod tests {
         assert_eq!(table.column("0").unwrap(), 0);
         assert!(table.row(1)[0].is_nan());
         assert!(table.column("7").is_err());
+    }
+
+    #[test]
+    fn quoted_fields_may_hold_separators_line_breaks_and_quotes() {
+        let text = "\u{feff}\"length, mm\",\"said \"\"y\"\"\",\"two\nlines\"\r\n\"1\", \"2.5\" ,3\r\n4,,\"6\"";
+        let table = Table::parse(text, "t").unwrap();
+        assert_eq!(table.names, ["length, mm", "said \"y\"", "two\nlines"]);
+        assert_eq!(table.row(0), [1.0, 2.5, 3.0]);
+        assert!(table.row(1)[1].is_nan());
+        // The header takes two lines: the fault is in line 4 of the file.
+        let error = Table::parse("\"a\nb\";c\n1;2\n3;x\n", "t").unwrap_err();
+        assert!(
+            error.to_string().starts_with("t, line 4, column 2"),
+            "{error}"
+        );
+        let ragged = Table::parse("a,b\n\"1,5\"\n", "t").unwrap_err();
+        assert!(
+            matches!(ragged, TableError::Ragged { got: 1, .. }),
+            "{ragged}"
+        );
     }
 
     #[test]

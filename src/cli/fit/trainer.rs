@@ -7,7 +7,8 @@ use super::samples::{Samples, Targets};
 use super::score::{ClassSums, RegressionSums, Score};
 use crate::ep::noise::NoiseVariance;
 use crate::ep::{
-    BatchSchedule, Family, Input, Network, NetworkDraft, Report, Sites, SpecErrors, Spikes,
+    BatchSchedule, Family, Input, Network, NetworkDraft, Predicted, Readout, Report, Sites,
+    SpecErrors, Spikes,
 };
 
 /// Largest memory of the sites of one network, in f32 values (1 GiB).
@@ -51,6 +52,8 @@ pub struct Plan {
     /// Memory of stochastic EP; `None` is the number of samples (five times that for
     /// classes), from the second pass on.
     pub memory: Option<f64>,
+    /// Predictions of a regression know the output weights jointly.
+    pub joint: bool,
     /// Number of networks to average.
     pub inits: usize,
     /// Seed.
@@ -85,6 +88,9 @@ impl Plan {
 #[derive(Clone, Debug)]
 pub struct Trainer {
     members: Vec<Member>,
+    /// One a network after a pass over a regression; else none.
+    readouts: Vec<Readout>,
+    joint: bool,
     classes: Option<usize>,
     memory: Option<f64>,
     /// Spike noise follows observation noise.
@@ -92,6 +98,17 @@ pub struct Trainer {
     passes: u32,
     /// What all updates did.
     pub report: Report,
+}
+
+/// A prediction in units of the standardised target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forecast {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation, all noise included.
+    pub sd: f64,
+    /// Standard deviation of the expected target: what is not known.
+    pub ignorance: f64,
 }
 
 /// What is saved of a trainer.
@@ -133,6 +150,8 @@ impl Trainer {
                 .map(member)
                 .collect::<Result<_, _>>()?,
             classes,
+            readouts: Vec::new(),
+            joint: plan.joint,
             memory: plan.memory,
             follow: plan.spikes.is_none() && classes.is_none(),
             passes: 0,
@@ -158,6 +177,8 @@ impl Trainer {
         Ok(Trainer {
             members,
             classes: learned.classes,
+            readouts: Vec::new(),
+            joint: plan.joint,
             memory: plan.memory,
             follow: learned.follow,
             passes: 1,
@@ -194,7 +215,22 @@ impl Trainer {
             first.get_or_insert(sums.score(scale));
         }
         self.passes += 1;
+        self.read_out(samples, targets);
         first.unwrap_or(RegressionSums::default().score(scale))
+    }
+
+    /// What predicts after a pass: each network's readout.
+    fn read_out(&mut self, samples: &Samples, targets: &Targets) {
+        let Targets::Real(y) = targets else { return };
+        let table = |i: usize| (samples.get(i), y[i]);
+        let readouts = self.members.iter().map(|member| {
+            if self.joint {
+                Readout::joint(&member.network, samples.len(), &table, member.noise.mean())
+            } else {
+                Readout::single(&member.network)
+            }
+        });
+        self.readouts = readouts.collect();
     }
 
     /// Score of the ensemble on samples that it does not learn.
@@ -205,11 +241,9 @@ impl Trainer {
                 let mut parts = Vec::new();
                 for (i, &y) in y.iter().enumerate() {
                     parts.clear();
-                    for member in &mut self.members {
-                        let moments = member.network.predict(samples.get(i));
-                        let variance = f64::from(moments.variance[0]) + member.noise.mean();
-                        parts.push((f64::from(moments.mean[0]), variance));
-                    }
+                    self.parts(samples.get(i), |seen, noise| {
+                        parts.push((seen.mean, seen.ignorance + seen.spikes + noise));
+                    });
                     sums.add(f64::from(y), &parts);
                 }
                 sums.score(scale)
@@ -234,18 +268,35 @@ impl Trainer {
         }
     }
 
-    /// Mean and sd of the ensemble's prediction, the noise included, in units of the standardised
-    /// target.
-    pub fn predict(&mut self, x: Input<'_>) -> (f64, f64) {
-        let (mut mean, mut second) = (0.0, 0.0);
-        let share = 1.0 / self.members.len() as f64;
-        for member in &mut self.members {
-            let moments = member.network.predict(x);
-            let (m, v) = (f64::from(moments.mean[0]), f64::from(moments.variance[0]));
-            mean += share * m;
-            second += share * (m * m + v + member.noise.mean());
+    /// All parts of the ensemble's prediction, each with its network's noise variance.
+    fn parts(&mut self, x: Input<'_>, mut seen: impl FnMut(Predicted, f64)) {
+        for (member, readout) in self.members.iter().zip(&mut self.readouts) {
+            let noise = member.noise.mean();
+            readout.predict(x, |part| seen(part, noise));
         }
-        (mean, (second - mean * mean).max(0.0).sqrt())
+    }
+
+    /// The ensemble's prediction of a regression, in units of the standardised target.
+    pub fn predict(&mut self, x: Input<'_>) -> Forecast {
+        let (mut n, mut mean, mut second, mut ignorance) = (0.0, 0.0, 0.0, 0.0);
+        self.parts(x, |seen, noise| {
+            n += 1.0;
+            mean += seen.mean;
+            second += seen.mean * seen.mean + seen.ignorance + seen.spikes + noise;
+            ignorance += seen.mean * seen.mean + seen.ignorance;
+        });
+        mean /= n;
+        let sd = |second: f64| (second / n - mean * mean).max(0.0).sqrt();
+        Forecast {
+            mean,
+            sd: sd(second),
+            ignorance: sd(ignorance),
+        }
+    }
+
+    /// Predictions know the output weights jointly.
+    pub fn is_joint(&self) -> bool {
+        self.readouts.first().is_some_and(Readout::is_joint)
     }
 
     /// Standard deviation of the noise, mean over the networks, in units of the targets.
@@ -297,7 +348,7 @@ mod tests {
         let (mut samples, mut y) = (Samples::default(), Vec::new());
         for i in 0..n {
             let x = counter::bell(i as u32, 0);
-            samples.push([x].into_iter());
+            samples.push([x].into_iter(), 1.0);
             y.push((2.0 * x).sin() + 0.1 * counter::bell(i as u32, 1));
         }
         (samples, Targets::Real(y))
@@ -311,6 +362,7 @@ mod tests {
             direct: false,
             schedule: None,
             memory: None,
+            joint: true,
             inits: 2,
             seed: 3,
         }
@@ -353,7 +405,7 @@ mod tests {
                 let flip = counter::uniform(i, j) < 0.1;
                 f32::from(u8::from(on != flip))
             };
-            samples.push((0..24).map(pixel));
+            samples.push((0..24).map(pixel), 1.0);
             classes.push(class);
         }
         let targets = Targets::Class(classes);
