@@ -80,10 +80,12 @@ impl TryFrom<Packed> for InputLayer {
         let lanes = |width: usize| width.checked_mul(rows);
         let kept = direct_at.checked_add(packed.direct).and_then(lanes);
         let fits = |column: &Vec<f32>, n: Option<usize>| Some(column.len()) == n;
-        let sites = packed.sites.iter().flat_map(|(h, p)| [h, p]);
-        if !(fits(&packed.mean, kept) && fits(&packed.variance, kept))
-            || !{ sites }.all(|column| fits(column, lanes(direct_at)))
-        {
+        let on_grid = lanes(direct_at);
+        let grid_fits = |(h, p)| fits(h, on_grid) && fits(p, on_grid);
+        let whole = fits(&packed.mean, kept)
+            && fits(&packed.variance, kept)
+            && packed.sites.as_ref().is_none_or(|(h, p)| grid_fits((h, p)));
+        if !whole {
             return Err("as many weights as rows and lanes");
         }
         let mut layer = InputLayer {
