@@ -333,6 +333,16 @@ pub(super) struct UnitCache<'a> {
     pub third: &'a mut [f32],
 }
 
+/// Probabilities and densities below this count as 0: next to 1 they are nothing in f32, and their
+/// products would be subnormal, which costs a processor a hundred times as much.
+const NOTHING: f32 = 1e-18;
+
+/// `x` without what is next to nothing.
+#[inline(always)]
+fn flushed(x: f32) -> f32 {
+    if x < NOTHING { 0.0 } else { x }
+}
+
 /// Hidden units, forward: spike probabilities. `noise` is the probit's, `None` a sigmoid.
 /// Returns a sum that is finite if and only if every moment was.
 #[multiversion(targets("x86_64+avx2+fma"))]
@@ -352,15 +362,15 @@ pub(super) fn activate(
     if let Some(noise) = noise {
         for i in 0..n {
             let unit = hidden::forward(omega[i], v[i], noise);
-            a[i] = unit.a;
-            first[i] = unit.tail;
-            second[i] = unit.pdf;
+            a[i] = flushed(unit.a);
+            first[i] = flushed(unit.tail);
+            second[i] = flushed(unit.pdf);
             third[i] = unit.inv_sd;
         }
     } else {
         for i in 0..n {
             let (s, s1, s2) = sigmoid::forward(omega[i], v[i]);
-            a[i] = s;
+            a[i] = flushed(s);
             first[i] = s;
             second[i] = s1;
             third[i] = s2;
