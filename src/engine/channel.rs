@@ -8,6 +8,7 @@ use super::plan::{Plan, Role, Values};
 use super::states::States;
 use crate::detect::Habit;
 use crate::encode::{Encode, Encoder, Level, Spikes, StepScale};
+use crate::ep::Linear;
 
 /// Inputs and next-step targets are limited to this many units, and counted.
 const LIMIT: f64 = 100.0;
@@ -33,6 +34,8 @@ pub struct Channel {
     last: f64,
     /// Differences of the last rows, newest first; NaN where either side is missing.
     steps: Vec<f64>,
+    /// Its step from its own last steps and level, in units, with the full covariance.
+    pub own: Linear,
     /// Values that were limited on their way in.
     pub limited: u64,
     /// What it is for.
@@ -53,6 +56,7 @@ impl Channel {
             previous: f64::NAN,
             last: f64::NAN,
             steps: vec![f64::NAN; lags],
+            own: Linear::new(lags + 2),
             limited: 0,
             states: match &plan.values {
                 Values::Numbers if plan.role != Role::Label => None,
@@ -69,27 +73,33 @@ impl Channel {
         self.role == Role::Sensor && self.states.is_none()
     }
 
-    /// Inputs that it takes: lagged differences, level and code of the level; or its states.
-    pub fn width(&self) -> u32 {
+    /// Inputs that it takes in forecasters, and those that are usually active: lagged differences,
+    /// level and code of the level; or its states.
+    pub fn shape(&self) -> (u32, f32) {
+        self.shape_with(self.steps.len())
+    }
+
+    /// The same in the next-step network: of the differences, only the newest. The older ones say
+    /// more of the channel itself than of the others, and go into [`Channel::own`].
+    pub fn step_shape(&self) -> (u32, f32) {
+        self.shape_with(1)
+    }
+
+    fn shape_with(&self, lags: usize) -> (u32, f32) {
         match (&self.states, self.role) {
-            (Some(states), Role::Sensor) => states.width(),
-            (None, Role::Sensor) => self.steps.len() as u32 + 1 + self.encoder.width(),
-            _ => 0,
+            (Some(states), Role::Sensor) => (states.width(), States::ACTIVE),
+            (None, Role::Sensor) => (
+                lags as u32 + 1 + self.encoder.width(),
+                lags as f32 + 1.0 + self.encoder.active(),
+            ),
+            _ => (0, 0.0),
         }
     }
 
-    /// Inputs that are usually active.
-    pub fn active(&self) -> f32 {
-        match (&self.states, self.role) {
-            (Some(_), Role::Sensor) => States::ACTIVE,
-            (None, Role::Sensor) => self.steps.len() as f32 + 1.0 + self.encoder.active(),
-            _ => 0.0,
-        }
-    }
-
-    /// Appends the active inputs that the past rows give, numbered from `at`. A missing value and
-    /// its differences are left out.
-    pub fn encode(&mut self, at: u32, out: &mut Spikes) {
+    /// Appends the active inputs of the next-step network, numbered from `at`, and sets those of
+    /// [`Channel::own`]. A missing value and its differences are left out; so is the newest
+    /// difference of a channel that is `alone`: [`Channel::own`] has it.
+    pub fn encode(&mut self, at: u32, alone: bool, out: &mut Spikes) {
         if self.role != Role::Sensor {
             return;
         }
@@ -98,16 +108,28 @@ impl Channel {
             return;
         }
         let unit = self.step.get();
-        push_steps(self.steps.iter(), unit, at, out, &mut self.limited);
+        self.own.clear();
+        for (lag, &step) in self.steps.iter().enumerate() {
+            if step.is_nan() {
+                continue;
+            }
+            let step = limit(step / unit, LIMIT, &mut self.limited);
+            self.own.set(lag, step);
+            if lag == 0 && !alone {
+                out.push(at, step as f32);
+            }
+        }
+        self.own.set(self.steps.len() + 1, 1.0);
         if !self.previous.is_nan() {
-            let at = at + self.steps.len() as u32;
-            let z = self.standardise(self.previous);
-            out.push(at, z);
-            self.encoder.encode(z, at + 1, out);
+            let level = self.standardise(self.previous);
+            self.own.set(self.steps.len(), f64::from(level));
+            out.push(at + 1, level);
+            self.encoder.encode(level, at + 2, out);
         }
     }
 
-    /// Appends what [`Channel::encode`] will once the row's `value` (NaN: missing) is past.
+    /// Appends the active inputs of forecasters, with all differences, for a row of this `value`
+    /// (NaN: missing).
     pub fn encode_present(&mut self, value: f64, at: u32, out: &mut Spikes) {
         if self.role != Role::Sensor {
             return;
@@ -158,6 +180,13 @@ impl Channel {
     /// The last row had a value.
     pub fn has_previous(&self) -> bool {
         !self.previous.is_nan()
+    }
+
+    /// Learns from the residual of the next-step target what its own past says, with a memory as
+    /// long as that of the target's unit.
+    pub fn learn_own(&mut self, residual: f64, noise: f64, memory: f64) {
+        let limited = self.own.learn(residual, noise, memory * STEP_MEMORY_SHARE);
+        self.limited += u64::from(limited);
     }
 
     /// Learns the row's value (NaN: missing). The level learns with weight `context`.
@@ -247,8 +276,15 @@ mod tests {
                     std::mem::replace(&mut channel.level, level),
                     std::mem::replace(&mut channel.step, step),
                 );
-                channel.encode(5, &mut past);
-                assert_eq!(present, past, "{name} {i}");
+                channel.encode(5, false, &mut past);
+                // Without the two older differences.
+                let newest = present.index.iter().zip(&present.value);
+                let newest = newest.filter(|&(&i, _)| i != 6 && i != 7);
+                let newest: Vec<_> = newest
+                    .map(|(&i, &x)| (i - if i > 7 { 2 } else { 0 }, x))
+                    .collect();
+                let past: Vec<_> = past.index.into_iter().zip(past.value).collect();
+                assert_eq!(newest, past, "{name} {i}");
                 (channel.level, channel.step) = learned;
             }
         }
@@ -263,8 +299,8 @@ mod tests {
         assert!(channel.steps[0].is_nan() && channel.steps[1].is_nan());
         assert_eq!(channel.steps[2], 1.0);
         let mut spikes = Spikes::default();
-        channel.encode(10, &mut spikes);
-        assert_eq!(spikes.index, [12, 13]);
+        channel.encode(10, false, &mut spikes);
+        assert_eq!(spikes.index, [11]);
     }
 
     #[test]
@@ -275,7 +311,7 @@ mod tests {
         }
         channel.observe(1e300, 1.0, 2000.0);
         let mut spikes = Spikes::default();
-        channel.encode(0, &mut spikes);
+        channel.encode(0, false, &mut spikes);
         assert_eq!(spikes.value[0], 100.0);
         assert!(channel.limited >= 2);
     }

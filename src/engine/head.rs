@@ -220,6 +220,8 @@ pub struct Sample {
     pub spikes: Spikes,
     /// Target a output, NaN where missing.
     pub target: Vec<f32>,
+    /// What was predicted beside the network, mean and variance an output; empty for nothing.
+    pub beside: Vec<(f32, f32)>,
     /// Weight of the likelihood and of the forgetting, 0..=1.
     pub weight: f64,
     /// Hour of the day, 0..24, once a day has been seen.
@@ -239,6 +241,17 @@ pub struct Head {
     mean: Vec<f64>,
     ignorance: Vec<f64>,
     effective: Vec<f32>,
+    /// Working memory: targets less what was predicted beside the network.
+    left: Vec<f32>,
+}
+
+/// Weight of a residual under Student's t with `nu` degrees of freedom, for a variance `total`.
+fn student(residual: f64, total: f64, nu: f64) -> f64 {
+    if nu.is_finite() {
+        ((nu + 1.0) / (nu + residual * residual / total)).min(1.0)
+    } else {
+        1.0
+    }
 }
 
 /// What learning one sample did.
@@ -263,6 +276,7 @@ impl Head {
             mean: Vec::new(),
             ignorance: Vec::new(),
             effective: Vec::new(),
+            left: Vec::new(),
         };
         head.add_outputs(outputs);
         head
@@ -282,6 +296,7 @@ impl Head {
         self.mean.resize(outputs, 0.0);
         self.ignorance.resize(outputs, 0.0);
         self.effective.resize(outputs, 1.0);
+        self.left.resize(outputs, 0.0);
     }
 
     /// Adds inputs and outputs at the prior.
@@ -311,6 +326,25 @@ impl Head {
     pub fn predict_nothing(&mut self) {
         self.mean.fill(0.0);
         self.ignorance.fill(0.0);
+    }
+
+    /// Adds what is predicted of output `o` beside the network.
+    pub fn add_beside(&mut self, o: usize, mean: f64, variance: f64) {
+        self.mean[o] += mean;
+        self.ignorance[o] += variance;
+    }
+
+    /// What the residual `z` of output `o` tells whoever added `variance` of its ignorance: the
+    /// residual in target units, and the variance of all that is not theirs, its noise weighted by
+    /// Student's t with `nu` degrees of freedom.
+    pub fn beside(&self, o: usize, z: f64, variance: f32, nu: f64) -> (f64, f64) {
+        let total = self.variance(o);
+        let residual = z * total.sqrt();
+        let rest = (self.ignorance[o] - f64::from(variance)).max(0.0);
+        (
+            residual,
+            rest + self.noise(o) / student(residual, total, nu),
+        )
     }
 
     /// Mean of output `o` (target units).
@@ -399,21 +433,20 @@ impl Head {
         let moments = self.net.predict(input);
         let mut limited = 0;
         for (o, &target) in sample.target.iter().enumerate() {
+            self.left[o] = target;
             if target.is_nan() {
                 continue;
             }
             let (noise, profile) = (&mut self.noise[o], &mut self.profile[o]);
             let ratio = sample.hour.map_or(1.0, |hour| profile.at(hour));
-            let ignorance = f64::from(moments.variance[o]);
-            let residual = f64::from(target) - f64::from(moments.mean[o]);
+            let (mean, spread) = sample.beside.get(o).copied().unwrap_or_default();
+            let ignorance = f64::from(moments.variance[o]) + f64::from(spread);
+            self.left[o] = target - mean;
+            let residual = f64::from(self.left[o]) - f64::from(moments.mean[o]);
             let variance = noise.variance * ratio;
             let total = ignorance + variance;
-            let student = if nu.is_finite() {
-                ((nu + 1.0) / (nu + residual * residual / total)).min(1.0)
-            } else {
-                1.0
-            };
-            self.effective[o] = (variance / (student * sample.weight)) as f32;
+            let noisy = variance / (student(residual, total, nu) * sample.weight);
+            self.effective[o] = noisy as f32 + spread;
             // E[noise^2 | y] = (sigma^2 r/T)^2 + sigma^2 V/T, T = V + sigma^2.
             let share = variance / total;
             let square = (share * residual).powi(2) + share * ignorance;
@@ -426,7 +459,7 @@ impl Head {
         let outputs = sample.target.len();
         let report = self.net.learn(
             input,
-            &sample.target,
+            &self.left[..outputs],
             &self.effective[..outputs],
             sample.weight as f32,
         );

@@ -49,9 +49,10 @@ impl Engine {
             spikes.reserve(active as usize + self.channels.len());
         }
         let mut at = SHARED_WIDTH;
+        let alone = self.channels.len() == 1;
         for channel in &mut self.channels {
-            channel.encode(at, spikes);
-            at += channel.width();
+            channel.encode(at, alone, spikes);
+            at += channel.step_shape().0;
         }
         calendar
     }
@@ -73,7 +74,7 @@ impl Engine {
                 self.stats.unknown_states += 1;
             }
             channel.encode_present(value, at, &mut present.spikes);
-            at += channel.width();
+            at += channel.shape().0;
         }
     }
 
@@ -96,6 +97,15 @@ impl Engine {
             heads.context.predict_nothing();
         } else {
             heads.context.predict(&samples[1].spikes, samples[1].hour);
+        }
+        samples[0].beside.clear();
+        if settings.learn && settings.direct {
+            for (c, channel) in self.channels.iter_mut().enumerate() {
+                let shared = channel.is_shared();
+                let (mean, variance) = shared.then(|| channel.own.predict()).unwrap_or_default();
+                heads.step.add_beside(c, mean, variance);
+                samples[0].beside.push((mean as f32, variance as f32));
+            }
         }
         judged.clear();
         let mut channels = self.used.0.pop().unwrap_or_default();

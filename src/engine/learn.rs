@@ -9,6 +9,10 @@ use crate::row::{Outcome, Row};
 /// Mini-batches between two looks at all weights.
 const SUMMARY_EVERY: u64 = 64;
 
+/// Degrees of freedom of the Student-t weighting of what a channel's own past says: more than those of
+/// the network, since full covariances stand outliers better.
+const OWN_NU: f64 = 30.0;
+
 impl Engine {
     /// Learns what the row told, and forecasts what comes after it.
     pub(super) fn look_ahead(&mut self, row: &Row, outcome: &mut Outcome) {
@@ -49,6 +53,12 @@ impl Engine {
             if self.rows > LEARN_AFTER {
                 if let Some(j) = judged[c][0] {
                     heads.step.observe(c, j, 1.0, memory);
+                    if let Some(&(_, variance)) = samples[0].beside.get(c)
+                        && self.channels[c].is_shared()
+                    {
+                        let (residual, noise) = heads.step.beside(c, j.z, variance, OWN_NU);
+                        self.channels[c].learn_own(residual, noise, memory);
+                    }
                 }
                 if let Some(j) = judged[c][1] {
                     heads.context.observe(c, j, gate, memory);

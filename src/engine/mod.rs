@@ -33,7 +33,7 @@ pub use stats::EngineStats;
 use self::channel::Channel;
 use self::forecaster::{Aim, Forecaster, Present};
 use self::head::{Judged, Sample};
-use self::networks::{Networks, inputs_of, shape_of};
+use self::networks::{Networks, shape_of, sum_of};
 use self::others::Others;
 use self::stats::Moving;
 use crate::detect::{Evidence, Incidents, NullPeaks, Rulings};
@@ -151,9 +151,11 @@ impl Engine {
         let more = self.channels.len() - from;
         self.evidence
             .resize_with(self.channels.len(), Evidence::default);
-        let inputs = inputs_of(&self.channels[from..]);
+        let new = &self.channels[from..];
+        let (inputs, _) = sum_of(new.iter().map(Channel::shape));
+        let (step_inputs, _) = sum_of(new.iter().map(Channel::step_shape));
         if let Some(heads) = &mut self.heads {
-            heads.step.grow(inputs, more);
+            heads.step.grow(step_inputs, more);
             heads.context.grow(0, more);
             for forecaster in &mut self.forecasters {
                 forecaster.grow(inputs, &self.channels, from);
@@ -165,7 +167,7 @@ impl Engine {
     /// Forecasters for the channels from number `from` on that need their own.
     fn add_forecasters(&mut self, from: usize) {
         let settings = self.params.get();
-        let shape = shape_of(&self.channels);
+        let shape = shape_of(self.channels.iter().map(Channel::shape));
         let own = |(c, channel): (usize, &Channel)| match (&channel.states, channel.role) {
             (Some(_), _) => Some(Aim::State(c)),
             (None, Role::Target) => Some(Aim::Target(c)),
@@ -240,8 +242,9 @@ impl Engine {
     /// Builds everything that learns, for the channels that there are.
     fn build(&mut self) {
         let settings = self.params.get();
-        let shape = shape_of(&self.channels);
-        self.heads = Some(Networks::new(settings, self.channels.len(), shape));
+        let shape = shape_of(self.channels.iter().map(Channel::shape));
+        let step_shape = shape_of(self.channels.iter().map(Channel::step_shape));
+        self.heads = Some(Networks::new(settings, self.channels.len(), step_shape));
         let ahead = settings.horizons.iter().map(|&horizon| {
             let aim = Aim::Ahead(horizon);
             Forecaster::new(aim, settings, &self.channels, shape)

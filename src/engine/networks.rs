@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::SHARED_WIDTH;
-use super::channel::Channel;
 use super::head::{Head, Likelihood};
 use super::params::EngineSettings;
 use crate::ep::NetworkDraft;
@@ -41,18 +40,16 @@ impl Networks {
     }
 }
 
-/// Inputs of some channels.
-pub fn inputs_of(channels: &[Channel]) -> usize {
-    channels
-        .iter()
-        .map(|channel| channel.width() as usize)
-        .sum()
+/// Inputs that channels of these shapes take together, and those that are usually active.
+pub fn sum_of(shapes: impl Iterator<Item = (u32, f32)>) -> (usize, f32) {
+    shapes.fold((0, 0.0), |(inputs, active), shape| {
+        (inputs + shape.0 as usize, active + shape.1)
+    })
 }
 
-/// Inputs of a network that sees everything, and those that are usually active: the nominal fan-in
-/// of its priors.
-pub fn shape_of(channels: &[Channel]) -> (usize, f32) {
-    let active: f32 = channels.iter().map(Channel::active).sum();
-    let inputs = SHARED_WIDTH as usize + inputs_of(channels);
-    (inputs, active + SHARED_ACTIVE)
+/// Inputs of a network that sees channels of these shapes, and those that are usually active: the
+/// nominal fan-in of its priors.
+pub fn shape_of(shapes: impl Iterator<Item = (u32, f32)>) -> (usize, f32) {
+    let (inputs, active) = sum_of(shapes);
+    (SHARED_WIDTH as usize + inputs, active + SHARED_ACTIVE)
 }

@@ -10,6 +10,7 @@ pub mod factor;
 mod family;
 mod input;
 mod kernel;
+mod linear;
 mod network;
 pub mod noise;
 mod report;
@@ -18,6 +19,7 @@ mod sites;
 mod spec;
 
 pub use family::Family;
+pub use linear::Linear;
 pub use network::batch::{BatchLearner, BatchSchedule, Lesson, Sample};
 pub use network::readout::{Predicted, Readout};
 pub use network::{Input, Moments, Network, Summary};
