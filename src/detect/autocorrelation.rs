@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Residuals are limited to this many standard deviations here: one outlier says little about
 /// the correlation of the rest.
-const LIMIT: f64 = 4.0;
+pub const LIMIT: f64 = 4.0;
 /// rho is kept below this.
 const MAX_RHO: f64 = 0.9999;
 

@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::autocorrelation::LIMIT;
 use crate::num::scrap::Scrap;
 
-/// Residuals are limited to this many standard deviations when the covariance learns.
-const LIMIT: f64 = 4.0;
 /// Variance added to every channel before the inversion: channels that are copies of each other
 /// would have no inverse, and no two sensors are that equal for ever.
 const RIDGE: f64 = 0.02;

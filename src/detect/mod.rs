@@ -13,7 +13,7 @@ mod null;
 mod rulings;
 mod scores;
 
-pub use autocorrelation::Autocorrelation;
+pub use autocorrelation::{Autocorrelation, LIMIT as RESIDUAL_LIMIT};
 pub use evalue::{ln_e_value, ln_e_values};
 pub use evidence::Evidence;
 pub use habit::Habit;

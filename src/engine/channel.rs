@@ -76,16 +76,7 @@ impl Channel {
     /// Inputs that it takes in forecasters, and those that are usually active: lagged differences,
     /// level and code of the level; or its states.
     pub fn shape(&self) -> (u32, f32) {
-        self.shape_with(self.steps.len())
-    }
-
-    /// The same in the next-step network: of the differences, only the newest. The older ones say
-    /// more of the channel itself than of the others, and go into [`Channel::own`].
-    pub fn step_shape(&self) -> (u32, f32) {
-        self.shape_with(1)
-    }
-
-    fn shape_with(&self, lags: usize) -> (u32, f32) {
+        let lags = self.steps.len();
         match (&self.states, self.role) {
             (Some(states), Role::Sensor) => (states.width(), States::ACTIVE),
             (None, Role::Sensor) => (
@@ -94,6 +85,19 @@ impl Channel {
             ),
             _ => (0, 0.0),
         }
+    }
+
+    /// The same in the next-step network: of the differences, only the newest. The older ones say
+    /// more of the channel itself than of the others, and go into [`Channel::own`]; the prior is as
+    /// narrow as if they were there.
+    pub fn step_shape(&self) -> (u32, f32) {
+        let (inputs, active) = self.shape();
+        let older = if self.is_shared() {
+            self.steps.len() - 1
+        } else {
+            0
+        };
+        (inputs - older as u32, active)
     }
 
     /// Appends the active inputs of the next-step network, numbered from `at`, and sets those of

@@ -96,6 +96,7 @@ impl Engine {
         for (evidence, channel) in self.evidence.iter_mut().zip(&outcome.channels) {
             if channel.score > share {
                 evidence.reset();
+                self.limited += 1;
             }
         }
     }

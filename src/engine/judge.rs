@@ -203,6 +203,7 @@ impl Engine {
             if settings.habits && (channel.stuck.is_broken(bar) || channel.gap.is_broken(bar)) {
                 self.evidence[c].raise(CAP * bar);
             }
+            self.limited += u64::from(self.evidence[c].get() >= CAP * bar);
             outcome.channels[c].score = self.evidence[c].get() / bar;
         }
         let scores = outcome.channels.iter().map(|c| c.score);
@@ -228,8 +229,9 @@ impl Engine {
         };
         let memory = settings.memory_rows * NULL_MEMORY_SHARE;
         self.rulings.rows(BAR_EVERY as f64, memory);
-        self.bar = (null.bar(between, self.channels.len()) + self.rulings.lift(between))
-            .clamp(MIN_BAR, MAX_BAR);
+        let bar = null.bar(between, self.channels.len()) + self.rulings.lift(between);
+        self.bar = bar.clamp(MIN_BAR, MAX_BAR);
+        self.limited += u64::from(self.bar != bar);
     }
 }
 

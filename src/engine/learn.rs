@@ -3,6 +3,7 @@
 use super::forecaster::{Aim, Forecaster};
 use super::head::{Judged, Sample};
 use super::{Engine, LEARN_AFTER};
+use crate::detect::RESIDUAL_LIMIT;
 use crate::encode::Calendar;
 use crate::row::{Outcome, Row};
 
@@ -51,6 +52,8 @@ impl Engine {
         let heads = self.heads.as_mut().expect("built with the first row");
         for (c, &value) in row.values.iter().enumerate() {
             if self.rows > LEARN_AFTER {
+                let z = judged[c].iter().flatten().map(|j| j.z.abs());
+                self.limited += z.filter(|&z| z > RESIDUAL_LIMIT).count() as u64;
                 if let Some(j) = judged[c][0] {
                     heads.step.observe(c, j, 1.0, memory);
                     if let Some(&(_, variance)) = samples[0].beside.get(c)
@@ -121,10 +124,8 @@ impl Engine {
             .iter()
             .filter_map(Forecaster::horizon_figures);
         self.stats.horizons.extend(figures);
-        self.stats.limited = self
-            .channels
-            .iter()
-            .map(|c| c.limited + c.level.clipped + c.step.clipped)
-            .sum();
+        let channels = self.channels.iter();
+        let channels = channels.map(|c| c.limited + c.level.clipped + c.step.clipped);
+        self.stats.limited = self.limited + channels.sum::<u64>();
     }
 }

@@ -67,6 +67,9 @@ pub struct Engine {
     null: NullPeaks,
     /// Bar of the evidence, nats.
     bar: f64,
+    /// Limits of the detector that were reached: evidence at its cap or set to zero as aftermath,
+    /// a bar at its bounds, residuals limited for correlations.
+    limited: u64,
     incidents: Incidents,
     /// The last one, open or ended.
     incident: Option<Incident>,
@@ -108,6 +111,7 @@ impl Engine {
             others: Others::default(),
             null: NullPeaks::default(),
             bar: f64::INFINITY,
+            limited: 0,
             incidents: Incidents::default(),
             incident: None,
             past: Vec::new(),

@@ -33,7 +33,8 @@ pub struct EngineStats {
     pub skipped: u64,
     /// Site precisions clipped to their legal range.
     pub clipped: u64,
-    /// Values limited on their way in (encoding range, caps of scales).
+    /// Values limited on their way in (encoding range, caps of scales), and limits of the detector
+    /// that were reached (cap of evidence, bounds of the bar, aftermath set to zero, residuals).
     pub limited: u64,
     /// Squared residuals that the noise variance took for less than they were.
     pub noise_capped: u64,
