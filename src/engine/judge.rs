@@ -45,8 +45,10 @@ impl Engine {
         let spikes = &mut samples[0].spikes;
         if spikes.index.capacity() < self.channels.len() {
             // What is usually active and a little more: thousands of streams have such lists.
-            let (_, active) = shape_of(&self.channels);
-            spikes.reserve(active as usize + self.channels.len());
+            // The prior counts the older differences too, which are no inputs.
+            let (_, nominal) = shape_of(self.channels.iter().map(Channel::step_shape));
+            let older = self.channels.len() * (settings.lags - 1);
+            spikes.reserve((nominal as usize + self.channels.len()).saturating_sub(older));
         }
         let mut at = SHARED_WIDTH;
         let alone = self.channels.len() == 1;
