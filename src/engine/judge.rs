@@ -103,8 +103,11 @@ impl Engine {
         samples[0].beside.clear();
         if settings.learn && settings.direct {
             for (c, channel) in self.channels.iter_mut().enumerate() {
-                let shared = channel.is_shared();
-                let (mean, variance) = shared.then(|| channel.own.predict()).unwrap_or_default();
+                let (mean, variance) = if channel.is_shared() {
+                    channel.own.predict()
+                } else {
+                    (0.0, 0.0)
+                };
                 heads.step.add_beside(c, mean, variance);
                 samples[0].beside.push((mean as f32, variance as f32));
             }
