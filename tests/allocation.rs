@@ -1,5 +1,5 @@
 //! No allocation on the way of a row, once every buffer has been grown: from bytes to the outcome
-//! and its message; but for one small list every 64 mini-batches.
+//! and its message.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn value(row: u64, channel: u64) -> f64 {
 }
 
 #[test]
-fn rows_allocate_nothing_once_warm_but_for_a_look_at_the_weights() {
+fn rows_allocate_nothing_once_warm() {
     let channels: Vec<Arc<str>> = (0..CHANNELS).map(|c| format!("c{c}").into()).collect();
     let assemble =
         AssembleParams::new(Align::WhenComplete, 0, 60_000, 8, channels.clone()).unwrap();
@@ -86,13 +86,5 @@ fn rows_allocate_nothing_once_warm_but_for_a_look_at_the_weights() {
         .map(|(n, _)| n)
         .collect();
     assert!(calm.len() >= 20, "{} calm slices", calm.len());
-    // What is left: the list of layers that a look at all weights makes, every 64 mini-batches (of
-    // two rows here, by their age).
-    assert!(calm.iter().all(|n| *n <= 1), "{calm:?}");
-    let looks = calm.iter().sum::<u64>();
-    assert!(
-        looks <= calm.len() as u64 * 50 / 128 + 2,
-        "{looks} in {} slices",
-        calm.len()
-    );
+    assert!(calm.iter().all(|n| *n == 0), "{calm:?}");
 }
