@@ -88,6 +88,9 @@ impl TryFrom<Packed> for InputLayer {
         if !whole {
             return Err("as many weights as rows and lanes");
         }
+        if !matches!(packed.rules.1, AnyRule::Gaussian(_)) {
+            return Err("direct weights are Gaussian");
+        }
         let mut layer = InputLayer {
             rows,
             hidden: packed.hidden,
