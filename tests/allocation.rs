@@ -1,5 +1,6 @@
 //! No allocation on the way of a row, once every buffer has been grown: from bytes to the outcome
-//! and its message.
+//! and its message. A histogram of scores grows with the highest score met, ten times in its life at
+//! most.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ fn value(row: u64, channel: u64) -> f64 {
 }
 
 #[test]
-fn rows_allocate_nothing_once_warm() {
+fn rows_allocate_nothing_once_warm_but_for_scores_higher_than_any_before() {
     let channels: Vec<Arc<str>> = (0..CHANNELS).map(|c| format!("c{c}").into()).collect();
     let assemble =
         AssembleParams::new(Align::WhenComplete, 0, 60_000, 8, channels.clone()).unwrap();
@@ -77,14 +78,17 @@ fn rows_allocate_nothing_once_warm() {
         (counted.count_total, n_edges)
     };
     // A minute a row: past a day, so that the calendar and the second network are in use.
-    let (warming, _) = rows(0, 2000);
+    let (warming, _) = rows(0, 3000);
     assert!(warming > 0, "nothing was counted");
     // An incident that begins or ends may allocate; all other rows must not.
-    let slices = (0..40).map(|i| rows(2000 + 50 * i, 2050 + 50 * i));
+    let slices = (0..40).map(|i| rows(3000 + 50 * i, 3050 + 50 * i));
     let calm: Vec<u64> = slices
         .filter(|(_, edges)| *edges == 0)
         .map(|(n, _)| n)
         .collect();
     assert!(calm.len() >= 20, "{} calm slices", calm.len());
-    assert!(calm.iter().all(|n| *n == 0), "{calm:?}");
+    // What is left: now and then a score higher than any before.
+    let silent = calm.iter().filter(|n| **n == 0).count();
+    let grown = calm.iter().sum::<u64>();
+    assert!(silent + 2 >= calm.len() && grown <= 4, "{calm:?}");
 }
