@@ -114,6 +114,9 @@ pub struct FitArgs {
     /// for classes) from the second pass on
     #[arg(long, value_name = "N")]
     memory: Option<f64>,
+    /// Learn the rows in the order of the table, as a stream, not in a random one for each pass
+    #[arg(long)]
+    in_order: bool,
     /// Predict with a mean and a variance a weight only, as while learning. Without it, a regression
     /// reads the table once more after each pass and then knows its output weights jointly
     #[arg(long)]
@@ -223,6 +226,7 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
         },
         memory: args.memory,
         joint: !args.no_readout,
+        in_order: args.in_order,
         inits: args.inits.into(),
         seed: args.seed,
     };

@@ -30,6 +30,7 @@ pub struct Member {
     pub noise: NoiseVariance,
     sites: Option<Sites>,
     batches: Option<BatchLearner>,
+    in_order: bool,
     seed: u64,
     /// Samples learned so far.
     pub seen: u64,
@@ -92,6 +93,7 @@ impl Member {
             noise,
             sites: None,
             batches: None,
+            in_order: false,
             seed,
             seen: 0,
         }
@@ -106,6 +108,12 @@ impl Member {
                 self.batches = Some(BatchLearner::new(schedule, size.max(1), SWEEPS));
             }
         }
+        self
+    }
+
+    /// Samples follow one another as in the table, or in a random order a pass.
+    pub fn with_order(mut self, in_order: bool) -> Member {
+        self.in_order = in_order;
         self
     }
 
@@ -132,7 +140,7 @@ impl Member {
         self.network.set_memory(memory.or(later));
     }
 
-    /// One pass over all samples in a random order; `passes` went before. `tick` is called now and
+    /// One pass over all samples; `passes` went before. `tick` is called now and
     /// then with the number of samples done.
     pub fn pass(
         &mut self,
@@ -141,7 +149,11 @@ impl Member {
         report: &mut Report,
         tick: &mut dyn FnMut(u64),
     ) -> Sums {
-        let order = shuffled(samples.len(), self.seed, passes);
+        let order = if self.in_order {
+            (0..samples.len()).collect()
+        } else {
+            shuffled(samples.len(), self.seed, passes)
+        };
         let class = matches!(targets, Targets::Class(_));
         let mut round = Round {
             samples,

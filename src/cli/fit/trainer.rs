@@ -54,6 +54,8 @@ pub struct Plan {
     pub memory: Option<f64>,
     /// Predictions of a regression know the output weights jointly.
     pub joint: bool,
+    /// Samples follow one another as in the table; else in a random order for each pass.
+    pub in_order: bool,
     /// Number of networks to average.
     pub inits: usize,
     /// Seed.
@@ -143,7 +145,8 @@ impl Trainer {
             let network = Network::new(&draft(plan, samples.inputs, classes, seed).build()?);
             let schedule = plan.schedule_for(&network, samples, classes);
             let noise = NoiseVariance::new(0.3, samples.len() as f64);
-            Ok(Member::new(network, noise, seed).with_schedule(schedule, samples.len()))
+            let member = Member::new(network, noise, seed).with_order(plan.in_order);
+            Ok(member.with_schedule(schedule, samples.len()))
         };
         Ok(Trainer {
             members: (0..plan.inits.max(1))
@@ -170,7 +173,7 @@ impl Trainer {
                 let got = network.inputs();
                 return Err(format!("the model has {got} inputs, the data {inputs}"));
             }
-            let mut member = Member::new(network, noise, plan.seed_of(i));
+            let mut member = Member::new(network, noise, plan.seed_of(i)).with_order(plan.in_order);
             member.seen = learned.seen;
             members.push(member);
         }
@@ -192,7 +195,7 @@ impl Trainer {
         first.map_or(Schedule::Sequential, Member::schedule)
     }
 
-    /// One pass over all samples, each network in its own random order. Returns the score of the
+    /// One pass over all samples, each network in its own order. Returns the score of the
     /// first network's predictions, each made before the sample is learned (in later passes of the
     /// exact schedule: without the sample). `scale`: of the targets; `tick` is called now and then
     /// with the number of samples done.
@@ -363,6 +366,7 @@ mod tests {
             schedule: None,
             memory: None,
             joint: true,
+            in_order: false,
             inits: 2,
             seed: 3,
         }
@@ -393,6 +397,38 @@ mod tests {
             assert!(score.coverage90 > 0.8, "{schedule:?} {score:?}");
             assert_eq!(trainer.report.skipped, 0);
         }
+    }
+
+    #[test]
+    fn in_order_is_the_random_order_of_a_table_that_was_shuffled_before() {
+        let (samples, Targets::Real(y)) = curve(100) else {
+            panic!()
+        };
+        let schedule = Some(Schedule::Sequential);
+        let random = Plan {
+            schedule,
+            inits: 1,
+            ..plan()
+        };
+        let mut shuffled = (Samples::default(), Vec::new());
+        for i in super::super::samples::shuffled(samples.len(), random.seed_of(0), 0) {
+            shuffled
+                .0
+                .push(samples.get(i).value[..1].iter().copied(), 1.0);
+            shuffled.1.push(y[i]);
+        }
+        let ordered = Plan {
+            in_order: true,
+            ..random.clone()
+        };
+        let learn = |plan: &Plan, samples: &Samples, y: &[f32]| {
+            let mut trainer = Trainer::new(plan, samples, None).unwrap();
+            let score = trainer.pass(samples, &Targets::Real(y.to_vec()), 1.0, &mut |_| ());
+            (score, trainer.members[0].network.clone())
+        };
+        let want = learn(&random, &samples, &y);
+        assert_eq!(learn(&ordered, &shuffled.0, &shuffled.1), want);
+        assert_ne!(learn(&ordered, &samples, &y), want);
     }
 
     #[test]
