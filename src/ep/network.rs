@@ -36,6 +36,9 @@ pub struct Moments<'a> {
 /// Sees a run of means and variances and the precision of their prior.
 pub(super) type Visitor<'a> = dyn FnMut(&mut [f32], &mut [f32], f32) + 'a;
 
+/// Largest target that is learned: f32 must hold the squares of weights that predict it.
+const MAX_TARGET: f32 = 1e15;
+
 /// What a network knows, in figures.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -203,7 +206,8 @@ impl Network {
     /// the sample counts for.
     ///
     /// Computes the forward pass again unless the last call was [`Network::predict`] on this very
-    /// input. A sample whose moments, targets or noise are not usable is skipped and counted.
+    /// input. A sample whose moments, targets (beyond 1e15 too) or noise are not usable is skipped
+    /// and counted.
     ///
     /// # Panics
     /// If an index is out of range or a slice has the wrong length.
@@ -213,8 +217,11 @@ impl Network {
         let mut report = Report::default();
         self.refresh(x);
         let seen = target.iter().filter(|y| !y.is_nan()).count();
-        let usable = |(y, n): (&f32, &f32)| y.is_nan() || (y.is_finite() && *n > 0.0);
-        if !self.scratch.finite || !target.iter().zip(noise).all(usable) {
+        let usable = |k: usize| {
+            let small = target[k].abs() <= MAX_TARGET && noise[k] > 0.0;
+            target[k].is_nan() || (small && self.observed(k, target, noise).is_usable())
+        };
+        if !self.scratch.finite || !(0..self.outputs).all(usable) {
             report.skipped = 1;
             return report;
         }
@@ -227,12 +234,8 @@ impl Network {
             if target[k].is_nan() {
                 continue;
             }
+            let seen = self.observed(k, target, noise);
             let s = &mut self.scratch;
-            let seen = Observed {
-                error: target[k] - s.mean[k],
-                variance: s.out_variance[k],
-                noise: noise[k],
-            };
             if self.spec.direct {
                 let total = seen.variance + seen.noise;
                 s.g[at + k] = seen.error / total;
@@ -244,6 +247,14 @@ impl Network {
         }
         self.finish_backward(x, weight, &mut report);
         report
+    }
+
+    fn observed(&self, k: usize, target: &[f32], noise: &[f32]) -> Observed {
+        Observed {
+            error: target[k] - self.scratch.mean[k],
+            variance: self.scratch.out_variance[k],
+            noise: noise[k],
+        }
     }
 
     /// Learns that the input belongs to `class`: one probit a class, against the rest. `weight`,
@@ -498,6 +509,8 @@ impl Network {
 pub(super) mod batch;
 #[cfg(test)]
 mod exact;
+#[cfg(test)]
+mod hostile;
 pub(super) mod readout;
 #[cfg(test)]
 mod tests;

@@ -36,6 +36,19 @@ pub struct Observed {
     pub noise: f32,
 }
 
+/// Largest squared error, and largest square in units of its variance, that can be learned from:
+/// weights move as far as the error, and their squares and sums of these must fit into f32.
+const MAX_SQUARE: f32 = 1e30;
+
+impl Observed {
+    /// Whether weights that learn from this stay within what f32 can square and add up.
+    pub fn is_usable(self) -> bool {
+        let square = self.error * self.error;
+        // Not so for NaN.
+        square <= MAX_SQUARE && square <= MAX_SQUARE * (self.variance + self.noise)
+    }
+}
+
 /// What an observation says about one spiking input and its weight.
 #[derive(Clone, Copy, Debug)]
 pub struct SpikeMessage {
