@@ -1,5 +1,6 @@
 //! `spiked fit`: learn a table offline.
 
+mod boldness;
 mod data;
 mod images;
 mod member;
@@ -23,7 +24,7 @@ use crate::cli::CliError;
 use crate::ep::{BatchSchedule, Family, Spikes};
 
 /// Marks a saved model, and its version.
-const MAGIC: [u8; 8] = *b"SPKFIT\x00\x02";
+const MAGIC: [u8; 8] = *b"SPKFIT\x00\x03";
 
 /// What is to be predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,7 +71,7 @@ pub struct FitArgs {
     /// Share of `--data` to learn
     #[arg(long, default_value_t = 0.9)]
     split: f64,
-    /// Images to learn (IDX or .npy); pixels above half the largest value spike
+    /// Images to learn (IDX, gzip or not, or .npy); pixels count from 0 to 1, the largest value
     #[arg(long, value_name = "FILE", requires = "train_labels", conflicts_with_all = ["train", "data"])]
     train_images: Option<PathBuf>,
     /// Labels of the images to learn
@@ -110,8 +111,8 @@ pub struct FitArgs {
     /// Networks to average, each from its own random start
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     inits: u16,
-    /// Memory in samples (sequential schedule); without it, the table's length (five times that
-    /// for classes) from the second pass on
+    /// Memory in samples (sequential schedule); without it, the table's length from the second pass
+    /// on, or for classes one that grows over the run as steps get smaller
     #[arg(long, value_name = "N")]
     memory: Option<f64>,
     /// Learn the rows in the order of the table, as a stream, not in a random one for each pass
@@ -227,6 +228,7 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
         memory: args.memory,
         joint: !args.no_readout,
         in_order: args.in_order,
+        passes: args.passes,
         inits: args.inits.into(),
         seed: args.seed,
     };
@@ -245,7 +247,7 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
                 let text = "the model was learned for another task or other classes";
                 return Err(CliError::Config(text.into()));
             }
-            Trainer::resume(learned, &plan, data.train.0.inputs).map_err(CliError::Config)?
+            Trainer::resume(learned, &plan, &data.train.0).map_err(CliError::Config)?
         }
         None => Trainer::new(&plan, &data.train.0, data.classes)
             .map_err(|e| CliError::Config(e.to_string()))?,

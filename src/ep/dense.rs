@@ -109,9 +109,14 @@ impl DenseLayer {
         self.units += n;
     }
 
-    /// Changes the likelihood power of Gaussian weights.
+    /// Forgets towards a prior of mean 0 from now on.
+    pub(super) fn centre_prior(&mut self) {
+        self.rule.centre_prior();
+    }
+
+    /// Changes the likelihood power.
     pub(super) fn set_power(&mut self, power: f32) {
-        self.rule.set_gaussian_power(power);
+        self.rule.set_power(power);
     }
 
     /// Forgets when the layer is far enough behind step `now`.

@@ -81,32 +81,26 @@ pub(super) trait Rule: Copy {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Gaussian {
     eta: f32,
-    /// 1 where the mean's step shrinks with the precision (any power but 1), else 0.
-    shrink: f32,
     prior_sd: f32,
     prior_precision: f32,
 }
 
 impl Gaussian {
-    /// The likelihood power, and whether it shrinks the mean's step (any but 1).
-    pub(super) fn power(self) -> (f32, bool) {
-        (self.eta, self.shrink != 0.0)
+    /// The likelihood power.
+    pub(super) fn power(self) -> f32 {
+        self.eta
     }
 }
 
 impl Rule for Gaussian {
-    /// m <- m + s g, s <- s - s^2 lambda: moments matched; with a likelihood power eta other than
-    /// 1, x = eta lambda s: m <- m + eta s g (1 - x), s <- s (1 - x).
+    /// m <- m + s g, s <- s - s^2 lambda: moments matched. See [`powered`] for a likelihood power
+    /// other than 1.
     #[inline(always)]
     fn step(self, m: f32, s: f32, g: f32, lambda: f32) -> (f32, f32, u32) {
-        let wanted = self.eta * lambda * s;
+        let wanted = lambda * s;
         let x = wanted.max(0.0).min(MAX_SHARE);
-        let gain = self.eta * s * g;
-        (
-            gain.mul_add((-self.shrink).mul_add(x, 1.0), m),
-            (-s).mul_add(x, s),
-            u32::from(x != wanted),
-        )
+        let (gain, left) = powered(self.eta, x);
+        ((s * gain).mul_add(g, m), s * left, u32::from(x != wanted))
     }
 
     /// 1/s <- 1/s0 + keep (1/s - 1/s0), m/s likewise.
@@ -119,6 +113,16 @@ impl Rule for Gaussian {
             s * inv,
         )
     }
+}
+
+/// The site of a moment-matched Gaussian step, raised to the power `eta`: a step that takes the
+/// share x = lambda s of the variance has a site of precision x/(s (1 - x)); eta times that site
+/// moves the mean by eta s g/(1 + (eta - 1) x) and leaves (1 - x)/(1 + (eta - 1) x) of the variance.
+/// Returns the mean's step over s g, and what is left of the variance.
+#[inline(always)]
+pub(super) fn powered(eta: f32, x: f32) -> (f32, f32) {
+    let inv = 1.0 / (eta - 1.0).mul_add(x, 1.0);
+    (eta * inv, (1.0 - x) * inv)
 }
 
 /// Binary weights.
@@ -205,6 +209,9 @@ impl Levels {
     /// by factors that differ by exp(-P gap^2): three exponentials for any number of levels.
     #[inline(always)]
     fn moments(self, cell: Cell<'_>) {
+        if self.count == 3 {
+            return self.ternary(cell);
+        }
         let gap = 2.0 / f32::from(self.count - 1);
         let last = f32::from(self.count - 1);
         let (h, p) = (*cell.h, *cell.p);
@@ -247,6 +254,24 @@ impl Levels {
     }
 }
 
+impl Levels {
+    /// The same of three levels, in closed form: with e = exp(-P/2), u = exp(-|h|) and
+    /// z = u + e (1 + u^2), m = +-e (1 - u^2)/z and s = e u (1 + u^2 + 4 e u)/z^2.
+    #[inline(always)]
+    fn ternary(self, cell: Cell<'_>) {
+        for l in 0..LANES {
+            let h = cell.h[l];
+            let (e, u) = (fast::exp(-0.5 * cell.p[l]), fast::exp(-h.abs()));
+            let both = u.mul_add(u, 1.0);
+            let inv = 1.0 / e.mul_add(both, u);
+            let mean = e * (-u).mul_add(u, 1.0) * inv;
+            let variance = e * u * (4.0 * e).mul_add(u, both) * inv * inv;
+            cell.m[l] = self.scale * if h < 0.0 { -mean } else { mean };
+            cell.s[l] = self.scale * self.scale * variance.max(MIN_LEVEL_VARIANCE);
+        }
+    }
+}
+
 /// A family with its parameters, chosen once outside the loops.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum AnyRule {
@@ -263,7 +288,6 @@ impl AnyRule {
         match family {
             Family::Gaussian => AnyRule::Gaussian(Gaussian {
                 eta,
-                shrink: shrink(eta),
                 prior_sd: mean_scale * scale,
                 prior_precision: 1.0 / variance,
             }),
@@ -304,11 +328,21 @@ impl AnyRule {
         }
     }
 
-    /// Changes the likelihood power of Gaussian weights.
-    pub(super) fn set_gaussian_power(&mut self, eta: f32) {
-        if let AnyRule::Gaussian(rule) = self {
-            rule.eta = eta;
-            rule.shrink = shrink(eta);
+    /// Changes the likelihood power.
+    pub(super) fn set_power(&mut self, eta: f32) {
+        match self {
+            AnyRule::Gaussian(rule) => rule.eta = eta,
+            AnyRule::Binary(rule) => rule.eta = eta,
+            AnyRule::Levels(rule) => rule.eta = eta,
+        }
+    }
+
+    /// Forgets towards a prior of mean 0 from now on.
+    pub(super) fn centre_prior(&mut self) {
+        match self {
+            AnyRule::Gaussian(rule) => rule.prior_sd = 0.0,
+            AnyRule::Binary(rule) => rule.prior_sd = 0.0,
+            AnyRule::Levels(rule) => rule.prior_sd = 0.0,
         }
     }
 
@@ -338,11 +372,6 @@ impl AnyRule {
         }
         clipped.into()
     }
-}
-
-/// See [`Gaussian`].
-fn shrink(eta: f32) -> f32 {
-    if eta == 1.0 { 0.0 } else { 1.0 }
 }
 
 /// The belief about one weight before any data.

@@ -204,10 +204,16 @@ impl InputLayer {
         }
     }
 
-    /// Changes the likelihood power of Gaussian weights.
+    /// Forgets towards a prior of mean 0 from now on.
+    pub(super) fn centre_prior(&mut self) {
+        self.rules.0.centre_prior();
+        self.rules.1.centre_prior();
+    }
+
+    /// Changes the likelihood power.
     pub(super) fn set_power(&mut self, power: f32) {
-        self.rules.0.set_gaussian_power(power);
-        self.rules.1.set_gaussian_power(power);
+        self.rules.0.set_power(power);
+        self.rules.1.set_power(power);
     }
 
     /// Lanes of one row.
@@ -322,12 +328,7 @@ impl InputLayer {
         if let AnyRule::Gaussian(rule) = first {
             // Direct weights differ in their prior only, which learning does not see.
             let weights = (&mut self.mean[..], &mut self.variance[..]);
-            let (power, shrinks) = rule.power();
-            for (g, gamma) in g.iter_mut().zip(gamma.iter_mut()) {
-                *g *= power;
-                *gamma *= power;
-            }
-            return clipped + kernel::input_learn_gaussian(x, weights, (g, gamma), shrinks);
+            return clipped + kernel::input_learn_gaussian(x, weights, (g, gamma), rule.power());
         }
         for (&j, &value) in x.0.iter().zip(x.1) {
             let row = self.row(j as usize, 0, at);

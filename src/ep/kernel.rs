@@ -17,7 +17,7 @@ use multiversion::multiversion;
 use super::factor::gaussian::{self, Observed};
 use super::factor::hidden::{self, Forward};
 use super::factor::sigmoid;
-use super::family::{AnyRule, Cell, Chunk, MAX_SHARE, Rule};
+use super::family::{AnyRule, Cell, Chunk, MAX_SHARE, Rule, powered};
 use crate::num::counter;
 
 /// Values handled together.
@@ -146,8 +146,7 @@ pub(super) fn input_sums(
     }
 }
 
-/// One row of Gaussian weights under an input of value `x`, likelihood power and message in one:
-/// m += s x g, s -= s^2 x^2 Gamma. Returns how many precisions were clipped. References as
+/// One row of Gaussian weights under an input of value `x`: m += s x g, s -= s^2 x^2 Gamma. Returns how many precisions were clipped. References as
 /// parameters tell the compiler that the four runs of memory are apart.
 #[inline(always)]
 fn gaussian_row(m: &mut [f32], s: &mut [f32], (g, gamma): (&[f32], &[f32]), x: f32) -> u32 {
@@ -185,9 +184,14 @@ fn gaussian_block<const N: usize>(
     clipped
 }
 
-/// The same with a likelihood power other than 1: the mean's step shrinks with the precision.
+/// The same with a likelihood power `eta` other than 1, see [`powered`].
 #[inline(always)]
-fn gaussian_power_row(m: &mut [f32], s: &mut [f32], (g, gamma): (&[f32], &[f32]), x: f32) -> u32 {
+fn gaussian_power_row(
+    m: &mut [f32],
+    s: &mut [f32],
+    (g, gamma): (&[f32], &[f32]),
+    (x, eta): (f32, f32),
+) -> u32 {
     let n = m.len();
     let (s, g, gamma) = (&mut s[..n], &g[..n], &gamma[..n]);
     let mut clipped = 0;
@@ -195,29 +199,30 @@ fn gaussian_power_row(m: &mut [f32], s: &mut [f32], (g, gamma): (&[f32], &[f32])
         let gain = s[i] * x;
         let wanted = gain * x * gamma[i];
         let share = wanted.min(MAX_SHARE);
-        m[i] = (gain * (1.0 - share)).mul_add(g[i], m[i]);
-        s[i] = (-s[i]).mul_add(share, s[i]);
+        let (step, left) = powered(eta, share);
+        m[i] = (gain * step).mul_add(g[i], m[i]);
+        s[i] *= left;
         clipped += u32::from(share != wanted);
     }
     clipped
 }
 
-/// Input layer, learning, all weights Gaussian: those of the active inputs move by their units' g
-/// and Gamma, both times the likelihood power (negative Gamma set to 0 by the caller). Returns the
+/// Input layer, learning, all weights Gaussian with the likelihood power `eta`: those of the active
+/// inputs move by their units' g and Gamma (negative Gamma set to 0 by the caller). Returns the
 /// number of clipped precisions.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn input_learn_gaussian(
     x: (&[u32], &[f32]),
     weights: (&mut [f32], &mut [f32]),
     messages: (&[f32], &[f32]),
-    shrinks: bool,
+    eta: f32,
 ) -> u64 {
     let stride = messages.0.len();
     let (means, variances) = (&mut *weights.0, &mut *weights.1);
     let place = (stride, 0);
     // Narrow rows: a loop of known length keeps the messages in registers.
     let narrow = match stride / LANES {
-        _ if shrinks => None,
+        _ if eta != 1.0 => None,
         1 => Some(gaussian_block::<8>(x, (means, variances), place, messages)),
         2 => Some(gaussian_block::<16>(x, (means, variances), place, messages)),
         3 => Some(gaussian_block::<24>(x, (means, variances), place, messages)),
@@ -232,10 +237,10 @@ pub(super) fn input_learn_gaussian(
         let start = j as usize * stride;
         let m = &mut weights.0[start..start + stride];
         let s = &mut weights.1[start..start + stride];
-        clipped += if shrinks {
-            gaussian_power_row(m, s, messages, x)
-        } else {
+        clipped += if eta == 1.0 {
             gaussian_row(m, s, messages, x)
+        } else {
+            gaussian_power_row(m, s, messages, (x, eta))
         };
     }
     clipped.into()

@@ -431,15 +431,31 @@ impl Network {
         self.scratch.fresh = false;
     }
 
-    /// Changes the likelihood power of all Gaussian weights.
+    /// From now on forgets towards priors of mean 0, of the same variance (of grids: the same
+    /// levels): the random means that broke the symmetry fade like all that was learned. Weights
+    /// that are added later start there.
+    pub fn centre_priors(&mut self) {
+        self.input.centre_prior();
+        for layer in &mut self.upper {
+            layer.centre_prior();
+        }
+    }
+
+    /// Changes the likelihood power of all weights: of hidden layers (and direct synapses), and of
+    /// the output layer.
     ///
     /// # Panics
-    /// If the power is not above 0 and finite.
-    pub fn set_power(&mut self, power: f32) {
-        assert!(power > 0.0 && power.is_finite(), "likelihood power {power}");
-        self.input.set_power(power);
-        for layer in &mut self.upper {
-            layer.set_power(power);
+    /// If a power is not above 0 and finite.
+    pub fn set_power(&mut self, hidden: f32, output: f32) {
+        for power in [hidden, output] {
+            assert!(power > 0.0 && power.is_finite(), "likelihood power {power}");
+        }
+        self.input.set_power(hidden);
+        if let Some((last, layers)) = self.upper.split_last_mut() {
+            last.set_power(output);
+            for layer in layers {
+                layer.set_power(hidden);
+            }
         }
     }
 

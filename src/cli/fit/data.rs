@@ -198,10 +198,11 @@ impl Data {
                 return Err(TableError::Misfit(text));
             }
             let top = images.values.iter().copied().fold(0.0f32, f32::max);
+            let scale = if top > 0.0 { 1.0 / top } else { 1.0 };
             let n = images.rows.min(limit.unwrap_or(images.rows));
             let mut samples = Samples::default();
             for row in images.values.chunks_exact(images.width).take(n) {
-                samples.push(row.iter().map(|v| f32::from(u8::from(*v > 0.5 * top))), 1.0);
+                samples.push(row.iter().map(|v| scale * v), 1.0);
             }
             let labels: Vec<f64> = labels.values[..n].iter().map(|v| f64::from(*v)).collect();
             Ok((samples, labels))

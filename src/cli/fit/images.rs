@@ -1,8 +1,14 @@
-//! Reads images and labels: IDX files (as MNIST comes, unpacked) and NumPy `.npy` arrays.
+//! Reads images and labels: IDX files and NumPy `.npy` arrays, as they are or as gzip.
 
+use std::io::Read;
 use std::path::Path;
 
+use flate2::read::MultiGzDecoder;
+
 use super::table::TableError;
+
+/// Largest unpacked size of a gzip file (4 GiB): a small file can unpack to any size.
+const MAX_UNPACKED: u64 = 1 << 32;
 
 /// An array of numbers: rows of equal length.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +21,7 @@ pub struct Array {
     pub values: Vec<f32>,
 }
 
-/// Reads an IDX or `.npy` file, told apart by its first bytes.
+/// Reads an IDX or `.npy` file, gzip or not, told apart by its first bytes.
 ///
 /// # Errors
 /// If it cannot be read or is of another kind.
@@ -25,12 +31,29 @@ pub fn read(path: &Path) -> Result<Array, TableError> {
         path: shown.clone(),
         source,
     })?;
-    parse(&bytes).map_err(|what| TableError::Misfit(format!("{shown}: {what}")))
+    unpacked(bytes)
+        .and_then(|bytes| parse(&bytes))
+        .map_err(|what| TableError::Misfit(format!("{shown}: {what}")))
+}
+
+/// The bytes inside a gzip file; those of any other file as they are.
+fn unpacked(bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
+    }
+    let mut inner = Vec::new();
+    let size = MultiGzDecoder::new(&bytes[..])
+        .take(MAX_UNPACKED)
+        .read_to_end(&mut inner)
+        .map_err(|e| format!("gzip: {e}"))?;
+    if size as u64 == MAX_UNPACKED {
+        return Err(format!("gzip: {MAX_UNPACKED} bytes or more inside"));
+    }
+    Ok(inner)
 }
 
 fn parse(bytes: &[u8]) -> Result<Array, String> {
     match bytes {
-        [0x1f, 0x8b, ..] => Err("gzip: unpack it first".into()),
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => npy(bytes),
         [0, 0, 8, dimensions, rest @ ..] => idx(*dimensions, rest),
         _ => Err("neither IDX of bytes nor npy".into()),
@@ -153,6 +176,20 @@ mod tests {
     }
 
     #[test]
+    fn gzip_is_unpacked_and_damage_is_noticed() {
+        let labels = [0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9];
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packer, &labels).unwrap();
+        let mut packed = packer.finish().unwrap();
+        assert_eq!(unpacked(packed.clone()).unwrap(), labels);
+        assert_eq!(unpacked(labels.to_vec()).unwrap(), labels);
+        assert!(unpacked(packed[..packed.len() - 3].to_vec()).is_err());
+        let last = packed.len() - 6;
+        packed[last] ^= 1;
+        assert!(unpacked(packed).unwrap_err().starts_with("gzip"));
+    }
+
+    #[test]
     fn npy_arrays_are_read() {
         let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }      \n";
         let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
@@ -169,7 +206,6 @@ mod tests {
 
     #[test]
     fn other_files_are_refused_in_words() {
-        assert!(parse(&[0x1f, 0x8b, 8]).unwrap_err().contains("unpack"));
         assert!(parse(b"P5 28 28").is_err());
         assert!(parse(&[0, 0, 8, 3, 0]).is_err());
         assert!(parse(b"\x93NUMPY\x01\x00\xff\xff").is_err());

@@ -1,27 +1,18 @@
 //! One network of an ensemble: a pass over the samples, each predicted and scored before it is
 //! learned.
 
+use super::boldness::Boldness;
 use super::samples::{Samples, Targets, shuffled};
 use super::score::{RegressionSums, Sums};
 use super::trainer::Schedule;
 use crate::ep::noise::NoiseVariance;
 use crate::ep::{BatchLearner, Lesson, Network, Report, Sites};
 
-/// Memory of a classifier from the second pass on, in tables: its likelihoods overlap so little
-/// that a memory of one table forgets rare shapes.
-const CLASS_MEMORY: f64 = 5.0;
-
 /// Sweeps over a mini-batch whose schedule keeps sites.
 const SWEEPS: usize = 3;
 
 /// Samples of a classifier that share a likelihood power, without mini-batches.
 const POWER_BLOCK: usize = 16;
-
-/// Likelihood power of a classifier's Gaussian weights after `n` samples: bold while little is
-/// known, then towards Bayes' rule.
-fn class_power(n: u64) -> f32 {
-    1.5 + 4.0 / (1.0 + n as f32 / 2000.0)
-}
 
 /// One network with its noise and what its schedule keeps.
 #[derive(Clone, Debug)]
@@ -31,9 +22,11 @@ pub struct Member {
     sites: Option<Sites>,
     batches: Option<BatchLearner>,
     in_order: bool,
+    /// Of a classifier.
+    boldness: Option<Boldness>,
     seed: u64,
     /// Samples learned so far.
-    pub seen: u64,
+    seen: u64,
 }
 
 /// What a pass knows of its samples, and its score.
@@ -45,6 +38,8 @@ struct Round<'a> {
     /// Noise variance that the present samples are learned with.
     sigma2: f64,
     noise: [f32; 1],
+    /// Steps of forgetting of each sample.
+    weight: f32,
     probabilities: Vec<f32>,
     sums: Sums,
 }
@@ -94,6 +89,7 @@ impl Member {
             sites: None,
             batches: None,
             in_order: false,
+            boldness: None,
             seed,
             seen: 0,
         }
@@ -117,6 +113,15 @@ impl Member {
         self
     }
 
+    /// Sets how boldly a classifier learns.
+    pub fn with_boldness(mut self, boldness: Option<Boldness>) -> Member {
+        if boldness.is_some() {
+            self.network.centre_priors();
+        }
+        self.boldness = boldness;
+        self
+    }
+
     /// The schedule in use.
     pub fn schedule(&self) -> Schedule {
         match (&self.sites, &self.batches) {
@@ -126,18 +131,18 @@ impl Member {
         }
     }
 
-    /// Before pass `passes` (from 0): without `memory`, nothing is forgotten in the first pass, and
-    /// a table's worth (several for classes) from then on. A site a sample needs no forgetting.
-    pub fn remember(&mut self, memory: Option<f64>, passes: u32, targets: &Targets) {
+    /// Before pass `passes` (from 0) over `rows` samples: without `memory`, nothing is forgotten in
+    /// the first pass of a regression, and a table's worth from then on; a classifier's boldness
+    /// says its own. A site a sample needs no forgetting.
+    pub fn remember(&mut self, memory: Option<f64>, passes: u32, rows: usize) {
         if self.sites.is_some() || passes > 1 {
             return;
         }
-        let table = match targets {
-            Targets::Real(y) => y.len() as f64,
-            Targets::Class(c) => CLASS_MEMORY * c.len() as f64,
+        let usual = match &self.boldness {
+            Some(boldness) => Some(boldness.memory()),
+            None => (passes > 0).then(|| (rows as f64).max(2.0)),
         };
-        let later = (passes > 0).then(|| table.max(2.0));
-        self.network.set_memory(memory.or(later));
+        self.network.set_memory(memory.or(usual));
     }
 
     /// One pass over all samples; `passes` went before. `tick` is called now and
@@ -154,13 +159,13 @@ impl Member {
         } else {
             shuffled(samples.len(), self.seed, passes)
         };
-        let class = matches!(targets, Targets::Class(_));
         let mut round = Round {
             samples,
             targets,
             again: passes > 0 && self.sites.is_none(),
             sigma2: 0.0,
             noise: [0.0],
+            weight: 1.0,
             probabilities: vec![0.0; self.network.outputs()],
             sums: match targets {
                 Targets::Real(_) => Sums::Real(RegressionSums::default()),
@@ -174,8 +179,10 @@ impl Member {
                 .as_ref()
                 .map_or(POWER_BLOCK, BatchLearner::size);
             let batch = &order[at..(at + size).min(order.len())];
-            if class {
-                self.network.set_power(class_power(self.seen));
+            if let Some(boldness) = &self.boldness {
+                let step = boldness.at(self.seen);
+                self.network.set_power(step.hidden, step.output);
+                round.weight = step.weight;
             }
             *report += self.batch(batch, &mut round);
             self.seen += batch.len() as u64;
@@ -196,7 +203,8 @@ impl Member {
                 round.judge(i, network, noise);
             }
             let lesson = |&i: &usize| (round.samples.get(i), round.lesson(i));
-            return learner.learn(network, &batch.iter().map(lesson).collect::<Vec<_>>());
+            let lessons: Vec<_> = batch.iter().map(lesson).collect();
+            return learner.learn(network, &lessons, round.weight);
         }
         let mut report = Report::default();
         for &i in batch {
@@ -204,7 +212,7 @@ impl Member {
             round.set_noise(noise.mean());
             let mut step = |network: &mut Network| {
                 round.judge(i, network, noise);
-                round.lesson(i).teach(network, x)
+                round.lesson(i).teach(network, x, round.weight)
             };
             report += match &mut self.sites {
                 Some(sites) => sites.learn(i, network, x, step),

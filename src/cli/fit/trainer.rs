@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::boldness::Boldness;
 use super::member::Member;
 use super::samples::{Samples, Targets};
 use super::score::{ClassSums, RegressionSums, Score};
@@ -49,13 +50,15 @@ pub struct Plan {
     /// Schedule; `None` chooses: exact where sites for all samples fit (Gaussian weights,
     /// regression, 1 GiB a network), else sequential.
     pub schedule: Option<Schedule>,
-    /// Memory of stochastic EP; `None` is the number of samples (five times that for
-    /// classes), from the second pass on.
+    /// Memory of stochastic EP; `None` is the number of samples from the second pass on, or for
+    /// classes what [`Boldness`] says.
     pub memory: Option<f64>,
     /// Predictions of a regression know the output weights jointly.
     pub joint: bool,
     /// Samples follow one another as in the table; else in a random order for each pass.
     pub in_order: bool,
+    /// Passes to come, 1 and more.
+    pub passes: u32,
     /// Number of networks to average.
     pub inits: usize,
     /// Seed.
@@ -66,6 +69,10 @@ impl Plan {
     /// Seed of network `i`.
     fn seed_of(&self, i: usize) -> u64 {
         self.seed.wrapping_mul(1000).wrapping_add(i as u64)
+    }
+
+    fn boldness(&self, rows: usize, known: bool) -> Boldness {
+        Boldness::new(self.family, (rows, self.passes), known)
     }
 
     fn schedule_for(
@@ -120,8 +127,6 @@ pub struct Learned {
     pub networks: Vec<(Network, NoiseVariance)>,
     /// Number of classes, or `None` for regression.
     pub classes: Option<usize>,
-    /// Samples that each network has learned (classes only).
-    pub seen: u64,
     /// Spike noise follows observation noise.
     pub follow: bool,
     /// Mean and standard deviation that standardised the targets.
@@ -145,8 +150,11 @@ impl Trainer {
             let network = Network::new(&draft(plan, samples.inputs, classes, seed).build()?);
             let schedule = plan.schedule_for(&network, samples, classes);
             let noise = NoiseVariance::new(0.3, samples.len() as f64);
-            let member = Member::new(network, noise, seed).with_order(plan.in_order);
-            Ok(member.with_schedule(schedule, samples.len()))
+            let boldness = classes.map(|_| plan.boldness(samples.len(), false));
+            Ok(Member::new(network, noise, seed)
+                .with_order(plan.in_order)
+                .with_schedule(schedule, samples.len())
+                .with_boldness(boldness))
         };
         Ok(Trainer {
             members: (0..plan.inits.max(1))
@@ -166,16 +174,16 @@ impl Trainer {
     ///
     /// # Errors
     /// If it was learned on other inputs or classes, in words.
-    pub fn resume(learned: Learned, plan: &Plan, inputs: usize) -> Result<Trainer, String> {
-        let mut members = Vec::new();
+    pub fn resume(learned: Learned, plan: &Plan, samples: &Samples) -> Result<Trainer, String> {
+        let (mut members, inputs) = (Vec::new(), samples.inputs);
+        let boldness = learned.classes.map(|_| plan.boldness(samples.len(), true));
         for (i, (network, noise)) in learned.networks.into_iter().enumerate() {
             if network.inputs() != inputs {
                 let got = network.inputs();
                 return Err(format!("the model has {got} inputs, the data {inputs}"));
             }
-            let mut member = Member::new(network, noise, plan.seed_of(i)).with_order(plan.in_order);
-            member.seen = learned.seen;
-            members.push(member);
+            let member = Member::new(network, noise, plan.seed_of(i)).with_order(plan.in_order);
+            members.push(member.with_boldness(boldness));
         }
         Ok(Trainer {
             members,
@@ -208,7 +216,7 @@ impl Trainer {
     ) -> Score {
         let mut first = None;
         for member in &mut self.members {
-            member.remember(self.memory, self.passes, targets);
+            member.remember(self.memory, self.passes, samples.len());
             if self.follow {
                 let noise = SPIKE_NOISE * member.noise.mean();
                 member.network.set_spike_noise(noise as f32);
@@ -311,7 +319,6 @@ impl Trainer {
     /// What is worth saving.
     pub fn learned(&self, target: (f64, f64), columns: &[(usize, f64, f64)]) -> Learned {
         Learned {
-            seen: self.members.first().map_or(0, |m| m.seen),
             follow: self.follow,
             target,
             columns: columns.to_vec(),
@@ -367,6 +374,7 @@ mod tests {
             memory: None,
             joint: true,
             in_order: false,
+            passes: 2,
             inits: 2,
             seed: 3,
         }

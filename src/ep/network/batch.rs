@@ -31,14 +31,14 @@ pub enum Lesson<'a> {
 }
 
 impl Lesson<'_> {
-    /// Teaches the network that this belongs to `x`.
+    /// Teaches the network that this belongs to `x`; it counts for `weight` steps of forgetting.
     ///
     /// # Panics
     /// As [`Network::learn`] and [`Network::learn_class`].
-    pub fn teach(self, network: &mut Network, x: Input<'_>) -> Report {
+    pub fn teach(self, network: &mut Network, x: Input<'_>, weight: f32) -> Report {
         match self {
-            Lesson::Values(target, noise) => network.learn(x, target, noise, 1.0),
-            Lesson::Class(class) => network.learn_class(x, class, 1.0),
+            Lesson::Values(target, noise) => network.learn(x, target, noise, weight),
+            Lesson::Class(class) => network.learn_class(x, class, weight),
         }
     }
 }
@@ -95,11 +95,11 @@ impl BatchLearner {
         self.size
     }
 
-    /// Learns the samples, batch by batch.
+    /// Learns the samples, batch by batch; each counts for `weight` steps of forgetting.
     ///
     /// # Panics
     /// If a weight is not Gaussian (unless sequential) or a sample does not fit the network.
-    pub fn learn(&mut self, network: &mut Network, samples: &[Sample<'_>]) -> Report {
+    pub fn learn(&mut self, network: &mut Network, samples: &[Sample<'_>], weight: f32) -> Report {
         let gaussian = network.spec.families.iter().all(|f| *f == Family::Gaussian);
         assert!(
             gaussian || self.schedule == BatchSchedule::Sequential,
@@ -108,15 +108,15 @@ impl BatchLearner {
         let (mut report, mut at) = (Report::default(), 0);
         while at < samples.len() {
             let end = (at + self.size).min(samples.len());
-            report += self.guarded(network, &samples[at..end]);
+            report += self.guarded(network, &samples[at..end], weight);
             at = end;
         }
         report
     }
 
-    fn guarded(&mut self, network: &mut Network, batch: &[Sample<'_>]) -> Report {
+    fn guarded(&mut self, network: &mut Network, batch: &[Sample<'_>], weight: f32) -> Report {
         if self.schedule == BatchSchedule::Sequential || batch.len() < 2 {
-            return sequential(network, batch);
+            return sequential(network, batch, weight);
         }
         let before = evidence(network, batch);
         let saved = network.clone();
@@ -129,13 +129,13 @@ impl BatchLearner {
             BatchSchedule::Parallel => parallel(network, batch),
         };
         network.ln_keep = ln_keep;
-        network.clock = saved.clock + batch.len() as f64;
+        network.clock = saved.clock + batch.len() as f64 * f64::from(weight);
         self.batches += 1;
         let after = evidence(network, batch);
         if !(before.is_finite() && after.is_finite() && after >= before) {
             self.fallbacks += 1;
             *network = saved.clone();
-            report = sequential(network, batch);
+            report = sequential(network, batch, weight);
             // Samples that cannot be used at all are skipped one by one above.
             if before.is_finite() && !evidence(network, batch).is_finite() {
                 *network = saved;
@@ -183,10 +183,10 @@ fn sign(yes: bool) -> f64 {
     if yes { 1.0 } else { -1.0 }
 }
 
-fn sequential(network: &mut Network, batch: &[Sample<'_>]) -> Report {
+fn sequential(network: &mut Network, batch: &[Sample<'_>], weight: f32) -> Report {
     let mut report = Report::default();
     for &(x, lesson) in batch {
-        report += lesson.teach(network, x);
+        report += lesson.teach(network, x, weight);
     }
     report
 }
@@ -197,7 +197,7 @@ fn exact(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Report {
     for _ in 0..sweeps {
         report = Report::default();
         for (i, &(x, lesson)) in batch.iter().enumerate() {
-            report += sites.learn(i, network, x, |network| lesson.teach(network, x));
+            report += sites.learn(i, network, x, |network| lesson.teach(network, x, 1.0));
         }
     }
     report
@@ -206,7 +206,7 @@ fn exact(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Report {
 fn averaged(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Report {
     let base = Flat::of(network);
     let keep = 1.0 - 1.0 / batch.len() as f32;
-    let mut report = sequential(network, batch);
+    let mut report = sequential(network, batch, 1.0);
     for _ in 1..sweeps {
         report = Report::default();
         for &sample in batch {
@@ -220,7 +220,7 @@ fn averaged(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Repor
                     at += 1;
                 }
             });
-            report += sample.1.teach(network, sample.0);
+            report += sample.1.teach(network, sample.0, 1.0);
         }
     }
     report
@@ -300,7 +300,7 @@ fn parallel(network: &mut Network, batch: &[Sample<'_>]) -> Report {
     let mut sent = Vec::new();
     let mut report = Report::default();
     for &sample in batch {
-        let learned = sample.1.teach(network, sample.0);
+        let learned = sample.1.teach(network, sample.0, 1.0);
         sent.push(Sent::of(network, sample.1));
         report += learned;
         let places = |index: &[u32]| {
@@ -484,7 +484,8 @@ mod tests {
             for hidden in [&[16][..], &[16, 8]] {
                 let mut net = network(hidden);
                 let before = square_error(&mut net, &test);
-                let report = BatchLearner::new(schedule, 16, 3).learn(&mut net, &rows.samples());
+                let report =
+                    BatchLearner::new(schedule, 16, 3).learn(&mut net, &rows.samples(), 1.0);
                 let after = square_error(&mut net, &test);
                 assert!(
                     after < 0.35 * before,
@@ -503,18 +504,18 @@ mod tests {
         let mut want = network(&[16]);
         want.set_memory(None);
         let fresh = want.clone();
-        sequential(&mut want, &all);
+        sequential(&mut want, &all, 1.0);
         for (size, cut) in [(1, 7), (8, 60), (60, 31)] {
             let mut net = fresh.clone();
             let mut learner = BatchLearner::new(BatchSchedule::Sequential, size, 1);
-            learner.learn(&mut net, &all[..cut]);
-            learner.learn(&mut net, &all[cut..]);
+            learner.learn(&mut net, &all[..cut], 1.0);
+            learner.learn(&mut net, &all[cut..], 1.0);
             assert_eq!(net, want);
             // One sweep visits every sample for the first time: nothing to take out.
             let mut net = fresh.clone();
             let mut learner = BatchLearner::new(BatchSchedule::Exact, size, 1);
-            learner.learn(&mut net, &all[..cut]);
-            learner.learn(&mut net, &all[cut..]);
+            learner.learn(&mut net, &all[..cut], 1.0);
+            learner.learn(&mut net, &all[cut..], 1.0);
             assert_eq!(net, want);
         }
     }
@@ -523,10 +524,10 @@ mod tests {
     fn a_batch_of_one_is_the_sequential_step_for_every_schedule() {
         let rows = Rows::new(30);
         let mut want = network(&[16]);
-        sequential(&mut want, &rows.samples());
+        sequential(&mut want, &rows.samples(), 1.0);
         for schedule in EVERY {
             let mut net = network(&[16]);
-            BatchLearner::new(schedule, 1, 3).learn(&mut net, &rows.samples());
+            BatchLearner::new(schedule, 1, 3).learn(&mut net, &rows.samples(), 1.0);
             assert_eq!(net, want, "{schedule:?}");
         }
     }
@@ -549,8 +550,8 @@ mod tests {
             })
             .collect();
         let (mut one, mut all) = (Network::new(&spec), Network::new(&spec));
-        sequential(&mut one, &batch);
-        let report = BatchLearner::new(BatchSchedule::Parallel, 12, 1).learn(&mut all, &batch);
+        sequential(&mut one, &batch, 1.0);
+        let report = BatchLearner::new(BatchSchedule::Parallel, 12, 1).learn(&mut all, &batch, 1.0);
         assert_eq!(report.fell_back, 0);
         for j in 0..3 {
             // The cavity's marginal variance enters each step: close, not equal.
@@ -570,7 +571,7 @@ mod tests {
         }
         let mut net = network(&[16]);
         let mut learner = BatchLearner::new(BatchSchedule::Parallel, 40, 1);
-        let report = learner.learn(&mut net, &rows.samples());
+        let report = learner.learn(&mut net, &rows.samples(), 1.0);
         assert!(report.damped > 0 && report.fell_back > 0, "{report:?}");
         assert!(learner.size() < 40, "{}", learner.size());
         assert!(square_error(&mut net, &rows).is_finite());
@@ -592,7 +593,7 @@ mod tests {
         }
         for schedule in EVERY {
             let mut net = network(&[16]);
-            let report = BatchLearner::new(schedule, 16, 2).learn(&mut net, &rows.samples());
+            let report = BatchLearner::new(schedule, 16, 2).learn(&mut net, &rows.samples(), 1.0);
             assert_eq!(report.skipped, 24, "{schedule:?}");
             let moments = net.predict(Input {
                 index: &ALL,
