@@ -184,12 +184,15 @@ impl Levels {
     #[inline(always)]
     pub(super) fn step(self, cell: Cell<'_>, g: Chunk, lambda: Chunk, clipped: &mut [u32; LANES]) {
         let c = self.scale;
+        // Copies: behind references the compiler must fear that the four overlap.
+        let (m, mut h, mut p) = (*cell.m, *cell.h, *cell.p);
         for l in 0..LANES {
             let positive = lambda[l].max(0.0);
             clipped[l] += u32::from(positive != lambda[l]);
-            cell.h[l] = (self.eta * c).mul_add(positive.mul_add(cell.m[l], g[l]), cell.h[l]);
-            cell.p[l] = (self.eta * c * c).mul_add(positive, cell.p[l]);
+            h[l] = (self.eta * c).mul_add(positive.mul_add(m[l], g[l]), h[l]);
+            p[l] = (self.eta * c * c).mul_add(positive, p[l]);
         }
+        (*cell.h, *cell.p) = (h, p);
         self.moments(cell);
     }
 
@@ -259,16 +262,18 @@ impl Levels {
     /// z = u + e (1 + u^2), m = +-e (1 - u^2)/z and s = e u (1 + u^2 + 4 e u)/z^2.
     #[inline(always)]
     fn ternary(self, cell: Cell<'_>) {
+        let (h, p) = (*cell.h, *cell.p);
+        let (mut m, mut s) = ([0.0f32; LANES], [0.0f32; LANES]);
         for l in 0..LANES {
-            let h = cell.h[l];
-            let (e, u) = (fast::exp(-0.5 * cell.p[l]), fast::exp(-h.abs()));
+            let (e, u) = (fast::exp(-0.5 * p[l]), fast::exp(-h[l].abs()));
             let both = u.mul_add(u, 1.0);
             let inv = 1.0 / e.mul_add(both, u);
             let mean = e * (-u).mul_add(u, 1.0) * inv;
             let variance = e * u * (4.0 * e).mul_add(u, both) * inv * inv;
-            cell.m[l] = self.scale * if h < 0.0 { -mean } else { mean };
-            cell.s[l] = self.scale * self.scale * variance.max(MIN_LEVEL_VARIANCE);
+            m[l] = self.scale * mean.copysign(h[l]);
+            s[l] = self.scale * self.scale * variance.max(MIN_LEVEL_VARIANCE);
         }
+        (*cell.m, *cell.s) = (m, s);
     }
 }
 

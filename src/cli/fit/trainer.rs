@@ -30,10 +30,16 @@ pub enum Schedule {
     Batches(BatchSchedule, usize),
 }
 
-/// Prior variance of hidden weights before sigmoid spikes, over that before the others: a sigmoid's
-/// own noise (variance near 3) must not drown the input, whose variance is near .4 else. Chosen on
-/// the last 10,000 of MNIST's training images.
-const SIGMOID_GAIN: f32 = 32.0;
+/// Prior variance of hidden weights before noisy spikes, over that before sure ones: the noise of a
+/// probit (given) or a sigmoid (variance near 3) must not drown the input, whose variance is near .4
+/// else. Ten times the noise, chosen on the last 10,000 of MNIST's training images.
+fn gain(spikes: Spikes) -> f32 {
+    match spikes {
+        Spikes::Deterministic => 1.0,
+        Spikes::Probit { noise } => 1.0 + 10.0 * noise,
+        Spikes::Sigmoid => 32.0,
+    }
+}
 
 /// How to learn.
 #[derive(Clone, Debug, PartialEq)]
@@ -340,11 +346,8 @@ fn draft(plan: &Plan, inputs: usize, classes: Option<usize>, seed: u64) -> Netwo
     draft.spikes = plan.spikes.unwrap_or(Spikes::Deterministic);
     draft.direct = plan.direct || plan.hidden.is_empty();
     draft.seed = seed;
-    if draft.spikes == Spikes::Sigmoid {
-        let hidden = plan.hidden.len();
-        for prior in &mut draft.priors.layers[..hidden] {
-            prior.variance *= SIGMOID_GAIN;
-        }
+    for prior in &mut draft.priors.layers[..plan.hidden.len()] {
+        prior.variance *= gain(draft.spikes);
     }
     draft.with_families(&vec![plan.family; plan.hidden.len() + 1])
 }
