@@ -129,11 +129,10 @@ mod tests {
     fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
         let n = b.len();
         for c in 0..n {
+            let pivot = a[c].clone();
             for r in c + 1..n {
-                let f = a[r][c] / a[c][c];
-                for k in c..n {
-                    a[r][k] -= f * a[c][k];
-                }
+                let f = a[r][c] / pivot[c];
+                a[r].iter_mut().zip(&pivot).for_each(|(x, p)| *x -= f * p);
                 b[r] -= f * b[c];
             }
         }
