@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The schedules of `spiked fit` beside one another on real data.
 
-usage: schedules.py SPIKED DATA [--sets concrete,power-plant,etth1]
+usage: schedules.py SPIKED DATA [--sets concrete,power-plant,etth1] [--readout]
 
-50 spiking units, no readout, so that the schedule is what is compared. Tables in a random order
+50 spiking units; no readout unless asked for, so that the schedule is what is compared. Tables in a random order
 after 1 and 10 passes, test figures (concrete: 5 splits, power-plant: 2). ETTh1 next step (all
 channels at t and t - 1, direct synapses) is a stream: in its order, one pass, each row predicted
 before its mini-batch is learned; figures of that, then those of the last fifth, not learned.
@@ -45,7 +45,7 @@ def tables(name, data):
 
 
 def fit(spiked, files, schedule, passes, extra):
-    command = [spiked, "fit", "--task", "regression", "--hidden", "50", "--no-readout", "--json"]
+    command = [spiked, "fit", "--task", "regression", "--hidden", "50", "--json"]
     command += ["--train", files[0], "--test", files[1], "--passes", str(passes)]
     command += ["--schedule"] + schedule.split() + extra
     done = subprocess.run(command, capture_output=True, text=True)
@@ -68,11 +68,13 @@ def main():
     parser.add_argument("spiked")
     parser.add_argument("data", type=pathlib.Path)
     parser.add_argument("--sets", default="concrete,power-plant,etth1")
+    parser.add_argument("--readout", action="store_true")
     args = parser.parse_args()
     print("RMSE, log density (stream: twice) | damped, clipped, fell back, skipped")
     for name in args.sets.split(","):
         stream = name == "etth1"
         extra = ["--direct", "--in-order"] if stream else []
+        extra += [] if args.readout else ["--no-readout"]
         got = {}
         with tempfile.TemporaryDirectory() as work:
             files = [str(pathlib.Path(work) / f"{part}.csv") for part in ("train", "test")]
