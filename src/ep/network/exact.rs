@@ -65,7 +65,7 @@ fn a_tiny_spiking_network_stays_as_near_to_exact_enumeration_as_it_was() {
         (BatchSchedule::Exact, SITES.0, SITES.1),
     ] {
         let mut net = tiny();
-        let report = BatchLearner::new(schedule, 5, 30).learn(&mut net, &batch);
+        let report = BatchLearner::new(schedule, 5, 30).learn(&mut net, &batch, 1.0);
         assert_eq!((report.skipped, report.fell_back), (0, 0), "{schedule:?}");
         let (mut at, mut mean_error) = (0, 0.0f64);
         net.visit(&[0, 1], &mut |m, _, _| {

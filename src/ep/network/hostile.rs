@@ -53,7 +53,7 @@ fn learn(schedule: BatchSchedule, size: usize, rows: &[Row]) -> (Network, Report
         .map(|(x, y)| (input(x), Lesson::Values(y, &[0.05])))
         .collect();
     let mut net = network(3);
-    let report = BatchLearner::new(schedule, size, 3).learn(&mut net, &samples);
+    let report = BatchLearner::new(schedule, size, 3).learn(&mut net, &samples, 1.0);
     assert_sane(&mut net);
     (net, report)
 }
@@ -195,7 +195,7 @@ fn draft(class: bool, hidden: &[usize], (spikes, family): (Spikes, Family)) -> N
 fn learn_one(net: &mut Network, x: Input<'_>, lesson: Lesson<'_>) {
     net.predict(x);
     let before = net.clone();
-    let report = lesson.teach(net, x);
+    let report = lesson.teach(net, x, 1.0);
     assert_eq!(report.accepted + report.skipped, 1);
     if report.skipped == 1 {
         assert_eq!(*net, before);
@@ -252,7 +252,7 @@ proptest! {
             .iter()
             .map(|(x, y)| (input(x), Lesson::Values(y, &[0.05])))
             .collect();
-        let report = BatchLearner::new(schedule, size, 3).learn(&mut net, &samples);
+        let report = BatchLearner::new(schedule, size, 3).learn(&mut net, &samples, 1.0);
         assert_sane(&mut net);
         let done = report.accepted + report.damped + report.skipped;
         prop_assert!(done <= rows.len() as u64 && done > 0, "{report:?}");
