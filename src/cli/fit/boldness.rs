@@ -20,6 +20,10 @@ const ROWS: f64 = 60_000.0;
 /// Highest power of hidden weights: from 16 on some runs diverged.
 const MAX_START: f64 = 10.0;
 
+/// Inputs from which on Gaussian weights start as boldly as that. With fewer the factorised belief
+/// holds back less: the start comes nearer to Bayes' rule, as a power of inputs / INPUTS.
+const INPUTS: f64 = 785.0;
+
 /// What a run starts with, by family.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Boldness {
@@ -46,15 +50,22 @@ pub struct Step {
 }
 
 impl Boldness {
-    /// For `passes` passes (1 and more) over `rows` samples (1 and more). A model that is `known`
-    /// already starts at Bayes' rule.
-    pub fn new(family: Family, (rows, passes): (usize, u32), known: bool) -> Boldness {
+    /// For `passes` passes (1 and more) over `rows` samples (1 and more) of `inputs` values. A model
+    /// that is `known` already starts at Bayes' rule.
+    pub fn new(
+        family: Family,
+        inputs: usize,
+        (rows, passes): (usize, u32),
+        known: bool,
+    ) -> Boldness {
+        let share = (inputs as f64 / INPUTS).min(1.0);
+        let wide = |figure: f64| libm::pow(figure, share);
         let fewer = (ROWS / rows as f64).max(1.0);
         let (start, output, tables) = match family {
             Family::Gaussian => (
-                (6.0 * libm::pow(fewer, 0.125)).min(MAX_START),
-                (0.25 * libm::pow(fewer, 0.25)).min(1.0),
-                8.0 * libm::pow(fewer, 0.25),
+                wide((6.0 * libm::pow(fewer, 0.125)).min(MAX_START)),
+                wide((0.25 * libm::pow(fewer, 0.25)).min(1.0)),
+                wide(8.0 * libm::pow(fewer, 0.25)),
             ),
             Family::Binary | Family::Levels(_) => (4.0, 1.0, 4.0),
         };
@@ -91,7 +102,7 @@ mod tests {
 
     #[test]
     fn the_power_falls_and_what_is_remembered_stays() {
-        let boldness = Boldness::new(Family::Gaussian, (1000, 3), false);
+        let boldness = Boldness::new(Family::Gaussian, 785, (1000, 3), false);
         let mut before = f32::INFINITY;
         for seen in [0, 500, 1000, 2999, 3000, 9000] {
             let step = boldness.at(seen);

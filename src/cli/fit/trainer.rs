@@ -77,8 +77,9 @@ impl Plan {
         self.seed.wrapping_mul(1000).wrapping_add(i as u64)
     }
 
-    fn boldness(&self, rows: usize, known: bool) -> Boldness {
-        Boldness::new(self.family, (rows, self.passes), known)
+    fn boldness(&self, samples: &Samples, known: bool) -> Boldness {
+        let run = (samples.len(), self.passes);
+        Boldness::new(self.family, samples.inputs, run, known)
     }
 
     fn schedule_for(
@@ -182,7 +183,7 @@ impl Trainer {
     /// If it was learned on other inputs or classes, in words.
     pub fn resume(learned: Learned, plan: &Plan, samples: &Samples) -> Result<Trainer, String> {
         let (mut members, inputs) = (Vec::new(), samples.inputs);
-        let boldness = learned.classes.map(|_| plan.boldness(samples.len(), true));
+        let boldness = learned.classes.map(|_| plan.boldness(samples, true));
         for (i, (network, noise)) in learned.networks.into_iter().enumerate() {
             if network.inputs() != inputs {
                 let got = network.inputs();
