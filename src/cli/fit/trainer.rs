@@ -157,7 +157,7 @@ impl Trainer {
             let network = Network::new(&draft(plan, samples.inputs, classes, seed).build()?);
             let schedule = plan.schedule_for(&network, samples, classes);
             let noise = NoiseVariance::new(0.3, samples.len() as f64);
-            let boldness = classes.map(|_| plan.boldness(samples.len(), false));
+            let boldness = classes.map(|_| plan.boldness(samples, false));
             Ok(Member::new(network, noise, seed)
                 .with_order(plan.in_order)
                 .with_schedule(schedule, samples.len())
