@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::batch::{BatchLearner, BatchSchedule, Lesson, Sample};
 use super::*;
-use crate::ep::{Family, NetworkDraft};
+use crate::ep::{Family, NetworkDraft, Sites};
 use crate::num::counter;
 
 const SCHEDULES: [BatchSchedule; 4] = [
@@ -235,6 +235,26 @@ proptest! {
             let mut p = [0.0; 3];
             net.predict_class(input(&[0.5, -0.5, 1.0]), &mut p);
             prop_assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{p:?}");
+        }
+    }
+
+    #[test]
+    fn no_finite_table_leaves_sites_that_are_not_finite(
+        spikes in spikes(),
+        rows in prop::collection::vec((value(), value(), value()), 1..20),
+    ) {
+        let kind = (spikes, Family::Gaussian);
+        let mut net = Network::new(&draft(false, &[9], kind).build().unwrap());
+        net.set_memory(None);
+        let mut sites = Sites::new(rows.len());
+        for _ in 0..4 {
+            for (i, &(a, b, y)) in rows.iter().enumerate() {
+                let (x, lesson) = ([a, b, 1.0], Lesson::Values(&[y], &[0.05]));
+                let step = |net: &mut Network| lesson.teach(net, input(&x));
+                let report = sites.learn(i, &mut net, input(&x), step);
+                prop_assert_eq!(report.accepted + report.skipped, 1);
+                assert_sane(&mut net);
+            }
         }
     }
 
