@@ -250,7 +250,7 @@ proptest! {
         for _ in 0..4 {
             for (i, &(a, b, y)) in rows.iter().enumerate() {
                 let (x, lesson) = ([a, b, 1.0], Lesson::Values(&[y], &[0.05]));
-                let step = |net: &mut Network| lesson.teach(net, input(&x));
+                let step = |net: &mut Network| lesson.teach(net, input(&x), 1.0);
                 let report = sites.learn(i, &mut net, input(&x), step);
                 prop_assert_eq!(report.accepted + report.skipped, 1);
                 assert_sane(&mut net);
