@@ -81,7 +81,7 @@ impl Linear {
     /// Learns that the last prediction was off by `residual`, with an observation noise of variance
     /// `noise` > 0, and fades with a memory of `memory` rows: P grows by 1/memory a row, to the
     /// prior's trace at most, so that inputs that stand still do not wind it up. Gives true where
-    /// that bound was reached.
+    /// that bound was reached, or nothing was learned since a figure is not finite.
     ///
     /// T = noise + x'Px, k = Px/T: w <- w + k r, P <- (P - k k' T) / (1 - 1/memory).
     pub fn learn(&mut self, residual: f64, noise: f64, memory: f64) -> bool {
@@ -89,7 +89,7 @@ impl Linear {
         let Last { gain, variance, .. } = &self.last.0;
         let total = noise + variance;
         if !(residual.is_finite() && total.is_finite()) {
-            return false;
+            return true;
         }
         for (w, g) in self.mean.iter_mut().zip(gain) {
             *w += g * (residual / total);
