@@ -181,7 +181,7 @@ mod tests {
             };
             (x, (rows[i][4] - shift) as f32)
         };
-        let mut readout = Readout::joint(&network, rows.len(), &table, noise);
+        let mut readout = Readout::joint(&network, rows.len(), &table, (noise, f64::INFINITY));
         for (j, row) in exact.iter().enumerate() {
             let unit = Input {
                 index: &[j as u32],

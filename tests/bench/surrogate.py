@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
 """Fewer passes than gradients: `spiked fit` beside surrogate gradients with Adam.
 
-usage: surrogate.py SPIKED DATA [--sets a,b] [--splits N]
+usage: surrogate.py SPIKED DATA [--sets a,b] [--splits N] [--keep FILE]
 
 The same nets (Heaviside units: 50 for tables, 200 for images; one output a class), the same data
 and standardisation, passes 1, 2, 5 and 10. The baseline: derivative 1/(1 + |2u|)^2 in place of the
 step's, Adam, batches of 32, squared error or cross entropy, learning rates .001 .003 .01 .03, each
 constant and as a cosine to 0 over the passes asked for. Its best of this grid is taken BY TEST
-SCORE, for every number of passes apart: it flatters the baseline. `spiked fit` runs its defaults.
+SCORE, for every number of passes apart: it flatters the baseline. `spiked fit` runs its defaults,
+once for every number of passes: what a classifier learns from a sample depends on how many come.
 Sets: six UCI tables, ETTh1 and SKAB without anomalies as next-step tables (all channels at t and
 t - 1, both nets with direct synapses), MNIST, its first 1,000 samples. RMSE in the target's units
 (smaller is better), accuracy for images. DATA holds uci, ett, skab and mnist. Needs numpy.
+--keep FILE keeps the baseline's figures (JSON), which take most of the time, and takes them from
+there if they are known: they depend on the data and this script only.
 """
 import argparse
+import functools
 import gzip
 import json
 import pathlib
@@ -57,52 +61,71 @@ class Net:
             w -= step * m / (np.sqrt(s) + 1e-8)
 
 
-def baseline(train, test, hidden, classes, direct, seed):
-    """Best figure of the grid after each number of passes."""
+def baseline(rate, train, test, hidden, classes, direct, seed):
+    """Best figure, constant or cosine, after each number of passes at one learning rate."""
     (x, y), (xt, yt) = train, test
     outputs = classes or 1
     best = {}
-    for rate in RATES:
-        for total in (0,) + PASSES:  # 0: constant, read off on the way
-            rng = np.random.default_rng(seed)
-            net = Net(x.shape[1], hidden, outputs, direct, rng)
-            steps = -(-len(x) // 32) * max(total, 1)
-            for done in range(1, (total or PASSES[-1]) + 1):
-                order = rng.permutation(len(x))
-                for at in range(0, len(x), 32):
-                    rows = order[at : at + 32]
-                    if classes:
-                        def slope(z, rows=rows):
-                            e = np.exp(z - z.max(1, keepdims=True))
-                            e /= e.sum(1, keepdims=True)
-                            e[np.arange(len(rows)), y[rows]] -= 1
-                            return e
-                    else:
-                        def slope(z, rows=rows):
-                            return z - y[rows, None]
-                    fall = 0.5 * (1 + np.cos(np.pi * net.t / steps)) if total else 1
-                    net.learn(x[rows], slope, rate * fall)
-                if done == total or (not total and done in PASSES):
-                    z = net.forward(xt)[2]
-                    if classes:
-                        got = -np.mean(z.argmax(1) == yt)
-                    else:
-                        got = float(np.mean((z[:, 0] - yt) ** 2) ** 0.5)
-                    best[done] = min(best.get(done, np.inf), got)
-    return np.array([best[p] for p in PASSES])
+    for total in (0,) + PASSES:  # 0: constant, read off on the way
+        rng = np.random.default_rng(seed)
+        net = Net(x.shape[1], hidden, outputs, direct, rng)
+        steps = -(-len(x) // 32) * max(total, 1)
+        for done in range(1, (total or PASSES[-1]) + 1):
+            order = rng.permutation(len(x))
+            for at in range(0, len(x), 32):
+                rows = order[at : at + 32]
+                if classes:
+                    def slope(z, rows=rows):
+                        e = np.exp(z - z.max(1, keepdims=True))
+                        e /= e.sum(1, keepdims=True)
+                        e[np.arange(len(rows)), y[rows]] -= 1
+                        return e
+                else:
+                    def slope(z, rows=rows):
+                        return z - y[rows, None]
+                fall = 0.5 * (1 + np.cos(np.pi * net.t / steps)) if total else 1
+                net.learn(x[rows], slope, rate * fall)
+            if done == total or (not total and done in PASSES):
+                z = net.forward(xt)[2]
+                if classes:
+                    got = -np.mean(z.argmax(1) == yt)
+                else:
+                    got = float(np.mean((z[:, 0] - yt) ** 2) ** 0.5)
+                best[done] = min(best.get(done, np.inf), got)
+    return [best[p] for p in PASSES]
+
+
+class Kept:
+    """The baseline's figures, those of earlier runs too: best of the rates, set and split by name."""
+
+    def __init__(self, path):
+        self.path = path
+        self.known = json.loads(path.read_text()) if path and path.exists() else {}
+
+    def get(self, name, *arguments):
+        rates = [f"{name} {rate}" for rate in RATES]
+        for key, rate in zip(rates, RATES):
+            if key not in self.known:
+                self.known[key] = baseline(rate, *arguments)
+                if self.path:
+                    self.path.write_text(json.dumps(self.known, indent=1))
+        return np.min([self.known[key] for key in rates], 0)
 
 
 def fit(spiked, arguments):
-    command = [spiked, "fit", "--passes", "10", "--json"] + arguments
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    passes = json.loads(done.stdout)["passes"]
-    scores = [passes[p - 1]["test"] for p in PASSES]
-    return np.array([s["rmse"] if "rmse" in s else -s["accuracy"] for s in scores])
+    """Figures of four runs, each of which knows how many passes it has."""
+    got = []
+    for passes in PASSES:
+        command = [spiked, "fit", "--passes", str(passes), "--json"] + arguments
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        score = json.loads(done.stdout)["passes"][-1]["test"]
+        got.append(score["rmse"] if "rmse" in score else -score["accuracy"])
+    return np.array(got)
 
 
-def table(spiked, train, test, work, direct, seed):
+def table(spiked, train, test, work, direct, seed, kept):
     files = []
     for name, rows in (("train", train), ("test", test)):
         files.append(str(work / f"{name}.csv"))
@@ -118,7 +141,7 @@ def table(spiked, train, test, work, direct, seed):
     for rows in (train, test):
         z = ((rows - mean) / sd).astype("f4")
         parts.append((np.c_[z[:, :-1], np.ones(len(z), "f4")], z[:, -1]))
-    return ours, baseline(*parts, 50, None, direct, seed) * sd[-1]
+    return ours, kept(*parts, 50, None, direct, seed) * sd[-1]
 
 
 def next_step(rows, target):
@@ -134,7 +157,7 @@ def idx(path):
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
 
 
-def images(spiked, folder, limit, work):
+def images(spiked, folder, limit, work, kept):
     names = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
     names += ["t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"]
     arrays = [idx(folder / f"{name}.gz") for name in names]
@@ -149,14 +172,14 @@ def images(spiked, folder, limit, work):
     ours = fit(spiked, arguments + (["--limit", str(limit)] if limit else []))
     parts = []
     for x, y in (arrays[:2], arrays[2:]):
-        x = (x.reshape(len(x), -1) > 127.5).astype("f4")
+        x = x.reshape(len(x), -1).astype("f4") / 255
         parts.append((np.c_[x, np.ones(len(x), "f4")], y.astype(int)))
     if limit:
         parts[0] = tuple(a[:limit] for a in parts[0])
-    return ours, baseline(*parts, 200, 10, False, 0)
+    return ours, kept(*parts, 200, 10, False, 0)
 
 
-def run(name, spiked, data, splits, work):
+def run(name, spiked, data, splits, work, keep):
     if name in UCI:
         folder = data / "uci" / name
         rows = np.loadtxt(folder / "data.txt")
@@ -164,7 +187,8 @@ def run(name, spiked, data, splits, work):
         full = np.c_[rows[:, columns], rows[:, int(np.loadtxt(folder / "index_target.txt"))]]
         for k in range(splits):
             cut = [np.loadtxt(folder / f"index_{p}_{k}.txt").astype(int) for p in ("train", "test")]
-            yield table(spiked, full[cut[0]], full[cut[1]], work, False, k)
+            known = functools.partial(keep.get, f"{name} {k}")
+            yield table(spiked, full[cut[0]], full[cut[1]], work, False, k, known)
     elif name in ("etth1", "skab"):
         path, separator = ("ett/ETTh1.csv", ",")
         if name == "skab":
@@ -172,9 +196,12 @@ def run(name, spiked, data, splits, work):
         lines = (data / path).read_text().splitlines()[1:]
         rows = np.array([[float(v) for v in line.split(separator)[1:]] for line in lines])
         target = 6 if name == "etth1" else 3
-        yield table(spiked, *next_step(rows, target), work, True, 0)
+        known = functools.partial(keep.get, f"{name} 0")
+        yield table(spiked, *next_step(rows, target), work, True, 0, known)
     else:
-        yield images(spiked, data / "mnist", 1000 if name == "mnist-1000" else None, work)
+        known = functools.partial(keep.get, f"{name} 0")
+        limit = 1000 if name == "mnist-1000" else None
+        yield images(spiked, data / "mnist", limit, work, known)
 
 
 def main():
@@ -183,12 +210,14 @@ def main():
     parser.add_argument("data", type=pathlib.Path)
     parser.add_argument("--sets", default=",".join(UCI + ("etth1", "skab", "mnist-1000", "mnist")))
     parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--keep", type=pathlib.Path)
     args = parser.parse_args()
+    keep = Kept(args.keep)
     ahead = np.zeros((2, len(PASSES)), int)
     print("set, after 1 2 5 10 passes: spiked | best surrogate gradient")
     for name in args.sets.split(","):
         with tempfile.TemporaryDirectory() as work:
-            pairs = list(run(name, args.spiked, args.data, args.splits, pathlib.Path(work)))
+            pairs = list(run(name, args.spiked, args.data, args.splits, pathlib.Path(work), keep))
         ours, theirs = np.mean(pairs, 0)
         ahead[0] += ours < theirs
         ahead[1] += ours <= theirs * np.where(theirs > 0, 1.01, 0.999)

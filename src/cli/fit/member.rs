@@ -5,6 +5,7 @@ use super::boldness::Boldness;
 use super::samples::{Samples, Targets, shuffled};
 use super::score::{RegressionSums, Sums};
 use super::trainer::Schedule;
+use crate::ep::factor::student;
 use crate::ep::noise::NoiseVariance;
 use crate::ep::{BatchLearner, Lesson, Network, Report, Sites};
 
@@ -13,6 +14,11 @@ const SWEEPS: usize = 3;
 
 /// Samples of a classifier that share a likelihood power, without mini-batches.
 const POWER_BLOCK: usize = 16;
+
+/// Degrees of freedom of the noise of a regression. Under a Gaussian a single row that is ten
+/// standard deviations off counts for fifty nats, enough for units that fire at random, much against
+/// the rows around it, only to explain that row.
+pub const STUDENT_NU: f64 = 30.0;
 
 /// One network with its noise and what its schedule keeps.
 #[derive(Clone, Debug)]
@@ -35,9 +41,10 @@ struct Round<'a> {
     targets: &'a Targets,
     /// Predictions have seen their own sample before.
     again: bool,
-    /// Noise variance that the present samples are learned with.
+    /// Observation noise variance for the present samples.
     sigma2: f64,
-    noise: [f32; 1],
+    /// Noise variance that each sample of the present batch is learned with.
+    noise: Vec<f32>,
     /// Steps of forgetting of each sample.
     weight: f32,
     probabilities: Vec<f32>,
@@ -45,18 +52,21 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    fn set_noise(&mut self, sigma2: f64) {
-        (self.sigma2, self.noise) = (sigma2, [sigma2 as f32]);
+    fn start(&mut self, sigma2: f64) {
+        self.sigma2 = sigma2;
+        self.noise.clear();
     }
 
-    fn lesson(&self, i: usize) -> Lesson<'_> {
+    /// What sample `i` teaches, the `k`th of the batch that was judged.
+    fn lesson(&self, k: usize, i: usize) -> Lesson<'_> {
         match self.targets {
-            Targets::Real(y) => Lesson::Values(std::slice::from_ref(&y[i]), &self.noise),
+            Targets::Real(y) => Lesson::Values(std::slice::from_ref(&y[i]), &self.noise[k..=k]),
             Targets::Class(c) => Lesson::Class(c[i]),
         }
     }
 
-    /// Predicts sample `i` and scores that; the noise learns from it.
+    /// Predicts sample `i` and scores that; the noise learns from it. How far it is off says how
+    /// noisy the sample is.
     fn judge(&mut self, i: usize, network: &mut Network, noise: &mut NoiseVariance) {
         let x = self.samples.get(i);
         match (self.targets, &mut self.sums) {
@@ -65,6 +75,8 @@ impl Round<'_> {
                 let (mean, v) = (f64::from(moments.mean[0]), f64::from(moments.variance[0]));
                 let y = f64::from(y[i]);
                 sums.add(y, &[(mean, v + self.sigma2)]);
+                let weight = student::weight(y - mean, v + self.sigma2, STUDENT_NU);
+                self.noise.push((self.sigma2 / weight) as f32);
                 if self.again {
                     noise.observe_again(y - mean, v);
                 } else {
@@ -164,7 +176,7 @@ impl Member {
             targets,
             again: passes > 0 && self.sites.is_none(),
             sigma2: 0.0,
-            noise: [0.0],
+            noise: Vec::new(),
             weight: 1.0,
             probabilities: vec![0.0; self.network.outputs()],
             sums: match targets {
@@ -198,21 +210,21 @@ impl Member {
     fn batch(&mut self, batch: &[usize], round: &mut Round<'_>) -> Report {
         let (network, noise) = (&mut self.network, &mut self.noise);
         if let Some(learner) = &mut self.batches {
-            round.set_noise(noise.mean());
+            round.start(noise.mean());
             for &i in batch {
                 round.judge(i, network, noise);
             }
-            let lesson = |&i: &usize| (round.samples.get(i), round.lesson(i));
-            let lessons: Vec<_> = batch.iter().map(lesson).collect();
+            let lesson = |(k, &i): (usize, &usize)| (round.samples.get(i), round.lesson(k, i));
+            let lessons: Vec<_> = batch.iter().enumerate().map(lesson).collect();
             return learner.learn(network, &lessons, round.weight);
         }
         let mut report = Report::default();
         for &i in batch {
             let x = round.samples.get(i);
-            round.set_noise(noise.mean());
+            round.start(noise.mean());
             let mut step = |network: &mut Network| {
                 round.judge(i, network, noise);
-                round.lesson(i).teach(network, x, round.weight)
+                round.lesson(0, i).teach(network, x, round.weight)
             };
             report += match &mut self.sites {
                 Some(sites) => sites.learn(i, network, x, step),

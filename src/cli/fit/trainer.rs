@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::boldness::Boldness;
-use super::member::Member;
+use super::member::{Member, STUDENT_NU};
 use super::samples::{Samples, Targets};
 use super::score::{ClassSums, RegressionSums, Score};
 use crate::ep::noise::NoiseVariance;
@@ -243,7 +243,8 @@ impl Trainer {
         let table = |i: usize| (samples.get(i), y[i]);
         let readouts = self.members.iter().map(|member| {
             if self.joint {
-                Readout::joint(&member.network, samples.len(), &table, member.noise.mean())
+                let noise = (member.noise.mean(), STUDENT_NU);
+                Readout::joint(&member.network, samples.len(), &table, noise)
             } else {
                 Readout::single(&member.network)
             }

@@ -18,6 +18,7 @@ mod tests {
         assert_eq!(weight(1.0, 1.0, 8.0), 1.0);
         assert!((weight(10.0, 1.0, 8.0) - 9.0 / 108.0).abs() < 1e-12);
         assert_eq!(weight(3.0, 1.0, 8.0), weight(-3.0, 1.0, 8.0));
+        assert_eq!(weight(1e6, 1.0, f64::INFINITY), 1.0);
         // The pull r * weight stays bounded.
         assert!(1e6 * weight(1e6, 1.0, 8.0) < 1e-4);
     }

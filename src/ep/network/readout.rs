@@ -7,12 +7,14 @@
 //!   only its sum is known, yet each weight believes its own part to be. Given the hidden layers the
 //!   factor of a sample on the output weights w is N(y; w'f, R), f the expected spikes (or inputs
 //!   of direct synapses), R = noise + sum a (1 - a) E w^2 over the spikes. Prior times all factors
-//!   is one Gaussian of precision P0 + sum f f'/R.
+//!   is one Gaussian of precision P0 + sum f f'/R. The noise of a sample is that of Student's t for
+//!   its distance from the network's own prediction.
 //! - Units that have learned nothing spike with a = 1/2 everywhere, which says nothing anywhere. A
 //!   draw of their weights has its threshold somewhere, also where there is no data. Several draws,
 //!   each with its own joint output weights, make a mixture.
 
 use super::{Input, Network};
+use crate::ep::factor::student;
 use crate::ep::family::Family;
 use crate::num::cholesky::Cholesky;
 use crate::num::{counter, special};
@@ -101,12 +103,13 @@ impl Readout {
         }
     }
 
-    /// Output weights known jointly from `n` samples under observation noise of variance `noise`;
-    /// their own belief where they are too many (512), not Gaussian, or beyond what f64 can solve.
+    /// Output weights known jointly from `n` samples under observation `noise` of the given variance
+    /// and degrees of freedom of Student's t (infinity: Gaussian); their own belief where they are too many (512),
+    /// not Gaussian, or beyond what f64 can solve.
     ///
     /// # Panics
     /// If the network has not one output or a sample does not fit it.
-    pub fn joint(network: &Network, n: usize, table: &Table<'_>, noise: f64) -> Readout {
+    pub fn joint(network: &Network, n: usize, table: &Table<'_>, noise: (f64, f64)) -> Readout {
         let mut readout = Readout::single(network);
         let Part { network, mean, .. } = &mut readout.parts[0];
         readout.copies = DRAWS;
@@ -114,11 +117,11 @@ impl Readout {
         if !gaussian || mean.len() > MAX_JOINT {
             return readout;
         }
-        let idle = network.idle(n, table);
+        let (idle, noise) = network.survey(n, table, noise);
         let draws = if idle.contains(&true) { DRAWS } else { 1 };
         let parts = (0..draws).map(|draw| {
             let drawn = network.drawn(&idle, draw);
-            Part::joint(drawn, &readout.square, (n, table), noise)
+            Part::joint(drawn, &readout.square, table, &noise)
         });
         if let Some(parts) = parts.collect() {
             readout.parts = parts;
@@ -171,8 +174,8 @@ impl Part {
     fn joint(
         mut network: Network,
         square: &[f64],
-        (n, table): (usize, &Table<'_>),
-        noise: f64,
+        table: &Table<'_>,
+        noise: &[f64],
     ) -> Option<Part> {
         // Around zero: the prior's random means only serve to tell units apart while they learn.
         let (_, prior_variance) = network.at_prior().output_weights();
@@ -183,7 +186,7 @@ impl Part {
             precision[k * d + k] = 1.0 / s;
         }
         let mut f = Vec::new();
-        for i in 0..n {
+        for (i, noise) in noise.iter().enumerate() {
             let (x, y) = table(i);
             network.features(x, &mut f);
             let spread = f
@@ -268,20 +271,32 @@ impl Network {
         moments
     }
 
-    /// Which units of the first hidden layer have learned nothing.
-    fn idle(&mut self, n: usize, table: &Table<'_>) -> Vec<bool> {
+    /// Which units of the first hidden layer have learned nothing, and the noise variance of each
+    /// sample.
+    fn survey(
+        &mut self,
+        n: usize,
+        table: &Table<'_>,
+        (noise, nu): (f64, f64),
+    ) -> (Vec<bool>, Vec<f64>) {
         let width = self.spec.hidden.first().copied().unwrap_or(0);
         let (mut drive, mut prior) = (vec![0.0; width], 0.0);
+        let mut noises = Vec::with_capacity(n);
         for i in 0..n {
-            let (x, _) = table(i);
+            let (x, y) = table(i);
             self.forward(x);
-            for (sum, v) in drive.iter_mut().zip(&self.scratch.variance) {
+            let s = &self.scratch;
+            let error = f64::from(y) - f64::from(s.mean[0]);
+            let total = f64::from(s.out_variance[0]) + noise;
+            noises.push(noise / student::weight(error, total, nu));
+            for (sum, v) in drive.iter_mut().zip(&s.variance) {
                 *sum += f64::from(*v);
             }
             prior += x.value.iter().map(|x| f64::from(x * x)).sum::<f64>();
         }
         prior *= f64::from(self.spec.priors.layers[0].variance);
-        drive.iter().map(|v| *v > IDLE_SHARE * prior).collect()
+        let idle = drive.iter().map(|v| *v > IDLE_SHARE * prior);
+        (idle.collect(), noises)
     }
 
     /// The same with the weights of idle units drawn from their belief.
@@ -330,7 +345,7 @@ mod tests {
             };
             (input, rows[i].1)
         };
-        let mut readout = Readout::joint(&network, rows.len(), &table, 0.1);
+        let mut readout = Readout::joint(&network, rows.len(), &table, (0.1, f64::INFINITY));
         assert!(readout.is_joint());
         let (mut a, mut b, mut c, mut d, mut e) = (0.5, 0.0, 0.5, 0.0, 0.0);
         for ([x, one], y) in rows.map(|(x, y)| (x.map(f64::from), f64::from(y))) {
