@@ -51,21 +51,23 @@ pub struct Priors {
 
 impl Priors {
     /// Priors for tables: variance 3 over the fan-in (9 for regression outputs, 300 for
-    /// classification outputs), means with half the prior's sd; direct synapses 1 over the number of inputs, mean 0.
+    /// classification outputs), means with half the prior's sd (0 for regression outputs: hidden
+    /// units already differ, and what was never learned adds nothing where no data is); direct
+    /// synapses 1 over the number of inputs, mean 0.
     pub fn table(inputs: usize, hidden: &[usize], kind: OutputKind) -> Priors {
         let output = match kind {
-            OutputKind::Regression => 9.0,
-            OutputKind::Classification => 300.0,
+            OutputKind::Regression => (9.0, 0.0),
+            OutputKind::Classification => (300.0, 0.5),
         };
         let mut fan_in = inputs;
         let mut layers = Vec::new();
         for (i, width) in hidden.iter().map(Some).chain([None]).enumerate() {
-            let gain = if width.is_some() { 3.0 } else { output };
+            let (gain, mean_scale) = if width.is_some() { (3.0, 0.5) } else { output };
             // From the second layer on the layer's own bias counts as an input.
             let fan = fan_in + usize::from(i > 0);
             layers.push(Prior {
                 variance: gain / fan.max(1) as f32,
-                mean_scale: 0.5,
+                mean_scale,
             });
             fan_in = width.copied().unwrap_or(0);
         }

@@ -177,7 +177,7 @@ impl Part {
         table: &Table<'_>,
         noise: &[f64],
     ) -> Option<Part> {
-        // Around zero: the prior's random means only serve to tell units apart while they learn.
+        // Around zero: random means of a prior only serve to tell units apart while they learn.
         let (_, prior_variance) = network.at_prior().output_weights();
         let d = prior_variance.len();
         let mut precision = vec![0.0; d * d];
@@ -329,6 +329,15 @@ mod tests {
 
     #[test]
     fn without_hidden_units_it_is_the_exact_posterior() {
+        exact(f64::INFINITY);
+    }
+
+    #[test]
+    fn a_row_counts_as_students_t_says() {
+        exact(4.0);
+    }
+
+    fn exact(nu: f64) {
         // y = w x + b + noise with priors N(0, v): two by two, by hand.
         let mut draft = NetworkDraft::regression(2, &[], 1);
         draft.priors.direct.variance = 2.0;
@@ -336,7 +345,7 @@ mod tests {
         let rows = [
             ([0.5f32, 1.0], 1.0f32),
             ([-1.0, 1.0], -0.5),
-            ([2.0, 1.0], 2.5),
+            ([2.0, 1.0], 5.5),
         ];
         let table = |i: usize| {
             let input = Input {
@@ -345,16 +354,27 @@ mod tests {
             };
             (input, rows[i].1)
         };
-        let mut readout = Readout::joint(&network, rows.len(), &table, (0.1, f64::INFINITY));
+        let mut readout = Readout::joint(&network, rows.len(), &table, (0.1, nu));
         assert!(readout.is_joint());
         let (mut a, mut b, mut c, mut d, mut e) = (0.5, 0.0, 0.5, 0.0, 0.0);
+        let mut faded = 0;
         for ([x, one], y) in rows.map(|(x, y)| (x.map(f64::from), f64::from(y))) {
-            a += x * x / 0.1;
-            b += x * one / 0.1;
-            c += one / 0.1;
-            d += x * y / 0.1;
-            e += y / 0.1;
+            // The network at its prior predicts 0 with variance 2 (x^2 + 1).
+            let square = y * y / (2.0 * (x * x + one) + 0.1);
+            let weight = if square > 1.0 && nu.is_finite() {
+                (nu + 1.0) / (nu + square)
+            } else {
+                1.0
+            };
+            faded += u32::from(weight < 1.0);
+            let noise = 0.1 / weight;
+            a += x * x / noise;
+            b += x * one / noise;
+            c += one / noise;
+            d += x * y / noise;
+            e += y / noise;
         }
+        assert_eq!(faded, u32::from(nu.is_finite()));
         let det = a * c - b * b;
         let (w, bias) = ((c * d - b * e) / det, (a * e - b * d) / det);
         let x = Input {
