@@ -4,6 +4,7 @@
 //! -> [`Evidence`] -> [`Incidents`]. All statistics use the past only; memory is constant.
 
 mod autocorrelation;
+mod episodes;
 mod evalue;
 mod evidence;
 mod habit;
@@ -14,6 +15,7 @@ mod rulings;
 mod scores;
 
 pub use autocorrelation::{Autocorrelation, LIMIT as RESIDUAL_LIMIT};
+pub use episodes::Episodes;
 pub use evalue::{ln_e_value, ln_e_values};
 pub use evidence::Evidence;
 pub use habit::Habit;

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
-use super::head::{Head, Judged, LEAST_P, Learned, Likelihood, Sample, Z90};
+use super::head::{Head, Judged, LEAST_P, Learned, Learning, Likelihood, Sample, Z90};
 use super::params::EngineSettings;
 use super::plan::Role;
 use super::sharpness::Sharpness;
@@ -303,22 +303,22 @@ impl Forecaster {
             .map(|(judged, _)| judged)
     }
 
-    /// Learns from the row with weight `weight` in 0..=1: how good its answer was, then the answer.
+    /// Learns from the row: how good its answer was, then the answer.
     pub fn learn(
         &mut self,
         row: &Row,
         channels: &[Channel],
         settings: &EngineSettings,
-        weight: f64,
+        how: Learning,
     ) -> Option<Learned> {
         self.due()?;
         let mut question = self.waiting.pop_front()?;
-        let memory = settings.statistics_rows;
+        let memory = how.memory;
         for (o, judged) in self.judged.iter().enumerate() {
             let Some((judged, inside)) = *judged else {
                 continue;
             };
-            self.head.observe(o, judged, weight, memory);
+            self.head.observe(o, judged, how);
             if let Some(&unit) = question.unit.get(o) {
                 self.head.held(o, inside);
                 let sd = question.raw_sd[o] / unit;
@@ -326,7 +326,7 @@ impl Forecaster {
                 self.moving.observe(judged.z, sd * sd, target, inside);
             }
         }
-        question.sample.weight = weight;
+        question.sample.weight = how.weight;
         question.sample.target.clear();
         self.fill_targets(row, channels, &mut question, memory);
         let known = question.sample.target.iter().any(|y| !y.is_nan());

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::detect::{Autocorrelation, Scores, ln_e_value, ln_e_values};
+use crate::detect::{Autocorrelation, Episodes, Scores, ln_e_value, ln_e_values};
 use crate::encode::Spikes;
 use crate::ep::{Input, Network, NetworkSpec, Report, Summary};
 use crate::num::special;
@@ -45,6 +45,8 @@ impl Noise {
 pub const LEAST_P: f64 = 1e-9;
 /// |z| that a tenth of a standard normal exceeds.
 pub const Z90: f64 = 1.644_853_626_951_472_7;
+/// p-values from here on are counted, not extrapolated: past episodes have nothing to add.
+const RARE: f64 = 0.05;
 /// Share of values that the 90% interval may miss.
 const MISS: f64 = 0.1;
 /// How fast the level of the interval follows its misses.
@@ -140,7 +142,7 @@ pub fn judge_all(
     let pairs = judged.iter_mut().zip(past);
     for ((judged, past), value) in pairs.filter(|(j, _)| has_one(j)).zip(room.iter_mut()) {
         let score = f64::from(*value);
-        *value = past.scores.p_value(score) as f32;
+        *value = past.p_value(score) as f32;
         judged[which].iter_mut().for_each(|j| j.score = score);
     }
     ln_e_values(room);
@@ -151,10 +153,22 @@ pub fn judge_all(
     }
 }
 
+/// How a residual is learned.
+#[derive(Clone, Copy, Debug)]
+pub struct Learning {
+    /// Weight, 0..=1.
+    pub weight: f64,
+    /// Residuals that are remembered.
+    pub memory: f64,
+    /// An incident is open.
+    pub open: bool,
+}
+
 /// What the residuals of one output usually look like.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Past {
     scores: Scores,
+    episodes: Episodes,
     correlation: Autocorrelation,
     /// Level at which the quantile of the scores misses a tenth of the values: adaptive conformal
     /// inference (Gibbs and Candes, NeurIPS 2021, equation 2).
@@ -165,6 +179,7 @@ impl Default for Past {
     fn default() -> Past {
         Past {
             scores: Scores::default(),
+            episodes: Episodes::default(),
             correlation: Autocorrelation::default(),
             level: MISS,
         }
@@ -175,11 +190,21 @@ impl Past {
     /// Compares a standardised residual with the past ones.
     pub fn judge(&self, z: f64, temper: bool) -> Judged {
         let score = Scores::score(z);
-        let ln_e = ln_e_value(self.scores.p_value(score));
+        let ln_e = ln_e_value(self.p_value(score));
         Judged {
             z,
             score,
             ln_e: self.kappa(temper) * ln_e,
+        }
+    }
+
+    /// Conformal p-value of a score, no less than what past episodes as far out claim.
+    fn p_value(&self, score: f64) -> f64 {
+        let p = self.scores.p_value(score);
+        if p < RARE {
+            p.max(self.episodes.floor(score))
+        } else {
+            p
         }
     }
 
@@ -191,15 +216,22 @@ impl Past {
         }
     }
 
-    /// Learns a residual with weight `weight` in 0..=1 and a memory of `memory` residuals.
-    pub fn observe(&mut self, judged: Judged, weight: f64, memory: f64) {
+    /// Learns a residual.
+    pub fn observe(&mut self, judged: Judged, how: Learning) {
+        let Learning {
+            weight,
+            memory,
+            open,
+        } = how;
         self.scores.observe(judged.score, weight, memory);
+        self.episodes.observe(judged.score, memory, open);
         self.correlation.observe(judged.z, weight, memory);
     }
 
     /// Keeps the share `keep` of what is known.
     pub fn fade(&mut self, keep: f64) {
         self.scores.fade(keep);
+        self.episodes.fade(keep);
     }
 }
 
@@ -409,8 +441,8 @@ impl Head {
     }
 
     /// Learns what the errors of output `o` look like.
-    pub fn observe(&mut self, o: usize, judged: Judged, weight: f64, memory: f64) {
-        self.past[o].observe(judged, weight, memory);
+    pub fn observe(&mut self, o: usize, judged: Judged, how: Learning) {
+        self.past[o].observe(judged, how);
     }
 
     /// Learns one sample: Student-t weighting and the sample's weight inflate the noise of each

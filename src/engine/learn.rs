@@ -1,7 +1,7 @@
 //! What a row teaches: statistics at once, weights with the mini-batch.
 
 use super::forecaster::{Aim, Forecaster};
-use super::head::{Judged, Sample};
+use super::head::{Judged, Learning, Sample};
 use super::{Engine, LEARN_AFTER};
 use crate::detect::RESIDUAL_LIMIT;
 use crate::encode::Calendar;
@@ -25,7 +25,13 @@ impl Engine {
                 Aim::Target(_) if open => settings.gate_weight,
                 _ => 1.0,
             };
-            if let Some(learned) = forecaster.learn(row, &self.channels, settings, weight) {
+            let memory = settings.statistics_rows;
+            let how = Learning {
+                weight,
+                memory,
+                open,
+            };
+            if let Some(learned) = forecaster.learn(row, &self.channels, settings, how) {
                 self.stats.count(&learned);
             }
             if !forecaster.is_of_present() {
@@ -43,19 +49,21 @@ impl Engine {
         judged: &[[Option<Judged>; 3]],
     ) {
         let settings = self.params.get();
-        let gate = if self.incidents.is_open() {
-            settings.gate_weight
-        } else {
-            1.0
-        };
+        let open = self.incidents.is_open();
+        let gate = if open { settings.gate_weight } else { 1.0 };
         let memory = settings.statistics_rows;
+        let with = |weight| Learning {
+            weight,
+            memory,
+            open,
+        };
         let heads = self.heads.as_mut().expect("built with the first row");
         for (c, &value) in row.values.iter().enumerate() {
             if self.rows > LEARN_AFTER {
                 let z = judged[c].iter().flatten().map(|j| j.z.abs());
                 self.limited += z.filter(|&z| z > RESIDUAL_LIMIT).count() as u64;
                 if let Some(j) = judged[c][0] {
-                    heads.step.observe(c, j, 1.0, memory);
+                    heads.step.observe(c, j, with(1.0));
                     if let Some(&(_, variance)) = samples[0].beside.get(c)
                         && self.channels[c].is_shared()
                     {
@@ -64,13 +72,13 @@ impl Engine {
                     }
                 }
                 if let Some(j) = judged[c][1] {
-                    heads.context.observe(c, j, gate, memory);
+                    heads.context.observe(c, j, with(gate));
                 }
             }
             self.channels[c].observe(value, gate, memory);
         }
         if settings.joint && self.rows > LEARN_AFTER {
-            self.others.observe(judged, gate, memory);
+            self.others.observe(judged, with(gate));
         }
         if self.rows <= LEARN_AFTER {
             self.spare.push(samples);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::head::{Judged, Past, judge_all};
+use super::head::{Judged, Learning, Past, judge_all};
 use crate::detect::{Joint, MAX_JOINT_CHANNELS};
 
 /// The covariance of the residuals, and what conditional residuals usually look like.
@@ -37,17 +37,17 @@ impl Others {
         judge_all(judged, 2, &self.past, temper, room);
     }
 
-    /// Learns the row with weight `weight` in 0..=1.
-    pub fn observe(&mut self, judged: &[[Option<Judged>; 3]], weight: f64, memory: f64) {
+    /// Learns the row.
+    pub fn observe(&mut self, judged: &[[Option<Judged>; 3]], how: Learning) {
         if self.z.len() != judged.len() {
             return;
         }
         for (past, judged) in self.past.iter_mut().zip(judged) {
             if let Some(j) = judged[2] {
-                past.observe(j, weight, memory);
+                past.observe(j, how);
             }
         }
-        self.joint.observe(&self.z, weight, memory);
+        self.joint.observe(&self.z, how.weight, how.memory);
     }
 
     /// Keeps the share `keep` of the past scores.
