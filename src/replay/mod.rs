@@ -79,7 +79,9 @@ impl Replayed {
             summary.observe(&outcome);
             if let Some(out) = out.as_mut() {
                 line.clear();
-                write_outcome(table.time_text(), &outcome, &mut line);
+                let open = self.engine.incident().filter(|_| outcome.anomaly);
+                let number = open.map(|incident| incident.id);
+                write_outcome(table.time_text(), &outcome, number, &mut line);
                 out.write_all(&line)?;
             }
             if outcome.row.is_multiple_of(1024) {
@@ -117,7 +119,7 @@ impl Replayed {
 }
 
 fn write_header(channels: &[String], line: &mut Vec<u8>) {
-    line.extend_from_slice(b"ts,warming_up,score,anomaly,kind");
+    line.extend_from_slice(b"ts,warming_up,score,anomaly,incident,kind");
     for channel in channels {
         for what in ["value", "mean", "sd", "score"] {
             line.push(b',');
@@ -135,8 +137,8 @@ fn quoted(field: &str) -> String {
     }
 }
 
-/// One line; numbers that are not there are left empty.
-fn write_outcome(time: &str, outcome: &Outcome, line: &mut Vec<u8>) {
+/// One line, `incident` the number of the open one; numbers that are not there are left empty.
+fn write_outcome(time: &str, outcome: &Outcome, incident: Option<u64>, line: &mut Vec<u8>) {
     let number = |line: &mut Vec<u8>, x: f64| {
         line.push(b',');
         if !x.is_nan() {
@@ -148,7 +150,9 @@ fn write_outcome(time: &str, outcome: &Outcome, line: &mut Vec<u8>) {
     let _ = write!(line, ",{}", u8::from(outcome.warming_up));
     number(line, outcome.score);
     let kind = outcome.kind.map_or("", |kind| kind.as_str());
-    let _ = write!(line, ",{},{kind}", u8::from(outcome.anomaly));
+    let _ = write!(line, ",{},", u8::from(outcome.anomaly));
+    let _ = incident.map_or(Ok(()), |number| write!(line, "{number}"));
+    let _ = write!(line, ",{kind}");
     for channel in &outcome.channels {
         for x in [channel.value, channel.mean, channel.sd, channel.score] {
             number(line, x);

@@ -35,6 +35,12 @@ def onsets(path):
     return [int(now and not before) for before, now in zip([0] + flags, flags)]
 
 
+def incidents(path):
+    """Number of incidents; one that flares up again keeps its number and counts once."""
+    with open(path) as f:
+        return len({row["incident"] for row in csv.DictReader(f)} - {""})
+
+
 def windows(args, path):
     """Mask of the rows of a NAB file that lie in one of its anomaly windows."""
     with open(f"{args.data}/nab/labels/combined_windows.json") as f:
@@ -152,7 +158,7 @@ def alarms(args, work):
         replay(args, files, out)
         opened, weeks = 0, 0.0
         for path in files:
-            opened += sum(onsets(f"{out}/{os.path.basename(path)}"))
+            opened += incidents(f"{out}/{os.path.basename(path)}")
             with open(path) as f:
                 weeks += (sum(1 for _ in f) - 1) / 604800
         print(f"| {wanted} | {wanted * weeks:.2f} | {opened} | {opened / (wanted * weeks):.2f} |")
