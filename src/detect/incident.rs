@@ -9,12 +9,6 @@ pub struct IncidentParams {
     pub close_share: f64,
     /// After this many rows the new normal is accepted.
     pub hold_rows: u32,
-    /// A channel whose score passes the bar within this many rows of the opening carries the
-    /// incident.
-    pub gather_rows: u32,
-    /// Later only a channel that goes from the closing share to the bar within this many rows
-    /// does: a fault of its own. What rises more slowly is aftermath.
-    pub rise_rows: u32,
     /// No new incident within this many rows of a close: what comes back is the same one.
     pub refractory_rows: u32,
 }
@@ -24,12 +18,17 @@ impl Default for IncidentParams {
         IncidentParams {
             close_share: 0.5,
             hold_rows: 500,
-            gather_rows: 60,
-            rise_rows: 8,
             refractory_rows: 100,
         }
     }
 }
+
+/// A channel whose score passes the bar so soon after the opening that, from zero, it gathered
+/// this much a row carries the incident, nats: e of p = .1, each row as rare as one in ten.
+const GATHERS: f64 = 0.25;
+/// Later only a channel that goes from the closing share to the bar by this much a row does, nats:
+/// e of p = .02, a fault of its own. What rises more slowly is aftermath.
+const RISES: f64 = 1.0;
 
 /// What one row did to the incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +76,16 @@ impl Default for Incidents {
 }
 
 impl Incidents {
-    /// Takes each channel's score over the bar (1 is the bar). An incident ends when every channel
-    /// that carries it has fallen to the closing share.
-    pub fn step(&mut self, scores: impl Iterator<Item = f64>, params: &IncidentParams) -> Step {
-        let gathers = !self.open || self.age < params.gather_rows;
+    /// Takes each channel's score over the bar (1 is the bar) of `bar` nats. An incident ends when
+    /// every channel that carries it has fallen to the closing share.
+    pub fn step(
+        &mut self,
+        scores: impl Iterator<Item = f64>,
+        bar: f64,
+        params: &IncidentParams,
+    ) -> Step {
+        let gathers = !self.open || f64::from(self.age) < bar / GATHERS;
+        let rises = (bar * (1.0 - params.close_share) / RISES).ceil();
         let mut carried = false;
         for (c, score) in scores.enumerate() {
             if c == self.members.len() {
@@ -92,7 +97,7 @@ impl Incidents {
                 continue;
             }
             member.raised = member.raised.saturating_add(1);
-            if score > 1.0 && (gathers || member.raised <= params.rise_rows) {
+            if score > 1.0 && (gathers || f64::from(member.raised) <= rises) {
                 member.carries = true;
             }
             carried |= member.carries;
@@ -151,7 +156,7 @@ mod tests {
             .iter()
             .flat_map(|&(score, n)| std::iter::repeat_n(score, n))
             .enumerate()
-            .map(|(row, score)| (row, incidents.step([score].into_iter(), &params)))
+            .map(|(row, score)| (row, incidents.step([score].into_iter(), 16.0, &params)))
             .filter(|(_, step)| *step != Step::Same)
             .collect()
     }
@@ -190,13 +195,14 @@ mod tests {
 
     #[test]
     fn it_ends_with_the_channels_that_carry_it() {
-        // A slow rise of the other channel is aftermath, a fast one a fault of its own.
-        for (rise, end) in [(20, Step::Closed), (5, Step::Same)] {
+        // With a bar of 16 nats it gathers for 64 rows. Then a slow rise of the other channel is
+        // aftermath, one from half the bar within 8 rows a fault of its own.
+        for (rise, end) in [(8, Step::Closed), (7, Step::Same)] {
             let mut incidents = Incidents::default();
             let params = IncidentParams::default();
-            let mut step = |a: f64, b: f64| incidents.step([a, b].into_iter(), &params);
+            let mut step = |a: f64, b: f64| incidents.step([a, b].into_iter(), 16.0, &params);
             assert_eq!(step(1.2, 0.0), Step::Opened);
-            for _ in 0..params.gather_rows {
+            for _ in 0..64 {
                 assert_eq!(step(1.2, 0.4), Step::Same);
             }
             for _ in 0..rise {

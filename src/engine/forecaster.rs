@@ -91,6 +91,8 @@ pub struct Forecaster {
     asked: Vec<Asked>,
     waiting: VecDeque<Question>,
     moving: Moving,
+    /// Levels of intervals that were kept in bounds.
+    pub limited: u64,
     sharpness: Sharpness,
     #[serde(skip)]
     judged: Vec<Option<(Judged, bool)>>,
@@ -132,6 +134,7 @@ impl Forecaster {
             asked: Vec::new(),
             waiting: VecDeque::new(),
             moving: Moving::default(),
+            limited: 0,
             sharpness: Sharpness::default(),
             judged: Vec::new(),
             spare: Vec::new(),
@@ -320,7 +323,7 @@ impl Forecaster {
             };
             self.head.observe(o, judged, how);
             if let Some(&unit) = question.unit.get(o) {
-                self.head.held(o, inside);
+                self.limited += u64::from(self.head.held(o, inside));
                 let sd = question.raw_sd[o] / unit;
                 let target = (row.values[self.asked[o].channel] - question.base[o]) / unit;
                 self.moving.observe(judged.z, sd * sd, target, inside);

@@ -411,11 +411,13 @@ impl Head {
         past.scores.quantile(past.level).unwrap_or(Z90)
     }
 
-    /// Learns whether the 90% interval of output `o` held.
-    pub fn held(&mut self, o: usize, inside: bool) {
+    /// Learns whether the 90% interval of output `o` held. True if its level was kept in bounds.
+    pub fn held(&mut self, o: usize, inside: bool) -> bool {
         let past = &mut self.past[o];
         let miss = if inside { 0.0 } else { 1.0 };
-        past.level = (past.level + LEVEL_RATE * (MISS - miss)).clamp(LEVEL_LOW, LEVEL_HIGH);
+        let level = past.level + LEVEL_RATE * (MISS - miss);
+        past.level = level.clamp(LEVEL_LOW, LEVEL_HIGH);
+        past.level != level
     }
 
     /// Standardised residual of a target against the last prediction.

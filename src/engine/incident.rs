@@ -14,7 +14,9 @@ const NOVELTY: f64 = 4.0;
 impl Engine {
     pub(super) fn update_incident(&mut self, row: &Row, outcome: &mut Outcome) {
         let scores = outcome.channels.iter().map(|c| c.score);
-        let step = self.incidents.step(scores, &self.params.get().incident);
+        let step = self
+            .incidents
+            .step(scores, self.bar, &self.params.get().incident);
         match step {
             Step::Same => {}
             Step::Opened => self.open_incident(row, outcome),

@@ -132,7 +132,7 @@ impl Engine {
             samples[1].target.push(targets[1] as f32);
             if let Some(j) = step {
                 let inside = (value - outcome.mean).abs() <= Z90 * outcome.sd;
-                heads.step.held(c, inside);
+                self.limited += u64::from(heads.step.held(c, inside));
                 self.moving
                     .observe(j.z, heads.step.variance(c), targets[0], inside);
             }

@@ -134,6 +134,7 @@ impl Engine {
         self.stats.horizons.extend(figures);
         let channels = self.channels.iter();
         let channels = channels.map(|c| c.limited + c.level.clipped + c.step.clipped);
-        self.stats.limited = self.limited + channels.sum::<u64>();
+        let ahead = self.forecasters.iter().map(|f| f.limited);
+        self.stats.limited = self.limited + channels.sum::<u64>() + ahead.sum::<u64>();
     }
 }

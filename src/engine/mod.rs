@@ -68,7 +68,7 @@ pub struct Engine {
     /// Bar of the evidence, nats.
     bar: f64,
     /// Limits of the detector that were reached: evidence at its cap or set to zero as aftermath,
-    /// a bar at its bounds, residuals limited for correlations.
+    /// a bar at its bounds, levels of intervals at theirs, residuals limited for correlations.
     limited: u64,
     incidents: Incidents,
     /// The last one, open or ended.

@@ -34,7 +34,7 @@ pub struct EngineStats {
     /// Site precisions clipped to their legal range.
     pub clipped: u64,
     /// Values limited on their way in (encoding range, caps of scales), and limits of the detector
-    /// that were reached (cap of evidence, bounds of the bar, aftermath set to zero, residuals).
+    /// that were reached (cap of evidence, bounds of the bar, levels of intervals, aftermath set to zero, residuals).
     pub limited: u64,
     /// Squared residuals that the noise variance took for less than they were.
     pub noise_capped: u64,

@@ -7,9 +7,10 @@ threshold (score 1). A flag on NAB is the row in which an incident opens; on SKA
 open incident.
 
 usage: detect.py --data DIR [--tools DIR] [--spiked BIN] [--config FILE]
-                 [nab] [skab] [forecast] [alarms] [ablation]
+                 [nab] [skab] [forecast] [horizons] [alarms] [ablation]
   DIR holds nab/, skab/, ett/; --tools names the folder with nab_eval.py and skab_eval.py.
-  forecast: coverage (NAB without its anomaly windows) and RMSE; alarms: wanted against measured
+  forecast: coverage (NAB without its anomaly windows) and RMSE; horizons: the same 1 and 12 rows
+  ahead over persistence at that horizon, every row counts; alarms: wanted against measured
   false alarms on SKAB anomaly-free; ablation: nab and skab with each part switched off.
 """
 import argparse, csv, glob, json, math, os, re, subprocess, sys, tempfile
@@ -148,6 +149,26 @@ def forecast(args, work):
         print(f"    {speed:,.0f} readings/s")
 
 
+def horizons(args, work):
+    """Coverage of the 90% interval and RMSE over persistence, several rows ahead."""
+    os.environ["SPIKED_PREDICT__HORIZONS"] = "1,12"
+    print("| set | rows ahead | channels | coverage: mean | lowest | highest | outside 88.5 to 91.5% | RMSE over persistence: mean | highest |\n"
+          "|---|---|---|---|---|---|---|---|---|")
+    for name, pattern in [("ETTh1", "ett/*.csv"), ("SKAB anomaly-free", "skab/anomaly-free/*.csv"),
+                          ("NAB", "nab/data/*/*.csv")]:
+        files = sorted(glob.glob(f"{args.data}/{pattern}"))
+        by_horizon = {}
+        for summary in replay(args, files, f"{work}/horizons-{name.split()[0]}"):
+            for c in summary["channels"] + summary["horizons"]:
+                by_horizon.setdefault(c.get("horizon", 1), []).append((c["coverage90"], c["rmse_over_persistence"]))
+        for horizon, figures in sorted(by_horizon.items()):
+            covers, ratios = zip(*figures)
+            off = sum(not 0.885 <= c <= 0.915 for c in covers)
+            print(f"| {name} | {horizon} | {len(covers)} | {sum(covers) / len(covers):.4f} | {min(covers):.4f} | {max(covers):.4f} "
+                  f"| {off} | {math.exp(sum(map(math.log, ratios)) / len(ratios)):.3f} | {max(ratios):.3f} |")
+    del os.environ["SPIKED_PREDICT__HORIZONS"]
+
+
 def alarms(args, work):
     """Incidents on a recording without faults, for several settings of what is wanted."""
     files = glob.glob(f"{args.data}/skab/anomaly-free/*.csv")
@@ -197,7 +218,7 @@ def main():
     work = args.keep or tempfile.mkdtemp(prefix="spiked-bench-")
     for what in args.what or ["nab", "skab", "forecast"]:
         print(f"== {what}")
-        {"nab": nab, "skab": skab, "forecast": forecast, "alarms": alarms,
+        {"nab": nab, "skab": skab, "forecast": forecast, "horizons": horizons, "alarms": alarms,
          "ablation": ablation}[what](args, work)
 
 
