@@ -13,7 +13,7 @@ use crate::wire;
 /// Channels of a stream.
 const CHANNELS: u64 = 8;
 
-fn now_ms() -> i64 {
+pub fn now_ms() -> i64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("after 1970");
@@ -271,75 +271,4 @@ pub fn latency(ceiling: f64, seconds: f64) -> Value {
         all.push(json!({"asked": rate, "sent": got, "n": us.len(), "median_us": at(0.5), "p99_us": at(0.99), "p999_us": at(0.999)}));
     }
     json!(all)
-}
-
-/// `n` streams of eight channels at a row a minute each: memory, CPU, start from snapshots.
-pub fn fleet(n: usize, rows: u64, seconds: u64) -> Value {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (_broker, port) = process::broker(dir.path());
-    let text = settings(0, "snapshot", n);
-    let (daemon, _) = Daemon::start(dir.path(), port, &text);
-    let empty = process::rss_of(daemon.pid());
-    let base = now_ms() - (rows as i64 + 1) * 60_000;
-    let mut socket = wire::connect(port, "source");
-    let mut bytes = Vec::new();
-    let mut send = |row: u64, stream: usize| {
-        bytes.clear();
-        wire::row(
-            &mut bytes,
-            stream,
-            base + row as i64 * 60_000,
-            row,
-            &mut 0,
-            0,
-        );
-        std::io::Write::write_all(&mut socket, &bytes).expect("a connection");
-    };
-    let begin = Instant::now();
-    for row in 0..rows {
-        (0..n).for_each(|stream| send(row, stream));
-        // No faster than it is learned: what the broker has to queue is not measured here.
-        process::wait_for("rows are learned", 120, || {
-            // The first row of channels that are only being found ends with the second round.
-            daemon.metrics(["spiked_rows_total"])[0] >= (n as u64 * row) as f64
-        });
-    }
-    let filled = begin.elapsed().as_secs_f64();
-    std::thread::sleep(Duration::from_secs(2));
-    let live = process::rss_of(daemon.pid());
-    let (cpu, begin) = (cpu_of(daemon.pid()), Instant::now());
-    let mut stream = 0;
-    while begin.elapsed().as_secs() < seconds {
-        let due = (begin.elapsed().as_secs_f64() * n as f64 / 60.0) as usize;
-        while stream < due.min(n) {
-            send(rows, stream);
-            stream += 1;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let cores = (cpu_of(daemon.pid()) - cpu) / begin.elapsed().as_secs_f64();
-    let stopped = daemon.stop();
-    let size = std::fs::read_dir(dir.path().join("state"))
-        .into_iter()
-        .flatten()
-        .flatten();
-    let size: u64 = size
-        .filter_map(|file| file.metadata().ok())
-        .map(|file| file.len())
-        .sum();
-    let (daemon, started) = Daemon::start(dir.path(), port, &text);
-    let again = process::rss_of(daemon.pid());
-    let per_stream = (live - empty) / n as f64;
-    println!(
-        "{n} streams of 8 channels after {rows} rows each ({filled:.0} s): {:.0} MiB, {per_stream:.1} KiB a live stream; \
-         at a row a minute {:.1}% of a core; stop with snapshots {:.1} s, {:.0} MiB on disk; start from them {:.2} s, {:.0} MiB",
-        live / 1024.0,
-        100.0 * cores,
-        stopped.as_secs_f64(),
-        size as f64 / 1048576.0,
-        started.as_secs_f64(),
-        again / 1024.0
-    );
-    json!({"streams": n, "rows": rows, "rss_kib": live, "kib_per_stream": per_stream, "cores": cores,
-        "stop_s": stopped.as_secs_f64(), "disk_bytes": size, "start_s": started.as_secs_f64(), "rss_after_start_kib": again})
 }

@@ -7,6 +7,7 @@
 //! | `flood [STREAMS] [QOS] [DURABILITY] [MESSAGES] [ROUNDS]` | lists by comma; readings learned a second and CPU |
 //! | `latency CEILING [SECONDS]` | latency at 1 k/s, 10 k/s and 80% of CEILING readings a second |
 //! | `fleet [STREAMS] [ROWS] [SECONDS]` | memory, CPU and start-up of many slow streams |
+//! | `evict [STREAMS] [ROWS] [SECONDS]` | memory while streams are live, idle and evicted, back |
 //! | `scaling` | cost of a row by channels, hidden units, fields, streams |
 //! | `replay [ROWS] [ROUNDS]` | `spiked replay`, default settings, eight channels |
 //!
@@ -15,6 +16,7 @@
 
 mod cost;
 mod flood;
+mod memory;
 mod process;
 mod wire;
 
@@ -51,12 +53,13 @@ fn main() {
             )
         }
         Some("latency") => flood::latency(number(1, 30_000) as f64, number(2, 10) as f64),
-        Some("fleet") => flood::fleet(number(1, 10_000) as usize, number(2, 20), number(3, 30)),
+        Some("fleet") => memory::fleet(number(1, 10_000) as usize, number(2, 20), number(3, 30)),
+        Some("evict") => memory::evict(number(1, 1000) as usize, number(2, 12), number(3, 60)),
         Some("scaling") => cost::scaling(),
         Some("replay") => cost::replay(number(1, 200_000), number(2, 3) as usize),
         _ => {
             println!(
-                "flood, latency, fleet, scaling or replay; see the first lines of benches/throughput/main.rs"
+                "flood, latency, fleet, evict, scaling or replay; see the first lines of benches/throughput/main.rs"
             );
             return;
         }
