@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// Gives memory back to the system within seconds of a stream's eviction.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     spiked::cli::main()
 }

@@ -19,6 +19,16 @@ struct Feed {
 }
 
 impl Feed {
+    fn new(port: u16) -> Feed {
+        let (client, mut connection) = Client::new(MqttOptions::new("feed", "127.0.0.1", port), 50);
+        std::thread::spawn(move || connection.iter().take_while(Result::is_ok).count());
+        Feed {
+            client,
+            base_ms: now_ms() - 86_400_000,
+            k: 0,
+        }
+    }
+
     /// The next `n` readings, to the first `streams` streams in turn.
     fn publish(&mut self, n: u64, streams: u64) {
         for _ in 0..n {
@@ -32,6 +42,18 @@ impl Feed {
     }
 }
 
+fn wait_evicted(daemon: &Daemon, n: u64) {
+    wait_until("idle streams leave", Duration::from_secs(30), || {
+        daemon.metric("spiked_streams_evicted") == n as f64
+    });
+}
+
+fn wait_received(daemon: &Daemon, n: u64) {
+    wait_until("readings arrive", Duration::from_secs(10), || {
+        daemon.metric("spiked_readings_received_total") >= n as f64
+    });
+}
+
 #[test]
 fn idle_streams_leave_memory_and_come_back_with_the_same_bits_also_over_a_kill() {
     if !have_mosquitto() {
@@ -42,24 +64,7 @@ fn idle_streams_leave_memory_and_come_back_with_the_same_bits_also_over_a_kill()
     let broker = Broker::start_in_memory();
     let mut daemon = Daemon::start(dir.path(), broker.port, CONFIG);
     daemon.wait_ready();
-    let (client, mut connection) =
-        Client::new(MqttOptions::new("feed", "127.0.0.1", broker.port), 50);
-    std::thread::spawn(move || connection.iter().take_while(Result::is_ok).count());
-    let mut feed = Feed {
-        client,
-        base_ms: now_ms() - 86_400_000,
-        k: 0,
-    };
-    let wait_evicted = |daemon: &Daemon, n: u64| {
-        wait_until("idle streams leave", Duration::from_secs(15), || {
-            daemon.metric("spiked_streams_evicted") == n as f64
-        });
-    };
-    let wait_received = |daemon: &Daemon, n: u64| {
-        wait_until("readings arrive", Duration::from_secs(10), || {
-            daemon.metric("spiked_readings_received_total") >= n as f64
-        });
-    };
+    let mut feed = Feed::new(broker.port);
     feed.publish(403, STREAMS);
     wait_received(&daemon, 403);
     wait_evicted(&daemon, STREAMS);
@@ -85,19 +90,67 @@ fn idle_streams_leave_memory_and_come_back_with_the_same_bits_also_over_a_kill()
         daemon.metric("spiked_stream_returns_total") == STREAMS as f64
     });
     daemon.stop();
+    let learned = same_bits(&daemon, STREAMS);
+    assert_eq!(learned, feed.k);
+    println!(
+        "{STREAMS} streams left memory and came back, a kill between: {learned} readings learned once, digests equal"
+    );
+}
+
+/// Holds every stream against one that was fed without interruption; returns the readings learned.
+fn same_bits(daemon: &Daemon, streams: u64) -> u64 {
     let mut known = BTreeMap::new();
     note_journal(&daemon.state_file(), &mut known);
     let found = daemon.inspect();
     let alone = replayed(&known, &daemon.state_file());
-    assert_eq!(alone.len(), STREAMS as usize);
+    assert_eq!(alone.len(), streams as usize);
     let mut learned = 0;
     for (stream, found) in alone.iter().zip(found["streams"].as_array().unwrap()) {
         assert_eq!(found["stream"], &**stream.name());
         assert_eq!(found["digest"], digest(stream), "{}", stream.name());
         learned += stream.readings();
     }
-    assert_eq!(learned, feed.k);
-    println!(
-        "{STREAMS} streams left memory and came back, a kill between: {learned} readings learned once, digests equal"
-    );
+    learned
+}
+
+#[test]
+fn the_memory_of_streams_that_left_goes_back_to_the_system() {
+    const MANY: u64 = 300;
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in_memory();
+    let config = CONFIG.replace("per-reading", "when-complete");
+    let mut daemon = Daemon::start(dir.path(), broker.port, &config);
+    daemon.wait_ready();
+    let rss = |daemon: &Daemon| daemon.usage().0;
+    let empty = rss(&daemon);
+    let feed = Feed::new(broker.port);
+    let send = |rows: std::ops::Range<u64>| {
+        for (row, stream, channel) in rows
+            .flat_map(|row| (0..MANY).map(move |stream| (row, stream)))
+            .flat_map(|(row, stream)| (0..8).map(move |channel| (row, stream, channel)))
+        {
+            let topic = format!("plant/s{stream}/c{channel}");
+            let ts = feed.base_ms + row as i64 * 60_000;
+            let text = format!("{{\"value\":{},\"ts\":{ts}}}", (row * 7 + channel) % 5);
+            let sent = feed.client.publish(topic, QoS::AtLeastOnce, false, text);
+            sent.unwrap();
+        }
+    };
+    send(0..4);
+    wait_received(&daemon, 4 * MANY * 8);
+    let live = rss(&daemon);
+    wait_evicted(&daemon, MANY);
+    wait_until("memory goes back", Duration::from_secs(40), || {
+        rss(&daemon) < empty + (live - empty) / 2
+    });
+    let left = rss(&daemon);
+    send(4..5);
+    wait_received(&daemon, 5 * MANY * 8);
+    daemon.stop();
+    assert_eq!(same_bits(&daemon, MANY), 5 * MANY * 8);
+    println!("RSS, KiB: {empty} empty, {live} with {MANY} streams, {left} without: digests equal");
 }
