@@ -36,6 +36,16 @@ pub struct Ack {
     pub packet_id: u16,
 }
 
+impl Ack {
+    /// What acknowledges a message; `None` with QoS 0.
+    pub fn of(message: &Delivered) -> Option<Ack> {
+        (message.packet_id != 0).then_some(Ack {
+            epoch: message.epoch,
+            packet_id: message.packet_id,
+        })
+    }
+}
+
 /// The outbox and the bell that wakes the sending task.
 #[derive(Clone, Debug)]
 pub struct Out {
@@ -111,7 +121,7 @@ pub struct ClientHandles {
     /// Messages to publish go here.
     pub out: Out,
     /// Acknowledgements go here.
-    pub acks: mpsc::UnboundedSender<Ack>,
+    pub acks: mpsc::UnboundedSender<Vec<Ack>>,
     stop: watch::Sender<Stop>,
     polling: JoinHandle<()>,
     sending: JoinHandle<()>,
@@ -145,7 +155,7 @@ pub(super) enum Control<S> {
 struct Polling<L: Link> {
     client: Arc<ClientParts<L>>,
     controls: mpsc::UnboundedSender<Control<L::Sender>>,
-    acks: mpsc::UnboundedSender<Ack>,
+    acks: mpsc::UnboundedSender<Vec<Ack>>,
     stop: watch::Receiver<Stop>,
 }
 
@@ -268,12 +278,15 @@ impl<L: Link> Polling<L> {
             Err(error) => return End::Lost(error, None),
         };
         let mut subscribed_since: Option<Instant> = None;
-        let mut dropped = Vec::new();
+        let (mut delivered, mut dropped) = (Vec::new(), Vec::new());
         loop {
             let event = tokio::select! {
-                event = link.next() => event,
+                event = link.next(&mut delivered) => event,
                 () = reached(&mut self.stop, Stop::Now) => return End::Stopped,
             };
+            if !delivered.is_empty() {
+                self.take(epoch, &mut delivered, &mut dropped).await;
+            }
             let event = match event {
                 Ok(event) => event,
                 Err(error) => return End::Lost(error, subscribed_since.map(|at| at.elapsed())),
@@ -296,17 +309,13 @@ impl<L: Link> Polling<L> {
                         subscribed_since = Some(Instant::now());
                     }
                 }
-                Event::Delivered(message) => {
-                    self.take(Delivered { epoch, ..message }, &mut dropped)
-                        .await;
-                }
                 Event::Sent(packet_id) => self.note_sent(packet_id),
                 Event::Acknowledged(packet_id) => {
                     self.note_acknowledged(packet_id);
                     self.client.out.bell.notify_one();
                 }
                 Event::Goodbye => return End::Stopped,
-                Event::Other => {}
+                Event::Delivered | Event::Other => {}
             }
         }
     }
@@ -330,19 +339,20 @@ impl<L: Link> Polling<L> {
         all
     }
 
-    async fn take(&self, message: Delivered, dropped: &mut Vec<Delivered>) {
-        self.client.shared.metrics.messages_received.inc();
-        self.client.intake.offer(message, dropped).await;
-        for message in dropped.drain(..) {
-            self.client.shared.metrics.messages_dropped.inc();
-            if message.packet_id != 0 {
-                // Given up: without its acknowledgement the broker would stop delivering.
-                let _ = self.acks.send(Ack {
-                    epoch: message.epoch,
-                    packet_id: message.packet_id,
-                });
-            }
+    async fn take(&self, epoch: u64, delivered: &mut Vec<Delivered>, dropped: &mut Vec<Delivered>) {
+        let metrics = &self.client.shared.metrics;
+        metrics.messages_received.inc_by(delivered.len() as u64);
+        for message in delivered.iter_mut() {
+            message.epoch = epoch;
         }
+        self.client.intake.offer(delivered, dropped).await;
+        if dropped.is_empty() {
+            return;
+        }
+        metrics.messages_dropped.inc_by(dropped.len() as u64);
+        // Given up: without their acknowledgements the broker would stop delivering.
+        let acks = dropped.drain(..).filter_map(|message| Ack::of(&message));
+        let _ = self.acks.send(acks.collect());
     }
 
     fn note_acknowledged(&self, packet_id: u16) {

@@ -8,7 +8,14 @@ use crate::metrics::Metrics;
 use crate::mqtt::LinkSender;
 
 /// What one connection yields before it waits for ever.
-type Script = Vec<Result<Event, LinkError>>;
+type Script = Vec<Step>;
+
+/// A message, or another event.
+#[derive(Clone)]
+enum Step {
+    Message(u16),
+    Event(Result<Event, LinkError>),
+}
 
 /// What the client did: connection number and words.
 type Log = Arc<Mutex<Vec<(usize, String)>>>;
@@ -30,7 +37,7 @@ struct FakeSender {
 }
 
 struct FakeLink {
-    script: VecDeque<Result<Event, LinkError>>,
+    script: VecDeque<Step>,
     events: mpsc::UnboundedReceiver<Event>,
     cut: Arc<Notify>,
 }
@@ -57,9 +64,14 @@ impl Link for FakeLink {
         Ok((sender, link))
     }
 
-    async fn next(&mut self) -> Result<Event, LinkError> {
-        if let Some(event) = self.script.pop_front() {
-            return event;
+    async fn next(&mut self, delivered: &mut Vec<Delivered>) -> Result<Event, LinkError> {
+        match self.script.pop_front() {
+            Some(Step::Event(event)) => return event,
+            Some(Step::Message(packet_id)) => {
+                delivered.push(message(packet_id));
+                return Ok(Event::Delivered);
+            }
+            None => {}
         }
         tokio::select! {
             event = self.events.recv() => event.ok_or(LinkError::Lost("closed".into())),
@@ -87,8 +99,8 @@ impl LinkSender for FakeSender {
         self.note(format!("subscribe {}", filters[0].0))
     }
 
-    async fn ack(&self, packet_id: u16) -> Result<(), LinkError> {
-        self.note(format!("ack {packet_id}"))
+    async fn ack(&self, packet_ids: Vec<u16>) -> Result<(), LinkError> {
+        self.note(format!("ack {packet_ids:?}"))
     }
 
     async fn disconnect(&self) -> Result<(), LinkError> {
@@ -98,14 +110,18 @@ impl LinkSender for FakeSender {
     }
 }
 
-fn connected() -> Result<Event, LinkError> {
-    Ok(Event::Connected {
+fn connected() -> Step {
+    Step::Event(Ok(Event::Connected {
         session_present: false,
-    })
+    }))
 }
 
-fn delivered(packet_id: u16) -> Result<Event, LinkError> {
-    Ok(Event::Delivered(Delivered {
+fn fails(error: LinkError) -> Step {
+    Step::Event(Err(error))
+}
+
+fn message(packet_id: u16) -> Delivered {
+    Delivered {
         topic: "t".into(),
         payload: b"1".to_vec(),
         packet_id,
@@ -113,7 +129,7 @@ fn delivered(packet_id: u16) -> Result<Event, LinkError> {
         retain: false,
         epoch: 0,
         arrived: Instant::now(),
-    }))
+    }
 }
 
 struct Fixture {
@@ -172,7 +188,7 @@ fn has(log: &[(usize, String)], connection: usize, what: &str) -> bool {
 
 #[tokio::test]
 async fn each_connection_subscribes_and_says_that_it_is_online() {
-    let lost = Err(LinkError::Lost("x".into()));
+    let lost = fails(LinkError::Lost("x".into()));
     let fixture = fixture(vec![vec![lost], vec![connected()], vec![connected()]]);
     fixture
         .until("online", |f| has(&f.log(), 2, "publish online"))
@@ -190,33 +206,33 @@ async fn each_connection_subscribes_and_says_that_it_is_online() {
 #[tokio::test]
 async fn an_acknowledgement_for_a_lost_connection_is_dropped() {
     let fixture = fixture(vec![
-        vec![connected(), delivered(7), Err(LinkError::Lost("x".into()))],
-        vec![connected(), delivered(7)],
+        vec![
+            connected(),
+            Step::Message(7),
+            fails(LinkError::Lost("x".into())),
+        ],
+        vec![connected(), Step::Message(7), Step::Message(8)],
     ]);
     fixture
-        .until("two deliveries", |f| f.intake.len() == 2)
+        .until("three deliveries", |f| f.intake.len() == 3)
         .await;
-    for _ in 0..2 {
-        let message = fixture.intake.recv(Duration::ZERO).unwrap();
-        let ack = Ack {
-            epoch: message.epoch,
-            packet_id: message.packet_id,
-        };
-        fixture.handles.acks.send(ack).unwrap();
-    }
+    let mut messages = VecDeque::new();
+    fixture.intake.recv(&mut messages, 10, Duration::ZERO);
+    let acks: Vec<Ack> = messages.iter().filter_map(Ack::of).collect();
+    assert_eq!(acks.len(), 3);
+    fixture.handles.acks.send(acks).unwrap();
     fixture
-        .until("the acknowledgement", |f| has(&f.log(), 2, "ack 7"))
+        .until("the acknowledgements", |f| has(&f.log(), 2, "ack [7, 8]"))
         .await;
-    assert!(!has(&fixture.log(), 1, "ack 7"));
     assert_eq!(fixture.shared.metrics.stale_acks.get(), 1);
-    assert_eq!(fixture.shared.metrics.acks.get(), 1);
+    assert_eq!(fixture.shared.metrics.acks.get(), 2);
 }
 
 #[tokio::test]
 async fn a_refused_subscription_is_not_ready_and_a_granted_one_is() {
     let fixture = fixture(vec![
-        vec![connected(), Ok(Event::Subscribed(vec![false]))],
-        vec![connected(), Ok(Event::Subscribed(vec![true]))],
+        vec![connected(), Step::Event(Ok(Event::Subscribed(vec![false])))],
+        vec![connected(), Step::Event(Ok(Event::Subscribed(vec![true])))],
     ]);
     fixture
         .until("the first connection", |f| {
@@ -230,7 +246,7 @@ async fn a_refused_subscription_is_not_ready_and_a_granted_one_is() {
 
 #[tokio::test]
 async fn oversized_packets_end_in_one_connection_without_limit() {
-    let too_big = || vec![connected(), Err(LinkError::TooBig(20 << 20))];
+    let too_big = || vec![connected(), fails(LinkError::TooBig(20 << 20))];
     let fixture = fixture(vec![too_big(), too_big(), too_big(), vec![connected()]]);
     fixture
         .until("the fourth connection", |f| {

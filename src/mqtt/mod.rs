@@ -10,6 +10,7 @@
 //! | a packet over the limit ends every connection of a persistent session | a generous limit, payloads judged afterwards; beyond it one connection without limit |
 //! | publishing from the polling task deadlocks | one task polls, another sends |
 //! | a write that waits stops the reading | one connection receives, another publishes |
+//! | an event a poll, a write to the socket a request | [`v4`] reads and writes in batches by itself |
 //! | subscriptions end with the session | subscribed anew at every CONNACK, refusals are errors |
 
 pub mod backoff;
@@ -36,6 +37,8 @@ pub use v5::{V5, V5Sender};
 
 /// Time for TCP, TLS and CONNACK together, seconds.
 const CONNECT_TIMEOUT_S: u64 = 5;
+/// Messages that are handed over together at most.
+const MAX_BATCH: usize = 256;
 
 /// What connections are made with.
 #[derive(Clone, Debug)]
@@ -108,8 +111,8 @@ pub enum Event {
     },
     /// The broker answered a subscription: whether it granted each filter, in order.
     Subscribed(Vec<bool>),
-    /// A message.
-    Delivered(Delivered),
+    /// Messages came: they are in the list that [`Link::next`] was given.
+    Delivered,
     /// A message of ours is on its way; the packet id is 0 with QoS 0.
     Sent(u16),
     /// The broker acknowledged a message of ours.
@@ -146,8 +149,8 @@ pub trait LinkSender: Clone + Send + Sync + 'static {
         &self,
         filters: &[(String, u8)],
     ) -> impl Future<Output = Result<(), LinkError>> + Send;
-    /// Acknowledges a delivered message.
-    fn ack(&self, packet_id: u16) -> impl Future<Output = Result<(), LinkError>> + Send;
+    /// Acknowledges delivered messages.
+    fn ack(&self, packet_ids: Vec<u16>) -> impl Future<Output = Result<(), LinkError>> + Send;
     /// Says goodbye.
     fn disconnect(&self) -> impl Future<Output = Result<(), LinkError>> + Send;
 }
@@ -166,6 +169,10 @@ pub trait Link: Sized + Send + 'static {
     /// If the options cannot be used.
     fn open(options: &Self::Options, limit: usize) -> Result<(Self::Sender, Self), LinkError>;
 
-    /// The next event.
-    fn next(&mut self) -> impl Future<Output = Result<Event, LinkError>> + Send;
+    /// The next event. Messages that have come are appended to `delivered`, as many as are there
+    /// up to [`MAX_BATCH`]; also with an error, and with other events that came among them.
+    fn next(
+        &mut self,
+        delivered: &mut Vec<Delivered>,
+    ) -> impl Future<Output = Result<Event, LinkError>> + Send;
 }

@@ -23,8 +23,9 @@ async fn attempt<L: Link>(
     filters: &[(String, u8)],
 ) -> Result<Vec<bool>, LinkError> {
     let (sender, mut link) = L::open(options, 16 << 20)?;
+    let mut delivered = Vec::new();
     loop {
-        match link.next().await? {
+        match link.next(&mut delivered).await? {
             Event::Connected { .. } => {
                 // The request waits in the connection's own queue: one fits.
                 sender.subscribe(filters).await?;
@@ -32,10 +33,10 @@ async fn attempt<L: Link>(
             Event::Subscribed(granted) => {
                 sender.disconnect().await?;
                 // Until the goodbye is on its way, or the broker has closed.
-                while !matches!(link.next().await, Ok(Event::Goodbye) | Err(_)) {}
+                while !matches!(link.next(&mut delivered).await, Ok(Event::Goodbye) | Err(_)) {}
                 return Ok(granted);
             }
-            Event::Delivered(_)
+            Event::Delivered
             | Event::Sent(_)
             | Event::Acknowledged(_)
             | Event::Goodbye

@@ -14,7 +14,7 @@ use crate::runtime::lock;
 pub(super) async fn send_all<L: Link>(
     client: Arc<ClientParts<L>>,
     mut controls: mpsc::UnboundedReceiver<Control<L::Sender>>,
-    mut acks: mpsc::UnboundedReceiver<Ack>,
+    mut acks: mpsc::UnboundedReceiver<Vec<Ack>>,
     mut goodbye: watch::Receiver<Stop>,
 ) {
     let mut link: Option<(u64, L::Sender)> = None;
@@ -29,7 +29,7 @@ pub(super) async fn send_all<L: Link>(
                 // The polling task has ended.
                 None => return,
             },
-            Some(ack) = acks.recv() => acknowledge(&client, link.as_ref(), ack).await,
+            Some(some) = acks.recv() => acknowledge(&client, link.as_ref(), some, &mut acks).await,
             () = client.out.bell.notified(), if link.is_some() => {}
             () = reached(&mut goodbye, Stop::Disconnect) => {
                 if let Some(link) = &link {
@@ -50,12 +50,12 @@ pub(super) async fn send_all<L: Link>(
 async fn flush<L: Link>(
     client: &ClientParts<L>,
     link: &(u64, L::Sender),
-    acks: &mut mpsc::UnboundedReceiver<Ack>,
+    acks: &mut mpsc::UnboundedReceiver<Vec<Ack>>,
 ) {
     let (epoch, sender) = link;
     loop {
-        while let Ok(ack) = acks.try_recv() {
-            acknowledge(client, Some(link), ack).await;
+        if let Ok(some) = acks.try_recv() {
+            acknowledge(client, Some(link), some, acks).await;
         }
         let message = lock(&client.out.outbox).next(*epoch);
         let Some(message) = message else { return };
@@ -77,15 +77,29 @@ async fn welcome<L: Link>(client: &ClientParts<L>, sender: &L::Sender) {
     }
 }
 
-async fn acknowledge<L: Link>(client: &ClientParts<L>, link: Option<&(u64, L::Sender)>, ack: Ack) {
+/// Sends `some` acknowledgements and those that wait behind them, together.
+async fn acknowledge<L: Link>(
+    client: &ClientParts<L>,
+    link: Option<&(u64, L::Sender)>,
+    some: Vec<Ack>,
+    acks: &mut mpsc::UnboundedReceiver<Vec<Ack>>,
+) {
+    let mut all = some;
+    while let Ok(more) = acks.try_recv() {
+        all.extend(more);
+    }
+    let n = all.len() as u64;
+    let epoch = link.map(|(epoch, _)| *epoch);
+    let fresh = all.iter().filter(|ack| Some(ack.epoch) == epoch);
+    let fresh: Vec<u16> = fresh.map(|ack| ack.packet_id).collect();
+    let n_fresh = fresh.len() as u64;
     let metrics = &client.shared.metrics;
-    match link {
-        Some((epoch, sender)) if *epoch == ack.epoch => {
-            if sender.ack(ack.packet_id).await.is_ok() {
-                metrics.acks.inc();
-            }
-        }
-        _ => metrics.stale_acks.inc(),
+    metrics.stale_acks.inc_by(n - n_fresh);
+    if let Some((_, sender)) = link
+        && n_fresh > 0
+        && sender.ack(fresh).await.is_ok()
+    {
+        metrics.acks.inc_by(n_fresh);
     }
 }
 

@@ -3,6 +3,7 @@
 //! What differs: the session has to be given a life time, the broker may grant a smaller window
 //! than ours (the library keeps to it), and it leaves out by itself what is larger than we receive.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -16,7 +17,8 @@ use rumqttc::{Outgoing, Transport};
 
 use super::v4::{REQUESTS, gone, tls_config};
 use super::{
-    CONNECT_TIMEOUT_S, Delivered, Event, Link, LinkError, LinkOptions, LinkSender, Message,
+    CONNECT_TIMEOUT_S, Delivered, Event, Link, LinkError, LinkOptions, LinkSender, MAX_BATCH,
+    Message,
 };
 
 /// A session that outlives its connection: until the broker forgets it by its own rules.
@@ -30,6 +32,8 @@ pub struct V5 {
     /// The library says something at each keep-alive, unless it waits for a broker that does not
     /// read; it would do so for ever.
     patience: Duration,
+    /// Events that came with messages, in order.
+    come: VecDeque<Event>,
 }
 
 /// Its sending half.
@@ -72,37 +76,65 @@ impl Link for V5 {
         o.set_network_options(network);
         let (client, events) = AsyncClient::new(o, REQUESTS);
         let patience = mqtt.keep_alive * 2 + Duration::from_secs(CONNECT_TIMEOUT_S);
-        Ok((V5Sender { client }, V5 { events, patience }))
+        let link = V5 {
+            events,
+            patience,
+            come: VecDeque::new(),
+        };
+        Ok((V5Sender { client }, link))
     }
 
-    async fn next(&mut self) -> Result<Event, LinkError> {
+    async fn next(&mut self, delivered: &mut Vec<Delivered>) -> Result<Event, LinkError> {
+        if let Some(event) = self.come.pop_front() {
+            return Ok(event);
+        }
         let event = tokio::time::timeout(self.patience, self.events.poll());
         let silent = |_| LinkError::Lost("the broker reads nothing".to_owned());
-        let event = event.await.map_err(silent)?.map_err(link_error)?;
-        Ok(match event {
-            LibraryEvent::Incoming(Packet::ConnAck(ack)) => Event::Connected {
-                session_present: ack.session_present,
-            },
-            LibraryEvent::Incoming(Packet::SubAck(ack)) => Event::Subscribed(
-                ack.return_codes
-                    .iter()
-                    .map(|code| matches!(code, SubscribeReasonCode::Success(_)))
-                    .collect(),
-            ),
-            LibraryEvent::Incoming(Packet::Publish(publish)) => Event::Delivered(Delivered {
-                packet_id: publish.pkid,
-                dup: publish.dup,
-                retain: publish.retain,
-                payload: publish.payload.to_vec(),
-                topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-                epoch: 0,
-                arrived: Instant::now(),
-            }),
-            LibraryEvent::Incoming(Packet::PubAck(ack)) => Event::Acknowledged(ack.pkid),
-            LibraryEvent::Outgoing(Outgoing::Publish(pkid)) => Event::Sent(pkid),
-            LibraryEvent::Outgoing(Outgoing::Disconnect) => Event::Goodbye,
-            LibraryEvent::Incoming(_) | LibraryEvent::Outgoing(_) => Event::Other,
-        })
+        let mut next = Some(event.await.map_err(silent)?.map_err(link_error)?);
+        let arrived = Instant::now();
+        while let Some(event) = next {
+            match event {
+                LibraryEvent::Incoming(Packet::Publish(publish)) => {
+                    delivered.push(message(publish, arrived));
+                }
+                other => self.come.push_back(told(other)),
+            }
+            // What the library has read already.
+            next = (delivered.len() < MAX_BATCH)
+                .then(|| self.events.state.events.pop_front())
+                .flatten();
+        }
+        Ok(self.come.pop_front().unwrap_or(Event::Delivered))
+    }
+}
+
+fn message(publish: Publish, arrived: Instant) -> Delivered {
+    Delivered {
+        packet_id: publish.pkid,
+        dup: publish.dup,
+        retain: publish.retain,
+        payload: publish.payload.to_vec(),
+        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+        epoch: 0,
+        arrived,
+    }
+}
+
+fn told(event: LibraryEvent) -> Event {
+    match event {
+        LibraryEvent::Incoming(Packet::ConnAck(ack)) => Event::Connected {
+            session_present: ack.session_present,
+        },
+        LibraryEvent::Incoming(Packet::SubAck(ack)) => Event::Subscribed(
+            ack.return_codes
+                .iter()
+                .map(|code| matches!(code, SubscribeReasonCode::Success(_)))
+                .collect(),
+        ),
+        LibraryEvent::Incoming(Packet::PubAck(ack)) => Event::Acknowledged(ack.pkid),
+        LibraryEvent::Outgoing(Outgoing::Publish(pkid)) => Event::Sent(pkid),
+        LibraryEvent::Outgoing(Outgoing::Disconnect) => Event::Goodbye,
+        LibraryEvent::Incoming(_) | LibraryEvent::Outgoing(_) => Event::Other,
     }
 }
 
@@ -145,10 +177,13 @@ impl LinkSender for V5Sender {
         self.client.subscribe_many(filters).await.map_err(gone)
     }
 
-    async fn ack(&self, packet_id: u16) -> Result<(), LinkError> {
+    async fn ack(&self, packet_ids: Vec<u16>) -> Result<(), LinkError> {
         let mut publish = Publish::new("", QoS::AtLeastOnce, Vec::new(), None);
-        publish.pkid = packet_id;
-        self.client.ack(&publish).await.map_err(gone)
+        for packet_id in packet_ids {
+            publish.pkid = packet_id;
+            self.client.ack(&publish).await.map_err(gone)?;
+        }
+        Ok(())
     }
 
     async fn disconnect(&self) -> Result<(), LinkError> {

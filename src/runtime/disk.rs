@@ -113,17 +113,11 @@ impl Store for DiskStore {
     }
 
     fn accept(&self, group: Vec<Accepted>, done: Done) {
-        let mut readings = Vec::with_capacity(group.len());
-        for message in group {
-            let mut key = message.delivery.map_or(0, delivery_key);
-            for reading in message.readings {
-                readings.push(state::Accepted {
-                    reading,
-                    key: std::mem::take(&mut key),
-                });
-            }
-        }
-        self.store.append(readings, done);
+        let readings = group.into_iter().map(|accepted| state::Accepted {
+            reading: accepted.reading,
+            key: accepted.delivery.map_or(0, delivery_key),
+        });
+        self.store.append(readings.collect(), done);
     }
 
     fn save(&self, stream: &Stream) -> Result<(), StoreError> {

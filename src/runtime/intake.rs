@@ -1,6 +1,6 @@
 //! The intake thread: messages to numbered readings, group commits, acknowledgements.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,6 +25,8 @@ const IDLE: Duration = Duration::from_millis(50);
 const MAX_GROUP: usize = 1024;
 /// Time between two log lines for one reason.
 const SAY_EVERY: Duration = Duration::from_secs(60);
+/// Readings that are handed to a worker together at most.
+pub const HANDOVER: usize = 64;
 /// Groups that may be on their way to disk at once.
 const PIPELINE: usize = 8;
 
@@ -54,9 +56,9 @@ pub struct IntakeThread {
     /// Where readings are kept.
     pub store: Arc<dyn Store>,
     /// Acknowledgements go here.
-    pub acks: UnboundedSender<Ack>,
+    pub acks: UnboundedSender<Vec<Ack>>,
     /// Readings go here, by the stream's worker.
-    pub workers: Vec<Sender<Item>>,
+    pub workers: Vec<Handover>,
     /// Flags and metrics.
     pub shared: Arc<Shared>,
     /// Highest sequence number given.
@@ -67,6 +69,15 @@ pub struct IntakeThread {
     pub deliveries: Deliveries,
     /// Groups on their way to disk.
     pub pipeline: Pipeline,
+}
+
+/// The way to one worker: readings gather here until nothing more has come, or they are
+/// [`HANDOVER`].
+pub struct Handover {
+    /// To the worker.
+    pub tx: Sender<Vec<Item>>,
+    /// Readings that gather.
+    pub gathered: Vec<Item>,
 }
 
 /// Hash of the last message accepted under each packet id; constant memory.
@@ -127,40 +138,52 @@ struct Group {
     messages: usize,
 }
 
+/// What is used again from message to message.
+#[derive(Default)]
+struct Scratch {
+    messages: VecDeque<Delivered>,
+    parsed: Parsed,
+    readings: Vec<Reading>,
+    quiet: Quiet,
+    /// Arrival of the messages, unix milliseconds.
+    arrival_ms: i64,
+}
+
 impl IntakeThread {
     /// Runs until the queue is closed and empty.
     pub fn run(mut self) {
         let mut group = Group::default();
-        let mut parsed = Parsed::default();
-        let mut quiet = Quiet::default();
+        let mut scratch = Scratch::default();
         loop {
-            match self.intake.recv(IDLE) {
-                Some(message) => {
-                    self.fill(message, &mut group, &mut parsed, &mut quiet);
-                    self.commit(&mut group);
-                }
-                None if self.intake.is_closed() && self.intake.is_empty() => {
-                    self.pipeline.finish();
-                    return;
-                }
-                None => {}
+            if self.receive(&mut scratch, MAX_GROUP, IDLE) {
+                self.fill(&mut group, &mut scratch);
+                self.commit(&mut group);
+            } else if self.intake.is_closed() && self.intake.is_empty() {
+                self.pipeline.finish();
+                return;
             }
         }
     }
 
-    /// Takes a first message and those that belong to its group.
-    fn fill(
-        &mut self,
-        first: Delivered,
-        group: &mut Group,
-        parsed: &mut Parsed,
-        quiet: &mut Quiet,
-    ) {
+    fn receive(&self, scratch: &mut Scratch, most: usize, wait: Duration) -> bool {
+        let came = self.intake.recv(&mut scratch.messages, most, wait);
+        if came {
+            scratch.arrival_ms = unix_ms();
+        }
+        came
+    }
+
+    /// Takes the messages that have come and those that belong to their group.
+    fn fill(&mut self, group: &mut Group, scratch: &mut Scratch) {
         let until = Instant::now() + self.group.max_age;
-        let mut next = Some(first);
-        while let Some(message) = next {
-            self.take(message, group, parsed, quiet);
-            group.messages += 1;
+        loop {
+            while let Some(message) = scratch.messages.pop_front() {
+                self.take(message, group, scratch);
+                group.messages += 1;
+            }
+            for worker in 0..self.workers.len() {
+                self.hand_over(worker);
+            }
             if group.messages >= MAX_GROUP {
                 return;
             }
@@ -170,24 +193,15 @@ impl IntakeThread {
             } else {
                 Duration::ZERO
             };
-            next = self.intake.recv(wait);
+            if !self.receive(scratch, MAX_GROUP - group.messages, wait) {
+                return;
+            }
         }
     }
 
-    /// One message: its readings go to their worker at once, the rest waits for the commit.
-    fn take(
-        &mut self,
-        message: Delivered,
-        group: &mut Group,
-        parsed: &mut Parsed,
-        quiet: &mut Quiet,
-    ) {
-        if message.packet_id != 0 {
-            group.acks.push(Ack {
-                epoch: message.epoch,
-                packet_id: message.packet_id,
-            });
-        }
+    /// One message: its readings go to their worker soon, the rest waits for the commit.
+    fn take(&mut self, message: Delivered, group: &mut Group, scratch: &mut Scratch) {
+        group.acks.extend(Ack::of(&message));
         let delivery = (message.packet_id != 0).then(|| Delivery {
             packet_id: message.packet_id,
             hash: hash(&message),
@@ -199,26 +213,34 @@ impl IntakeThread {
             self.shared.metrics.reject(Reject::Redelivered);
             return;
         }
-        parsed.refused.clear();
+        scratch.parsed.refused.clear();
+        scratch.readings.clear();
         let found = match self.feedback_stream(&message.topic) {
-            Some(stream) => self.feedback(stream, &message).map(|reading| vec![reading]),
-            None => self.readings(&message, parsed),
+            Some(stream) => self.feedback(stream, &message, scratch),
+            None => self.readings(&message, scratch),
         };
         match found {
-            Ok(readings) => {
-                for reason in parsed.refused.drain(..) {
+            Ok(()) => {
+                for reason in scratch.parsed.refused.drain(..) {
                     self.shared.metrics.reject(reason);
-                    quiet.say(reason, &message.topic);
+                    scratch.quiet.say(reason, &message.topic);
                 }
                 if let Some(delivery) = delivery {
                     self.deliveries.note(delivery);
                 }
-                self.dispatch(&readings, message.arrived);
-                group.accepted.push(Accepted { delivery, readings });
+                if self.store.groups_commits() {
+                    let mut delivery = delivery;
+                    let kept = scratch.readings.iter().map(|reading| Accepted {
+                        delivery: delivery.take(),
+                        reading: reading.clone(),
+                    });
+                    group.accepted.extend(kept);
+                }
+                self.dispatch(&mut scratch.readings, message.arrived);
             }
             Err(reason) => {
                 self.shared.metrics.reject(reason);
-                quiet.say(reason, &message.topic);
+                scratch.quiet.say(reason, &message.topic);
             }
         }
     }
@@ -232,7 +254,12 @@ impl IntakeThread {
     }
 
     /// A feedback, numbered like a reading.
-    fn feedback(&mut self, stream: &str, message: &Delivered) -> Result<Reading, Reject> {
+    fn feedback(
+        &mut self,
+        stream: &str,
+        message: &Delivered,
+        scratch: &mut Scratch,
+    ) -> Result<(), Reject> {
         // Said once and for all, not to each that connects.
         if message.retain {
             return Err(Reject::Retained);
@@ -241,15 +268,20 @@ impl IntakeThread {
         let stream = self.router.admitted(stream);
         let stream = stream.ok_or(Reject::UnknownIncident)?.clone();
         self.last_seq += 1;
-        Ok(feedback.to_reading(self.last_seq, stream, unix_ms()))
+        let reading = feedback.to_reading(self.last_seq, stream, scratch.arrival_ms);
+        scratch.readings.push(reading);
+        Ok(())
     }
 
     /// The readings of a message, numbered.
-    fn readings(
-        &mut self,
-        message: &Delivered,
-        parsed: &mut Parsed,
-    ) -> Result<Vec<Reading>, Reject> {
+    fn readings(&mut self, message: &Delivered, scratch: &mut Scratch) -> Result<(), Reject> {
+        let Scratch {
+            parsed,
+            readings,
+            arrival_ms,
+            ..
+        } = scratch;
+        let arrival_ms = *arrival_ms;
         if message.payload.len() > self.max_payload_bytes {
             return Err(Reject::TooBig);
         }
@@ -272,13 +304,11 @@ impl IntakeThread {
         if message.retain && parsed.ts_ms.is_none() {
             return Err(Reject::Retained);
         }
-        let arrival_ms = unix_ms();
         let ts_ms = parsed.ts_ms.unwrap_or(arrival_ms);
-        let mut readings = Vec::with_capacity(parsed.channels.len().max(1));
         let Route {
             stream, channel, ..
         } = route;
-        if let (Some(channel), Some(value)) = (channel, parsed.value) {
+        let mut add = |channel, value| {
             self.last_seq += 1;
             readings.push(Reading {
                 seq: self.last_seq,
@@ -288,39 +318,46 @@ impl IntakeThread {
                 ts_ms,
                 arrival_ms,
             });
+        };
+        if let (Some(channel), Some(value)) = (channel, parsed.value) {
+            add(channel, value);
         }
         for (name, value) in parsed.channels.drain(..) {
             match self.router.channel(&stream, &name) {
-                Ok(channel) => {
-                    self.last_seq += 1;
-                    readings.push(Reading {
-                        seq: self.last_seq,
-                        stream: stream.clone(),
-                        channel,
-                        value,
-                        ts_ms,
-                        arrival_ms,
-                    });
-                }
+                Ok(channel) => add(channel, value),
                 Err(reason) => parsed.refused.push(reason),
             }
         }
-        Ok(readings)
+        Ok(())
     }
 
-    fn dispatch(&self, readings: &[Reading], arrived: Instant) {
-        let n = readings.len() as u64;
-        self.shared.metrics.readings_received.inc_by(n);
-        for reading in readings {
+    fn dispatch(&mut self, readings: &mut Vec<Reading>, arrived: Instant) {
+        for reading in readings.drain(..) {
             let worker = worker_of(&reading.stream, self.workers.len());
-            let item = Item {
-                reading: reading.clone(),
-                arrived,
-            };
-            // A worker ends only after this thread has.
-            if self.workers[worker].send(item).is_err() {
-                error!(worker, "a worker has ended: its reading is lost");
+            let gathered = &mut self.workers[worker].gathered;
+            gathered.push(Item { reading, arrived });
+            if gathered.len() >= HANDOVER {
+                self.hand_over(worker);
             }
+        }
+    }
+
+    /// Hands a worker what has gathered for it.
+    fn hand_over(&mut self, worker: usize) {
+        let Handover { tx, gathered } = &mut self.workers[worker];
+        if gathered.is_empty() {
+            return;
+        }
+        let batch = std::mem::replace(gathered, Vec::with_capacity(HANDOVER));
+        let n = batch.len();
+        self.shared.metrics.readings_received.inc_by(n as u64);
+        // A worker ends only after this thread has.
+        if tx.send(batch).is_err() {
+            error!(
+                worker,
+                readings = n,
+                "a worker has ended: readings are lost"
+            );
         }
     }
 
@@ -333,10 +370,10 @@ impl IntakeThread {
         let done = move |kept: Result<(), String>| {
             match kept {
                 Ok(()) => {
-                    for ack in acks {
+                    if !acks.is_empty() {
                         // The receiver ends after this thread; at the very end the broker
                         // delivers again.
-                        let _ = sender.send(ack);
+                        let _ = sender.send(acks);
                     }
                 }
                 // Unacknowledged, the broker keeps the messages.

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline, worker_of};
+use super::intake::{Deliveries, GroupRule, HANDOVER, Handover, IntakeThread, Pipeline, worker_of};
 use super::shared::Shared;
 use super::store::{NoStore, Restored, Store};
 use super::worker::{Item, Slot, Worker};
@@ -22,7 +22,7 @@ use crate::mqtt::outbox::Outbox;
 use crate::mqtt::{self, Client, ClientHandles, Intake, Link, LinkOptions, Message, Side, V4, V5};
 use crate::route::Router;
 
-/// Readings that may wait for one worker: enough to keep it busy, few enough to be learned within
+/// Readings that may wait for one worker, at most: enough to keep it busy, few enough to be learned within
 /// the grace period.
 const WORKER_QUEUE: usize = 1024;
 
@@ -221,7 +221,7 @@ fn feedback_filter(output: &OutputSettings) -> Vec<(String, u8)> {
 struct Threads {
     intake: JoinHandle<()>,
     workers: Vec<JoinHandle<u64>>,
-    senders: Vec<crossbeam_channel::Sender<Item>>,
+    senders: Vec<crossbeam_channel::Sender<Vec<Item>>>,
 }
 
 impl Threads {
@@ -257,8 +257,8 @@ impl Threads {
             let worker = worker_of(stream.name(), n_workers);
             slots[worker].insert(stream.name().clone(), Slot::new(stream, &settings.output));
         }
-        let (senders, receivers): (Vec<_>, Vec<Receiver<Item>>) = (0..n_workers)
-            .map(|_| crossbeam_channel::bounded(WORKER_QUEUE))
+        let (senders, receivers): (Vec<_>, Vec<Receiver<Vec<Item>>>) = (0..n_workers)
+            .map(|_| crossbeam_channel::bounded(WORKER_QUEUE / HANDOVER))
             .unzip();
         let mut workers = Vec::new();
         for (idx, (rx, streams)) in receivers.into_iter().zip(slots).enumerate() {
@@ -293,7 +293,13 @@ impl Threads {
             },
             store: store.clone(),
             acks: clients.incoming.acks.clone(),
-            workers: senders.clone(),
+            workers: senders
+                .iter()
+                .map(|tx| Handover {
+                    tx: tx.clone(),
+                    gathered: Vec::new(),
+                })
+                .collect(),
             shared: shared.clone(),
             last_seq: restored.last_seq,
             feedback: (settings.output.feedback)

@@ -20,13 +20,14 @@ pub struct Delivery {
     pub hash: u64,
 }
 
-/// One accepted message: its readings in order.
+/// One accepted reading, numbered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accepted {
-    /// How it was delivered; `None` with QoS 0.
+    /// How the message was delivered whose first reading it is; `None` for its others, and with
+    /// QoS 0.
     pub delivery: Option<Delivery>,
-    /// Its readings, numbered.
-    pub readings: Vec<Reading>,
+    /// The reading.
+    pub reading: Reading,
 }
 
 /// An incident's edge that was learned before the stop and not told: to be told now.
@@ -79,8 +80,9 @@ pub trait Store: Send + Sync {
     /// If the state is there but cannot be used.
     fn restore(&self, params: &StreamParams) -> Result<Restored, StoreError>;
 
-    /// Commits a group of messages, after those before it, and then calls `done`: with an error if
-    /// the group will never be committed. Tries again for as long as it takes.
+    /// Commits the readings of a group of messages, after those before it, and then calls `done`:
+    /// with an error if the group will never be committed. Tries again for as long as it takes.
+    /// Where commits are not grouped, `group` is empty: nothing is kept of readings.
     fn accept(&self, group: Vec<Accepted>, done: Done);
 
     /// Takes a snapshot of a stream.
@@ -138,7 +140,8 @@ pub trait Store: Send + Sync {
     /// the round it last saved, 0 at first, and saves when the store's is higher.
     fn snapshot_round(&self) -> u64;
 
-    /// Commits wait for further readings, by count and age; otherwise each is committed at once.
+    /// Readings are committed, and wait for further ones by count and age; otherwise nothing is
+    /// kept of them.
     fn groups_commits(&self) -> bool;
 
     /// Counters and standing.

@@ -20,7 +20,7 @@ pub struct Queues {
     /// From the connection to the intake thread.
     pub intake: Intake,
     /// From there to the workers.
-    pub workers: Vec<Sender<Item>>,
+    pub workers: Vec<Sender<Vec<Item>>>,
     /// From there to the connection.
     pub out: Out,
     /// What is kept on disk.

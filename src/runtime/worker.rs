@@ -44,8 +44,8 @@ pub struct Item {
 pub struct Worker {
     /// Its number.
     pub idx: usize,
-    /// Readings come from here.
-    pub rx: Receiver<Item>,
+    /// Readings come from here, in batches.
+    pub rx: Receiver<Vec<Item>>,
     /// What new streams are built from.
     pub params: StreamParams,
     /// Topics and QoS.
@@ -143,7 +143,11 @@ impl Worker {
                 SAVE_EVERY
             };
             match self.rx.recv_timeout(patience) {
-                Ok(item) => self.learn(&item, &mut outcomes),
+                Ok(items) => {
+                    for item in &items {
+                        self.learn(item, &mut outcomes);
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
