@@ -102,6 +102,8 @@ pub struct Metrics {
     pub stream_evictions: IntCounter,
     /// Times that one came back.
     pub stream_returns: IntCounter,
+    /// Times that a stream went from one worker to another.
+    pub stream_moves: IntCounter,
     /// Channels of all streams.
     pub channels: IntGauge,
     log_density: Gauge,
@@ -218,6 +220,10 @@ impl Metrics {
             stream_returns: d.counter(
                 "spiked_stream_returns_total",
                 "Times that an idle stream came back from disk with a reading",
+            )?,
+            stream_moves: d.counter(
+                "spiked_stream_moves_total",
+                "Times that a stream moved from a busy worker to one that was less busy",
             )?,
             channels: d.int_gauge("spiked_channels", "Channels of all streams")?,
             log_density: d.gauge(

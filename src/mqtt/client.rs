@@ -55,6 +55,15 @@ pub struct Out {
 }
 
 impl Out {
+    /// To `outbox`.
+    pub fn new(outbox: Outbox, shared: Arc<Shared>) -> Out {
+        Out {
+            outbox: Arc::new(Mutex::new(outbox)),
+            bell: Arc::default(),
+            shared,
+        }
+    }
+
     /// Takes a message; never waits.
     pub fn push(&self, message: Message) {
         let dropped = lock(&self.outbox).push(message);
@@ -176,11 +185,7 @@ pub(super) struct ClientParts<L: Link> {
 
 /// Starts the two tasks on the current tokio runtime.
 pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
-    let out = Out {
-        outbox: Arc::new(Mutex::new(client.outbox)),
-        bell: Arc::default(),
-        shared: client.shared.clone(),
-    };
+    let out = Out::new(client.outbox, client.shared.clone());
     let parts = Arc::new(ClientParts::<L> {
         side: client.side,
         options: client.options,

@@ -9,10 +9,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
+use super::balance::Dispatch;
 use super::shared::Shared;
 use super::states::tell_states;
 use super::store::{Accepted, Delivery, Store};
-use super::worker::Item;
 use crate::engine::EngineParams;
 use crate::mqtt::{Ack, Delivered, Intake};
 use crate::payload::{Format, Parsed, Reject, parse_feedback};
@@ -25,8 +25,6 @@ const IDLE: Duration = Duration::from_millis(50);
 const MAX_GROUP: usize = 1024;
 /// Time between two log lines for one reason.
 const SAY_EVERY: Duration = Duration::from_secs(60);
-/// Readings that are handed to a worker together at most.
-pub const HANDOVER: usize = 64;
 /// Groups that may be on their way to disk at once.
 const PIPELINE: usize = 8;
 
@@ -58,7 +56,7 @@ pub struct IntakeThread {
     /// Acknowledgements go here.
     pub acks: UnboundedSender<Vec<Ack>>,
     /// Readings go here, by the stream's worker.
-    pub workers: Vec<Handover>,
+    pub dispatch: Dispatch,
     /// Flags and metrics.
     pub shared: Arc<Shared>,
     /// Highest sequence number given.
@@ -69,15 +67,6 @@ pub struct IntakeThread {
     pub deliveries: Deliveries,
     /// Groups on their way to disk.
     pub pipeline: Pipeline,
-}
-
-/// The way to one worker: readings gather here until nothing more has come, or they are
-/// [`HANDOVER`].
-pub struct Handover {
-    /// To the worker.
-    pub tx: Sender<Vec<Item>>,
-    /// Readings that gather.
-    pub gathered: Vec<Item>,
 }
 
 /// Hash of the last message accepted under each packet id; constant memory.
@@ -155,6 +144,7 @@ impl IntakeThread {
         let mut group = Group::default();
         let mut scratch = Scratch::default();
         loop {
+            self.dispatch.balance();
             if self.receive(&mut scratch, MAX_GROUP, IDLE) {
                 self.fill(&mut group, &mut scratch);
                 self.commit(&mut group);
@@ -181,9 +171,7 @@ impl IntakeThread {
                 self.take(message, group, scratch);
                 group.messages += 1;
             }
-            for worker in 0..self.workers.len() {
-                self.hand_over(worker);
-            }
+            self.dispatch.flush();
             if group.messages >= MAX_GROUP {
                 return;
             }
@@ -236,7 +224,9 @@ impl IntakeThread {
                     });
                     group.accepted.extend(kept);
                 }
-                self.dispatch(&mut scratch.readings, message.arrived);
+                for reading in scratch.readings.drain(..) {
+                    self.dispatch.push(reading, message.arrived);
+                }
             }
             Err(reason) => {
                 self.shared.metrics.reject(reason);
@@ -331,36 +321,6 @@ impl IntakeThread {
         Ok(())
     }
 
-    fn dispatch(&mut self, readings: &mut Vec<Reading>, arrived: Instant) {
-        for reading in readings.drain(..) {
-            let worker = worker_of(&reading.stream, self.workers.len());
-            let gathered = &mut self.workers[worker].gathered;
-            gathered.push(Item { reading, arrived });
-            if gathered.len() >= HANDOVER {
-                self.hand_over(worker);
-            }
-        }
-    }
-
-    /// Hands a worker what has gathered for it.
-    fn hand_over(&mut self, worker: usize) {
-        let Handover { tx, gathered } = &mut self.workers[worker];
-        if gathered.is_empty() {
-            return;
-        }
-        let batch = std::mem::replace(gathered, Vec::with_capacity(HANDOVER));
-        let n = batch.len();
-        self.shared.metrics.readings_received.inc_by(n as u64);
-        // A worker ends only after this thread has.
-        if tx.send(batch).is_err() {
-            error!(
-                worker,
-                readings = n,
-                "a worker has ended: readings are lost"
-            );
-        }
-    }
-
     /// Hands the group to the store and goes on; it is acknowledged once it is kept. Groups without
     /// readings take the same way, since what was delivered again may still be on its way to disk.
     fn commit(&mut self, group: &mut Group) {
@@ -424,11 +384,6 @@ impl Pipeline {
         let all: Vec<Place> = (0..PIPELINE).map(|_| self.enter()).collect();
         drop(all);
     }
-}
-
-/// The worker of a stream: the same in every run with as many workers.
-pub fn worker_of(stream: &str, n_workers: usize) -> usize {
-    usize::try_from(hash_of(&stream) % n_workers as u64).unwrap_or(0)
 }
 
 fn hash(message: &Delivered) -> u64 {

@@ -4,8 +4,12 @@
 //! future that ends with SIGTERM; `spiked demo` and the tests with listeners, a [`Tap`] and a
 //! shutdown of their own.
 
+mod balance;
+#[cfg(test)]
+mod balance_tests;
 pub mod disk;
 mod intake;
+mod moving;
 #[cfg(all(test, feature = "embedded-broker"))]
 mod panic_tests;
 mod serve;

@@ -11,10 +11,12 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::intake::{Deliveries, GroupRule, HANDOVER, Handover, IntakeThread, Pipeline, worker_of};
+use super::balance::{Dispatch, HANDOVER};
+use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
+use super::moving::Work;
 use super::shared::Shared;
 use super::store::{NoStore, Restored, Store};
-use super::worker::{Item, Slot, Worker};
+use super::worker::{Slot, Worker};
 use super::{Hooks, ServeError, Started, Summary, supervise};
 use crate::config::{OutputSettings, Protocol, Settings};
 use crate::metrics::{Class, Metrics};
@@ -221,7 +223,7 @@ fn feedback_filter(output: &OutputSettings) -> Vec<(String, u8)> {
 struct Threads {
     intake: JoinHandle<()>,
     workers: Vec<JoinHandle<u64>>,
-    senders: Vec<crossbeam_channel::Sender<Vec<Item>>>,
+    senders: Vec<crossbeam_channel::Sender<Work>>,
 }
 
 impl Threads {
@@ -242,6 +244,10 @@ impl Threads {
             settings.max_channels,
             settings.channels.clone(),
         );
+        let (senders, receivers): (Vec<_>, Vec<Receiver<Work>>) = (0..n_workers)
+            .map(|_| crossbeam_channel::bounded(WORKER_QUEUE / HANDOVER))
+            .unzip();
+        let mut dispatch = Dispatch::new(senders.clone(), shared.clone());
         let mut slots: Vec<HashMap<Arc<str>, Slot>> =
             (0..n_workers).map(|_| HashMap::new()).collect();
         for stream in restored.streams {
@@ -254,12 +260,9 @@ impl Threads {
             if !admitted {
                 warn!(stream = %stream.name(), "a kept stream is beyond max_streams or max_channels");
             }
-            let worker = worker_of(stream.name(), n_workers);
+            let worker = dispatch.place(stream.name(), channels.len());
             slots[worker].insert(stream.name().clone(), Slot::new(stream, &settings.output));
         }
-        let (senders, receivers): (Vec<_>, Vec<Receiver<Vec<Item>>>) = (0..n_workers)
-            .map(|_| crossbeam_channel::bounded(WORKER_QUEUE / HANDOVER))
-            .unzip();
         let mut workers = Vec::new();
         for (idx, (rx, streams)) in receivers.into_iter().zip(slots).enumerate() {
             let missed = restored.edges.iter();
@@ -278,6 +281,7 @@ impl Threads {
                 idle_evict: settings.state.idle_evict,
                 evicted: HashMap::new(),
                 unsaved: Vec::new(),
+                coming: HashMap::new(),
             };
             workers.push(spawn(&format!("worker-{idx}"), move || worker.run())?);
         }
@@ -293,13 +297,7 @@ impl Threads {
             },
             store: store.clone(),
             acks: clients.incoming.acks.clone(),
-            workers: senders
-                .iter()
-                .map(|tx| Handover {
-                    tx: tx.clone(),
-                    gathered: Vec::new(),
-                })
-                .collect(),
+            dispatch,
             shared: shared.clone(),
             last_seq: restored.last_seq,
             feedback: (settings.output.feedback)

@@ -31,6 +31,8 @@ pub struct StreamView {
     pub stats: EngineStats,
     /// Readings accepted.
     pub readings: u64,
+    /// Time that they took, since the start or since the stream came back to memory.
+    pub busy: Duration,
 }
 
 /// Whether the daemon is alive and ready, and why not.
@@ -59,6 +61,8 @@ pub struct Shared {
     panicked: AtomicU64,
     /// Milliseconds since the start of each worker's last sign of life.
     beats: Vec<AtomicU64>,
+    /// Nanoseconds in which each worker learned.
+    busy: Vec<AtomicU64>,
     views: Mutex<HashMap<Arc<str>, StreamView>>,
     stream_labels: usize,
 }
@@ -75,6 +79,7 @@ impl Shared {
             store_failed: AtomicBool::new(false),
             panicked: AtomicU64::new(0),
             beats: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
+            busy: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
             views: Mutex::new(HashMap::new()),
             stream_labels,
         }
@@ -144,6 +149,24 @@ impl Shared {
     /// A worker makes progress.
     pub fn beat(&self, worker: usize) {
         self.beats[worker].store(self.now_ms(), Ordering::Release);
+    }
+
+    /// A worker has learned for so long.
+    pub fn add_busy(&self, worker: usize, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.busy[worker].fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// How long a worker has learned so far.
+    pub fn busy(&self, worker: usize) -> Duration {
+        Duration::from_nanos(self.busy[worker].load(Ordering::Relaxed))
+    }
+
+    /// How long each stream's readings have taken so far.
+    pub fn each_busy(&self, mut each: impl FnMut(&Arc<str>, Duration)) {
+        for (stream, view) in lock(&self.views).iter() {
+            each(stream, view.busy);
+        }
     }
 
     /// A worker has ended where it should not: it never beats again.

@@ -7,9 +7,9 @@ use crossbeam_channel::Sender;
 use sd_notify::NotifyState;
 use tokio::task::JoinHandle;
 
+use super::moving::Work;
 use super::shared::Shared;
 use super::store::Store;
-use super::worker::Item;
 use crate::mqtt::{Intake, Out};
 
 /// Time between two looks at the queues.
@@ -20,7 +20,7 @@ pub struct Queues {
     /// From the connection to the intake thread.
     pub intake: Intake,
     /// From there to the workers.
-    pub workers: Vec<Sender<Vec<Item>>>,
+    pub workers: Vec<Sender<Work>>,
     /// From there to the connection.
     pub out: Out,
     /// What is kept on disk.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tracing::{error, warn};
 
+use super::moving::{Coming, Work};
 use super::shared::{Shared, StreamView};
 use super::store::{MissedEdge, Store, StoreError};
 use super::{Observed, Tap};
@@ -44,8 +45,8 @@ pub struct Item {
 pub struct Worker {
     /// Its number.
     pub idx: usize,
-    /// Readings come from here, in batches.
-    pub rx: Receiver<Vec<Item>>,
+    /// Readings come from here, in batches, and streams.
+    pub rx: Receiver<Work>,
     /// What new streams are built from.
     pub params: StreamParams,
     /// Topics and QoS.
@@ -68,6 +69,8 @@ pub struct Worker {
     pub evicted: HashMap<Arc<str>, Evicted>,
     /// Streams whose snapshot is due.
     pub unsaved: Vec<Arc<str>>,
+    /// Streams on their way from other workers.
+    pub coming: HashMap<Arc<str>, Coming>,
 }
 
 /// What is left of a stream that was idle for long.
@@ -90,6 +93,8 @@ pub struct Slot {
     dirty: bool,
     /// When its last reading came.
     touched: Instant,
+    /// Time that it has taken so far.
+    busy: Duration,
 }
 
 impl Slot {
@@ -118,6 +123,7 @@ impl Slot {
             counted: stream.engine().stats().clone(),
             dirty: true,
             touched: Instant::now(),
+            busy: Duration::ZERO,
             stream,
         }
     }
@@ -137,20 +143,17 @@ impl Worker {
             self.publish_anomaly(&stream, &outcome, None);
         }
         loop {
-            let patience = if self.unsaved.is_empty() {
+            let patience = if self.unsaved.is_empty() && self.coming.is_empty() {
                 IDLE
             } else {
                 SAVE_EVERY
             };
             match self.rx.recv_timeout(patience) {
-                Ok(items) => {
-                    for item in &items {
-                        self.learn(item, &mut outcomes);
-                    }
-                }
+                Ok(work) => self.work(work, &mut outcomes),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.let_all_in(false, &mut outcomes);
             if self.rx.is_empty() || viewed.elapsed() >= VIEW_EVERY {
                 self.shared.beat(self.idx);
                 if viewed.elapsed() >= VIEW_EVERY {
@@ -177,12 +180,31 @@ impl Worker {
                 saved = Instant::now();
             }
         }
+        self.let_all_in(true, &mut outcomes);
         self.renew_views();
         self.save_all();
         self.streams
             .values()
             .map(|slot| slot.stream.engine().stats().rows)
             .sum()
+    }
+
+    /// Learns readings, and notes how long each stream's take.
+    pub(super) fn learn_in_turn(&mut self, items: Vec<Item>, outcomes: &mut Vec<Outcome>) {
+        let begin = Instant::now();
+        let mut from = begin;
+        for item in items {
+            let Some(item) = self.keep_waiting(item, outcomes) else {
+                continue;
+            };
+            self.learn(&item, outcomes);
+            if let Some(slot) = self.streams.get_mut(&item.reading.stream) {
+                slot.touched = Instant::now();
+                slot.busy += slot.touched - from;
+                from = slot.touched;
+            }
+        }
+        self.shared.add_busy(self.idx, from - begin);
     }
 
     fn learn(&mut self, item: &Item, outcomes: &mut Vec<Outcome>) {
@@ -194,7 +216,6 @@ impl Worker {
         let Some(slot) = self.streams.get_mut(name) else {
             return;
         };
-        slot.touched = Instant::now();
         outcomes.clear();
         let (store, shared, params) = (&self.store, &self.shared, &self.params);
         let reading = &item.reading;
@@ -320,6 +341,7 @@ impl Worker {
                     last: slot.last.clone(),
                     stats: stats.clone(),
                     readings: slot.stream.readings(),
+                    busy: slot.busy,
                 },
             );
         }

@@ -1,0 +1,236 @@
+//! Which worker has which stream: readings go to their stream's worker, new streams to the least busy
+//! one, and streams move so that no worker is much busier than another.
+//!
+//! A stream moves by two messages, the two ends of a channel of its own: [`Work::Give`] goes to the
+//! worker that has it, behind all its readings so far, [`Work::Take`] to the other, before all its
+//! further ones. So every reading is learned once and in order, whichever worker is ahead.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+use tracing::{debug, error};
+
+use super::moving::Work;
+use super::shared::Shared;
+use super::worker::Item;
+use crate::row::Reading;
+
+/// Readings that are handed to a worker together at most.
+pub const HANDOVER: usize = 64;
+/// Time between two looks at how busy the workers are.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A worker that is busy for less of its time than this gives no stream away.
+const HOT: f64 = 0.2;
+/// Nor does one that is not busier than another by this.
+const GAP: f64 = 0.1;
+/// Streams that move after one look, at most.
+const MOVES: usize = 64;
+/// What a channel that has not been learned yet is taken for, as a share of a worker's time.
+const UNKNOWN: f64 = 1e-5;
+
+/// The way to one worker: readings gather here until nothing more has come, or they are
+/// [`HANDOVER`].
+struct Way {
+    tx: Sender<Work>,
+    gathered: Vec<Item>,
+    /// Streams that it has.
+    n_streams: usize,
+    /// Share of the time between the last two looks in which it learned, 0 to 1, and what was placed
+    /// there since.
+    load: f64,
+    /// Time in which it has learned so far.
+    busy: Duration,
+}
+
+struct Home {
+    worker: usize,
+    /// Time that the stream has taken so far.
+    busy: Duration,
+}
+
+/// Readings to their worker.
+pub struct Dispatch {
+    ways: Vec<Way>,
+    homes: HashMap<Arc<str>, Home>,
+    shared: Arc<Shared>,
+    looked: Instant,
+    /// The last look found the workers unevenly busy.
+    uneven: bool,
+}
+
+impl Dispatch {
+    /// To the workers at the other ends.
+    pub fn new(senders: Vec<Sender<Work>>, shared: Arc<Shared>) -> Dispatch {
+        let way = |tx| Way {
+            tx,
+            gathered: Vec::new(),
+            n_streams: 0,
+            load: 0.0,
+            busy: Duration::ZERO,
+        };
+        Dispatch {
+            ways: senders.into_iter().map(way).collect(),
+            homes: HashMap::new(),
+            shared,
+            looked: Instant::now(),
+            uneven: false,
+        }
+    }
+
+    /// The number of the worker that gets a stream of so many channels: the least busy one.
+    pub fn place(&mut self, stream: &Arc<str>, n_channels: usize) -> usize {
+        let key = |way: &Way| (way.load, way.n_streams);
+        let ways = self.ways.iter().enumerate();
+        let least = ways.min_by(|a, b| key(a.1).partial_cmp(&key(b.1)).expect("a number"));
+        let worker = least.map_or(0, |(worker, _)| worker);
+        self.ways[worker].load += UNKNOWN * n_channels as f64;
+        self.ways[worker].n_streams += 1;
+        let busy = Duration::ZERO;
+        self.homes.insert(stream.clone(), Home { worker, busy });
+        worker
+    }
+
+    /// A reading on its way to its worker.
+    pub fn push(&mut self, reading: Reading, arrived: Instant) {
+        let worker = match self.homes.get(&reading.stream) {
+            Some(home) => home.worker,
+            None => self.place(&reading.stream, 1),
+        };
+        let gathered = &mut self.ways[worker].gathered;
+        gathered.push(Item { reading, arrived });
+        if gathered.len() >= HANDOVER {
+            self.hand_over(worker);
+        }
+    }
+
+    /// Hands every worker what has gathered for it.
+    pub fn flush(&mut self) {
+        (0..self.ways.len()).for_each(|worker| self.hand_over(worker));
+    }
+
+    fn hand_over(&mut self, worker: usize) {
+        let gathered = &mut self.ways[worker].gathered;
+        if gathered.is_empty() {
+            return;
+        }
+        let batch = std::mem::replace(gathered, Vec::with_capacity(HANDOVER));
+        let received = &self.shared.metrics.readings_received;
+        received.inc_by(batch.len() as u64);
+        self.send(worker, Work::Learn(batch));
+    }
+
+    fn send(&self, worker: usize, work: Work) {
+        // A worker ends only after this thread has.
+        if self.ways[worker].tx.send(work).is_err() {
+            error!(worker, "a worker has ended: readings are lost");
+        }
+    }
+
+    /// Moves a stream to a worker; its further readings go there.
+    pub fn move_to(&mut self, stream: &Arc<str>, worker: usize) {
+        let Some(home) = self.homes.get_mut(stream).filter(|h| h.worker != worker) else {
+            return;
+        };
+        let from = std::mem::replace(&mut home.worker, worker);
+        self.ways[from].n_streams -= 1;
+        self.ways[worker].n_streams += 1;
+        self.hand_over(from);
+        let (gives, takes) = bounded(1);
+        self.send(from, Work::Give(stream.clone(), gives));
+        self.send(worker, Work::Take(stream.clone(), takes));
+        self.shared.metrics.stream_moves.inc();
+        debug!(%stream, from, to = worker, "a stream moves");
+    }
+
+    /// Now and then, looks at how busy the workers are.
+    pub fn balance(&mut self) {
+        let elapsed = self.looked.elapsed();
+        if self.ways.len() > 1 && elapsed >= LOOK_EVERY {
+            self.looked = Instant::now();
+            self.look(elapsed);
+        }
+    }
+
+    /// Moves streams when the workers are unevenly busy twice in a row; `elapsed` is the time since the
+    /// last look.
+    pub(super) fn look(&mut self, elapsed: Duration) {
+        for (idx, way) in self.ways.iter_mut().enumerate() {
+            let busy = self.shared.busy(idx);
+            way.load = (busy - way.busy).as_secs_f64() / elapsed.as_secs_f64();
+            way.busy = busy;
+        }
+        let mut loads: Vec<f64> = self.ways.iter().map(|way| way.load).collect();
+        if hottest_and_coldest(&loads).is_none() {
+            self.uneven = false;
+            return;
+        }
+        // The first time this only notes how much each stream has taken so far.
+        let mut shares = self.shares(&loads);
+        if std::mem::replace(&mut self.uneven, true) {
+            for (stream, worker) in plan(&mut loads, &mut shares) {
+                self.move_to(&stream, worker);
+            }
+        }
+    }
+
+    /// Each stream with its worker, and the share of that worker's time that it takes, going by what it
+    /// has taken since this was last called.
+    fn shares(&mut self, loads: &[f64]) -> Vec<Share> {
+        let mut shares = Vec::with_capacity(self.homes.len());
+        let mut sums = vec![0.0; loads.len()];
+        let homes = &mut self.homes;
+        self.shared.each_busy(|stream, busy| {
+            if let Some((stream, home)) = homes.get_key_value(stream) {
+                let taken = busy.saturating_sub(home.busy).as_secs_f64();
+                sums[home.worker] += taken;
+                shares.push((stream.clone(), home.worker, taken));
+            }
+        });
+        self.shared.each_busy(|stream, busy| {
+            if let Some(home) = homes.get_mut(stream) {
+                home.busy = busy;
+            }
+        });
+        for (_, worker, share) in &mut shares {
+            *share *= loads[*worker] / sums[*worker].max(f64::MIN_POSITIVE);
+        }
+        shares
+    }
+}
+
+/// A stream, its worker, and the share of that worker's time that it takes.
+type Share = (Arc<str>, usize, f64);
+
+/// The busiest and the least busy worker, where they differ enough.
+fn hottest_and_coldest(loads: &[f64]) -> Option<(usize, usize)> {
+    let by_load = |a: &usize, b: &usize| loads[*a].total_cmp(&loads[*b]);
+    let hot = (0..loads.len()).max_by(by_load)?;
+    let cold = (0..loads.len()).min_by(by_load)?;
+    (loads[hot] >= HOT && loads[hot] - loads[cold] >= GAP).then_some((hot, cold))
+}
+
+/// Which streams go where: from the busiest worker to the least busy one the stream that brings them
+/// closest to each other, and again, until they do not differ much or nothing helps.
+fn plan(loads: &mut [f64], shares: &mut [Share]) -> Vec<(Arc<str>, usize)> {
+    let mut moves = Vec::new();
+    while moves.len() < MOVES
+        && let Some((hot, cold)) = hottest_and_coldest(loads)
+    {
+        let gap = loads[hot] - loads[cold];
+        let here = shares
+            .iter_mut()
+            .filter(|(_, worker, share)| *worker == hot && *share > 0.0 && *share < gap);
+        let off = |share: f64| (share - gap / 2.0).abs();
+        let Some((stream, worker, share)) = here.min_by(|a, b| off(a.2).total_cmp(&off(b.2)))
+        else {
+            break;
+        };
+        loads[hot] -= *share;
+        loads[cold] += *share;
+        *worker = cold;
+        moves.push((stream.clone(), cold));
+    }
+    moves
+}

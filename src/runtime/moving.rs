@@ -1,0 +1,101 @@
+//! What a worker is told, and how a stream leaves it for another one.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+use tracing::error;
+
+use super::worker::{Evicted, Item, Slot, Worker};
+use crate::row::Outcome;
+
+/// Readings that wait for one stream at most, before the worker waits for it too. That cannot end in
+/// two workers that wait for each other: what one waits for was sent to the other before.
+const WAITING: usize = 1024;
+
+/// A message to a worker.
+pub enum Work {
+    /// Readings in order.
+    Learn(Vec<Item>),
+    /// The stream goes to another worker.
+    Give(Arc<str>, Sender<Moved>),
+    /// The stream comes from another worker.
+    Take(Arc<str>, Receiver<Moved>),
+}
+
+/// A stream between two workers: live, evicted, or neither when it has had no reading.
+pub struct Moved {
+    slot: Option<Slot>,
+    evicted: Option<Evicted>,
+}
+
+/// A stream that another worker has not given yet, and its readings meanwhile.
+pub struct Coming {
+    from: Receiver<Moved>,
+    items: Vec<Item>,
+}
+
+impl Worker {
+    /// Does what it is told.
+    pub(super) fn work(&mut self, work: Work, outcomes: &mut Vec<Outcome>) {
+        match work {
+            Work::Learn(items) => self.learn_in_turn(items, outcomes),
+            Work::Give(stream, to) => {
+                self.let_in(&stream, outcomes);
+                let moved = Moved {
+                    slot: self.streams.remove(&stream),
+                    evicted: self.evicted.remove(&stream),
+                };
+                if to.send(moved).is_err() {
+                    error!(%stream, "a worker has ended: a stream on its way there is lost");
+                }
+            }
+            Work::Take(stream, from) => {
+                let items = Vec::new();
+                self.coming.insert(stream, Coming { from, items });
+            }
+        }
+    }
+
+    /// Keeps a reading whose stream is on its way; gives back any other.
+    pub(super) fn keep_waiting(&mut self, item: Item, outcomes: &mut Vec<Outcome>) -> Option<Item> {
+        let Some(coming) = self.coming.get_mut(&item.reading.stream) else {
+            return Some(item);
+        };
+        if coming.items.len() < WAITING {
+            coming.items.push(item);
+            return None;
+        }
+        self.let_in(&item.reading.stream, outcomes);
+        Some(item)
+    }
+
+    /// Lets in the streams that have come, or all, however long it takes.
+    pub(super) fn let_all_in(&mut self, wait: bool, outcomes: &mut Vec<Outcome>) {
+        let here = self.coming.iter();
+        let here = here.filter(|(_, coming)| wait || !coming.from.is_empty());
+        let here: Vec<Arc<str>> = here.map(|(stream, _)| stream.clone()).collect();
+        for stream in here {
+            self.let_in(&stream, outcomes);
+        }
+    }
+
+    /// Waits for a stream that is on its way and learns what has waited for it.
+    fn let_in(&mut self, stream: &Arc<str>, outcomes: &mut Vec<Outcome>) {
+        let Some(Coming { from, items }) = self.coming.remove(stream) else {
+            return;
+        };
+        let Ok(Moved { slot, evicted }) = from.recv() else {
+            error!(%stream, readings = items.len(), "a worker has ended: its stream is lost");
+            return;
+        };
+        if let Some(slot) = slot {
+            self.streams.insert(stream.clone(), slot);
+            // Its turn may have passed here and not have come there.
+            self.unsaved.push(stream.clone());
+        }
+        if let Some(evicted) = evicted {
+            self.evicted.insert(stream.clone(), evicted);
+        }
+        self.learn_in_turn(items, outcomes);
+    }
+}
