@@ -8,6 +8,8 @@
 //! | `latency CEILING [SECONDS]` | latency at 1 k/s, 10 k/s and 80% of CEILING readings a second |
 //! | `fleet [STREAMS] [ROWS] [SECONDS]` | memory, CPU and start-up of many slow streams |
 //! | `evict [STREAMS] [ROWS] [SECONDS]` | memory while streams are live, idle and evicted, back |
+//! | `skew [SECONDS]` | how busy each of two workers is while the hot streams begin on one |
+//! | `beside [SECONDS]` | latency of a small stream, alone and beside wide ones on its worker |
 //! | `scaling` | cost of a row by channels, hidden units, fields, streams |
 //! | `replay [ROWS] [ROUNDS]` | `spiked replay`, default settings, eight channels |
 //!
@@ -19,6 +21,7 @@ mod flood;
 mod memory;
 mod process;
 mod wire;
+mod workers;
 
 fn main() {
     let args: Vec<String> = std::env::args()
@@ -55,11 +58,13 @@ fn main() {
         Some("latency") => flood::latency(number(1, 30_000) as f64, number(2, 10) as f64),
         Some("fleet") => memory::fleet(number(1, 10_000) as usize, number(2, 20), number(3, 30)),
         Some("evict") => memory::evict(number(1, 1000) as usize, number(2, 12), number(3, 60)),
+        Some("skew") => workers::skew(number(1, 5)),
+        Some("beside") => workers::beside(number(1, 10)),
         Some("scaling") => cost::scaling(),
         Some("replay") => cost::replay(number(1, 200_000), number(2, 3) as usize),
         _ => {
             println!(
-                "flood, latency, fleet, evict, scaling or replay; see the first lines of benches/throughput/main.rs"
+                "flood, latency, fleet, evict, skew, beside, scaling or replay; see the first lines of benches/throughput/main.rs"
             );
             return;
         }

@@ -42,21 +42,25 @@ fn cpu_in(path: &str) -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
-/// CPU seconds by name of thread.
-pub fn cpu_by_thread(pid: u32) -> Vec<(String, f64)> {
-    let mut all: Vec<(String, f64)> = Vec::new();
-    for task in std::fs::read_dir(format!("/proc/{pid}/task"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+/// CPU seconds of each thread, with its name.
+pub fn cpu_of_threads(pid: u32) -> Vec<(String, f64)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().flatten().map(|task| {
         let path = task.path();
         let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+        let cpu = cpu_in(&path.join("stat").display().to_string());
+        (name.trim().to_owned(), cpu)
+    });
+    tasks.collect()
+}
+
+/// CPU seconds by name of thread without its number.
+pub fn cpu_by_thread(pid: u32) -> Vec<(String, f64)> {
+    let mut all: Vec<(String, f64)> = Vec::new();
+    for (name, cpu) in cpu_of_threads(pid) {
         let name = name
-            .trim()
             .trim_end_matches(|c: char| c.is_ascii_digit() || c == '-')
             .to_owned();
-        let cpu = cpu_in(&path.join("stat").display().to_string());
         match all.iter_mut().find(|(known, _)| *known == name) {
             Some((_, sum)) => *sum += cpu,
             None => all.push((name, cpu)),

@@ -22,9 +22,9 @@ pub const HANDOVER: usize = 64;
 /// Time between two looks at how busy the workers are.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A worker that is busy for less of its time than this gives no stream away.
-const HOT: f64 = 0.2;
+const HOT: f64 = 0.1;
 /// Nor does one that is not busier than another by this.
-const GAP: f64 = 0.1;
+const GAP: f64 = 0.05;
 /// Streams that move after one look, at most.
 const MOVES: usize = 64;
 /// What a channel that has not been learned yet is taken for, as a share of a worker's time.

@@ -10,10 +10,28 @@ use spiked::state::{Reader, digest, journal};
 use spiked::stream::Stream;
 
 use crate::plant::{
-    Broker, Daemon, Dice, Source, alone, have_mosquitto, now_ms, number, wait_until,
+    Broker, Daemon, Dice, Source, alone, have_mosquitto, now_ms, number, topic, wait_until,
 };
 
 const CONFIG: &str = "[state]\ndurability = \"journal\"\nsnapshot_every_s = 1.0\n[stream]\nalign = \"per-reading\"\n";
+
+/// What is killed, and when.
+struct Trial {
+    /// Further settings.
+    settings: &'static str,
+    topic: fn(u64) -> String,
+    /// Readings a second.
+    rate: u64,
+    /// Milliseconds that each life lasts at least.
+    life: u64,
+}
+
+const PLAIN: Trial = Trial {
+    settings: "",
+    topic,
+    rate: 2000,
+    life: 30,
+};
 
 /// Reads what the journal holds into `known`; what was known before must still be the same.
 pub fn note_journal(state: &Path, known: &mut BTreeMap<u64, Reading>) {
@@ -53,32 +71,51 @@ fn note_left_behind(daemon: &Daemon, known: &mut BTreeMap<u64, Reading>) {
 
 #[test]
 fn killed_at_random_moments_every_acknowledged_reading_is_learned_exactly_once() {
-    kill_and_compare(number("SPIKED_KILLS", 20), "3.1.1");
+    kill_and_compare(number("SPIKED_KILLS", 20), "3.1.1", &PLAIN);
 }
 
 #[test]
 fn the_same_over_mqtt_5() {
-    kill_and_compare(number("SPIKED_KILLS", 20) / 5, "5");
+    kill_and_compare(number("SPIKED_KILLS", 20) / 5, "5", &PLAIN);
 }
 
-fn kill_and_compare(kills: u64, protocol: &str) {
+/// Two streams of four have most of the readings, and start on one worker each time.
+#[test]
+fn the_same_while_streams_move_between_workers() {
+    let uneven = Trial {
+        settings: "[runtime]\nworkers = 2\n[learn]\nhidden = 1024\n",
+        topic: |k| {
+            let stream = [0, 0, 0, 0, 2, 2, 2, 2, 1, 3][k as usize % 10];
+            format!("plant/s{stream}/c{}", k / 10 % 2)
+        },
+        rate: 4000,
+        life: 800,
+    };
+    let moves = kill_and_compare(number("SPIKED_KILLS", 20) / 5, "3.1.1", &uneven);
+    assert!(moves > 0.0 || !have_mosquitto(), "none has moved");
+}
+
+/// Returns how many streams were seen to move.
+fn kill_and_compare(kills: u64, protocol: &str, trial: &Trial) -> f64 {
     if !have_mosquitto() {
-        return;
+        return 0.0;
     }
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_in_memory();
-    let mut daemon = Daemon::start_speaking(protocol, dir.path(), broker.port, CONFIG);
+    let config = format!("{CONFIG}{}", trial.settings);
+    let mut daemon = Daemon::start_speaking(protocol, dir.path(), broker.port, &config);
     daemon.wait_ready();
     let start = Instant::now();
     let base_ms = now_ms() - 86_400_000;
-    let source = Source::start(broker.port, 2000, base_ms);
+    let source = Source::start_to(trial.topic, broker.port, trial.rate, base_ms);
     let mut known = BTreeMap::new();
     let mut dice = Dice(0x5eed);
-    let mut redelivered = 0.0;
+    let (mut redelivered, mut moves) = (0.0, 0.0);
     for _ in 0..kills {
-        std::thread::sleep(Duration::from_millis(30 + dice.below(800)));
+        std::thread::sleep(Duration::from_millis(trial.life + dice.below(800)));
         redelivered += redelivered_now(&daemon);
+        moves += daemon.metric("spiked_stream_moves_total").max(0.0);
         daemon.kill();
         note_left_behind(&daemon, &mut known);
         daemon.restart();
@@ -118,11 +155,12 @@ fn kill_and_compare(kills: u64, protocol: &str) {
     println!(
         "MQTT {protocol}, {kills} kills in {:.1} s: {published} readings published, {} numbered, {redelivered} redeliveries known by their packet, \
          {twice} by their timestamp, \
-         each learned once, {} digests equal to an uninterrupted run",
+         {moves} moves between workers, each learned once, {} digests equal to an uninterrupted run",
         start.elapsed().as_secs_f64(),
         known.len(),
         uninterrupted.len()
     );
+    moves
 }
 
 fn redelivered_now(daemon: &Daemon) -> f64 {

@@ -343,6 +343,11 @@ pub struct Source {
 impl Source {
     /// `rate` in readings/s; reading k (from 1) has the timestamp `base_ms + k`.
     pub fn start(port: u16, rate: u64, base_ms: i64) -> Source {
+        Source::start_to(topic, port, rate, base_ms)
+    }
+
+    /// [`Source::start`], with the topic of each reading.
+    pub fn start_to(topic: fn(u64) -> String, port: u16, rate: u64, base_ms: i64) -> Source {
         let mut options = MqttOptions::new("source", "127.0.0.1", port);
         options.set_inflight(200);
         let (client, mut connection) = Client::new(options, 100);
