@@ -92,9 +92,21 @@ impl Stream {
         self.engine.add(plans);
     }
 
-    /// Takes one reading, or a feedback that travels as one; appends an outcome to `out` for each
-    /// row that it completed, or edge that it made.
+    /// [`Stream::predict`] and [`Stream::settle`].
     pub fn push(&mut self, reading: &Reading, out: &mut Vec<Outcome>) -> Verdict {
+        let verdict = self.predict(reading, out);
+        self.settle();
+        verdict
+    }
+
+    /// Learns the mini-batch where it is due; the state is whole only after that.
+    pub fn settle(&mut self) {
+        self.engine.settle();
+    }
+
+    /// Takes one reading, or a feedback that travels as one; appends an outcome to `out` for each
+    /// row that it completed, or edge that it made. To be followed by [`Stream::settle`].
+    pub fn predict(&mut self, reading: &Reading, out: &mut Vec<Outcome>) -> Verdict {
         self.last_seq = self.last_seq.max(reading.seq);
         if let Some(feedback) = Feedback::of(reading) {
             return match self.engine.feedback(feedback, out) {

@@ -71,6 +71,8 @@ struct Run {
     cpu_us: f64,
     cores: f64,
     broker_us: f64,
+    /// Of the CPU time, learning mini-batches.
+    learning_us: f64,
     threads: Vec<(String, f64)>,
 }
 
@@ -86,7 +88,7 @@ fn counter_run(load: &[(Vec<u8>, Vec<usize>)], qos: u8, n: u64) -> Run {
         cpu_us: cpu * 1e6 / got,
         cores: cpu / seconds,
         broker_us: cpu_of(broker.0.id()) * 1e6 / n as f64,
-        threads: Vec::new(),
+        ..Run::default()
     }
 }
 
@@ -96,22 +98,35 @@ fn daemon_run(load: &[(Vec<u8>, Vec<usize>)], qos: u8, durability: &str, n: u64)
     let (daemon, _) = Daemon::start(dir.path(), port, &settings(qos, durability, 1000));
     let before = cpu_of(daemon.pid());
     let start = Instant::now();
-    let series = ["spiked_rows_total", "spiked_readings_received_total"];
+    // Rows themselves are counted now and then only, each prediction when it is sent or dropped.
+    let told = [
+        "spiked_messages_published_total{kind=\"prediction\"}",
+        "spiked_outbox_dropped_total{kind=\"prediction\"}",
+    ];
     let (mut last, mut n_rows) = (start, -1.0);
     std::thread::scope(|scope| {
         scope.spawn(|| publish(port, load, qos));
-        // Learned, not only received; what never comes is waited for three seconds.
+        // Predicted and published, not only received; what never comes is waited for three seconds.
         while n_rows < (n / CHANNELS) as f64 && last.elapsed() < Duration::from_secs(3) {
             std::thread::sleep(Duration::from_millis(20));
-            let [rows, _] = daemon.metrics(series);
+            let rows = daemon
+                .metrics(told)
+                .into_iter()
+                .filter(|n| !n.is_nan())
+                .sum();
             if rows != n_rows {
                 (last, n_rows) = (Instant::now(), rows);
             }
         }
     });
     let seconds = last.duration_since(start).as_secs_f64();
-    let [rows, got] = daemon.metrics(series);
     let cpu = cpu_of(daemon.pid()) - before;
+    std::thread::sleep(Duration::from_millis(300));
+    let [rows, got, learning] = daemon.metrics([
+        "spiked_rows_total",
+        "spiked_readings_received_total",
+        "spiked_learning_seconds_total",
+    ]);
     let threads = cpu_by_thread(daemon.pid());
     let run = Run {
         rate: rows * CHANNELS as f64 / seconds,
@@ -119,6 +134,7 @@ fn daemon_run(load: &[(Vec<u8>, Vec<usize>)], qos: u8, durability: &str, n: u64)
         cpu_us: cpu * 1e6 / got,
         cores: cpu / seconds,
         broker_us: cpu_of(broker.0.id()) * 1e6 / n as f64,
+        learning_us: learning * 1e6 / got,
         threads: threads
             .into_iter()
             .map(|(name, cpu)| (name, cpu * 1e6 / got))
@@ -136,7 +152,7 @@ fn median(mut runs: Vec<Run>) -> Run {
 /// `n` messages for each combination, counter and daemon in turn, medians of `rounds`.
 pub fn flood(streams: &[usize], qos: &[u8], durability: &[&str], n: u64, rounds: usize) -> Value {
     println!(
-        "qos streams durability  counted/s learned/s  share lost  CPU us a reading (broker)  cores  by thread"
+        "qos streams durability  counted/s learned/s  share lost  CPU us a reading (learning, counter, broker)  cores  by thread"
     );
     let mut all = Vec::new();
     for &qos in qos {
@@ -158,14 +174,16 @@ pub fn flood(streams: &[usize], qos: &[u8], durability: &[&str], n: u64, rounds:
                     .map(|(name, us)| format!("{name} {us:.1}"))
                     .collect();
                 println!(
-                    "{qos:3} {streams:7} {durability:10} {:10.0} {:9.0} {:5.1}% {:4.0}  {:.1} (counter {:.1}, broker {:.1})  {:.2}  {}",
+                    "{qos:3} {streams:7} {durability:10} {:10.0} {:9.0} {:5.1}% {:4.0}  {:.1} (learning {:.2}, counter {:.1}, broker {:.1} and {:.1} alone)  {:.2}  {}",
                     counted.rate,
                     learned.rate,
                     100.0 * learned.rate / counted.rate,
                     learned.lost,
                     learned.cpu_us,
+                    learned.learning_us,
                     counted.cpu_us,
                     learned.broker_us,
+                    counted.broker_us,
                     learned.cores,
                     threads.join(", ")
                 );
@@ -174,7 +192,8 @@ pub fn flood(streams: &[usize], qos: &[u8], durability: &[&str], n: u64, rounds:
                     "counted_per_s": counted.rate, "learned_per_s": learned.rate,
                     "share": learned.rate / counted.rate, "lost": learned.lost,
                     "cpu_us": learned.cpu_us, "counter_cpu_us": counted.cpu_us,
-                    "broker_cpu_us": learned.broker_us, "cores": learned.cores,
+                    "learning_us": learned.learning_us,
+                    "broker_cpu_us": learned.broker_us, "counted_broker_cpu_us": counted.broker_us, "cores": learned.cores,
                     "cpu_us_by_thread": learned.threads.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
                 }));
             }

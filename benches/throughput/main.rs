@@ -13,6 +13,8 @@
 //! | `scaling` | cost of a row by channels, hidden units, fields, streams |
 //! | `replay [ROWS] [ROUNDS]` | `spiked replay`, default settings, eight channels |
 //!
+//! `--nodelay` gives the broker `set_tcp_nodelay true`.
+//!
 //! Prints a table, and as its last line the same as JSON.
 #![expect(clippy::print_stdout, reason = "a bench prints its tables")]
 
@@ -24,10 +26,11 @@ mod wire;
 mod workers;
 
 fn main() {
-    let args: Vec<String> = std::env::args()
+    let (flags, args): (Vec<String>, Vec<String>) = std::env::args()
         .skip(1)
-        .filter(|arg| arg != "--bench")
-        .collect();
+        .partition(|arg| arg.starts_with("--"));
+    let nodelay = flags.iter().any(|flag| flag == "--nodelay");
+    process::NODELAY.store(nodelay, std::sync::atomic::Ordering::Relaxed);
     let text =
         |i: usize, default: &'static str| args.get(i).map_or(default, String::as_str).to_owned();
     let number = |i: usize, default: u64| {

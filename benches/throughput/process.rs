@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 pub fn free_port() -> u16 {
@@ -88,14 +89,20 @@ impl Drop for Killed {
     }
 }
 
+/// Brokers send at once, without Nagle's algorithm.
+pub static NODELAY: AtomicBool = AtomicBool::new(false);
+
 /// A mosquitto in memory.
 pub fn broker(dir: &Path) -> (Killed, u16) {
     let port = free_port();
     let config = dir.join("mosquitto.conf");
-    let text = format!(
+    let mut text = format!(
         "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n\
          max_queued_messages 0\nlog_type error\n"
     );
+    if NODELAY.load(Relaxed) {
+        text.push_str("set_tcp_nodelay true\n");
+    }
     std::fs::write(&config, text).expect("a file");
     let sbin = Path::new("/usr/sbin/mosquitto");
     let program = if sbin.exists() {

@@ -90,8 +90,20 @@ impl Engine {
             self.batch_since_ms = row.ts_ms;
         }
         self.batch.push(samples);
-        let age = (row.ts_ms - self.batch_since_ms) as f64 / 1000.0;
-        if self.batch.len() >= settings.batch_rows || age >= settings.batch_max_age_s {
+    }
+
+    /// The mini-batch is full or old enough: [`Engine::settle`] would learn it.
+    pub fn is_due(&self) -> bool {
+        let settings = self.params.get();
+        let age = (self.last_ms - self.batch_since_ms) as f64 / 1000.0;
+        let full = self.batch.len() >= settings.batch_rows || age >= settings.batch_max_age_s;
+        full && !self.batch.is_empty()
+    }
+
+    /// Learns the mini-batch where it is due. Whether that is done after a row or when the next
+    /// one comes gives the same bits.
+    pub fn settle(&mut self) {
+        if self.is_due() {
             self.flush();
         }
     }

@@ -187,7 +187,9 @@ impl Engine {
         self.channels.len()
     }
 
-    /// Predicts, scores and flags one row, then learns: at once, or with its mini-batch.
+    /// Predicts, scores and flags one row, and learns what is learned at once. A mini-batch that it
+    /// fills waits for [`Engine::settle`], so that nobody has to wait for its learning; the next
+    /// row learns it otherwise.
     ///
     /// # Panics
     /// If the row has another number of channels than the engine.
@@ -197,6 +199,7 @@ impl Engine {
             self.channels.len(),
             "a row has a value for every channel"
         );
+        self.settle();
         self.keep_time(row.ts_ms);
         let mut samples = self.spare.pop().unwrap_or_default();
         let calendar = self.encode(row.ts_ms, &mut samples);

@@ -30,6 +30,7 @@ impl Engine {
     ///
     /// A later ruling replaces an earlier one; what a closed incident had changed stays.
     pub fn feedback(&mut self, feedback: Feedback, out: &mut Vec<Outcome>) -> Ruled {
+        self.settle();
         let last = self.incident.as_mut();
         let is_last = last.as_ref().is_some_and(|i| i.id == feedback.incident);
         let mut known = last.into_iter().chain(&mut self.past);

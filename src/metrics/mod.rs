@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use prometheus::{
-    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Counter, Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use declare::Declare;
@@ -87,6 +87,8 @@ pub struct Metrics {
     pub rows_learned: IntCounter,
     /// Learning updates.
     pub updates: IntCounter,
+    /// Seconds spent on them.
+    pub learning_seconds: Counter,
     site_updates: IntCounterVec,
     /// Incidents opened, by kind.
     anomalies: IntCounterVec,
@@ -188,6 +190,10 @@ impl Metrics {
             )?,
             rows: d.counter("spiked_rows_total", "Rows predicted and scored")?,
             rows_learned: d.counter("spiked_rows_learned_total", "Rows learned")?,
+            learning_seconds: d.fractional_counter(
+                "spiked_learning_seconds_total",
+                "Time spent on learning mini-batches, after their rows are published",
+            )?,
             updates: d.counter("spiked_updates_total", "Learning updates: mini-batches")?,
             site_updates: d.counters(
                 "spiked_site_updates_total",

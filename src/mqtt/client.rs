@@ -115,6 +115,9 @@ pub struct Client<L: Link> {
     pub intake: Intake,
     /// Messages to publish.
     pub outbox: Outbox,
+    /// Messages are acknowledged as soon as they are in the intake queue, since nothing is kept of
+    /// them on disk; otherwise whoever takes them from there sees to it.
+    pub acks_at_once: bool,
     /// Flags and metrics.
     pub shared: Arc<Shared>,
     /// Told the number of each acknowledged message that is kept on disk.
@@ -177,6 +180,7 @@ pub(super) struct ClientParts<L: Link> {
     pub(super) status_topic: Option<Arc<str>>,
     pub(super) reconnect_max: Duration,
     pub(super) intake: Intake,
+    acks_at_once: bool,
     pub(super) out: Out,
     pub(super) shared: Arc<Shared>,
     pub(super) epoch: AtomicU64,
@@ -194,6 +198,7 @@ pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
         status_topic: client.status_topic.clone(),
         reconnect_max: client.reconnect_max,
         intake: client.intake,
+        acks_at_once: client.acks_at_once,
         out: out.clone(),
         shared: client.shared,
         epoch: AtomicU64::new(0),
@@ -347,17 +352,28 @@ impl<L: Link> Polling<L> {
     async fn take(&self, epoch: u64, delivered: &mut Vec<Delivered>, dropped: &mut Vec<Delivered>) {
         let metrics = &self.client.shared.metrics;
         metrics.messages_received.inc_by(delivered.len() as u64);
+        let mut acks = Vec::new();
         for message in delivered.iter_mut() {
             message.epoch = epoch;
+            if self.client.acks_at_once {
+                acks.extend(Ack::of(message));
+            }
         }
-        self.client.intake.offer(delivered, dropped).await;
-        if dropped.is_empty() {
-            return;
+        // Once the queue is closed, what comes is the broker's.
+        let taken = self.client.intake.offer(delivered, dropped).await;
+        if !taken {
+            acks.clear();
         }
         metrics.messages_dropped.inc_by(dropped.len() as u64);
-        // Given up: without their acknowledgements the broker would stop delivering.
-        let acks = dropped.drain(..).filter_map(|message| Ack::of(&message));
-        let _ = self.acks.send(acks.collect());
+        let dropped = dropped.drain(..);
+        if !self.client.acks_at_once {
+            // Given up: without their acknowledgements the broker would stop delivering.
+            acks.extend(dropped.filter_map(|message| Ack::of(&message)));
+        }
+        if !acks.is_empty() {
+            // The sending task ends with this one.
+            let _ = self.acks.send(acks);
+        }
     }
 
     fn note_acknowledged(&self, packet_id: u16) {

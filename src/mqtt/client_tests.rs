@@ -154,6 +154,7 @@ fn fixture(scripts: Vec<Script>) -> Fixture {
         status_topic: Some("status".into()),
         reconnect_max: Duration::from_millis(10),
         intake: intake.clone(),
+        acks_at_once: false,
         outbox: Outbox::new(10, 4),
         shared: shared.clone(),
         delivered: Box::new(|_| {}),

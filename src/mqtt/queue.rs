@@ -90,15 +90,17 @@ impl Intake {
     }
 
     /// Puts messages in, in their order. Where the queue is full it waits, or drops the oldest and
-    /// gives them back.
-    pub(super) async fn offer(&self, batch: &mut Vec<Delivered>, dropped: &mut Vec<Delivered>) {
+    /// gives them back. False where the queue is closed: the last of them were not taken.
+    pub(super) async fn offer(
+        &self,
+        batch: &mut Vec<Delivered>,
+        dropped: &mut Vec<Delivered>,
+    ) -> bool {
         let mut batch = batch.drain(..).peekable();
-        loop {
-            if self.put(&mut batch, dropped) {
-                return;
-            }
+        while !self.put(&mut batch, dropped) {
             tokio::time::sleep(FULL_PAUSE).await;
         }
+        batch.peek().is_none()
     }
 
     /// Puts in what there is room for, or makes room; true once nothing is left to put in.

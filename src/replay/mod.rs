@@ -76,6 +76,7 @@ impl Replayed {
         };
         while table.read(&mut row)? {
             let outcome = self.engine.step(&row);
+            self.engine.settle();
             summary.observe(&outcome);
             if let Some(out) = out.as_mut() {
                 line.clear();

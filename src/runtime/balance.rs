@@ -118,6 +118,7 @@ impl Dispatch {
         let batch = std::mem::replace(gathered, Vec::with_capacity(HANDOVER));
         let received = &self.shared.metrics.readings_received;
         received.inc_by(batch.len() as u64);
+        self.shared.handed_over(batch.len());
         self.send(worker, Work::Learn(batch));
     }
 

@@ -189,7 +189,9 @@ impl IntakeThread {
 
     /// One message: its readings go to their worker soon, the rest waits for the commit.
     fn take(&mut self, message: Delivered, group: &mut Group, scratch: &mut Scratch) {
-        group.acks.extend(Ack::of(&message));
+        if self.store.groups_commits() {
+            group.acks.extend(Ack::of(&message));
+        }
         let delivery = (message.packet_id != 0).then(|| Delivery {
             packet_id: message.packet_id,
             hash: hash(&message),
@@ -321,7 +323,8 @@ impl IntakeThread {
         Ok(())
     }
 
-    /// Hands the group to the store and goes on; it is acknowledged once it is kept. Groups without
+    /// Hands the group to the store and goes on; it is acknowledged once it is kept (where nothing
+    /// is kept, the connection has done so). Groups without
     /// readings take the same way, since what was delivered again may still be on its way to disk.
     fn commit(&mut self, group: &mut Group) {
         let Group { accepted, acks, .. } = std::mem::take(group);

@@ -81,7 +81,6 @@ pub async fn serve(
     )?;
     let queues = supervise::Queues {
         intake: intake.clone(),
-        workers: threads.senders.clone(),
         out: clients.outgoing.out.clone(),
         store: store.clone(),
     };
@@ -161,6 +160,7 @@ impl Clients {
             status_topic: None,
             reconnect_max: settings.mqtt.reconnect_max,
             intake: intake.clone(),
+            acks_at_once: !store.groups_commits(),
             outbox: Outbox::new(1, 1),
             shared: shared.clone(),
             delivered: Box::new(|_| {}),
@@ -181,6 +181,7 @@ impl Clients {
             status_topic: Some(status_topic.into()),
             reconnect_max: settings.mqtt.reconnect_max,
             intake: Intake::new(1, settings.runtime.overload),
+            acks_at_once: false,
             outbox: Outbox::new(output.outbox_messages, output.in_flight),
             shared: shared.clone(),
             delivered: Box::new(move |id| store.delivered(id)),

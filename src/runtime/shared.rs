@@ -1,7 +1,7 @@
 //! What the rooms of the daemon tell each other without a channel: health flags and stream views.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,8 @@ pub struct Shared {
     beats: Vec<AtomicU64>,
     /// Nanoseconds in which each worker learned.
     busy: Vec<AtomicU64>,
+    /// Readings handed to workers and not yet taken by them.
+    waiting: AtomicUsize,
     views: Mutex<HashMap<Arc<str>, StreamView>>,
     stream_labels: usize,
 }
@@ -80,6 +82,7 @@ impl Shared {
             panicked: AtomicU64::new(0),
             beats: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
             busy: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
+            waiting: AtomicUsize::new(0),
             views: Mutex::new(HashMap::new()),
             stream_labels,
         }
@@ -144,6 +147,21 @@ impl Shared {
     pub fn note_panic(&self) {
         self.metrics.worker_panics.inc();
         self.panicked.store(self.now_ms() + 1, Ordering::Release);
+    }
+
+    /// So many readings are on their way to a worker.
+    pub fn handed_over(&self, n: usize) {
+        self.waiting.fetch_add(n, Ordering::AcqRel);
+    }
+
+    /// A worker has taken so many of them.
+    pub fn taken(&self, n: usize) {
+        self.waiting.fetch_sub(n, Ordering::AcqRel);
+    }
+
+    /// Readings on their way to workers.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
     }
 
     /// A worker makes progress.

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use sd_notify::NotifyState;
 use tokio::task::JoinHandle;
 
-use super::moving::Work;
 use super::shared::Shared;
 use super::store::Store;
 use crate::mqtt::{Intake, Out};
@@ -19,9 +17,7 @@ const EVERY: Duration = Duration::from_millis(500);
 pub struct Queues {
     /// From the connection to the intake thread.
     pub intake: Intake,
-    /// From there to the workers.
-    pub workers: Vec<Sender<Work>>,
-    /// From there to the connection.
+    /// From the workers to the connection.
     pub out: Out,
     /// What is kept on disk.
     pub store: Arc<dyn Store>,
@@ -52,7 +48,7 @@ pub fn watch(shared: Arc<Shared>, queues: Queues) -> JoinHandle<()> {
 fn measure(shared: &Shared, queues: &Queues) {
     let metrics = &shared.metrics;
     metrics.set_queue("intake", queues.intake.len());
-    metrics.set_queue("worker", queues.workers.iter().map(Sender::len).sum());
+    metrics.set_queue("worker", shared.waiting());
     metrics.set_queue("outbox", queues.out.len());
     let stats = queues.store.stats();
     metrics.set_store(&stats);

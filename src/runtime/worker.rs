@@ -18,7 +18,7 @@ use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
 use crate::payload::{Reject, anomaly_json, prediction_json};
 use crate::row::{Incident, IncidentEdge, Kind, Outcome, Reading};
-use crate::state::{Pushed, push_supervised};
+use crate::state::{Pushed, push_supervised, settle_supervised};
 use crate::stream::{Stream, StreamParams};
 
 /// How long a worker sleeps at most before it gives a sign of life.
@@ -191,6 +191,7 @@ impl Worker {
 
     /// Learns readings, and notes how long each stream's take.
     pub(super) fn learn_in_turn(&mut self, items: Vec<Item>, outcomes: &mut Vec<Outcome>) {
+        self.shared.taken(items.len());
         let begin = Instant::now();
         let mut from = begin;
         for item in items {
@@ -233,9 +234,28 @@ impl Worker {
                 for outcome in outcomes.drain(..) {
                     self.publish(name, outcome, item.arrived);
                 }
+                self.settle(&item.reading);
             }
             Pushed::Quarantined { .. } => slot.counted = slot.stream.engine().stats().clone(),
         }
+    }
+
+    /// Learns the mini-batch that a reading made due, once its row is on its way.
+    fn settle(&mut self, reading: &Reading) {
+        let slot = self.streams.get_mut(&reading.stream);
+        let Some(slot) = slot.filter(|slot| slot.stream.engine().is_due()) else {
+            return;
+        };
+        let (store, shared, params) = (&self.store, &self.shared, &self.params);
+        let rebuild = |reason: &str, condemned| {
+            rebuild(&**store, shared, params, (reading, reason, condemned))
+        };
+        let begin = Instant::now();
+        if settle_supervised(&mut slot.stream, reading, rebuild).is_some() {
+            slot.counted = slot.stream.engine().stats().clone();
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        self.shared.metrics.learning_seconds.inc_by(seconds);
     }
 
     fn publish(&mut self, name: &Arc<str>, outcome: Outcome, arrived: Instant) {

@@ -28,7 +28,7 @@ pub enum Pushed {
     },
 }
 
-/// [`Stream::push`], outliving its panics. `out` holds the outcomes of the attempt that succeeded
+/// [`Stream::predict`], outliving its panics. `out` holds the outcomes of the attempt that succeeded
 /// and of no other. After a panic `rebuild` is given its words and whether the reading is condemned
 /// (to be set apart); it returns the stream as it was before the reading.
 pub fn push_supervised(
@@ -41,7 +41,7 @@ pub fn push_supervised(
     let mut failures = Failures::default();
     let mut panics = 0;
     loop {
-        let reason = match push_caught(stream, reading, out) {
+        let reason = match caught(|| predict(stream, reading, out)) {
             Ok(verdict) => return Pushed::Done { verdict, panics },
             Err(reason) => reason,
         };
@@ -52,6 +52,37 @@ pub fn push_supervised(
         if condemned {
             return Pushed::Quarantined { reason };
         }
+    }
+}
+
+/// [`Stream::settle`] after `reading`, outliving its panics: the stream is rebuilt as for
+/// [`push_supervised`] and takes the reading anew; what it says of it was said before. `None` where
+/// nothing panicked.
+pub fn settle_supervised(
+    stream: &mut Stream,
+    reading: &Reading,
+    mut rebuild: impl FnMut(&str, bool) -> Stream,
+) -> Option<Pushed> {
+    let mut panics = 0;
+    let mut failures = Failures::default();
+    let mut said = Vec::new();
+    let mut reason = caught(|| settle(stream, reading)).err()?;
+    loop {
+        panics += 1;
+        let condemned = failures.again(reading.seq);
+        *stream = rebuild(&reason, condemned);
+        if condemned {
+            return Some(Pushed::Quarantined { reason });
+        }
+        let again = caught(|| {
+            let verdict = predict(stream, reading, &mut said);
+            settle(stream, reading);
+            verdict
+        });
+        reason = match again {
+            Ok(verdict) => return Some(Pushed::Done { verdict, panics }),
+            Err(reason) => reason,
+        };
     }
 }
 
@@ -79,12 +110,28 @@ pub(crate) fn push_caught(
     reading: &Reading,
     out: &mut Vec<Outcome>,
 ) -> Result<Verdict, String> {
-    catch_unwind(AssertUnwindSafe(|| {
-        #[cfg(test)]
-        tests::panic_if_asked(reading);
-        stream.push(reading, out)
-    }))
-    .map_err(words)
+    caught(|| {
+        let verdict = predict(stream, reading, out);
+        settle(stream, reading);
+        verdict
+    })
+}
+
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(words)
+}
+
+fn predict(stream: &mut Stream, reading: &Reading, out: &mut Vec<Outcome>) -> Verdict {
+    #[cfg(test)]
+    tests::panic_if_asked(reading);
+    stream.predict(reading, out)
+}
+
+#[cfg_attr(not(test), expect(unused_variables, reason = "tests panic over it"))]
+fn settle(stream: &mut Stream, reading: &Reading) {
+    #[cfg(test)]
+    tests::panic_if_asked_after(reading);
+    stream.settle();
 }
 
 fn words(panic: Box<dyn Any + Send>) -> String {
@@ -104,6 +151,19 @@ pub(crate) mod tests {
     thread_local! {
         /// The reading that panics, and how often it does so yet.
         static PANIC: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+    }
+
+    thread_local! {
+        /// The reading after which learning panics, and how often it does so yet.
+        static AFTER: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
+    }
+
+    pub(super) fn panic_if_asked_after(reading: &Reading) {
+        let (at, times) = AFTER.get();
+        if reading.seq == at && times > 0 {
+            AFTER.set((at, times - 1));
+            panic!("asked to panic after {at}");
+        }
     }
 
     /// The value over which engines panic twice, on any thread.
@@ -161,7 +221,9 @@ pub(crate) mod tests {
                 }
                 store.rebuild("press", &params, seq).unwrap()
             };
-            pushed.push(push_supervised(&mut stream, &reading, &mut out, rebuild));
+            let done = push_supervised(&mut stream, &reading, &mut out, rebuild);
+            let settled = settle_supervised(&mut stream, &reading, rebuild);
+            pushed.push(settled.unwrap_or(done));
             if seq == 10 {
                 store.save(Snapshot::of(&stream, &params, 0));
             }
@@ -182,6 +244,22 @@ pub(crate) mod tests {
             });
             assert_eq!(panics.sum::<u32>(), 2);
             assert_eq!(store.stats().dead_letters, 0);
+        }
+    }
+
+    #[test]
+    fn learning_that_panicked_is_as_if_it_had_not_or_sets_its_reading_apart() {
+        let (calm, ..) = run(0, 0);
+        for times in 1..=3 {
+            AFTER.set((15, times));
+            let (stream, pushed, store, _dir) = run(0, 0);
+            assert_eq!(store.stats().dead_letters, u64::from(times == 3));
+            match &pushed[14] {
+                Pushed::Done { panics, .. } => {
+                    assert_eq!((*panics, digest(&stream)), (times, digest(&calm)));
+                }
+                Pushed::Quarantined { reason } => assert!(reason.contains("after 15"), "{reason}"),
+            }
         }
     }
 
