@@ -20,7 +20,7 @@ pub struct StreamParams {
 /// Settings, by the path of their field in [`StreamParams`], that a model which was learned with
 /// others can go on with: they neither say what a row is nor which weights there are. All others
 /// make another model.
-pub const TUNABLE: [&str; 19] = [
+pub const TUNABLE: [&str; 20] = [
     "assemble.max_age_ms",
     "assemble.max_channels",
     "engine.batch_max_age_s",
@@ -36,6 +36,7 @@ pub const TUNABLE: [&str; 19] = [
     "engine.joint",
     "engine.learn",
     "engine.memory_rows",
+    "engine.shift",
     "engine.statistics_rows",
     "engine.student_nu",
     "engine.temper",

@@ -98,6 +98,7 @@ pub(super) fn engine(
     let temper = s.flag("temper", d.temper);
     let habits = s.flag("habits", d.habits);
     let calibrate = s.flag("calibrate", d.calibrate);
+    let shift = s.flag("shift", d.shift);
     let joint = s.flag("joint", d.joint);
     let gate_weight = s.number("gate_weight", d.gate_weight, 0.0..=1.0);
     let hold_rows = u64::from(d.incident.hold_rows);
@@ -119,6 +120,7 @@ pub(super) fn engine(
         heads,
         temper,
         habits,
+        shift,
         calibrate,
         joint,
         gate_weight,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::shift::Shift;
+
 /// S <- clip(S + ln e, 0, cap). Reflected at zero it is the CUSUM form of an e-detector: with
 /// valid e-values the mean time to a false alarm at level h is at least e^h rows (Shin, Ramdas
 /// and Rinaldo, "E-detectors", 2024). The cap bounds how long an ended anomaly lingers.
@@ -14,6 +16,8 @@ pub struct Evidence {
     pub from_step: f64,
     /// What the context head added since the sum last left zero (nats).
     pub from_context: f64,
+    /// The evidence for a small shift that lasts, which stands beside the sum.
+    pub shift: Shift,
 }
 
 impl Evidence {
@@ -36,7 +40,7 @@ impl Evidence {
             return None;
         }
         let peak = self.peak;
-        *self = Evidence::default();
+        self.settle();
         (peak > 0.0).then_some(peak)
     }
 
@@ -46,14 +50,25 @@ impl Evidence {
         self.peak = cap;
     }
 
-    /// S, in nats.
+    /// The larger of S and the evidence for a shift, in nats.
     pub fn get(&self) -> f64 {
-        self.sum
+        self.sum.max(self.shift.get())
     }
 
-    /// Forgets all evidence.
+    /// Most of it speaks of a level that has moved, not of a surprise in the next step.
+    pub fn is_drift(&self) -> bool {
+        self.shift.get() > self.sum || self.from_context > self.from_step
+    }
+
+    /// Forgets all evidence, not what is usual.
     pub fn reset(&mut self) {
-        *self = Evidence::default();
+        self.settle();
+        self.shift.reset();
+    }
+
+    fn settle(&mut self) {
+        (self.sum, self.peak) = (0.0, 0.0);
+        (self.from_step, self.from_context) = (0.0, 0.0);
     }
 }
 

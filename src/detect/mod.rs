@@ -1,7 +1,7 @@
 //! Predictive distribution to score to incident: small pure parts, each with its own state.
 //!
 //! residual -> [`Scores`] (conformal p-value) -> [`ln_e_value`] -> [`Autocorrelation`] (temper)
-//! -> [`Evidence`] -> [`Incidents`]. All statistics use the past only; memory is constant.
+//! -> [`Evidence`], beside it [`Shift`] -> [`Incidents`]. All statistics use the past only; memory is constant.
 
 mod autocorrelation;
 mod episodes;
@@ -13,6 +13,7 @@ mod joint;
 mod null;
 mod rulings;
 mod scores;
+mod shift;
 
 pub use autocorrelation::{Autocorrelation, LIMIT as RESIDUAL_LIMIT};
 pub use episodes::Episodes;
@@ -24,3 +25,4 @@ pub use joint::{Joint, MAX_CHANNELS as MAX_JOINT_CHANNELS};
 pub use null::NullPeaks;
 pub use rulings::Rulings;
 pub use scores::Scores;
+pub use shift::Shift;

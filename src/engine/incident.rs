@@ -85,10 +85,10 @@ impl Engine {
             Kind::Stuck
         } else if channel.is_shared() && heads.step.ignorance(c) > NOVELTY * heads.step.noise(c) {
             Kind::Novelty
-        } else if evidence.from_step >= evidence.from_context {
-            Kind::Surprise
-        } else {
+        } else if evidence.is_drift() {
             Kind::Drift
+        } else {
+            Kind::Surprise
         }
     }
 
@@ -105,7 +105,10 @@ impl Engine {
 
     /// Takes the present for the new normal.
     pub(super) fn accept(&mut self) {
-        self.evidence.iter_mut().for_each(Evidence::reset);
+        for evidence in &mut self.evidence {
+            evidence.reset();
+            evidence.shift.fade(1.0 - ACCEPT_FORGETS);
+        }
         let heads = self.heads.as_mut().expect("built with the first row");
         heads.step.forget(ACCEPT_FORGETS, false);
         heads.context.forget(ACCEPT_FORGETS, true);

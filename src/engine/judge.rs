@@ -205,6 +205,12 @@ impl Engine {
             if let Some(peak) = self.evidence[c].add(mixed, CAP * bar) {
                 self.null.observe(peak, bar);
             }
+            let shift = &mut self.evidence[c].shift;
+            if !settings.shift || settings.heads == Heads::Step {
+                shift.reset();
+            } else if let Some(j) = judged[1].filter(|_| channel.is_shared()) {
+                self.limited += u64::from(shift.add(j.z, CAP * bar));
+            }
             if settings.habits && (channel.stuck.is_broken(bar) || channel.gap.is_broken(bar)) {
                 self.evidence[c].raise(CAP * bar);
             }

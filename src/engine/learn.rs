@@ -73,6 +73,7 @@ impl Engine {
                 }
                 if let Some(j) = judged[c][1] {
                     heads.context.observe(c, j, with(gate));
+                    self.evidence[c].shift.observe(j.z, gate, memory);
                 }
             }
             self.channels[c].observe(value, gate, memory);

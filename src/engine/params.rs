@@ -43,6 +43,8 @@ pub struct EngineSettings {
     pub temper: bool,
     /// Judge each channel's context residual also given those of the other channels.
     pub joint: bool,
+    /// Notice small shifts that last in channels that are steady otherwise.
+    pub shift: bool,
     /// Notice values that stand still, and silent channels, beyond their habit.
     pub habits: bool,
     /// Weight with which the context learns while an incident is open, 0..=1; 1 is no gate.
@@ -78,6 +80,7 @@ impl Default for EngineSettings {
             temper: true,
             hourly_noise: true,
             joint: true,
+            shift: true,
             habits: true,
             gate_weight: 0.1,
             warm_up_rows: 100,

@@ -190,7 +190,7 @@ PARTS = [("all parts", {}), ("learner", {"LEARN__WEIGHTS": "false"}), ("direct s
          ("calendar", {"LEARN__CALENDAR": "false"}), ("hourly noise", {"LEARN__HOURLY_NOISE": "false"}),
          ("Student weighting", {"LEARN__STUDENT_NU": "1e9"}), ("context head", {"DETECT__HEADS": "step"}),
          ("step head", {"DETECT__HEADS": "context"}), ("temper", {"DETECT__TEMPER": "false"}),
-         ("joint", {"DETECT__JOINT": "false"}), ("habits", {"DETECT__HABITS": "false"}),
+         ("joint", {"DETECT__JOINT": "false"}), ("habits", {"DETECT__HABITS": "false"}), ("shift", {"DETECT__SHIFT": "false"}),
          ("calibration", {"DETECT__CALIBRATE": "false"}), ("gate", {"DETECT__GATE_WEIGHT": "1"})]
 
 
