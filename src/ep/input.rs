@@ -315,15 +315,19 @@ impl InputLayer {
         kernel::input_sums(x, (&self.mean, &self.variance), self.stride, (omega, v));
     }
 
-    /// Moves the weights of the active inputs. Clips negative Gamma; returns how many precisions
-    /// were clipped. The messages are used up.
+    /// Moves the weights of the active inputs. Clips negative Gamma where weights have a precision
+    /// (those with two values have none); returns how many were clipped. The messages are used up.
     pub(super) fn learn(&mut self, x: (&[u32], &[f32]), g: &mut [f32], gamma: &mut [f32]) -> u64 {
+        let (at, end) = (self.direct_at, self.stride);
         let mut clipped = 0;
-        for value in gamma.iter_mut().filter(|value| **value < 0.0) {
+        let kept = match self.rules.0 {
+            AnyRule::Binary(_) => at,
+            AnyRule::Gaussian(_) | AnyRule::Levels(_) => 0,
+        };
+        for value in gamma[kept..].iter_mut().filter(|value| **value < 0.0) {
             *value = 0.0;
             clipped += x.0.len() as u64;
         }
-        let (at, end) = (self.direct_at, self.stride);
         let (first, second) = self.rules;
         if let AnyRule::Gaussian(rule) = first {
             // Direct weights differ in their prior only, which learning does not see.

@@ -247,7 +247,7 @@ pub(super) fn input_learn_gaussian(
 }
 
 /// Input layer, learning: the weights of one active input of value `x` move by their units' g and
-/// Gamma (negative ones set to 0 by the caller). Returns the number of clipped precisions.
+/// Gamma (negative ones set to 0 by the caller, but for two values). Returns the number of clipped precisions.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn input_learn(
     row: Cells<'_>,

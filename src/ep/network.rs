@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dense::DenseLayer;
 use super::factor::gaussian::Observed;
-use super::factor::probit;
+use super::factor::{probit, softmax};
 use super::input::InputLayer;
 use super::kernel::{self, UnitCache};
 use super::report::{LayerSummary, Report};
@@ -257,13 +257,20 @@ impl Network {
         }
     }
 
-    /// Learns that the input belongs to `class`: one probit a class, against the rest. `weight`,
-    /// 0 to 1: how many steps of forgetting the sample counts for.
+    /// Learns that the input belongs to `class`: through a softmax where the outputs are one, else
+    /// one probit a class, against the rest. `weight`, 0 to 1: how many steps of forgetting the
+    /// sample counts for.
     ///
     /// # Panics
     /// If `class` or an index is out of range.
     pub fn learn_class(&mut self, x: Input<'_>, class: usize, weight: f32) -> Report {
         assert!(class < self.outputs, "class {class} of {}", self.outputs);
+        if self.spec.output == OutputKind::Softmax {
+            return self.learn_linear(x, weight, |s| {
+                let sent = (&mut s.out_g[..], &mut s.out_gamma[..]);
+                softmax::messages(class, (&s.mean, &s.out_variance), sent);
+            });
+        }
         self.learn_probit(x, |k| if k == class { 1.0 } else { -1.0 }, weight)
     }
 
@@ -279,6 +286,26 @@ impl Network {
 
     /// `answer`: 1, -1 or NaN of each output.
     fn learn_probit(&mut self, x: Input<'_>, answer: impl Fn(usize) -> f32, weight: f32) -> Report {
+        self.learn_linear(x, weight, |s| {
+            for k in 0..s.mean.len() {
+                let y = answer(k);
+                (s.out_g[k], s.out_gamma[k]) = if y.is_nan() {
+                    (f32::NAN, 0.0)
+                } else {
+                    probit::message(y, s.mean[k], s.out_variance[k])
+                };
+            }
+        })
+    }
+
+    /// Learns under factors known by their g and Gamma, which `factors` writes into the scratch; an
+    /// output whose g is NaN is left out.
+    fn learn_linear(
+        &mut self,
+        x: Input<'_>,
+        weight: f32,
+        factors: impl FnOnce(&mut Scratch),
+    ) -> Report {
         let mut report = Report::default();
         self.refresh(x);
         if !self.scratch.finite {
@@ -287,13 +314,13 @@ impl Network {
         }
         let at = self.input.direct_at();
         self.start_backward();
+        factors(&mut self.scratch);
         for k in 0..self.outputs {
-            let y = answer(k);
-            if y.is_nan() {
+            let s = &mut self.scratch;
+            let message = (s.out_g[k], s.out_gamma[k]);
+            if message.0.is_nan() {
                 continue;
             }
-            let s = &mut self.scratch;
-            let message = probit::message(y, s.mean[k], s.out_variance[k]);
             if self.spec.direct {
                 (s.g[at + k], s.gamma[at + k]) = message;
             }
@@ -310,10 +337,14 @@ impl Network {
     /// # Panics
     /// If the network is no classifier, an index is out of range or `out` has another length.
     pub fn predict_class(&mut self, x: Input<'_>, out: &mut [f32]) {
-        assert_eq!(self.spec.output, OutputKind::Classification, "a classifier");
+        assert_ne!(self.spec.output, OutputKind::Regression, "a classifier");
         assert_eq!(out.len(), self.outputs, "one probability for each class");
         self.forward(x);
-        probit::probabilities(&self.scratch.mean, &self.scratch.out_variance, out);
+        let (mean, variance) = (&self.scratch.mean, &self.scratch.out_variance);
+        match self.spec.output {
+            OutputKind::Softmax => softmax::probabilities(mean, variance, out),
+            _ => probit::probabilities(mean, variance, out),
+        }
     }
 
     /// Makes sure that the scratch holds the forward pass of `x`.
@@ -527,6 +558,7 @@ pub(super) mod batch;
 mod exact;
 #[cfg(test)]
 mod hostile;
+mod parallel;
 pub(super) mod readout;
 #[cfg(test)]
 mod tests;

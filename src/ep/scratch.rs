@@ -50,6 +50,9 @@ pub(super) struct Scratch {
     /// Moments of the outputs.
     pub mean: Vec<f32>,
     pub out_variance: Vec<f32>,
+    /// Messages to the outputs, where a factor is known by these.
+    pub out_g: Vec<f32>,
+    pub out_gamma: Vec<f32>,
     /// The input of the last forward pass, and whether its moments still hold.
     pub index: Vec<u32>,
     pub value: Vec<f32>,
@@ -85,8 +88,14 @@ impl Scratch {
         for (units, &width) in self.units.iter_mut().zip(hidden) {
             units.resize(width);
         }
-        self.mean.resize(outputs, 0.0);
-        self.out_variance.resize(outputs, 0.0);
+        for buffer in [
+            &mut self.mean,
+            &mut self.out_variance,
+            &mut self.out_g,
+            &mut self.out_gamma,
+        ] {
+            buffer.resize(outputs, 0.0);
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub enum OutputKind {
     Regression,
     /// One output a class, one against the rest, through a probit.
     Classification,
+    /// One output a class, against one another, through a softmax.
+    Softmax,
 }
 
 /// The prior of one group of weights: each weight N(m0, variance), m0 itself drawn from the seed
@@ -57,7 +59,7 @@ impl Priors {
     pub fn table(inputs: usize, hidden: &[usize], kind: OutputKind) -> Priors {
         let output = match kind {
             OutputKind::Regression => (9.0, 0.0),
-            OutputKind::Classification => (300.0, 0.5),
+            OutputKind::Classification | OutputKind::Softmax => (300.0, 0.5),
         };
         let mut fan_in = inputs;
         let mut layers = Vec::new();
@@ -98,15 +100,20 @@ impl Priors {
         priors
     }
 
-    /// The usual grid scales where a family is not Gaussian: c = 1/sqrt(fan-in) for hidden weights,
-    /// 10/sqrt(fan-in) for the output's, initial sites of sd 0.5.
-    pub fn with_grids(mut self, inputs: usize, hidden: &[usize], families: &[Family]) -> Priors {
+    /// The usual grid scales where a family is not Gaussian: c^2 = 1/fan-in for hidden weights,
+    /// `output`/fan-in for the output's, initial sites of sd 0.5.
+    fn with_grids(
+        mut self,
+        (inputs, hidden): (usize, &[usize]),
+        families: &[Family],
+        output: f32,
+    ) -> Priors {
         let fan_in = std::iter::once(inputs).chain(hidden.iter().map(|width| width + 1));
         for (i, (prior, fan_in)) in self.layers.iter_mut().zip(fan_in).enumerate() {
             if families.get(i).is_none_or(|f| *f == Family::Gaussian) {
                 continue;
             }
-            let gain = if i == hidden.len() { 100.0 } else { 1.0 };
+            let gain = if i == hidden.len() { output } else { 1.0 };
             prior.variance = gain / fan_in.max(1) as f32;
             prior.mean_scale = 0.5;
         }
@@ -232,9 +239,16 @@ impl NetworkDraft {
         }
     }
 
-    /// Sets the families of all layers, with the usual grid scales.
+    /// Sets the families of all layers. Weights on a grid [-c, c] get the usual scales, with n the
+    /// fan-in: c = 1/sqrt(n) in hidden layers, 10/sqrt(n) at the output, 17.3/sqrt(n) at a softmax,
+    /// whose slope is that much smaller than a probit's.
     pub fn with_families(mut self, families: &[Family]) -> NetworkDraft {
-        self.priors = self.priors.with_grids(self.inputs, &self.hidden, families);
+        let output = match self.output {
+            OutputKind::Softmax => 300.0,
+            OutputKind::Regression | OutputKind::Classification => 100.0,
+        };
+        let widths = (self.inputs, &self.hidden[..]);
+        self.priors = self.priors.with_grids(widths, families, output);
         self.families = families.to_vec();
         self
     }

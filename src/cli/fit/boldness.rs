@@ -67,7 +67,7 @@ impl Boldness {
                 wide((0.25 * libm::pow(fewer, 0.25)).min(1.0)),
                 wide(8.0 * libm::pow(fewer, 0.25)),
             ),
-            Family::Binary | Family::Levels(_) => (4.0, 1.0, 4.0),
+            Family::Binary | Family::Levels(_) => (6.0, 1.0, 12.0),
         };
         Boldness {
             start: if known { 1.0 } else { start },

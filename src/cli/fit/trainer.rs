@@ -8,8 +8,8 @@ use super::samples::{Samples, Targets};
 use super::score::{ClassSums, RegressionSums, Score};
 use crate::ep::noise::NoiseVariance;
 use crate::ep::{
-    BatchSchedule, Family, Input, Network, NetworkDraft, Predicted, Readout, Report, Sites,
-    SpecErrors, Spikes,
+    BatchSchedule, Family, Input, Network, NetworkDraft, OutputKind, Predicted, Readout, Report,
+    Sites, SpecErrors, Spikes,
 };
 
 /// Largest memory of the sites of one network, in f32 values (1 GiB).
@@ -350,6 +350,9 @@ fn draft(plan: &Plan, inputs: usize, classes: Option<usize>, seed: u64) -> Netwo
         Some(n) => NetworkDraft::classification(inputs, &plan.hidden, n),
         None => NetworkDraft::regression(inputs, &plan.hidden, 1),
     };
+    if classes.is_some() && plan.family != Family::Gaussian {
+        draft.output = OutputKind::Softmax;
+    }
     draft.spikes = plan.spikes.unwrap_or(Spikes::Deterministic);
     draft.direct = plan.direct || plan.hidden.is_empty();
     draft.seed = seed;

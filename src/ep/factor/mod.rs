@@ -7,6 +7,7 @@ pub mod gaussian;
 pub mod hidden;
 pub mod probit;
 pub mod sigmoid;
+pub mod softmax;
 pub mod student;
 
 /// A factor's normaliser and its first two derivatives, in f64.

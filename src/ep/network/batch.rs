@@ -10,12 +10,13 @@
 //! The guard: expectation propagation need not converge. If the batch's log evidence fell or is not
 //! finite, the batch is restored and learned sequentially; if even that is not finite, skipped.
 
+use super::parallel::parallel;
 use super::{Input, Network};
-use crate::ep::factor::{gaussian, probit};
+use crate::ep::factor::{gaussian, probit, softmax};
 use crate::ep::family::Family;
-use crate::ep::kernel::padded;
 use crate::ep::report::Report;
 use crate::ep::sites::Sites;
+use crate::ep::spec::OutputKind;
 
 /// Share of batches that may fall back before their size is halved, and after how many it is told.
 const MAX_FALLBACKS: f64 = 0.1;
@@ -163,8 +164,15 @@ impl BatchLearner {
 /// Log evidence of a batch, each sample by itself.
 fn evidence(network: &mut Network, batch: &[Sample<'_>]) -> f64 {
     let mut sum = 0.0;
+    let output = network.spec.output;
     for &(x, lesson) in batch {
         let moments = network.predict(x);
+        if let (Lesson::Class(class), OutputKind::Softmax) = (lesson, output) {
+            let double = |x: &[f32]| -> Vec<f64> { x.iter().map(|x| f64::from(*x)).collect() };
+            let seen = (double(moments.mean), double(moments.variance));
+            sum += softmax::reference(class, &seen.0, &seen.1)[0].log_z;
+            continue;
+        }
         for (k, (m, v)) in moments.mean.iter().zip(moments.variance).enumerate() {
             let (m, v) = (f64::from(*m), f64::from(*v));
             sum += match lesson {
@@ -227,15 +235,15 @@ fn averaged(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Repor
 }
 
 /// Every weight of a network in one row: all inputs' rows, then each upper layer with its biases.
-struct Flat {
-    index: Vec<u32>,
-    mean: Vec<f32>,
-    variance: Vec<f32>,
-    floor: Vec<f32>,
+pub(super) struct Flat {
+    pub index: Vec<u32>,
+    pub mean: Vec<f32>,
+    pub variance: Vec<f32>,
+    pub floor: Vec<f32>,
 }
 
 impl Flat {
-    fn of(network: &mut Network) -> Flat {
+    pub(super) fn of(network: &mut Network) -> Flat {
         let mut flat = Flat {
             index: (0..network.inputs() as u32).collect(),
             mean: Vec::new(),
@@ -250,174 +258,6 @@ impl Flat {
         });
         flat
     }
-}
-
-/// What a sample sent to the units: g and Gamma of the input lanes, then of each upper layer, and
-/// the spike probabilities below each.
-struct Sent {
-    lanes: (Vec<f32>, Vec<f32>),
-    upper: Vec<(Vec<f32>, Vec<f32>, Vec<f32>)>,
-}
-
-impl Sent {
-    fn of(network: &Network, lesson: Lesson<'_>) -> Sent {
-        let s = &network.scratch;
-        let mut upper = Vec::new();
-        for (i, units) in s.units.iter().enumerate() {
-            let (g, gamma) = match s.units.get(i + 1) {
-                Some(next) => (next.g.clone(), next.gamma.clone()),
-                None => output_messages(network, lesson),
-            };
-            upper.push((g, gamma, units.a.clone()));
-        }
-        Sent {
-            lanes: (s.g.clone(), s.gamma.clone()),
-            upper,
-        }
-    }
-}
-
-fn output_messages(network: &Network, lesson: Lesson<'_>) -> (Vec<f32>, Vec<f32>) {
-    let s = &network.scratch;
-    let moments = s.mean.iter().zip(&s.out_variance).enumerate();
-    moments
-        .map(|(k, (&m, &v))| match lesson {
-            Lesson::Values(target, _) if target[k].is_nan() => (0.0, 0.0),
-            Lesson::Values(target, noise) => {
-                ((target[k] - m) / (v + noise[k]), 1.0 / (v + noise[k]))
-            }
-            Lesson::Class(class) => probit::message(sign(k == class) as f32, m, v),
-        })
-        .unzip()
-}
-
-fn parallel(network: &mut Network, batch: &[Sample<'_>]) -> Report {
-    let base = Flat::of(network);
-    let stride = network.input.stride();
-    let upper_at = base.index.len() * stride;
-    let n = base.mean.len();
-    let (mut precision, mut shift) = (vec![0.0f32; n], vec![0.0f32; n]);
-    let mut sent = Vec::new();
-    let mut report = Report::default();
-    for &sample in batch {
-        let learned = sample.1.teach(network, sample.0, 1.0);
-        sent.push(Sent::of(network, sample.1));
-        report += learned;
-        let places = |index: &[u32]| {
-            let rows: Vec<usize> = index.iter().map(|j| *j as usize * stride).collect();
-            let rows = rows.into_iter().flat_map(move |at| at..at + stride);
-            rows.chain(upper_at..n)
-        };
-        let mut place = places(sample.0.index);
-        network.visit(sample.0.index, &mut |m, s, _| {
-            for (m, s) in m.iter_mut().zip(s) {
-                // The runs cover exactly these places.
-                let Some(at) = place.next() else { return };
-                precision[at] += 1.0 / *s - 1.0 / base.variance[at];
-                shift[at] += *m / *s - base.mean[at] / base.variance[at];
-                (*m, *s) = (base.mean[at], base.variance[at]);
-            }
-        });
-    }
-    // The whole step.
-    let mut change = vec![0.0f32; n];
-    for at in 0..n {
-        let p0 = 1.0 / base.variance[at];
-        let p = (p0 + precision[at]).max(base.floor[at]);
-        precision[at] = p - p0;
-        change[at] = (base.mean[at] * p0 + shift[at]) / p - base.mean[at];
-    }
-    let share = damping(network, batch, &sent, (&base, &change));
-    let damped = share.iter().any(|share| *share < 1.0);
-    let mut at = 0;
-    network.visit(&base.index, &mut |m, s, _| {
-        for (m, s) in m.iter_mut().zip(s) {
-            *m = share[at].mul_add(change[at], base.mean[at]);
-            *s = 1.0 / share[at].mul_add(precision[at], 1.0 / base.variance[at]);
-            at += 1;
-        }
-    });
-    if damped {
-        report.damped = std::mem::take(&mut report.accepted);
-    }
-    report
-}
-
-/// Line search of one unit: sums of g domega, Gamma+ domega^2 and dm^2/s.
-#[derive(Clone, Copy, Default)]
-struct Search {
-    gain: f32,
-    cost: f32,
-}
-
-impl Search {
-    fn sample(&mut self, g: f32, gamma: f32, domega: f32) {
-        self.gain += g * domega;
-        self.cost += gamma.max(0.0) * domega * domega;
-    }
-
-    /// eta, the share of the step to take. A unit that does not move needs no damping.
-    fn share(self) -> f32 {
-        if self.cost == 0.0 {
-            1.0
-        } else {
-            (self.gain / self.cost).max(0.0).min(1.0)
-        }
-    }
-}
-
-/// The share of its step that every weight takes: that of its unit.
-fn damping(
-    network: &Network,
-    batch: &[Sample<'_>],
-    sent: &[Sent],
-    (base, change): (&Flat, &[f32]),
-) -> Vec<f32> {
-    let stride = network.input.stride();
-    let mut shares = vec![1.0; change.len()];
-    let mut lanes = vec![Search::default(); stride];
-    for ((x, _), sent) in batch.iter().zip(sent) {
-        for (lane, search) in lanes.iter_mut().enumerate() {
-            let terms = x.index.iter().zip(x.value);
-            let domega = terms
-                .map(|(&j, x)| x * change[j as usize * stride + lane])
-                .sum();
-            search.sample(sent.lanes.0[lane], sent.lanes.1[lane], domega);
-        }
-    }
-    let rows = base.index.len();
-    for at in 0..rows * stride {
-        lanes[at % stride].cost += change[at] * change[at] / base.variance[at];
-    }
-    for at in 0..rows * stride {
-        shares[at] = lanes[at % stride].share();
-    }
-    let mut at = rows * stride;
-    for (l, layer) in network.upper.iter().enumerate() {
-        let width = padded(network.spec.hidden[l]);
-        let units = network.spec.hidden.get(l + 1).copied();
-        let units = units.unwrap_or(network.outputs);
-        let bias = at + units * width;
-        for k in 0..units {
-            let row = at + k * width..at + (k + 1) * width;
-            let places = || row.clone().chain(layer.has_bias().then_some(bias + k));
-            let mut search = Search::default();
-            for sent in sent {
-                let (g, gamma, a) = &sent.upper[l];
-                let inputs = a.iter().chain([&1.0]);
-                let domega = inputs.zip(places()).map(|(a, at)| a * change[at]).sum();
-                search.sample(g[k], gamma[k], domega);
-            }
-            for at in places() {
-                search.cost += change[at] * change[at] / base.variance[at];
-            }
-            for at in places() {
-                shares[at] = search.share();
-            }
-        }
-        at += layer.size();
-    }
-    shares
 }
 
 #[cfg(test)]
@@ -600,6 +440,33 @@ mod tests {
                 value: &[0.1, 0.2, 0.3, 1.0],
             });
             assert!(moments.mean[0].is_finite() && moments.variance[0] >= 0.0);
+        }
+    }
+
+    #[test]
+    fn a_softmax_is_learned_in_batches_of_every_schedule() {
+        let rows = Rows::new(900);
+        let class = |x: &[f32; 4]| usize::from(x[0] > 0.4) + usize::from(x[0] > -0.4);
+        let samples: Vec<Sample<'_>> = rows
+            .samples()
+            .into_iter()
+            .zip(&rows.0)
+            .map(|((x, _), (row, _))| (x, Lesson::Class(class(row))))
+            .collect();
+        for schedule in [
+            BatchSchedule::Sequential,
+            BatchSchedule::Exact,
+            BatchSchedule::Averaged,
+            BatchSchedule::Parallel,
+        ] {
+            let mut draft = NetworkDraft::classification(4, &[12], 3);
+            (draft.output, draft.power, draft.seed) = (OutputKind::Softmax, 1.0, 4);
+            let mut net = Network::new(&draft.build().unwrap());
+            let before = evidence(&mut net, &samples);
+            let report = BatchLearner::new(schedule, 8, 2).learn(&mut net, &samples, 1.0);
+            let after = evidence(&mut net, &samples);
+            assert_eq!((report.skipped, report.fell_back), (0, 0), "{schedule:?}");
+            assert!(after > 0.5 * before, "{schedule:?} {before} {after}");
         }
     }
 }

@@ -180,12 +180,12 @@ fn value() -> impl Strategy<Value = f32> {
     prop_oneof![-3.0f32..3.0, Just(0.0), -1e6f32..1e6, Just(1e6), any]
 }
 
-fn draft(class: bool, hidden: &[usize], (spikes, family): (Spikes, Family)) -> NetworkDraft {
-    let mut draft = if class {
-        NetworkDraft::classification(3, hidden, 3)
-    } else {
-        NetworkDraft::stream(3, hidden, 1, 3.0)
+fn draft(output: OutputKind, hidden: &[usize], (spikes, family): (Spikes, Family)) -> NetworkDraft {
+    let mut draft = match output {
+        OutputKind::Regression => NetworkDraft::stream(3, hidden, 1, 3.0),
+        _ => NetworkDraft::classification(3, hidden, 3),
     };
+    draft.output = output;
     draft = draft.with_families(&vec![family; hidden.len() + 1]);
     (draft.spikes, draft.memory) = (spikes, Some(50.0));
     draft
@@ -216,7 +216,7 @@ proptest! {
         samples in prop::collection::vec((value(), value(), value(), 1e-6f32..10.0), 1..40),
     ) {
         let hidden: &[usize] = if deep { &[9, 5] } else { &[9] };
-        let mut net = Network::new(&draft(false, hidden, kind).build().unwrap());
+        let mut net = Network::new(&draft(OutputKind::Regression, hidden, kind).build().unwrap());
         for (a, b, y, noise) in samples {
             learn_one(&mut net, input(&[a, b, 1.0]), Lesson::Values(&[y], &[noise]));
         }
@@ -224,12 +224,13 @@ proptest! {
 
     #[test]
     fn no_finite_sample_leaves_a_classifier_that_is_not_finite(
+        output in prop::sample::select(vec![OutputKind::Classification, OutputKind::Softmax]),
         kind in (spikes(), family()),
         deep in any::<bool>(),
         samples in prop::collection::vec((value(), value(), 0usize..3), 1..40),
     ) {
         let hidden: &[usize] = if deep { &[9, 5] } else { &[9] };
-        let mut net = Network::new(&draft(true, hidden, kind).build().unwrap());
+        let mut net = Network::new(&draft(output, hidden, kind).build().unwrap());
         for (a, b, class) in samples {
             learn_one(&mut net, input(&[a, b, 1.0]), Lesson::Class(class));
             let mut p = [0.0; 3];
@@ -244,7 +245,7 @@ proptest! {
         rows in prop::collection::vec((value(), value(), value()), 1..20),
     ) {
         let kind = (spikes, Family::Gaussian);
-        let mut net = Network::new(&draft(false, &[9], kind).build().unwrap());
+        let mut net = Network::new(&draft(OutputKind::Regression, &[9], kind).build().unwrap());
         net.set_memory(None);
         let mut sites = Sites::new(rows.len());
         for _ in 0..4 {
@@ -266,7 +267,7 @@ proptest! {
         rows in prop::collection::vec((value(), value(), value()), 1..40),
     ) {
         let kind = (spikes, Family::Gaussian);
-        let mut net = Network::new(&draft(false, &[9], kind).build().unwrap());
+        let mut net = Network::new(&draft(OutputKind::Regression, &[9], kind).build().unwrap());
         let rows: Vec<Row> = rows.iter().map(|&(a, b, y)| ([a, b, 1.0], [y])).collect();
         let samples: Vec<Sample<'_>> = rows
             .iter()
