@@ -20,11 +20,14 @@ use crate::row::Reading;
 /// Readings that are handed to a worker together at most.
 pub const HANDOVER: usize = 64;
 /// Time between two looks at how busy the workers are.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A worker that is busy for less of its time than this gives no stream away.
 const HOT: f64 = 0.1;
 /// Nor does one that is not busier than another by this.
 const GAP: f64 = 0.05;
+/// A stream stays that takes more than this share of what two workers differ by: moved, it would make
+/// the other one as busy as this one is.
+const TOO_LARGE: f64 = 0.6;
 /// Streams that move after one look, at most.
 const MOVES: usize = 64;
 /// What a channel that has not been learned yet is taken for, as a share of a worker's time.
@@ -220,9 +223,10 @@ fn plan(loads: &mut [f64], shares: &mut [Share]) -> Vec<(Arc<str>, usize)> {
         && let Some((hot, cold)) = hottest_and_coldest(loads)
     {
         let gap = loads[hot] - loads[cold];
+        let most = TOO_LARGE * gap;
         let here = shares
             .iter_mut()
-            .filter(|(_, worker, share)| *worker == hot && *share > 0.0 && *share < gap);
+            .filter(|(_, worker, share)| *worker == hot && *share > 0.0 && *share < most);
         let off = |share: f64| (share - gap / 2.0).abs();
         let Some((stream, worker, share)) = here.min_by(|a, b| off(a.2).total_cmp(&off(b.2)))
         else {

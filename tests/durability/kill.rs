@@ -89,7 +89,7 @@ fn the_same_while_streams_move_between_workers() {
             format!("plant/s{stream}/c{}", k / 10 % 2)
         },
         rate: 4000,
-        life: 800,
+        life: 1400,
     };
     let moves = kill_and_compare(number("SPIKED_KILLS", 20) / 5, "3.1.1", &uneven);
     assert!(moves > 0.0 || !have_mosquitto(), "none has moved");
