@@ -102,7 +102,13 @@ impl Stream {
 
     /// Learns the mini-batch where it is due; the state is whole only after that.
     pub fn settle(&mut self) {
-        self.engine.settle();
+        self.settle_some(usize::MAX);
+    }
+
+    /// [`Stream::settle`] in parts of at most `rows` rows, as long as the engine says that it is due;
+    /// the same bits.
+    pub fn settle_some(&mut self, rows: usize) {
+        self.engine.settle_some(rows);
     }
 
     /// Takes one reading, or a feedback that travels as one; appends an outcome to `out` for each

@@ -93,33 +93,42 @@ impl Engine {
         self.batch.push(samples);
     }
 
-    /// The mini-batch is full or old enough: [`Engine::settle`] would learn it.
+    /// The mini-batch is full or old enough, or half learned: [`Engine::settle`] would learn it.
     pub fn is_due(&self) -> bool {
         let settings = self.params.get();
         let age = (self.last_ms - self.batch_since_ms) as f64 / 1000.0;
         let full = self.batch.len() >= settings.batch_rows || age >= settings.batch_max_age_s;
-        full && !self.batch.is_empty()
+        (full || self.half_learned) && !self.batch.is_empty()
     }
 
     /// Learns the mini-batch where it is due. Whether that is done after a row or when the next
     /// one comes gives the same bits.
     pub fn settle(&mut self) {
+        self.settle_some(usize::MAX);
+    }
+
+    /// Learns at most `rows` rows of the mini-batch where it is due: [`Engine::settle`] in parts, with
+    /// the same bits. Until the last part, saving the engine loses that the batch is due.
+    pub fn settle_some(&mut self, rows: usize) {
         if self.is_due() {
-            self.flush();
+            self.learn_batch(rows);
         }
     }
 
     /// Learns the partial mini-batch.
     pub fn flush(&mut self) {
-        let Some(heads) = &mut self.heads else { return };
-        if self.batch.is_empty() {
-            return;
+        if !self.batch.is_empty() {
+            self.learn_batch(usize::MAX);
         }
+    }
+
+    fn learn_batch(&mut self, rows: usize) {
+        let Some(heads) = &mut self.heads else { return };
         let settings = self.params.get();
         let (nu, memory) = (settings.student_nu, settings.statistics_rows);
         let context_on = self.last_ms - self.first_ms;
         let context_on = settings.calendar && Calendar::after(context_on) != Calendar::Off;
-        for samples in self.batch.drain(..) {
+        for samples in self.batch.drain(..rows.min(self.batch.len())) {
             if settings.learn {
                 let learned = heads.step.learn(&samples[0], nu, memory);
                 self.moving.learned(&mut self.stats, &learned);
@@ -130,6 +139,10 @@ impl Engine {
             }
             self.stats.learned += 1;
             self.spare.push(samples);
+        }
+        self.half_learned = !self.batch.is_empty();
+        if self.half_learned {
+            return;
         }
         self.stats.updates += 1;
         self.moving.publish(&mut self.stats);

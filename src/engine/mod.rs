@@ -84,6 +84,9 @@ pub struct Engine {
     rows: u64,
     batch: Vec<[Sample; 2]>,
     batch_since_ms: i64,
+    /// A part of the mini-batch has been learned; see [`Engine::settle_some`].
+    #[serde(skip)]
+    half_learned: bool,
     #[serde(skip)]
     spare: Vec<[Sample; 2]>,
     moving: Moving,
@@ -123,6 +126,7 @@ impl Engine {
             rows: 0,
             batch: Vec::new(),
             batch_since_ms: 0,
+            half_learned: false,
             spare: Vec::new(),
             moving: Moving::default(),
             stats: EngineStats::default(),

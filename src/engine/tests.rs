@@ -45,6 +45,34 @@ fn saved_and_loaded(engine: &Engine) -> Engine {
 }
 
 #[test]
+fn a_mini_batch_learned_in_parts_gives_the_bits_of_one_learned_whole() {
+    let settings = || EngineSettings {
+        horizons: vec![3],
+        ..EngineSettings::default()
+    };
+    let plans = vec![Plan::default(); 3];
+    let (mut whole, mut parts) = (engine(settings(), &plans), engine(settings(), &plans));
+    let mut halves = 0;
+    for t in 0..500 {
+        let values: Vec<f64> = (0..3)
+            .map(|c| (t as f64 * 0.1 + f64::from(c)).sin())
+            .collect();
+        let row = row(t, &values);
+        assert_eq!(whole.step(&row), parts.step(&row));
+        whole.settle();
+        // Of some mini-batches a part is left to the next row.
+        for _ in 0..t % 11 {
+            parts.settle_some(1);
+            halves += u32::from(parts.is_due());
+        }
+    }
+    parts.settle();
+    assert!(halves > 50, "{halves}");
+    let bytes = |engine: &Engine| postcard::to_allocvec(engine).expect("an engine can be saved");
+    assert_eq!(bytes(&whole), bytes(&parts));
+}
+
+#[test]
 fn a_forecast_twelve_rows_ahead_of_an_autoregression_is_as_good_and_as_sure_as_can_be() {
     let phi: f64 = 0.95;
     let mut rng = Pcg64::seed_from_u64(1);

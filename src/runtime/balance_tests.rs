@@ -1,6 +1,6 @@
 //! Streams on one worker and on several, moved at random: the same outcomes in order, the same bits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -83,6 +83,7 @@ fn run(n: u64, n_workers: usize, every: u64) -> (Seen, u64) {
             evicted: HashMap::new(),
             unsaved: Vec::new(),
             coming: HashMap::new(),
+            owing: VecDeque::new(),
         };
         std::thread::spawn(move || worker.run())
     };

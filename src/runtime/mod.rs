@@ -14,6 +14,7 @@ mod moving;
 mod panic_tests;
 mod serve;
 mod shared;
+mod slices;
 mod states;
 pub mod store;
 mod supervise;

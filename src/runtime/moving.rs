@@ -41,6 +41,7 @@ impl Worker {
             Work::Learn(items) => self.learn_in_turn(items, outcomes),
             Work::Give(stream, to) => {
                 self.let_in(&stream, outcomes);
+                self.pay_off(&stream);
                 let moved = Moved {
                     slot: self.streams.remove(&stream),
                     evicted: self.evicted.remove(&stream),

@@ -1,6 +1,6 @@
 //! The daemon from start to end: restore, bind, start, wait, and stop in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -283,6 +283,7 @@ impl Threads {
                 evicted: HashMap::new(),
                 unsaved: Vec::new(),
                 coming: HashMap::new(),
+                owing: VecDeque::new(),
             };
             workers.push(spawn(&format!("worker-{idx}"), move || worker.run())?);
         }

@@ -1,6 +1,6 @@
 //! A worker thread: its streams predict, flag and learn; what they say goes to the outbox.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
 use crate::payload::{Reject, anomaly_json, prediction_json};
 use crate::row::{Incident, IncidentEdge, Kind, Outcome, Reading};
-use crate::state::{Pushed, push_supervised, settle_supervised};
+use crate::state::{Pushed, push_supervised};
 use crate::stream::{Stream, StreamParams};
 
 /// How long a worker sleeps at most before it gives a sign of life.
@@ -71,6 +71,8 @@ pub struct Worker {
     pub unsaved: Vec<Arc<str>>,
     /// Streams on their way from other workers.
     pub coming: HashMap<Arc<str>, Coming>,
+    /// The last readings of streams that owe a part of their mini-batch.
+    pub owing: VecDeque<Reading>,
 }
 
 /// What is left of a stream that was idle for long.
@@ -82,19 +84,19 @@ pub struct Evicted {
 
 /// One stream and what was last said of it.
 pub struct Slot {
-    stream: Stream,
+    pub(super) stream: Stream,
     prediction_topic: Arc<str>,
     anomaly_topic: Arc<str>,
     /// The state last published: flag and kind; `None` before the first.
     said: Option<(bool, Option<Kind>)>,
     open: Option<Incident>,
     last: Option<Outcome>,
-    counted: EngineStats,
+    pub(super) counted: EngineStats,
     dirty: bool,
     /// When its last reading came.
     touched: Instant,
     /// Time that it has taken so far.
-    busy: Duration,
+    pub(super) busy: Duration,
 }
 
 impl Slot {
@@ -143,7 +145,9 @@ impl Worker {
             self.publish_anomaly(&stream, &outcome, None);
         }
         loop {
-            let patience = if self.unsaved.is_empty() && self.coming.is_empty() {
+            let patience = if !self.owing.is_empty() {
+                Duration::ZERO
+            } else if self.unsaved.is_empty() && self.coming.is_empty() {
                 IDLE
             } else {
                 SAVE_EVERY
@@ -153,6 +157,7 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.pay();
             self.let_all_in(false, &mut outcomes);
             if self.rx.is_empty() || viewed.elapsed() >= VIEW_EVERY {
                 self.shared.beat(self.idx);
@@ -174,6 +179,7 @@ impl Worker {
             // One at a time: no reading has to wait for the snapshots of a thousand streams.
             if !self.unsaved.is_empty() && saved.elapsed() >= SAVE_EVERY {
                 let next = self.unsaved.pop();
+                next.iter().for_each(|name| self.pay_off(name));
                 if let Some(slot) = next.and_then(|name| self.streams.get(&name)) {
                     save(&*self.store, &self.shared, &slot.stream);
                 }
@@ -181,6 +187,7 @@ impl Worker {
             }
         }
         self.let_all_in(true, &mut outcomes);
+        self.pay_all();
         self.renew_views();
         self.save_all();
         self.streams
@@ -210,6 +217,7 @@ impl Worker {
 
     fn learn(&mut self, item: &Item, outcomes: &mut Vec<Outcome>) {
         let name = &item.reading.stream;
+        self.pay_off(name);
         if !self.streams.contains_key(name) {
             let slot = self.bring(&item.reading);
             self.streams.insert(name.clone(), slot);
@@ -238,24 +246,6 @@ impl Worker {
             }
             Pushed::Quarantined { .. } => slot.counted = slot.stream.engine().stats().clone(),
         }
-    }
-
-    /// Learns the mini-batch that a reading made due, once its row is on its way.
-    fn settle(&mut self, reading: &Reading) {
-        let slot = self.streams.get_mut(&reading.stream);
-        let Some(slot) = slot.filter(|slot| slot.stream.engine().is_due()) else {
-            return;
-        };
-        let (store, shared, params) = (&self.store, &self.shared, &self.params);
-        let rebuild = |reason: &str, condemned| {
-            rebuild(&**store, shared, params, (reading, reason, condemned))
-        };
-        let begin = Instant::now();
-        if settle_supervised(&mut slot.stream, reading, rebuild).is_some() {
-            slot.counted = slot.stream.engine().stats().clone();
-        }
-        let seconds = begin.elapsed().as_secs_f64();
-        self.shared.metrics.learning_seconds.inc_by(seconds);
     }
 
     fn publish(&mut self, name: &Arc<str>, outcome: Outcome, arrived: Instant) {
@@ -391,6 +381,7 @@ impl Worker {
     /// goes by the wall clock, since it changes no bit of what is learned.
     fn evict_idle(&mut self) {
         let Some(limit) = self.idle_evict else { return };
+        self.pay_all();
         let (store, metrics) = (&self.store, &self.shared.metrics);
         let evicted = &mut self.evicted;
         self.streams.retain(|name, slot| {
@@ -428,7 +419,7 @@ fn save(store: &dyn Store, shared: &Shared, stream: &Stream) {
 
 /// An engine panicked over a reading: its stream goes on from what is kept, or anew. A condemned
 /// reading is set apart.
-fn rebuild(
+pub(super) fn rebuild(
     store: &dyn Store,
     shared: &Shared,
     params: &StreamParams,

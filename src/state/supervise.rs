@@ -55,18 +55,18 @@ pub fn push_supervised(
     }
 }
 
-/// [`Stream::settle`] after `reading`, outliving its panics: the stream is rebuilt as for
-/// [`push_supervised`] and takes the reading anew; what it says of it was said before. `None` where
-/// nothing panicked.
+/// [`Stream::settle_some`] after `reading`, the last one, outliving its panics: the stream is rebuilt
+/// as for [`push_supervised`], takes the reading anew and settles whole; what it says of it was said
+/// before. `None` where nothing panicked.
 pub fn settle_supervised(
     stream: &mut Stream,
-    reading: &Reading,
+    (reading, rows): (&Reading, usize),
     mut rebuild: impl FnMut(&str, bool) -> Stream,
 ) -> Option<Pushed> {
     let mut panics = 0;
     let mut failures = Failures::default();
     let mut said = Vec::new();
-    let mut reason = caught(|| settle(stream, reading)).err()?;
+    let mut reason = caught(|| settle(stream, reading, rows)).err()?;
     loop {
         panics += 1;
         let condemned = failures.again(reading.seq);
@@ -76,7 +76,7 @@ pub fn settle_supervised(
         }
         let again = caught(|| {
             let verdict = predict(stream, reading, &mut said);
-            settle(stream, reading);
+            settle(stream, reading, usize::MAX);
             verdict
         });
         reason = match again {
@@ -112,7 +112,7 @@ pub(crate) fn push_caught(
 ) -> Result<Verdict, String> {
     caught(|| {
         let verdict = predict(stream, reading, out);
-        settle(stream, reading);
+        settle(stream, reading, usize::MAX);
         verdict
     })
 }
@@ -128,10 +128,10 @@ fn predict(stream: &mut Stream, reading: &Reading, out: &mut Vec<Outcome>) -> Ve
 }
 
 #[cfg_attr(not(test), expect(unused_variables, reason = "tests panic over it"))]
-fn settle(stream: &mut Stream, reading: &Reading) {
+fn settle(stream: &mut Stream, reading: &Reading, rows: usize) {
     #[cfg(test)]
     tests::panic_if_asked_after(reading);
-    stream.settle();
+    stream.settle_some(rows);
 }
 
 fn words(panic: Box<dyn Any + Send>) -> String {
@@ -222,7 +222,7 @@ pub(crate) mod tests {
                 store.rebuild("press", &params, seq).unwrap()
             };
             let done = push_supervised(&mut stream, &reading, &mut out, rebuild);
-            let settled = settle_supervised(&mut stream, &reading, rebuild);
+            let settled = settle_supervised(&mut stream, (&reading, usize::MAX), rebuild);
             pushed.push(settled.unwrap_or(done));
             if seq == 10 {
                 store.save(Snapshot::of(&stream, &params, 0));
