@@ -14,6 +14,7 @@ mod null;
 mod rulings;
 mod scores;
 mod shift;
+mod wander;
 
 pub use autocorrelation::{Autocorrelation, LIMIT as RESIDUAL_LIMIT};
 pub use episodes::Episodes;
@@ -26,3 +27,4 @@ pub use null::NullPeaks;
 pub use rulings::Rulings;
 pub use scores::Scores;
 pub use shift::Shift;
+pub use wander::Wander;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::detect::{Autocorrelation, Episodes, Scores, ln_e_value, ln_e_values};
+use crate::detect::{Autocorrelation, Episodes, Scores, Wander, ln_e_value, ln_e_values};
 use crate::encode::Spikes;
 use crate::ep::{Input, Network, NetworkSpec, Report, Summary};
 use crate::num::special;
@@ -170,6 +170,8 @@ pub struct Past {
     scores: Scores,
     episodes: Episodes,
     correlation: Autocorrelation,
+    /// None where residuals have no level of their own.
+    wander: Option<Wander>,
     /// Level at which the quantile of the scores misses a tenth of the values: adaptive conformal
     /// inference (Gibbs and Candes, NeurIPS 2021, equation 2).
     level: f64,
@@ -181,6 +183,7 @@ impl Default for Past {
             scores: Scores::default(),
             episodes: Episodes::default(),
             correlation: Autocorrelation::default(),
+            wander: Some(Wander::default()),
             level: MISS,
         }
     }
@@ -209,11 +212,12 @@ impl Past {
     }
 
     fn kappa(&self, temper: bool) -> f64 {
-        if temper {
-            self.correlation.temper()
-        } else {
-            1.0
+        if !temper {
+            return 1.0;
         }
+        let kappa = self.correlation.temper();
+        let wander = self.wander.as_ref();
+        wander.map_or(kappa, |wander| wander.temper(kappa))
     }
 
     /// Learns a residual.
@@ -226,6 +230,9 @@ impl Past {
         self.scores.observe(judged.score, weight, memory);
         self.episodes.observe(judged.score, memory, open);
         self.correlation.observe(judged.z, weight, memory);
+        if let Some(wander) = &mut self.wander {
+            wander.observe(judged.z, weight);
+        }
     }
 
     /// Keeps the share `keep` of what is known.
@@ -268,6 +275,8 @@ pub struct Head {
     noise: Vec<Noise>,
     profile: Vec<Profile>,
     past: Vec<Past>,
+    /// Its residuals are of steps: no level wanders in them.
+    of_steps: bool,
     /// Of the last prediction: noise of the hour over that of the day.
     ratio: Vec<f64>,
     mean: Vec<f64>,
@@ -305,6 +314,7 @@ impl Head {
             profile: Vec::new(),
             ratio: Vec::new(),
             past: Vec::new(),
+            of_steps: false,
             mean: Vec::new(),
             ignorance: Vec::new(),
             effective: Vec::new(),
@@ -312,6 +322,13 @@ impl Head {
         };
         head.add_outputs(outputs);
         head
+    }
+
+    /// The same for what is predicted from the last values: residuals without a level.
+    pub fn of_steps(mut self) -> Head {
+        self.of_steps = true;
+        self.past.iter_mut().for_each(|past| past.wander = None);
+        self
     }
 
     /// Changes the memory of the weights, rows.
@@ -324,7 +341,11 @@ impl Head {
         self.noise.resize_with(outputs, Noise::default);
         self.profile.resize_with(outputs, Profile::default);
         self.ratio.resize(outputs, 1.0);
-        self.past.resize_with(outputs, Past::default);
+        let wander = (!self.of_steps).then(Wander::default);
+        self.past.resize_with(outputs, || Past {
+            wander: wander.clone(),
+            ..Past::default()
+        });
         self.mean.resize(outputs, 0.0);
         self.ignorance.resize(outputs, 0.0);
         self.effective.resize(outputs, 1.0);
