@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Regression benchmark: `spiked fit` on tables with ready-made splits, beside published figures.
 
-usage: uci.py SPIKED FOLDER [--sets a,b] [--splits N] [further arguments of `spiked fit`]
+usage: uci.py SPIKED FOLDER [--sets a,b] [--splits N] [--first K] [further arguments of `spiked fit`]
 
 FOLDER/SET holds data.txt (white space), index_features.txt, index_target.txt and
 index_{train,test}_N.txt. Fixed defaults for all sets: 50 spiking units, 40 passes.
+--splits N takes N splits, from number K (0) on: a long run can be had in parts.
 Needs numpy. Prints one line a set: mean and standard error over the splits, and the figures of
 probabilistic back-propagation (Hernandez-Lobato and Adams, 2015).
 """
@@ -55,12 +56,13 @@ def main():
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--sets", default=",".join(PUBLISHED))
     parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0)
     args, extra = parser.parse_known_args()
     for name in args.sets.split(","):
         folder = args.folder / name
         scores = []
         with tempfile.TemporaryDirectory() as work:
-            for split in range(args.splits):
+            for split in range(args.first, args.first + args.splits):
                 if (folder / f"index_train_{split}.txt").exists():
                     scores.append(fit(args.spiked, folder, split, pathlib.Path(work), extra))
         mean = np.mean(scores, 0)
