@@ -1,6 +1,7 @@
 //! Recorded data through the daemon's engine: tables in, predictions and a summary out.
 
 mod ahead;
+mod probe;
 mod summary;
 mod table;
 
@@ -10,6 +11,7 @@ use crate::engine::{Engine, EngineParams, Plan};
 use crate::row::{Outcome, Row};
 
 pub use ahead::{HorizonSummary, StateSummary};
+pub use probe::{bare, separator};
 pub use summary::{ChannelSummary, Summary, Verdict};
 pub use table::{Table, TableError, TableOptions};
 

@@ -4,22 +4,10 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use super::probe::{Probe, bare};
 use crate::engine::{EngineParams, State, state_named};
 use crate::payload::parse_rfc3339;
 use crate::row::Row;
-
-/// Rows looked at to tell the time column and the columns of numbers.
-const PROBE_ROWS: usize = 200;
-/// Names that a time column usually has.
-const TIME_NAMES: [&str; 7] = [
-    "ts",
-    "time",
-    "timestamp",
-    "datetime",
-    "date",
-    "date_time",
-    "t",
-];
 
 /// What the user says of the columns.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +21,7 @@ pub struct TableOptions {
 }
 
 impl TableOptions {
-    fn states_of(&self, column: &str) -> Option<Vec<State>> {
+    pub(super) fn states_of(&self, column: &str) -> Option<Vec<State>> {
         let (params, stream) = self.states.as_ref()?;
         params.states(stream, column).map(<[State]>::to_vec)
     }
@@ -76,7 +64,7 @@ pub enum TableError {
 
 /// How the time column is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum TimeFormat {
+pub(super) enum TimeFormat {
     /// Date and time, with or without an offset; without one it is read as UTC.
     Civil,
     /// A unix time; this many milliseconds to its unit.
@@ -232,21 +220,19 @@ impl<'a> Table<'a> {
 }
 
 /// What one cell holds.
-enum Cell {
+pub(super) enum Cell {
     Number(f64),
     Missing,
     Other,
 }
 
-fn parse_number(cell: &[u8]) -> Cell {
+pub(super) fn parse_number(cell: &[u8]) -> Cell {
     let cell = cell.trim_ascii();
     if cell.is_empty() {
         return Cell::Missing;
     }
-    match std::str::from_utf8(cell)
-        .ok()
-        .and_then(|text| text.parse::<f64>().ok())
-    {
+    let text = std::str::from_utf8(cell).ok().map(bare);
+    match text.and_then(|text| text.parse::<f64>().ok()) {
         Some(x) if x.is_finite() => Cell::Number(x),
         Some(x) if x.is_nan() => Cell::Missing,
         Some(_) => Cell::Other,
@@ -268,7 +254,7 @@ fn is_word_for_none(cell: &[u8]) -> bool {
         .any(|w| cell.eq_ignore_ascii_case(w))
 }
 
-fn parse_time(text: &str, format: TimeFormat) -> Option<i64> {
+pub(super) fn parse_time(text: &str, format: TimeFormat) -> Option<i64> {
     match format {
         TimeFormat::Unix(unit) => {
             if unit >= 1.0
@@ -300,177 +286,6 @@ fn parse_civil(text: &str) -> Option<i64> {
     Some(stamp.timestamp().as_millisecond())
 }
 
-/// How a column's times are written, judged by samples from it; `None` if they are no times.
-fn time_format(samples: &[&str]) -> Option<TimeFormat> {
-    let samples: Vec<&str> = samples
-        .iter()
-        .map(|s| s.trim())
-        .filter(|s| !s.is_empty())
-        .collect();
-    let first = samples.first()?;
-    let format = match first.parse::<f64>() {
-        // Milliseconds since about 1973, microseconds, nanoseconds; else seconds.
-        Ok(x) if x.abs() >= 1e17 => TimeFormat::Unix(1e-6),
-        Ok(x) if x.abs() >= 1e14 => TimeFormat::Unix(1e-3),
-        Ok(x) if x.abs() >= 1e11 => TimeFormat::Unix(1.0),
-        Ok(_) => TimeFormat::Unix(1000.0),
-        Err(_) => TimeFormat::Civil,
-    };
-    samples
-        .iter()
-        .all(|s| parse_time(s, format).is_some())
-        .then_some(format)
-}
-
-/// What the first rows say of a file.
-struct Probe {
-    separator: u8,
-    time_column: usize,
-    time_name: String,
-    format: TimeFormat,
-    columns: Vec<usize>,
-    channels: Vec<String>,
-    states: Vec<Option<Vec<State>>>,
-    ignored: Vec<String>,
-}
-
-impl Probe {
-    fn of(mut input: impl io::Read, options: &TableOptions) -> Result<Probe, TableError> {
-        let mut head = vec![0; 1 << 18];
-        let mut filled = 0;
-        while filled < head.len() {
-            match input.read(&mut head[filled..])? {
-                0 => break,
-                n => filled += n,
-            }
-        }
-        head.truncate(filled);
-        let first_line = head.split(|&b| b == b'\n').next().unwrap_or_default();
-        let count = |sep| first_line.iter().filter(|&&b| b == sep).count();
-        let separator = [b',', b';', b'\t']
-            .into_iter()
-            .max_by_key(|&sep| (count(sep), sep == b','))
-            .unwrap_or(b',');
-        let mut reader = csv::ReaderBuilder::new()
-            .delimiter(separator)
-            .flexible(true)
-            .from_reader(&head[..]);
-        let names: Vec<String> = reader
-            .byte_headers()?
-            .iter()
-            .map(|h| {
-                String::from_utf8_lossy(h)
-                    .trim()
-                    .trim_start_matches('\u{feff}')
-                    .to_string()
-            })
-            .collect();
-        // The last row of the probe may be cut in the middle; a short file ends cleanly.
-        let mut rows: Vec<csv::ByteRecord> = reader
-            .byte_records()
-            .take(PROBE_ROWS)
-            .collect::<Result<_, _>>()?;
-        if filled == 1 << 18 && rows.len() < PROBE_ROWS {
-            rows.pop();
-        }
-        Probe::judge(separator, names, &rows, options)
-    }
-
-    fn judge(
-        separator: u8,
-        names: Vec<String>,
-        rows: &[csv::ByteRecord],
-        options: &TableOptions,
-    ) -> Result<Probe, TableError> {
-        let present = names.join(", ");
-        let find = |name: &String| {
-            let found = names.iter().position(|n| n == name);
-            found.ok_or_else(|| TableError::NoColumn {
-                name: name.clone(),
-                present: present.clone(),
-            })
-        };
-        let ignore: Vec<usize> = options.ignore.iter().map(find).collect::<Result<_, _>>()?;
-        let named = options.time.as_ref().map(find).transpose()?;
-        let (time_column, format) = find_time(&names, rows, named);
-        let (mut columns, mut ignored) = (Vec::new(), Vec::new());
-        for (column, name) in names.iter().enumerate() {
-            let is_time = format != TimeFormat::None && column == time_column;
-            if is_time || ignore.contains(&column) {
-                continue;
-            }
-            if holds_numbers(rows, column) || options.states_of(name).is_some() {
-                columns.push(column)
-            } else {
-                ignored.push(name.clone())
-            }
-        }
-        if columns.is_empty() {
-            return Err(TableError::NoChannels(present));
-        }
-        let channels: Vec<String> = columns.iter().map(|&c| names[c].clone()).collect();
-        let states = channels.iter().map(|name| options.states_of(name));
-        let states = states.collect();
-        let time_name = names.get(time_column).cloned().unwrap_or_default();
-        Ok(Probe {
-            separator,
-            time_column,
-            time_name,
-            format,
-            columns,
-            channels,
-            states,
-            ignored,
-        })
-    }
-}
-
-fn find_time(
-    names: &[String],
-    rows: &[csv::ByteRecord],
-    named: Option<usize>,
-) -> (usize, TimeFormat) {
-    let samples = |column: usize| -> Vec<&str> {
-        rows.iter()
-            .filter_map(|r| std::str::from_utf8(r.get(column)?).ok())
-            .collect()
-    };
-    if let Some(column) = named {
-        return (
-            column,
-            time_format(&samples(column)).unwrap_or(TimeFormat::Civil),
-        );
-    }
-    let by_name = names
-        .iter()
-        .position(|name| {
-            TIME_NAMES
-                .iter()
-                .any(|known| name.eq_ignore_ascii_case(known))
-        })
-        .and_then(|column| Some((column, time_format(&samples(column))?)));
-    let by_content = || {
-        (0..names.len()).find_map(|column| {
-            let format = time_format(&samples(column))?;
-            (format == TimeFormat::Civil).then_some((column, format))
-        })
-    };
-    by_name.or_else(by_content).unwrap_or((0, TimeFormat::None))
-}
-
-fn holds_numbers(rows: &[csv::ByteRecord], column: usize) -> bool {
-    let (mut numbers, mut others) = (0, 0);
-    for row in rows {
-        match parse_number(row.get(column).unwrap_or_default()) {
-            Cell::Number(_) => numbers += 1,
-            Cell::Missing => {}
-            Cell::Other => others += 1,
-        }
-    }
-    // A column that is empty at first may fill later: it is a channel that is missing.
-    others == 0 || numbers > others
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -499,6 +314,16 @@ mod tests {
         assert_eq!(rows[0], (1_583_748_873_000, vec![1.5, 2.0]));
         assert_eq!(rows[1].0 - rows[0].0, 1000);
         assert!(rows[1].1[0].is_nan());
+    }
+
+    #[test]
+    fn quoted_fields_may_hold_separators_line_breaks_and_quotes() {
+        let text = "\u{feff}\"time\",\"a; b; c\",\"said \"\"y\"\"\",\"two\nlines\"\r\n\
+            \"2020-03-09 10:14:33\",\"1.5\", \"2\",\"x, y\"\r\n\"2020-03-09 10:14:34\",,3,\"z\"\r\n";
+        let (channels, rows) = rows(text, &TableOptions::default());
+        assert_eq!(channels, ["a; b; c", "said \"y\""]);
+        assert_eq!(rows[0], (1_583_748_873_000, vec![1.5, 2.0]));
+        assert!(rows[1].1[0].is_nan() && rows[1].1[1] == 3.0);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::replay::{bare, separator};
+
 /// A table of numbers, row by row. A cell that is empty, `nan`, `NA` or `?` is NaN: missing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
@@ -77,7 +79,7 @@ impl Table {
     /// If it holds no data, or a cell is no number.
     pub fn parse(text: &str, path: &str) -> Result<Table, TableError> {
         let text = text.trim_start_matches('\u{feff}');
-        let records = match separator(text.trim_start()) {
+        let records = match separator(text.trim_start().as_bytes()) {
             Some(separator) => separated(text, separator, path)?,
             None => spaced(text),
         };
@@ -153,22 +155,6 @@ impl Table {
 /// A row's line, from 1, and its cells.
 type Record = (usize, Vec<String>);
 
-/// The separator of the first row: the first of `;`, `,` and tab that stands outside quotes.
-fn separator(text: &str) -> Option<u8> {
-    let mut quoted = false;
-    let mut bare = Vec::new();
-    for byte in text.bytes() {
-        quoted ^= byte == b'"';
-        if !quoted && byte == b'\n' {
-            break;
-        }
-        if !quoted {
-            bare.push(byte);
-        }
-    }
-    [b';', b',', b'\t'].into_iter().find(|c| bare.contains(c))
-}
-
 /// Fields as RFC 4180 has them: in double quotes they may hold separators, line breaks and quotes.
 fn separated(text: &str, separator: u8, path: &str) -> Result<Vec<Record>, TableError> {
     let mut reader = csv::ReaderBuilder::new()
@@ -181,18 +167,12 @@ fn separated(text: &str, separator: u8, path: &str) -> Result<Vec<Record>, Table
     for record in reader.records() {
         let record = record.map_err(|e| TableError::Misfit(format!("{path}: {e}")))?;
         let line = record.position().map_or(0, |at| at.line() as usize);
-        let cells: Vec<String> = record.iter().map(bare).collect();
+        let cells: Vec<String> = record.iter().map(|cell| bare(cell).to_owned()).collect();
         if cells.iter().any(|cell| !cell.is_empty()) || cells.len() > 1 {
             records.push((line, cells));
         }
     }
     Ok(records)
-}
-
-/// A field that was quoted after a space, which no reader of RFC 4180 takes for quoted.
-fn bare(cell: &str) -> String {
-    let inner = cell.strip_prefix('"').and_then(|c| c.strip_suffix('"'));
-    inner.unwrap_or(cell).to_owned()
 }
 
 /// Cells between white space.

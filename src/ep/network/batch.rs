@@ -266,7 +266,10 @@ mod tests {
     use crate::ep::NetworkDraft;
     use crate::num::counter;
 
-    const ALL: [u32; 4] = [0, 1, 2, 3];
+    fn all(value: &[f32; 4]) -> Input<'_> {
+        let index = &[0, 1, 2, 3];
+        Input { index, value }
+    }
 
     struct Rows(Vec<([f32; 4], [f32; 1])>);
 
@@ -282,14 +285,8 @@ mod tests {
 
         fn samples(&self) -> Vec<Sample<'_>> {
             let rows = self.0.iter();
-            rows.map(|(x, y)| {
-                let x = Input {
-                    index: &ALL,
-                    value: x,
-                };
-                (x, Lesson::Values(y, &[0.05]))
-            })
-            .collect()
+            rows.map(|(x, y)| (all(x), Lesson::Values(y, &[0.05])))
+                .collect()
         }
     }
 
@@ -300,13 +297,7 @@ mod tests {
     }
 
     fn square_error(net: &mut Network, rows: &Rows) -> f32 {
-        let error = |(x, y): &([f32; 4], [f32; 1])| {
-            let x = Input {
-                index: &ALL,
-                value: x,
-            };
-            (y[0] - net.predict(x).mean[0]).powi(2)
-        };
+        let error = |(x, y): &([f32; 4], [f32; 1])| (y[0] - net.predict(all(x)).mean[0]).powi(2);
         rows.0.iter().map(error).sum::<f32>() / rows.0.len() as f32
     }
 
@@ -381,12 +372,9 @@ mod tests {
             (0..12).map(|i| ([i % 3], [i as f32 * 0.2 - 1.0])).collect();
         let batch: Vec<Sample<'_>> = rows
             .iter()
-            .map(|(j, y)| {
-                let x = Input {
-                    index: j,
-                    value: &[1.0],
-                };
-                (x, Lesson::Values(y, &[4.0]))
+            .map(|(index, y)| {
+                let value = &[1.0];
+                (Input { index, value }, Lesson::Values(y, &[4.0]))
             })
             .collect();
         let (mut one, mut all) = (Network::new(&spec), Network::new(&spec));
@@ -435,10 +423,7 @@ mod tests {
             let mut net = network(&[16]);
             let report = BatchLearner::new(schedule, 16, 2).learn(&mut net, &rows.samples(), 1.0);
             assert_eq!(report.skipped, 24, "{schedule:?}");
-            let moments = net.predict(Input {
-                index: &ALL,
-                value: &[0.1, 0.2, 0.3, 1.0],
-            });
+            let moments = net.predict(all(&[0.1, 0.2, 0.3, 1.0]));
             assert!(moments.mean[0].is_finite() && moments.variance[0] >= 0.0);
         }
     }
