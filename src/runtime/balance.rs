@@ -22,12 +22,12 @@ pub const HANDOVER: usize = 64;
 /// Time between two looks at how busy the workers are.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A worker that is busy for less of its time than this gives no stream away.
-const HOT: f64 = 0.1;
+const HOT: f64 = 0.05;
 /// Nor does one that is not busier than another by this.
-const GAP: f64 = 0.05;
+const GAP: f64 = 0.03;
 /// A stream stays that takes more than this share of what two workers differ by: moved, it would make
 /// the other one as busy as this one is.
-const TOO_LARGE: f64 = 0.6;
+const TOO_LARGE: f64 = 0.75;
 /// Streams that move after one look, at most.
 const MOVES: usize = 64;
 /// What a channel that has not been learned yet is taken for, as a share of a worker's time.
