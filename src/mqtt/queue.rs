@@ -190,7 +190,7 @@ mod tests {
         assert!(!waiting.is_finished());
         assert_eq!(payloads(&intake), ["a"]);
         assert!(!waiting.is_finished());
-        while intake.len() == 0 {
+        while intake.is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         assert_eq!(payloads(&intake), ["b"]);
