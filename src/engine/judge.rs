@@ -11,6 +11,9 @@ use crate::row::{ChannelOutcome, Outcome, Row};
 
 /// Evidence is capped at this many bars.
 const CAP: f64 = 1.3;
+/// That for a shift is capped at fewer: the ratio behind it, which has to fall when the shift is over,
+/// grows faster than what it counts for.
+const SHIFT_CAP: f64 = 1.1;
 /// Rows between two looks at the bar.
 const BAR_EVERY: u64 = 16;
 /// Memory of the null behaviour, as a share of the memory of the weights.
@@ -209,7 +212,7 @@ impl Engine {
             if !settings.shift || settings.heads == Heads::Step {
                 shift.reset();
             } else if let Some(j) = judged[1].filter(|_| channel.is_shared()) {
-                self.limited += u64::from(shift.add(j.z, CAP * bar));
+                self.limited += u64::from(shift.add(j.z, SHIFT_CAP * bar));
             }
             if settings.habits && (channel.stuck.is_broken(bar) || channel.gap.is_broken(bar)) {
                 self.evidence[c].raise(CAP * bar);
