@@ -23,6 +23,7 @@ const MAX_UNIT: f32 = 1_048_576.0;
 /// than it, not how much higher a normal one would have gone: they count as censored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NullPeaks {
+    /// Up to the highest peak met.
     bins: Vec<f32>,
     unit: f32,
     rows: f64,
@@ -33,7 +34,7 @@ pub struct NullPeaks {
 impl Default for NullPeaks {
     fn default() -> NullPeaks {
         NullPeaks {
-            bins: vec![0.0; BINS],
+            bins: Vec::new(),
             unit: 1.0,
             rows: 0.0,
             censored: 0.0,
@@ -58,6 +59,10 @@ impl NullPeaks {
     /// An excursion ended that had reached `peak`; it raised an alarm if that passed `bar`.
     pub fn observe(&mut self, peak: f64, bar: f64) {
         let bin = ((peak.min(bar) / WIDTH) as usize).min(BINS - 1);
+        if bin >= self.bins.len() {
+            self.bins.reserve_exact(bin + 1 - self.bins.len());
+            self.bins.resize(bin + 1, 0.0);
+        }
         self.bins[bin] += self.unit;
         if peak > bar {
             self.censored += self.unit;
@@ -70,7 +75,7 @@ impl NullPeaks {
         let unit = f64::from(self.unit);
         let total = self.bins.iter().map(|&bin| f64::from(bin)).sum::<f64>() / unit;
         let need = TAIL * total;
-        let (mut above, mut excess, mut level) = (0.0, 0.0, BINS);
+        let (mut above, mut excess, mut level) = (0.0, 0.0, self.bins.len());
         while level > 1 && above < need {
             level -= 1;
             // The peaks counted so far lie one bin further above the new level.
