@@ -89,7 +89,8 @@ pub struct FitArgs {
     /// Hidden units; several layers as 100,50
     #[arg(long, default_value = "50", value_delimiter = ',')]
     hidden: Vec<usize>,
-    /// Weights: gaussian, binary, ternary or levels:K
+    /// Weights: gaussian, binary, ternary or levels:K. Classes are learned one against the rest by
+    /// gaussian weights, through a softmax by the others
     #[arg(long, default_value = "gaussian", value_parser = parse_family)]
     weights: Family,
     /// Spikes: deterministic, probit:NOISE or sigmoid; without it, probit spikes whose noise
