@@ -59,7 +59,8 @@ impl Episodes {
         if before > 0.0 {
             let bin = ((before / WIDTH) as usize).min(BINS - 1);
             if bin >= self.bins.len() {
-                self.bins.reserve_exact(bin + 1 - self.bins.len());
+                // Once and for all: what is met later allocates nothing.
+                self.bins.reserve_exact(BINS - self.bins.len());
                 self.bins.resize(bin + 1, 0.0);
             }
             self.bins[bin] += 1.0;
