@@ -8,6 +8,8 @@ const ROWS: f64 = 100.0;
 const WIDTH: f64 = 0.25;
 /// Most bins: as high as the scores' histogram reaches.
 const BINS: usize = 68;
+/// Bins that are made room for at once: growing is rare, a bin costs memory in every output.
+const ROOM: usize = 16;
 /// An episode speaks for scores this much higher than its own, as a mean: the width that the tail
 /// of scores is given before it has been seen.
 const XI: f64 = 0.25;
@@ -59,8 +61,8 @@ impl Episodes {
         if before > 0.0 {
             let bin = ((before / WIDTH) as usize).min(BINS - 1);
             if bin >= self.bins.len() {
-                // Once and for all: what is met later allocates nothing.
-                self.bins.reserve_exact(BINS - self.bins.len());
+                let room = (bin + 1).next_multiple_of(ROOM).min(BINS);
+                self.bins.reserve_exact(room - self.bins.len());
                 self.bins.resize(bin + 1, 0.0);
             }
             self.bins[bin] += 1.0;

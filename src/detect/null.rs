@@ -60,7 +60,7 @@ impl NullPeaks {
     pub fn observe(&mut self, peak: f64, bar: f64) {
         let bin = ((peak.min(bar) / WIDTH) as usize).min(BINS - 1);
         if bin >= self.bins.len() {
-            // Once and for all: what is met later allocates nothing.
+            // Once and for all: there is one of these a stream.
             self.bins.reserve_exact(BINS - self.bins.len());
             self.bins.resize(bin + 1, 0.0);
         }
