@@ -126,6 +126,8 @@ fn a_paced_load_is_kept_up_with_in_constant_memory() {
         series.push(text.lines().filter(|line| !line.starts_with('#')).count());
     }
     let asked = start.elapsed().as_secs_f64() * rate as f64;
+    // What the source got rid of: on a busy machine it falls behind by itself.
+    let acked = source.acked.load(std::sync::atomic::Ordering::SeqCst) as f64;
     let kept = daemon.metric("spiked_rows_total");
     let warm = curve.len() / 2;
     let growth = slope(&curve[warm..]) * 3600.0 / 1024.0;
@@ -137,8 +139,8 @@ fn a_paced_load_is_kept_up_with_in_constant_memory() {
     );
     source.finish();
     assert!(
-        kept >= 0.99 * asked - 0.5 * rate as f64,
-        "{kept} of {asked}"
+        kept >= 0.99 * acked - 0.5 * rate as f64,
+        "{kept} of {acked} published, {asked} asked for"
     );
     assert!(
         series[series.len() / 2..]
