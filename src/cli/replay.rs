@@ -28,13 +28,16 @@ pub struct ReplayArgs {
     /// The time column (default: found by its name or its content)
     #[arg(long, value_name = "COLUMN")]
     pub time: Option<String>,
+    /// How its times are written, such as "%d/%m/%Y %H:%M" (strftime; default: found by its content)
+    #[arg(long, value_name = "PATTERN")]
+    pub time_format: Option<String>,
     /// Columns that are no channels
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     pub ignore: Vec<String>,
     /// Go on with the same model from file to file
     #[arg(long = "continue")]
     pub continue_model: bool,
-    /// Recordings: a time column and a column a channel, separated by `,` or `;`
+    /// Recordings: a time column and a column a channel, separated by `,`, `;` or tabs
     #[arg(value_name = "CSV", required = true)]
     pub files: Vec<PathBuf>,
 }
@@ -112,6 +115,7 @@ fn replay_file(
     let stream = stream.to_string_lossy().into_owned();
     let options = TableOptions {
         time: args.time.clone(),
+        time_format: args.time_format.clone(),
         ignore: args.ignore.clone(),
         states: params
             .lists_states()
@@ -179,12 +183,19 @@ fn report_oddities(table: &Table<'_>, file: &Path) {
     };
     if table.time_column().is_none() {
         say(
-            "no time column found; rows are taken as one second apart (name it with --time)".into(),
+            "no time column found; rows are taken as one second apart (--time names it, \
+             --time-format says how it is written)"
+                .into(),
         );
+    }
+    if let Some(other) = table.doubt() {
+        say(format!(
+            "its days can be read in two ways, the other is --time-format {other:?}"
+        ));
     }
     if !table.ignored().is_empty() {
         say(format!(
-            "left out, no numbers: {}",
+            "left out, nothing to learn: {}",
             table.ignored().join(", ")
         ));
     }
@@ -255,15 +266,7 @@ fn table_of(file: &Path, s: &Summary) -> String {
         s.flags,
         s.wanted_false_alarms,
     );
-    let kinds: Vec<String> = s
-        .incidents_by_kind
-        .iter()
-        .filter(|(_, n)| *n > 0)
-        .map(|(kind, n)| format!("{kind} {n}"))
-        .collect();
-    if !kinds.is_empty() {
-        let _ = writeln!(text, "  by kind: {}", kinds.join(", "));
-    }
+    text.push_str(&s.incident_list.table());
     if s.channels.len() > 1 {
         let width = s
             .channels

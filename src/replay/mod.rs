@@ -1,6 +1,8 @@
 //! Recorded data through the daemon's engine: tables in, predictions and a summary out.
 
 mod ahead;
+mod cells;
+mod flagged;
 mod probe;
 mod summary;
 mod table;
@@ -11,6 +13,7 @@ use crate::engine::{Engine, EngineParams, Plan};
 use crate::row::{Outcome, Row};
 
 pub use ahead::{HorizonSummary, StateSummary};
+pub use flagged::{Flagged, FlaggedIncident, Part};
 pub use probe::{bare, separator};
 pub use summary::{ChannelSummary, Summary, Verdict};
 pub use table::{Table, TableError, TableOptions};
@@ -80,6 +83,11 @@ impl Replayed {
             let outcome = self.engine.step(&row);
             self.engine.settle();
             summary.observe(&outcome);
+            if let Some(last) = self.engine.incident() {
+                let at = (summary.rows, table.time_text());
+                let list = &mut summary.incident_list;
+                list.observe(&self.channels, at, &outcome, last);
+            }
             if let Some(out) = out.as_mut() {
                 line.clear();
                 let open = self.engine.incident().filter(|_| outcome.anomaly);

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::table::{Cell, TableError, TableOptions, TimeFormat, parse_number, parse_time};
+use super::cells::{Cell, Decimal, TimeFormat, is_time_of_day, parse_number};
+use super::table::{TableError, TableOptions};
 use crate::engine::State;
 
 /// Rows looked at to tell the time column and the columns of numbers.
@@ -40,34 +41,38 @@ pub fn bare(cell: &str) -> &str {
     inner.unwrap_or(cell)
 }
 
-/// How a column's times are written, judged by samples from it; `None` if they are no times.
-fn time_format(samples: &[&str]) -> Option<TimeFormat> {
-    let samples: Vec<&str> = samples
-        .iter()
-        .map(|s| s.trim())
-        .filter(|s| !s.is_empty())
-        .collect();
-    let first = samples.first()?;
-    let format = match first.parse::<f64>() {
-        // Milliseconds since about 1973, microseconds, nanoseconds; else seconds.
-        Ok(x) if x.abs() >= 1e17 => TimeFormat::Unix(1e-6),
-        Ok(x) if x.abs() >= 1e14 => TimeFormat::Unix(1e-3),
-        Ok(x) if x.abs() >= 1e11 => TimeFormat::Unix(1.0),
-        Ok(_) => TimeFormat::Unix(1000.0),
-        Err(_) => TimeFormat::Civil,
-    };
-    samples
-        .iter()
-        .all(|s| parse_time(s, format).is_some())
-        .then_some(format)
+/// Where the times stand, and how they are written.
+pub(super) struct TimeColumn {
+    pub(super) name: String,
+    pub(super) format: TimeFormat,
+    /// What else the days could be, see [`TimeFormat::doubt`].
+    pub(super) doubt: Option<String>,
+    column: usize,
+    /// The column of the times of day, where the days stand alone.
+    of_day: Option<usize>,
+}
+
+impl TimeColumn {
+    /// Puts the time that stands in a row behind `text`.
+    pub(super) fn write(&self, row: &csv::ByteRecord, text: &mut String) {
+        for (place, column) in std::iter::once(self.column).chain(self.of_day).enumerate() {
+            if place > 0 {
+                text.push(' ');
+            }
+            let cell = row.get(column).unwrap_or_default().trim_ascii();
+            match std::str::from_utf8(cell) {
+                Ok(cell) => text.push_str(cell),
+                Err(_) => text.push_str(&String::from_utf8_lossy(cell)),
+            }
+        }
+    }
 }
 
 /// What the first rows say of a file.
 pub(super) struct Probe {
     pub(super) separator: u8,
-    pub(super) time_column: usize,
-    pub(super) time_name: String,
-    pub(super) format: TimeFormat,
+    pub(super) time: TimeColumn,
+    pub(super) decimal: Decimal,
     pub(super) columns: Vec<usize>,
     pub(super) channels: Vec<String>,
     pub(super) states: Vec<Option<Vec<State>>>,
@@ -128,31 +133,44 @@ impl Probe {
         };
         let ignore: Vec<usize> = options.ignore.iter().map(find).collect::<Result<_, _>>()?;
         let named = options.time.as_ref().map(find).transpose()?;
-        let (time_column, format) = find_time(&names, rows, named);
+        let time = find_time(&names, rows, (named, options.time_format.as_deref()));
+        let cells = rows.iter().flat_map(|row| row.iter());
+        let decimal = match separator {
+            b',' => Decimal::Point,
+            _ => Decimal::of(cells),
+        };
         let (mut columns, mut ignored) = (Vec::new(), Vec::new());
         for (column, name) in names.iter().enumerate() {
-            let is_time = format != TimeFormat::None && column == time_column;
+            let is_time = time.format != TimeFormat::None
+                && (column == time.column || Some(column) == time.of_day);
             if is_time || ignore.contains(&column) {
                 continue;
             }
-            if holds_numbers(rows, column) || options.states_of(name).is_some() {
-                columns.push(column)
+            if name.is_empty() && numbers_rows(rows, column) {
+                ignored.push("(row numbers)".to_owned());
+            } else if holds_numbers(rows, column, decimal) || options.states_of(name).is_some() {
+                columns.push(column);
             } else {
-                ignored.push(name.clone())
+                ignored.push(name.clone());
             }
         }
-        if columns.is_empty() {
+        let states = |&column: &usize| options.states_of(&names[column]).is_some();
+        let no_number = |column: &usize| numbers(rows, *column, decimal).0 == 0;
+        let nothing = columns.iter().all(no_number) && !columns.iter().any(states);
+        if nothing && (columns.is_empty() || rows.len() < PROBE_ROWS) {
             return Err(TableError::NoChannels(present));
+        }
+        let mut met = std::collections::HashSet::new();
+        if let Some(&twice) = columns.iter().find(|&&column| !met.insert(&names[column])) {
+            return Err(TableError::Twice(names[twice].clone()));
         }
         let channels: Vec<String> = columns.iter().map(|&c| names[c].clone()).collect();
         let states = channels.iter().map(|name| options.states_of(name));
         let states = states.collect();
-        let time_name = names.get(time_column).cloned().unwrap_or_default();
         Ok(Probe {
             separator,
-            time_column,
-            time_name,
-            format,
+            time,
+            decimal,
             columns,
             channels,
             states,
@@ -164,45 +182,122 @@ impl Probe {
 fn find_time(
     names: &[String],
     rows: &[csv::ByteRecord],
-    named: Option<usize>,
-) -> (usize, TimeFormat) {
-    let samples = |column: usize| -> Vec<&str> {
-        rows.iter()
-            .filter_map(|r| std::str::from_utf8(r.get(column)?).ok())
-            .collect()
+    (named, pattern): (Option<usize>, Option<&str>),
+) -> TimeColumn {
+    let known = |column: &usize| {
+        let is = |known: &&str| names[*column].eq_ignore_ascii_case(known);
+        TIME_NAMES.iter().any(|name| is(name))
     };
-    if let Some(column) = named {
-        return (
-            column,
-            time_format(&samples(column)).unwrap_or(TimeFormat::Civil),
-        );
-    }
-    let by_name = names
-        .iter()
-        .position(|name| {
-            TIME_NAMES
-                .iter()
-                .any(|known| name.eq_ignore_ascii_case(known))
-        })
-        .and_then(|column| Some((column, time_format(&samples(column))?)));
+    let all = || 0..names.len();
+    let by_name = || {
+        all()
+            .filter(known)
+            .find_map(|column| read_as_time(rows, column, pattern))
+    };
+    let numbered = names.first().is_some_and(String::is_empty) && numbers_rows(rows, 0);
     let by_content = || {
-        (0..names.len()).find_map(|column| {
-            let format = time_format(&samples(column))?;
-            (format == TimeFormat::Civil).then_some((column, format))
+        let mut found = all().filter_map(|column| read_as_time(rows, column, pattern));
+        found.find(|(time, samples)| match time.format {
+            TimeFormat::Unix(_) => {
+                time.column == usize::from(numbered) && time.format.is_plainly_unix(samples)
+            }
+            _ => true,
         })
     };
-    by_name.or_else(by_content).unwrap_or((0, TimeFormat::None))
+    let found = match named {
+        Some(column) => read_as_time(rows, column, pattern),
+        None => by_name().or_else(by_content),
+    };
+    let found = found.map(|(time, _)| time);
+    // A column that was asked for is read as one of times whatever stands there: its rows say what is wrong.
+    let asked = pattern.map_or(TimeFormat::Civil, |pattern| {
+        TimeFormat::Pattern(pattern.to_owned())
+    });
+    let wanted = named.is_some() || pattern.is_some();
+    let mut time = found.unwrap_or(TimeColumn {
+        name: String::new(),
+        format: if wanted { asked } else { TimeFormat::None },
+        doubt: None,
+        column: named.or_else(|| all().find(known)).unwrap_or(0),
+        of_day: None,
+    });
+    time.name = names.get(time.column).cloned().unwrap_or_default();
+    time
 }
 
-fn holds_numbers(rows: &[csv::ByteRecord], column: usize) -> bool {
-    let (mut numbers, mut others) = (0, 0);
-    for row in rows {
-        match parse_number(row.get(column).unwrap_or_default()) {
-            Cell::Number(_) => numbers += 1,
-            Cell::Missing => {}
-            Cell::Other => others += 1,
-        }
+/// A column taken as one of times, by the pattern if one is given, joined with one of times of
+/// day where it has days alone, and its times in the first rows; `None` if it holds other things.
+fn read_as_time(
+    rows: &[csv::ByteRecord],
+    column: usize,
+    pattern: Option<&str>,
+) -> Option<(TimeColumn, Vec<String>)> {
+    let samples = |time: &TimeColumn| -> Vec<String> {
+        let texts = rows.iter().map(|row| {
+            let mut text = String::new();
+            time.write(row, &mut text);
+            text
+        });
+        texts.filter(|text| !text.trim().is_empty()).collect()
+    };
+    let judged = |of_day: Option<usize>| {
+        let mut time = TimeColumn {
+            name: String::new(),
+            format: TimeFormat::None,
+            doubt: None,
+            column,
+            of_day,
+        };
+        let samples = samples(&time);
+        time.format = match pattern {
+            Some(pattern) => TimeFormat::Pattern(pattern.to_owned()).that_fits(&samples)?,
+            None => TimeFormat::of(&samples)?,
+        };
+        time.doubt = time.format.doubt(&samples).filter(|_| pattern.is_none());
+        Some((time, samples))
+    };
+    let alone = judged(None);
+    let days = |(time, samples): &(TimeColumn, Vec<String>)| {
+        !matches!(time.format, TimeFormat::Unix(_)) && !samples.iter().any(|s| s.contains(':'))
+    };
+    if alone.as_ref().is_some_and(|found| !days(found)) {
+        return alone;
     }
+    let cells = |column: usize| {
+        rows.iter()
+            .filter_map(move |row| std::str::from_utf8(row.get(column)?).ok())
+    };
+    let width = rows.first().map_or(0, csv::ByteRecord::len);
+    let of_day = (0..width)
+        .find(|&other| other != column && cells(other).all(|cell| is_time_of_day(cell.trim())));
+    of_day.and_then(|of_day| judged(Some(of_day))).or(alone)
+}
+
+/// It counts the rows up, one by one.
+fn numbers_rows(rows: &[csv::ByteRecord], column: usize) -> bool {
+    let number = |row: &csv::ByteRecord| match parse_number(row.get(column)?, Decimal::Point) {
+        Cell::Number(x) => Some(x),
+        _ => None,
+    };
+    let first = rows.first().and_then(number);
+    let mut each = rows.iter().enumerate();
+    first.is_some_and(|first| each.all(|(i, row)| number(row) == Some(first + i as f64)))
+}
+
+/// Cells of a column that hold numbers, and that hold other things.
+fn numbers(rows: &[csv::ByteRecord], column: usize, decimal: Decimal) -> (usize, usize) {
+    let cells = rows.iter().map(|row| row.get(column).unwrap_or_default());
+    cells.fold((0, 0), |(numbers, others), cell| {
+        match parse_number(cell, decimal) {
+            Cell::Number(_) => (numbers + 1, others),
+            Cell::Missing => (numbers, others),
+            Cell::Other => (numbers, others + 1),
+        }
+    })
+}
+
+fn holds_numbers(rows: &[csv::ByteRecord], column: usize, decimal: Decimal) -> bool {
+    let (numbers, others) = numbers(rows, column, decimal);
     // A column that is empty at first may fill later: it is a channel that is missing.
     others == 0 || numbers > others
 }

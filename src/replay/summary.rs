@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::ahead::Ahead;
+use super::flagged::Flagged;
 use crate::engine::{EngineParams, EngineStats};
 use crate::row::{IncidentEdge, Kind, Outcome};
 
@@ -90,6 +91,8 @@ pub struct Summary {
     pub incidents: u64,
     /// The same by kind.
     pub incidents_by_kind: Vec<(&'static str, u64)>,
+    /// One by one.
+    pub incident_list: Flagged,
     /// False alarms that the setting allows over the time of this recording.
     pub wanted_false_alarms: f64,
     /// Learning updates, and what the guard did to them.
@@ -146,6 +149,7 @@ impl Summary {
             flags: 0,
             incidents: 0,
             incidents_by_kind: Vec::new(),
+            incident_list: Flagged::default(),
             wanted_false_alarms: 0.0,
             updates: 0,
             clipped_per_row: 0.0,

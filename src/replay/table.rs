@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use super::probe::{Probe, bare};
+use super::cells::{Cell, Decimal, TimeFormat, parse_number};
+use super::probe::{Probe, TimeColumn};
 use crate::engine::{EngineParams, State, state_named};
-use crate::payload::parse_rfc3339;
 use crate::row::Row;
 
 /// What the user says of the columns.
@@ -14,6 +14,8 @@ use crate::row::Row;
 pub struct TableOptions {
     /// Name of the time column; found by name and content if not given.
     pub time: Option<String>,
+    /// How it is written, by a pattern of `strftime`; found by its content if not given.
+    pub time_format: Option<String>,
     /// Columns that are no channels.
     pub ignore: Vec<String>,
     /// What says which columns hold the names of states, and the stream that they are of.
@@ -47,11 +49,11 @@ pub enum TableError {
     /// No column of numbers.
     #[error("no column of numbers to learn from; the columns are {0}")]
     NoChannels(String),
+    /// Two columns of one name: nobody could tell the channels apart.
+    #[error("two columns are named {0:?}: every channel needs a name of its own")]
+    Twice(String),
     /// A time that cannot be read.
-    #[error(
-        "row {row}: {text:?} in column {column:?} is no time; expected unix seconds or \
-         milliseconds, or a date and time such as 2026-01-31 13:45:00"
-    )]
+    #[error("row {row}: {text:?} in column {column:?} is no time; expected {expected}")]
     Time {
         /// Row number, the first row of data is 1.
         row: u64,
@@ -59,27 +61,17 @@ pub enum TableError {
         column: String,
         /// What stands there.
         text: String,
+        /// What would be right.
+        expected: String,
     },
-}
-
-/// How the time column is written.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum TimeFormat {
-    /// Date and time, with or without an offset; without one it is read as UTC.
-    Civil,
-    /// A unix time; this many milliseconds to its unit.
-    Unix(f64),
-    /// There is none: rows are taken as one second apart.
-    None,
 }
 
 /// A recording that is being read.
 pub struct Table<'a> {
     reader: csv::Reader<Box<dyn io::Read + 'a>>,
     record: csv::ByteRecord,
-    time_column: usize,
-    time_name: String,
-    format: TimeFormat,
+    time: TimeColumn,
+    decimal: Decimal,
     columns: Vec<usize>,
     channels: Vec<String>,
     /// The states of each channel that lists them.
@@ -122,9 +114,8 @@ impl<'a> Table<'a> {
         Table {
             reader,
             record: csv::ByteRecord::new(),
-            time_column: probe.time_column,
-            time_name: probe.time_name,
-            format: probe.format,
+            time: probe.time,
+            decimal: probe.decimal,
             columns: probe.columns,
             channels: probe.channels,
             states: probe.states,
@@ -142,14 +133,19 @@ impl<'a> Table<'a> {
         &self.channels
     }
 
-    /// Columns left out because they hold no numbers.
+    /// Columns left out because they hold no numbers, or number the rows.
     pub fn ignored(&self) -> &[String] {
         &self.ignored
     }
 
     /// The time column; `None` when rows are taken as one second apart.
     pub fn time_column(&self) -> Option<&str> {
-        (self.format != TimeFormat::None).then_some(&self.time_name)
+        (self.time.format != TimeFormat::None).then_some(&self.time.name)
+    }
+
+    /// How else days such as 01/02/2026 could be read, where the first rows fit both.
+    pub fn doubt(&self) -> Option<&str> {
+        self.time.doubt.as_deref()
     }
 
     /// Bytes read so far.
@@ -188,7 +184,10 @@ impl<'a> Table<'a> {
         for ((value, &column), states) in row.values.iter_mut().zip(&self.columns).zip(&self.states)
         {
             let cell = self.record.get(column).unwrap_or_default();
-            *value = match (parse_number(cell), named(cell, states.as_deref())) {
+            *value = match (
+                parse_number(cell, self.decimal),
+                named(cell, states.as_deref()),
+            ) {
                 (Cell::Number(x), _) | (_, Some(x)) => x,
                 (Cell::Missing, _) => f64::NAN,
                 (Cell::Other, _) => {
@@ -202,42 +201,20 @@ impl<'a> Table<'a> {
 
     fn read_time(&mut self) -> Result<i64, TableError> {
         self.time_text.clear();
-        if self.format == TimeFormat::None {
+        if self.time.format == TimeFormat::None {
             self.time_text.push_str(&self.row.to_string());
             return Ok((self.row as i64 - 1) * 1000);
         }
-        let cell = self.record.get(self.time_column).unwrap_or_default();
-        match std::str::from_utf8(cell) {
-            Ok(text) => self.time_text.push_str(text.trim()),
-            Err(_) => self.time_text.push_str(&String::from_utf8_lossy(cell)),
-        }
-        parse_time(&self.time_text, self.format).ok_or_else(|| TableError::Time {
-            row: self.row,
-            column: self.time_name.clone(),
-            text: self.time_text.clone(),
-        })
-    }
-}
-
-/// What one cell holds.
-pub(super) enum Cell {
-    Number(f64),
-    Missing,
-    Other,
-}
-
-pub(super) fn parse_number(cell: &[u8]) -> Cell {
-    let cell = cell.trim_ascii();
-    if cell.is_empty() {
-        return Cell::Missing;
-    }
-    let text = std::str::from_utf8(cell).ok().map(bare);
-    match text.and_then(|text| text.parse::<f64>().ok()) {
-        Some(x) if x.is_finite() => Cell::Number(x),
-        Some(x) if x.is_nan() => Cell::Missing,
-        Some(_) => Cell::Other,
-        None if is_word_for_none(cell) => Cell::Missing,
-        None => Cell::Other,
+        self.time.write(&self.record, &mut self.time_text);
+        self.time
+            .format
+            .parse(&self.time_text)
+            .ok_or_else(|| TableError::Time {
+                row: self.row,
+                column: self.time.name.clone(),
+                text: self.time_text.clone(),
+                expected: self.time.format.expected(),
+            })
     }
 }
 
@@ -246,44 +223,6 @@ fn named(cell: &[u8], states: Option<&[State]>) -> Option<f64> {
     let states = states?;
     let text = std::str::from_utf8(cell.trim_ascii()).ok()?;
     state_named(states, text).map(|state| state.value)
-}
-
-fn is_word_for_none(cell: &[u8]) -> bool {
-    [&b"na"[..], b"n/a", b"null", b"none", b"-", b"?"]
-        .iter()
-        .any(|w| cell.eq_ignore_ascii_case(w))
-}
-
-pub(super) fn parse_time(text: &str, format: TimeFormat) -> Option<i64> {
-    match format {
-        TimeFormat::Unix(unit) => {
-            if unit >= 1.0
-                && let Ok(whole) = text.parse::<i64>()
-            {
-                return whole
-                    .checked_mul(unit as i64)
-                    .filter(|ms| ms.abs() < 9_000_000_000_000_000);
-            }
-            let x: f64 = text.parse().ok()?;
-            (x.is_finite() && x.abs() * unit < 9e15).then(|| (x * unit).round() as i64)
-        }
-        TimeFormat::Civil => parse_civil(text),
-        TimeFormat::None => None,
-    }
-}
-
-/// A date and time, with or without an offset, or a date alone: unix milliseconds.
-fn parse_civil(text: &str) -> Option<i64> {
-    // The usual forms, read without a detour; the library knows all others.
-    if let Some(ms) = parse_rfc3339(text) {
-        return Some(ms);
-    }
-    if let Ok(stamp) = text.parse::<jiff::Timestamp>() {
-        return Some(stamp.as_millisecond());
-    }
-    let civil: jiff::civil::DateTime = text.parse().ok()?;
-    let stamp = civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(stamp.timestamp().as_millisecond())
 }
 
 #[cfg(test)]
@@ -338,15 +277,64 @@ mod tests {
     }
 
     #[test]
-    fn offsets_and_fractions_of_a_second_are_understood() {
-        for text in [
-            "2020-03-09T10:14:33.250Z",
-            "2020-03-09 12:14:33.25+02:00",
-            "2020-03-09 10:14:33.25",
-        ] {
-            assert_eq!(parse_civil(text), Some(1_583_748_873_250), "{text}");
-        }
-        assert_eq!(parse_civil("1970-01-02"), Some(86_400_000));
+    fn days_and_times_of_day_in_two_columns_are_one_time() {
+        let text = "Datum;Uhrzeit;a\n09.03.2020;10:14:33;1,5\n09.03.2020;10:14:34;-2\n";
+        let (channels, rows) = rows(text, &TableOptions::default());
+        assert_eq!(channels, ["a"]);
+        assert_eq!(rows[0], (1_583_748_873_000, vec![1.5]));
+        assert_eq!(rows[1], (1_583_748_874_000, vec![-2.0]));
+    }
+
+    #[test]
+    fn a_pattern_says_how_times_are_written() {
+        let options = |pattern: &str| TableOptions {
+            time_format: Some(pattern.into()),
+            ..TableOptions::default()
+        };
+        let text = "a,when\n1,09-Mar-20 10.14.33\n2,09-Mar-20 10.14.34\n";
+        let (channels, read) = rows(text, &options("%d-%b-%y %H.%M.%S"));
+        assert_eq!(
+            (channels, read[0].0),
+            (vec!["a".to_owned()], 1_583_748_873_000)
+        );
+        let by_day = "a,when\n1,03/04/2020\n2,03/04/2020\n";
+        let (_, read) = rows(by_day, &options("%d/%m/%Y"));
+        assert_eq!(read[0].0, 1_585_872_000_000);
+        let table = Table::from_text(by_day, &TableOptions::default()).expect("a good table");
+        assert_eq!(table.doubt(), Some("%d/%m/%Y"));
+    }
+
+    #[test]
+    fn a_time_is_known_by_what_it_is_and_row_numbers_are_no_channel() {
+        let (channels, _) = rows(
+            "a,total\n1,1583748873\n3,1583748874\n",
+            &TableOptions::default(),
+        );
+        assert_eq!(channels, ["a", "total"], "times come first");
+        let text = ",epoch,a\n7,1583748873,1\n8,1583748874,3\n";
+        let mut table = Table::from_text(text, &TableOptions::default()).expect("a good table");
+        assert_eq!(table.time_column(), Some("epoch"));
+        assert_eq!(
+            (table.channels(), table.ignored()),
+            (&["a".to_owned()][..], &["(row numbers)".to_owned()][..])
+        );
+        let mut row = Row {
+            ts_ms: 0,
+            arrival_ms: 0,
+            values: vec![0.0],
+        };
+        assert!(table.read(&mut row).expect("a good row"));
+        assert_eq!(row.ts_ms, 1_583_748_873_000);
+    }
+
+    #[test]
+    fn two_channels_of_one_name_and_a_file_without_numbers_are_refused() {
+        let refused = |text: &str| match Table::from_text(text, &TableOptions::default()) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("taken: {text}"),
+        };
+        assert!(refused("t,a,a\n1,2,3\n").contains("two columns are named \"a\""));
+        assert!(refused("t,a\n1,\n2,n/a\n").contains("no column of numbers"));
     }
 
     #[test]
