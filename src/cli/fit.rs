@@ -2,6 +2,7 @@
 
 mod boldness;
 mod data;
+mod file;
 mod images;
 mod member;
 mod samples;
@@ -59,6 +60,9 @@ pub struct FitArgs {
     /// Column to predict: a name from the header, or a number from 0
     #[arg(long, value_name = "COLUMN", required_unless_present = "train_images")]
     target: Option<String>,
+    /// Columns that are no inputs; those that hold texts are left out anyway
+    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
+    ignore: Vec<String>,
     /// Table to learn
     #[arg(long, value_name = "CSV", requires = "test", conflicts_with = "data")]
     train: Option<PathBuf>,
@@ -343,7 +347,7 @@ fn convergence(passes: &[Pass]) -> &'static str {
                 "settled"
             }
         }
-        _ => "one pass only",
+        _ => "too early to say",
     }
 }
 
@@ -396,9 +400,10 @@ fn finish(fitted: &Fitted, json: bool) -> Result<(), CliError> {
         .map_or(String::new(), |sd| format!("noise sd {sd:.4}, "));
     writeln!(
         err,
-        "{} after {} passes over {} rows ({} schedule): {noise}{} updates, {} damped, {} batches fell back, {} skipped, {} precisions clipped",
+        "{} after {} pass{} over {} rows ({} schedule): {noise}{} updates, {} damped, {} batches fell back, {} skipped, {} precisions clipped",
         fitted.convergence,
         fitted.passes.len(),
+        if fitted.passes.len() == 1 { "" } else { "es" },
         fitted.rows,
         fitted.schedule,
         fitted.accepted,

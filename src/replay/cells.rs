@@ -176,16 +176,17 @@ pub(super) fn is_time_of_day(text: &str) -> bool {
 
 /// What stands between the whole and the rest of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decimal {
+pub enum Decimal {
+    /// 1.5
     Point,
-    /// Points group thousands then: 1.234,5.
+    /// 1,5; points group thousands then: 1.234,5.
     Comma,
 }
 
 impl Decimal {
     /// Judged by cells of a file whose separator is no comma: one with a comma, none that only
     /// a point makes a number.
-    pub(super) fn of<'a>(cells: impl Iterator<Item = &'a [u8]>) -> Decimal {
+    pub fn of<'a>(cells: impl Iterator<Item = &'a [u8]>) -> Decimal {
         let mut commas = false;
         for cell in cells {
             match (
@@ -207,13 +208,17 @@ impl Decimal {
 
 /// What one cell holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Cell {
+pub enum Cell {
+    /// A finite number.
     Number(f64),
+    /// Nothing, NaN, or a word for none.
     Missing,
+    /// Anything else.
     Other,
 }
 
-pub(super) fn parse_number(cell: &[u8], decimal: Decimal) -> Cell {
+/// What stands in a cell.
+pub fn parse_number(cell: &[u8], decimal: Decimal) -> Cell {
     let cell = cell.trim_ascii();
     if cell.is_empty() {
         return Cell::Missing;
@@ -238,8 +243,8 @@ fn pointed(text: &str) -> Option<String> {
     let mut groups = whole.split('.');
     let first = groups.next()?.trim_start_matches(['+', '-']);
     let grouped = |group: &str| group.len() == 3 && group.bytes().all(|b| b.is_ascii_digit());
-    let thousands = whole.contains('.');
-    if thousands && !((1..=3).contains(&first.len()) && groups.all(grouped)) {
+    let begins = (1..=3).contains(&first.len()) && first != "0";
+    if whole.contains('.') && !(begins && groups.all(grouped)) {
         return None;
     }
     Some(format!("{}.{rest}", whole.replace('.', "")))
@@ -324,6 +329,7 @@ mod tests {
             ("1.234", Cell::Number(1234.0)),
             ("7", Cell::Number(7.0)),
             ("1.23", Cell::Other),
+            ("0.123", Cell::Other),
             ("1,2,3", Cell::Other),
             ("n/a", Cell::Missing),
         ] {

@@ -13,6 +13,7 @@ use crate::engine::{Engine, EngineParams, Plan};
 use crate::row::{Outcome, Row};
 
 pub use ahead::{HorizonSummary, StateSummary};
+pub use cells::{Cell, Decimal, parse_number};
 pub use flagged::{Flagged, FlaggedIncident, Part};
 pub use probe::{bare, separator};
 pub use summary::{ChannelSummary, Summary, Verdict};

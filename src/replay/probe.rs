@@ -186,7 +186,7 @@ fn find_time(
 ) -> TimeColumn {
     let known = |column: &usize| {
         let is = |known: &&str| names[*column].eq_ignore_ascii_case(known);
-        TIME_NAMES.iter().any(|name| is(name))
+        TIME_NAMES.iter().any(is)
     };
     let all = || 0..names.len();
     let by_name = || {

@@ -1,10 +1,12 @@
 //! From files to standardised samples: what to learn and what to test on.
 
+use std::path::Path;
+
 use clap::ValueEnum;
 
 use super::images;
 use super::samples::{Samples, Targets, shuffled};
-use super::table::{Table, TableError};
+use super::table::{Table, TableError, Tables, Wanted};
 use super::trainer::Learned;
 use super::{FitArgs, Task};
 use crate::cli::CliError;
@@ -70,14 +72,27 @@ impl Data {
         if args.train_images.is_some() {
             return Ok(Data::from_images(args)?);
         }
-        let target = args.target.as_deref().unwrap_or_default();
-        let (mut train, test) = match (&args.train, &args.test, &args.data) {
-            (Some(train), Some(test), _) => (Table::read(train)?, Table::read(test)?),
-            (None, None, Some(data)) => split(&Table::read(data)?, args)?,
+        let paths: Vec<&Path> = match (&args.train, &args.test, &args.data) {
+            (Some(train), Some(test), _) => vec![train, test],
+            (None, None, Some(data)) => vec![data],
             _ => {
                 let text = "give --train and --test, or --data, or --train-images";
                 return Err(CliError::Config(text.into()));
             }
+        };
+        let wanted = Wanted {
+            target: args.target.as_deref().unwrap_or_default(),
+            classes: args.task == Task::Classification,
+            ignore: &args.ignore,
+        };
+        let mut read = Tables::read(&paths, wanted)?;
+        if !read.left_out.is_empty() {
+            eprintln!("left out, no numbers: {}", read.left_out.join(", "));
+        }
+        let (mut train, test) = match read.tables.pop() {
+            Some(test) if !read.tables.is_empty() => (read.tables.remove(0), test),
+            Some(data) => split(&data, args)?,
+            None => return Err(CliError::Config("no table".into())),
         };
         if train.names.len() != test.names.len() {
             let text = "the tables to learn and to test on differ in their columns";
@@ -86,11 +101,10 @@ impl Data {
         if let Some(limit) = args.limit {
             train = train.select(&(0..train.rows().min(limit)).collect::<Vec<_>>());
         }
-        let column = train.column(target)?;
         Ok(Data::from_tables(
             &train,
             &test,
-            column,
+            read.target,
             (args.task, args.encode),
             saved,
         )?)
@@ -302,10 +316,12 @@ mod tests {
 
     #[test]
     fn columns_are_standardised_by_the_rows_to_learn() {
-        let train = Table::parse("a,b,y\n1,5,10\n3,5,30\n", "t").unwrap();
-        let test = Table::parse("a,b,y\n5,,20\n", "t").unwrap();
+        let files = ["a,b,y\n1,5,10\n3,5,30\n", "a,b,y\n5,,20\n"];
+        let texts = files.map(|text| (text.to_owned(), "t".to_owned()));
+        let tables = Tables::parse(&texts, Wanted::default()).unwrap().tables;
+        let (train, test) = (&tables[0], &tables[1]);
         let data =
-            Data::from_tables(&train, &test, 2, (Task::Regression, Encoding::Raw), None).unwrap();
+            Data::from_tables(train, test, 2, (Task::Regression, Encoding::Raw), None).unwrap();
         assert_eq!(data.scale, 10.0);
         // A constant column is silent, the bias is last.
         assert_eq!(data.train.0.get(0).index, [0, 2]);

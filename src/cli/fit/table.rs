@@ -1,8 +1,9 @@
 //! Reads tables of numbers: CSV with comma, semicolon or white space, with or without a header.
+//! Columns of texts are left out, but for one that names the classes.
 
 use std::path::Path;
 
-use crate::replay::{bare, separator};
+use super::file::{Columns, File};
 
 /// A table of numbers, row by row. A cell that is empty, `nan`, `NA` or `?` is NaN: missing.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,75 +53,117 @@ pub enum TableError {
         want: usize,
     },
     /// No such column.
-    #[error("no column '{0}'; give a name from the header or a number from 0")]
-    NoColumn(String),
+    #[error("no column '{0}'; give its number from 0 or one of these names: {1}")]
+    NoColumn(String, String),
     /// Two tables that do not fit together, or data that the task cannot use.
     #[error("{0}")]
     Misfit(String),
 }
 
+/// What the user says of the columns.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// The column to predict.
+    pub target: &'a str,
+    /// Its texts are classes.
+    pub classes: bool,
+    /// Columns to leave out.
+    pub ignore: &'a [String],
+}
+
+/// Tables with the same columns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tables {
+    /// In the order of the files.
+    pub tables: Vec<Table>,
+    /// The column to predict; 0 where none was named.
+    pub target: usize,
+    /// Columns left out since they hold texts.
+    pub left_out: Vec<String>,
+    /// Texts of the target's classes, in order, where it has texts: cells hold their places.
+    pub classes: Vec<String>,
+}
+
+impl Tables {
+    /// Reads files, all by what the first one's columns hold.
+    ///
+    /// # Errors
+    /// If one cannot be read, holds no data, or a cell is no number in a column of numbers.
+    pub fn read(paths: &[&Path], wanted: Wanted<'_>) -> Result<Tables, TableError> {
+        let mut texts = Vec::new();
+        for path in paths {
+            let shown = path.display().to_string();
+            match std::fs::read_to_string(path) {
+                Ok(text) => texts.push((text, shown)),
+                Err(source) => {
+                    return Err(TableError::Io {
+                        path: shown,
+                        source,
+                    });
+                }
+            }
+        }
+        Tables::parse(&texts, wanted)
+    }
+
+    /// The same of files' texts, each with its path for messages.
+    ///
+    /// # Errors
+    /// As [`Tables::read`].
+    pub fn parse(texts: &[(String, String)], wanted: Wanted<'_>) -> Result<Tables, TableError> {
+        let files: Vec<File<'_>> = texts
+            .iter()
+            .map(|(text, path)| File::of(text, path))
+            .collect::<Result<_, _>>()?;
+        let Some(first) = files.first() else {
+            return Err(TableError::Empty(String::new()));
+        };
+        let target = match wanted.target {
+            "" => None,
+            name => Some(place(&first.names, name)?),
+        };
+        let ignore: Vec<usize> = wanted
+            .ignore
+            .iter()
+            .map(|name| place(&first.names, name))
+            .collect::<Result<_, _>>()?;
+        let named = target.filter(|&t| wanted.classes && first.words[t]);
+        let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+        for (column, name) in first.names.iter().enumerate() {
+            if Some(column) == target || !(ignore.contains(&column) || first.words[column]) {
+                kept.push(column);
+            } else if !ignore.contains(&column) {
+                left_out.push(name.clone());
+            }
+        }
+        let place_of = |target| kept.iter().position(|&column| column == target);
+        let at = target.and_then(place_of).unwrap_or(0);
+        let classes = named.map(|column| first.texts(column)).unwrap_or_default();
+        let columns = Columns {
+            kept,
+            named,
+            classes,
+        };
+        let tables = files.iter().map(|file| file.table(&columns));
+        Ok(Tables {
+            tables: tables.collect::<Result<_, _>>()?,
+            target: at,
+            left_out,
+            classes: columns.classes,
+        })
+    }
+}
+
+/// A column by its name or, failing that, its number from 0.
+fn place(names: &[String], name: &str) -> Result<usize, TableError> {
+    let by_name = names.iter().position(|n| n == name);
+    let by_number = || name.parse().ok().filter(|i| *i < names.len());
+    by_name
+        .or_else(by_number)
+        .ok_or_else(|| TableError::NoColumn(name.into(), names.join(", ")))
+}
+
 impl Table {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// If it cannot be read, holds no data, or a cell is no number.
-    pub fn read(path: &Path) -> Result<Table, TableError> {
-        let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|source| TableError::Io {
-            path: shown.clone(),
-            source,
-        })?;
-        Table::parse(&text, &shown)
-    }
-
-    /// Parses a file's text; `path` is for messages.
-    ///
-    /// # Errors
-    /// If it holds no data, or a cell is no number.
-    pub fn parse(text: &str, path: &str) -> Result<Table, TableError> {
-        let text = text.trim_start_matches('\u{feff}');
-        let records = match separator(text.trim_start().as_bytes()) {
-            Some(separator) => separated(text, separator, path)?,
-            None => spaced(text),
-        };
-        Table::from_records(&records, path)
-    }
-
-    fn from_records(records: &[Record], path: &str) -> Result<Table, TableError> {
-        let Some((_, head)) = records.first() else {
-            return Err(TableError::Empty(path.into()));
-        };
-        let has_header = head.iter().any(|cell| number(cell).is_none());
-        let names: Vec<String> = if has_header {
-            head.clone()
-        } else {
-            (0..head.len()).map(|i| i.to_string()).collect()
-        };
-        let mut cells = Vec::new();
-        for (line, row) in &records[usize::from(has_header)..] {
-            if row.len() != names.len() {
-                return Err(TableError::Ragged {
-                    path: path.into(),
-                    line: *line,
-                    got: row.len(),
-                    want: names.len(),
-                });
-            }
-            for (column, cell) in row.iter().enumerate() {
-                cells.push(number(cell).ok_or_else(|| TableError::Cell {
-                    path: path.into(),
-                    line: *line,
-                    column: column + 1,
-                    cell: cell.clone(),
-                })?);
-            }
-        }
-        if cells.is_empty() {
-            return Err(TableError::Empty(path.into()));
-        }
-        Ok(Table { names, cells })
-    }
-
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.cells.len() / self.names.len()
@@ -129,18 +172,6 @@ impl Table {
     /// One row.
     pub fn row(&self, i: usize) -> &[f64] {
         &self.cells[i * self.names.len()..(i + 1) * self.names.len()]
-    }
-
-    /// A column by its name or, failing that, its number from 0.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn column(&self, name: &str) -> Result<usize, TableError> {
-        let by_name = self.names.iter().position(|n| n == name);
-        let by_number = || name.parse().ok().filter(|i| *i < self.names.len());
-        by_name
-            .or_else(by_number)
-            .ok_or_else(|| TableError::NoColumn(name.into()))
     }
 
     /// The rows with the given numbers.
@@ -152,53 +183,14 @@ impl Table {
     }
 }
 
-/// A row's line, from 1, and its cells.
-type Record = (usize, Vec<String>);
-
-/// Fields as RFC 4180 has them: in double quotes they may hold separators, line breaks and quotes.
-fn separated(text: &str, separator: u8, path: &str) -> Result<Vec<Record>, TableError> {
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(separator)
-        .has_headers(false)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(text.as_bytes());
-    let mut records = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|e| TableError::Misfit(format!("{path}: {e}")))?;
-        let line = record.position().map_or(0, |at| at.line() as usize);
-        let cells: Vec<String> = record.iter().map(|cell| bare(cell).to_owned()).collect();
-        if cells.iter().any(|cell| !cell.is_empty()) || cells.len() > 1 {
-            records.push((line, cells));
-        }
-    }
-    Ok(records)
-}
-
-/// Cells between white space.
-fn spaced(text: &str) -> Vec<Record> {
-    let cells = |line: &str| -> Vec<String> {
-        let cells = line.split_whitespace();
-        cells
-            .map(|cell| cell.trim_matches('"').to_owned())
-            .collect()
-    };
-    let lines = text.lines().enumerate();
-    let full = lines.filter(|(_, line)| !line.trim().is_empty());
-    full.map(|(i, line)| (i + 1, cells(line))).collect()
-}
-
-/// A cell as a number; missing ones are NaN.
-fn number(cell: &str) -> Option<f64> {
-    match cell {
-        "" | "NA" | "?" => Some(f64::NAN),
-        _ => cell.parse().ok(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str, path: &str) -> Result<Table, TableError> {
+        let texts = [(text.to_owned(), path.to_owned())];
+        Tables::parse(&texts, Wanted::default()).map(|mut tables| tables.tables.remove(0))
+    }
 
     #[test]
     fn commas_semicolons_tabs_and_spaces_all_work() {
@@ -212,33 +204,33 @@ mod tests {
             "1\t2.5\n-3\t4e2",
             "  1   2.5\n\n -3 4e2  \n",
         ] {
-            assert_eq!(Table::parse(text, "t").unwrap(), want, "{text:?}");
+            assert_eq!(parse(text, "t").unwrap(), want, "{text:?}");
         }
     }
 
     #[test]
     fn a_header_names_the_columns_and_quotes_go() {
-        let table = Table::parse("\"fixed acidity\";quality\n7.4;5\n;6\n", "t").unwrap();
-        assert_eq!(table.column("quality").unwrap(), 1);
-        assert_eq!(table.column("0").unwrap(), 0);
+        let table = parse("\"fixed acidity\";quality\n7.4;5\n;6\n", "t").unwrap();
+        assert_eq!(place(&table.names, "quality").unwrap(), 1);
+        assert_eq!(place(&table.names, "0").unwrap(), 0);
         assert!(table.row(1)[0].is_nan());
-        assert!(table.column("7").is_err());
+        assert!(place(&table.names, "7").is_err());
     }
 
     #[test]
     fn quoted_fields_may_hold_separators_line_breaks_and_quotes() {
         let text = "\u{feff}\"length, mm\",\"said \"\"y\"\"\",\"two\nlines\"\r\n\"1\", \"2.5\" ,3\r\n4,,\"6\"";
-        let table = Table::parse(text, "t").unwrap();
+        let table = parse(text, "t").unwrap();
         assert_eq!(table.names, ["length, mm", "said \"y\"", "two\nlines"]);
         assert_eq!(table.row(0), [1.0, 2.5, 3.0]);
         assert!(table.row(1)[1].is_nan());
         // The header takes two lines: the fault is in line 4 of the file.
-        let error = Table::parse("\"a\nb\";c\n1;2\n3;x\n", "t").unwrap_err();
+        let error = parse("\"a\nb\";c\n1;2\n3;x\n", "t").unwrap_err();
         assert!(
             error.to_string().starts_with("t, line 4, column 2"),
             "{error}"
         );
-        let ragged = Table::parse("a,b\n\"1,5\"\n", "t").unwrap_err();
+        let ragged = parse("a,b\n\"1,5\"\n", "t").unwrap_err();
         assert!(
             matches!(ragged, TableError::Ragged { got: 1, .. }),
             "{ragged}"
@@ -247,17 +239,70 @@ mod tests {
 
     #[test]
     fn faults_carry_line_and_column() {
-        let error = Table::parse("a,b\n1,2\n3,x\n", "t.csv").unwrap_err();
+        let error = parse("a,b\n1,2\n3,x\n", "t.csv").unwrap_err();
         assert_eq!(
             error.to_string(),
             "t.csv, line 3, column 2: 'x' is not a number"
         );
-        let error = Table::parse("1 2\n3\n", "t").unwrap_err();
+        let error = parse("1 2\n3\n", "t").unwrap_err();
         assert!(matches!(error, TableError::Ragged { line: 2, .. }));
-        assert!(matches!(Table::parse("\n", "t"), Err(TableError::Empty(_))));
-        assert!(matches!(
-            Table::parse("a,b\n", "t"),
-            Err(TableError::Empty(_))
-        ));
+        assert!(matches!(parse("\n", "t"), Err(TableError::Empty(_))));
+        assert!(matches!(parse("a,b\n", "t"), Err(TableError::Empty(_))));
+    }
+
+    #[test]
+    fn texts_are_left_out_unless_they_name_classes_and_commas_may_be_decimal() {
+        let ignore = ["id".to_owned()];
+        let wanted = Wanted {
+            target: "state",
+            classes: true,
+            ignore: &ignore,
+        };
+        let train = "when;id;x;state\n3.1.26;1;1,5;on\n4.1.26;2;;off\n5.1.26;3;-2;\n";
+        let files = |test: &str| {
+            let file = |text: &str, path: &str| (text.to_owned(), path.to_owned());
+            [file(train, "a"), file(test, "b")]
+        };
+        let tables = Tables::parse(&files("when;id;x;state\n;9;2,5;on\n"), wanted).unwrap();
+        assert_eq!(
+            (tables.left_out, tables.classes),
+            (
+                vec!["when".to_owned()],
+                vec!["off".to_owned(), "on".to_owned()]
+            )
+        );
+        assert_eq!(tables.tables[0].names, ["x", "state"]);
+        assert_eq!(
+            (tables.target, tables.tables[0].row(0)),
+            (1, &[1.5, 1.0][..])
+        );
+        assert!(tables.tables[0].row(1)[0].is_nan() && tables.tables[0].row(2)[1].is_nan());
+        assert_eq!(tables.tables[1].cells, [2.5, 1.0]);
+        let error = Tables::parse(&files("when;id;x;state\n;9;2,5;ajar\n"), wanted).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "b, line 2: class 'ajar' is not among those to learn"
+        );
+        let number = Wanted {
+            classes: false,
+            ..wanted
+        };
+        let error = Tables::parse(&files("when;id;x;state\n;9;2,5;on\n"), number).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a, line 2, column 4: 'on' is not a number"
+        );
+    }
+
+    #[test]
+    fn texts_need_no_header() {
+        let table = parse("a,1,2\nb,3,4\n", "t").unwrap();
+        assert_eq!(
+            (table.names, table.cells),
+            (
+                vec!["1".to_owned(), "2".to_owned()],
+                vec![1.0, 2.0, 3.0, 4.0]
+            )
+        );
     }
 }
