@@ -6,12 +6,13 @@
 //! |---|---|---|
 //! | 0 numbers | [`num`] | std only |
 //! | 1 model | [`ep`], [`encode`] | arrays and a passed-in RNG: no I/O, no clock |
-//! | 2 stream | [`row`], [`payload`], [`route`], [`assemble`], [`detect`], [`engine`], [`stream`] | bytes and timestamps as arguments: no I/O, no clock |
+//! | 2 stream | [`row`], [`payload`], [`route`], [`decode`], [`assemble`], [`detect`], [`engine`], [`stream`] | bytes and timestamps as arguments: no I/O, no clock |
 //! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `runtime`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
 
 pub mod assemble;
 pub mod cli;
 pub mod config;
+pub mod decode;
 pub mod detect;
 pub mod encode;
 pub mod engine;

@@ -12,8 +12,9 @@ use super::channels::{channels, predict};
 use super::model::{engine, stream};
 use super::mqtt::{inputs, mqtt};
 use super::reader::{Report, Section, unknown};
-use crate::payload::Format;
-use crate::route::Pattern;
+use crate::decode::Decoder;
+use crate::payload::{Format, Parsed};
+use crate::route::{Pattern, Router};
 use crate::stream::StreamParams;
 
 /// Everything the daemon is told.
@@ -206,6 +207,26 @@ impl Settings {
     /// What each stream is built from.
     pub fn stream_params(&self) -> &StreamParams {
         &self.stream
+    }
+
+    /// What turns messages into readings, numbered from `last_seq` on.
+    pub fn decoder(&self, last_seq: u64) -> Decoder {
+        let own = format!("{}/{}", self.output.prefix, self.output.instance);
+        Decoder {
+            formats: self.inputs.iter().map(|i| i.format.clone()).collect(),
+            router: Router::new(
+                self.inputs.iter().map(|i| i.pattern.clone()).collect(),
+                &own,
+                self.max_streams,
+                self.max_channels,
+                self.channels.clone(),
+            ),
+            states: (self.stream.engine.lists_states()).then(|| self.stream.engine.clone()),
+            max_payload_bytes: self.mqtt.max_packet_bytes,
+            feedback: self.output.feedback.then(|| format!("{own}/")),
+            last_seq,
+            parsed: Parsed::default(),
+        }
     }
 }
 

@@ -11,12 +11,10 @@ use tracing::{error, warn};
 
 use super::balance::Dispatch;
 use super::shared::Shared;
-use super::states::tell_states;
 use super::store::{Accepted, Delivery, Store};
-use crate::engine::EngineParams;
+use crate::decode::{Decoder, Message};
 use crate::mqtt::{Ack, Delivered, Intake};
-use crate::payload::{Format, Parsed, Reject, parse_feedback};
-use crate::route::{Route, Router};
+use crate::payload::Reject;
 use crate::row::Reading;
 
 /// How long the thread sleeps at most before it looks whether it should end.
@@ -41,14 +39,8 @@ pub struct GroupRule {
 pub struct IntakeThread {
     /// Messages come from here.
     pub intake: Intake,
-    /// Payload format of each pattern.
-    pub formats: Vec<Format>,
-    /// Topics to streams and channels.
-    pub router: Router,
-    /// What says which channels have listed states, where some have.
-    pub states: Option<EngineParams>,
-    /// Largest payload accepted, bytes.
-    pub max_payload_bytes: usize,
+    /// Makes readings of them.
+    pub decoder: Decoder,
     /// When groups are committed.
     pub group: GroupRule,
     /// Where readings are kept.
@@ -59,10 +51,6 @@ pub struct IntakeThread {
     pub dispatch: Dispatch,
     /// Flags and metrics.
     pub shared: Arc<Shared>,
-    /// Highest sequence number given.
-    pub last_seq: u64,
-    /// What topics of feedback start with, `<prefix>/<instance>/`; `None` where none is wanted.
-    pub feedback: Option<String>,
     /// Deliveries accepted.
     pub deliveries: Deliveries,
     /// Groups on their way to disk.
@@ -131,7 +119,6 @@ struct Group {
 #[derive(Default)]
 struct Scratch {
     messages: VecDeque<Delivered>,
-    parsed: Parsed,
     readings: Vec<Reading>,
     quiet: Quiet,
     /// Arrival of the messages, unix milliseconds.
@@ -203,15 +190,16 @@ impl IntakeThread {
             self.shared.metrics.reject(Reject::Redelivered);
             return;
         }
-        scratch.parsed.refused.clear();
         scratch.readings.clear();
-        let found = match self.feedback_stream(&message.topic) {
-            Some(stream) => self.feedback(stream, &message, scratch),
-            None => self.readings(&message, scratch),
+        let sent = Message {
+            topic: &message.topic,
+            payload: &message.payload,
+            retained: message.retain,
+            arrival_ms: scratch.arrival_ms,
         };
-        match found {
+        match self.decoder.read(sent, &mut scratch.readings) {
             Ok(()) => {
-                for reason in scratch.parsed.refused.drain(..) {
+                for reason in self.decoder.refused() {
                     self.shared.metrics.reject(reason);
                     scratch.quiet.say(reason, &message.topic);
                 }
@@ -235,92 +223,6 @@ impl IntakeThread {
                 scratch.quiet.say(reason, &message.topic);
             }
         }
-    }
-
-    /// The stream that a topic gives feedback to.
-    fn feedback_stream<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        let stream = topic.strip_prefix(self.feedback.as_deref()?)?;
-        stream
-            .strip_suffix("/feedback")
-            .filter(|stream| !stream.contains('/'))
-    }
-
-    /// A feedback, numbered like a reading.
-    fn feedback(
-        &mut self,
-        stream: &str,
-        message: &Delivered,
-        scratch: &mut Scratch,
-    ) -> Result<(), Reject> {
-        // Said once and for all, not to each that connects.
-        if message.retain {
-            return Err(Reject::Retained);
-        }
-        let feedback = parse_feedback(&message.payload)?;
-        let stream = self.router.admitted(stream);
-        let stream = stream.ok_or(Reject::UnknownIncident)?.clone();
-        self.last_seq += 1;
-        let reading = feedback.to_reading(self.last_seq, stream, scratch.arrival_ms);
-        scratch.readings.push(reading);
-        Ok(())
-    }
-
-    /// The readings of a message, numbered.
-    fn readings(&mut self, message: &Delivered, scratch: &mut Scratch) -> Result<(), Reject> {
-        let Scratch {
-            parsed,
-            readings,
-            arrival_ms,
-            ..
-        } = scratch;
-        let arrival_ms = *arrival_ms;
-        if message.payload.len() > self.max_payload_bytes {
-            return Err(Reject::TooBig);
-        }
-        parsed.wants_words = self.states.is_some();
-        let route = match self.router.known(&message.topic) {
-            Some(route) => {
-                self.formats[route.input].parse(&message.payload, parsed)?;
-                let states = self.states.as_ref();
-                tell_states(states, (&route.stream, route.channel.as_deref()), parsed)?;
-                route.clone()
-            }
-            None => {
-                let found = self.router.find(&message.topic)?;
-                self.formats[found.input].parse(&message.payload, parsed)?;
-                let states = self.states.as_ref();
-                tell_states(states, (found.stream, found.channel), parsed)?;
-                self.router.admit(&message.topic)?
-            }
-        };
-        if message.retain && parsed.ts_ms.is_none() {
-            return Err(Reject::Retained);
-        }
-        let ts_ms = parsed.ts_ms.unwrap_or(arrival_ms);
-        let Route {
-            stream, channel, ..
-        } = route;
-        let mut add = |channel, value| {
-            self.last_seq += 1;
-            readings.push(Reading {
-                seq: self.last_seq,
-                stream: stream.clone(),
-                channel,
-                value,
-                ts_ms,
-                arrival_ms,
-            });
-        };
-        if let (Some(channel), Some(value)) = (channel, parsed.value) {
-            add(channel, value);
-        }
-        for (name, value) in parsed.channels.drain(..) {
-            match self.router.channel(&stream, &name) {
-                Ok(channel) => add(channel, value),
-                Err(reason) => parsed.refused.push(reason),
-            }
-        }
-        Ok(())
     }
 
     /// Hands the group to the store and goes on; it is acknowledged once it is kept (where nothing

@@ -15,7 +15,6 @@ mod panic_tests;
 mod serve;
 mod shared;
 mod slices;
-mod states;
 pub mod store;
 mod supervise;
 mod worker;

@@ -22,7 +22,6 @@ use crate::config::{OutputSettings, Protocol, Settings};
 use crate::metrics::{Class, Metrics};
 use crate::mqtt::outbox::Outbox;
 use crate::mqtt::{self, Client, ClientHandles, Intake, Link, LinkOptions, Message, Side, V4, V5};
-use crate::route::Router;
 
 /// Readings that may wait for one worker, at most: enough to keep it busy, few enough to be learned within
 /// the grace period.
@@ -238,13 +237,7 @@ impl Threads {
         shared: &Arc<Shared>,
     ) -> Result<Threads, ServeError> {
         let n_workers = settings.runtime.workers;
-        let mut router = Router::new(
-            settings.inputs.iter().map(|i| i.pattern.clone()).collect(),
-            &format!("{}/{}", settings.output.prefix, settings.output.instance),
-            settings.max_streams,
-            settings.max_channels,
-            settings.channels.clone(),
-        );
+        let mut decoder = settings.decoder(restored.last_seq);
         let (senders, receivers): (Vec<_>, Vec<Receiver<Work>>) = (0..n_workers)
             .map(|_| crossbeam_channel::bounded(WORKER_QUEUE / HANDOVER))
             .unzip();
@@ -252,12 +245,12 @@ impl Threads {
         let mut slots: Vec<HashMap<Arc<str>, Slot>> =
             (0..n_workers).map(|_| HashMap::new()).collect();
         for stream in restored.streams {
-            let name = router.stream(stream.name());
+            let name = decoder.router.stream(stream.name());
             let channels = stream.channels();
             let admitted = name.is_ok()
                 && channels
                     .iter()
-                    .all(|channel| router.channel(stream.name(), channel).is_ok());
+                    .all(|channel| decoder.router.channel(stream.name(), channel).is_ok());
             if !admitted {
                 warn!(stream = %stream.name(), "a kept stream is beyond max_streams or max_channels");
             }
@@ -289,10 +282,7 @@ impl Threads {
         }
         let thread = IntakeThread {
             intake: intake.clone(),
-            formats: settings.inputs.iter().map(|i| i.format.clone()).collect(),
-            router,
-            states: (settings.stream.engine.lists_states()).then(|| settings.stream.engine.clone()),
-            max_payload_bytes: settings.mqtt.max_packet_bytes,
+            decoder,
             group: GroupRule {
                 count: settings.state.commit_readings,
                 max_age: settings.state.commit_max_age,
@@ -301,9 +291,6 @@ impl Threads {
             acks: clients.incoming.acks.clone(),
             dispatch,
             shared: shared.clone(),
-            last_seq: restored.last_seq,
-            feedback: (settings.output.feedback)
-                .then(|| format!("{}/{}/", settings.output.prefix, settings.output.instance)),
             deliveries: Deliveries::new(&restored.deliveries),
             pipeline: Pipeline::new(),
         };

@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 3] = [
     &["num"],
     &["encode", "ep"],
     &[
-        "row", "payload", "route", "assemble", "detect", "engine", "stream",
+        "row", "payload", "route", "decode", "assemble", "detect", "engine", "stream",
     ],
 ];
 const EDGE: usize = FLOORS.len();
