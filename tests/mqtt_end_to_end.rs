@@ -115,6 +115,55 @@ fn a_recorded_file_comes_back_as_predictions_and_flags() {
     );
 }
 
+#[test]
+fn recorded_messages_replayed_give_what_the_daemon_published() {
+    if !installed(&TOOLS) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let daemon = Daemon::start(&broker, dir.path(), SETTINGS);
+    let recorder = broker.subscribe_as("plant/#", "%U %t %p");
+    let subscriber = broker.subscribe("spiked/+/pump/prediction");
+    let rows = recording(400);
+    let mut flow = broker.publisher("plant/pump/flow", 1);
+    let mut heat = broker.publisher("plant/pump/heat", 1);
+    for (ts, value) in &rows {
+        flow.line(&format!("{{\"value\":{value},\"ts\":{ts}}}"));
+        heat.line(&format!("{{\"value\":{},\"ts\":{ts}}}", 2.0 * value + 1.0));
+    }
+    heat.line("too warm");
+    flow.finish();
+    heat.finish();
+    let messages = recorder.all(Duration::from_secs(1));
+    assert_eq!(messages.len(), 2 * rows.len() + 1);
+    let text: String = messages
+        .iter()
+        .map(|(time, rest)| format!("{time} {rest}\n"))
+        .collect();
+    let (file, out) = (dir.path().join("plant.log"), dir.path().join("out"));
+    std::fs::write(&file, text).unwrap();
+    let replayed = Command::new(env!("CARGO_BIN_EXE_spiked"))
+        .args(["replay", "--messages", "--json", "--out"])
+        .args([&out, &file])
+        .output()
+        .unwrap();
+    assert!(replayed.status.success(), "{replayed:?}");
+    assert!(String::from_utf8_lossy(&replayed.stderr).contains("refused as malformed: 1"));
+    let summary: Value = serde_json::from_slice(&replayed.stdout).unwrap();
+    assert_eq!(summary[0]["stream"], "pump");
+    let lines = std::fs::read_to_string(out.join("pump.jsonl")).unwrap();
+    let published = subscriber.all(Duration::from_secs(1));
+    let published: Vec<&str> = published.iter().map(|message| &*message.1).collect();
+    let n_readings = daemon.metric("spiked_readings_received_total");
+    println!("{n_readings} readings, {} rows published", published.len());
+    assert!(published.len() > rows.len() / 2);
+    // The daemon waits for what may still come of the last row.
+    let replayed: Vec<&str> = lines.lines().take(published.len()).collect();
+    assert_eq!(replayed, published);
+    assert!(lines.lines().count() <= published.len() + 1);
+}
+
 fn ms(time: &str) -> i64 {
     spiked::payload::parse_rfc3339(time).unwrap()
 }

@@ -1,7 +1,7 @@
 //! `spiked replay`: the daemon's engine over recorded data, faster than real time.
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -10,8 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::cli::CliError;
+use crate::config::Settings;
 use crate::engine::EngineParams;
-use crate::replay::{Replayed, Summary, Table, TableOptions};
+use crate::replay::{Messages, Outputs, Replayed, Summary, Table, TableOptions};
 
 /// Arguments of `spiked replay`.
 #[derive(Debug, Args)]
@@ -34,11 +35,15 @@ pub struct ReplayArgs {
     /// Columns that are no channels
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     pub ignore: Vec<String>,
+    /// The files hold recorded messages, a line each of time, topic and payload, as `mosquitto_sub
+    /// -F '%U %t %p'` writes them: the daemon's streams, one file after the other
+    #[arg(long, conflicts_with_all = ["time", "time_format", "ignore", "continue_model"])]
+    pub messages: bool,
     /// Go on with the same model from file to file
     #[arg(long = "continue")]
     pub continue_model: bool,
     /// Recordings: a time column and a column a channel, separated by `,`, `;` or tabs
-    #[arg(value_name = "CSV", required = true)]
+    #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 }
 
@@ -50,9 +55,14 @@ pub fn run(args: ReplayArgs) -> Result<(), CliError> {
     let settings = crate::config::load(args.config.as_deref(), &[])?;
     let params = &settings.stream_params().engine;
     if let Some(out) = &args.out {
-        check_outputs(out, &args.files)?;
+        if !args.messages {
+            check_outputs(out, &args.files)?;
+        }
         std::fs::create_dir_all(out)
             .map_err(|e| CliError::Runtime(format!("cannot make {}: {e}", out.display())))?;
+    }
+    if args.messages {
+        return replay_messages(&args, &settings);
     }
     let mut before = None;
     let mut summaries = Vec::new();
@@ -62,17 +72,77 @@ pub fn run(args: ReplayArgs) -> Result<(), CliError> {
             before = Some(replayed);
         }
         if args.json {
-            let mut object = serde_json::to_value(&summary)
-                .map_err(|e| CliError::Runtime(format!("cannot write the summary: {e}")))?;
-            object["file"] = json!(file.display().to_string());
-            summaries.push(object);
+            summaries.push(json_of(&summary, "file", &file.display().to_string())?);
         } else {
-            std::io::stdout().write_all(table_of(file, &summary).as_bytes())?;
+            let table = table_of(&file.display().to_string(), &summary);
+            std::io::stdout().write_all(table.as_bytes())?;
         }
     }
     if args.json {
         let text = serde_json::Value::Array(summaries);
         writeln!(std::io::stdout(), "{text:#}")?;
+    }
+    Ok(())
+}
+
+fn json_of(summary: &Summary, key: &str, name: &str) -> Result<serde_json::Value, CliError> {
+    let mut object = serde_json::to_value(summary)
+        .map_err(|e| CliError::Runtime(format!("cannot write the summary: {e}")))?;
+    object[key] = json!(name);
+    Ok(object)
+}
+
+/// Recorded messages: the files in turn through the same streams.
+fn replay_messages(args: &ReplayArgs, settings: &Settings) -> Result<(), CliError> {
+    let mut messages = Messages::new(settings.stream_params(), settings.decoder(0));
+    let mut open = |stream: &str| -> std::io::Result<Box<dyn Write>> {
+        let dir = args.out.as_deref().unwrap_or(Path::new("."));
+        let file = File::create(dir.join(format!("{stream}.jsonl")))?;
+        Ok(Box::new(BufWriter::with_capacity(1 << 16, file)))
+    };
+    let mut outputs = args.out.is_some().then_some(&mut open as &mut Outputs<'_>);
+    let start = Instant::now();
+    for file in &args.files {
+        let fail =
+            |e: &dyn std::fmt::Display| CliError::Runtime(format!("{}: {e}", file.display()));
+        let input = File::open(file).map_err(|e| fail(&e))?;
+        let bar = progress_bar(file);
+        let input = BufReader::with_capacity(1 << 16, input);
+        messages
+            .run(input, outputs.as_deref_mut(), |at| bar.set_position(at))
+            .map_err(|e| fail(&e))?;
+        bar.finish_and_clear();
+        if messages.unreadable() > 0 {
+            let n = messages.unreadable();
+            say(file, format!("{n} lines are no messages; left out"));
+        }
+    }
+    let summaries = messages
+        .finish(outputs)
+        .map_err(|e| CliError::Runtime(e.to_string()))?;
+    for (reason, n) in messages.refused() {
+        // Nothing can be done when even standard error is closed.
+        let _ = writeln!(std::io::stderr(), "refused as {reason}: {n}");
+    }
+    if summaries.is_empty() {
+        let patterns = settings.inputs.iter().map(|input| input.pattern.filter());
+        let patterns: Vec<String> = patterns.collect();
+        return Err(CliError::Runtime(format!(
+            "no message matches an input of the configuration: {}",
+            patterns.join(", ")
+        )));
+    }
+    let mut objects = Vec::new();
+    for (stream, mut summary) in summaries {
+        summary.took(start.elapsed().as_secs_f64());
+        if args.json {
+            objects.push(json_of(&summary, "stream", &stream)?);
+        } else {
+            std::io::stdout().write_all(table_of(&stream, &summary).as_bytes())?;
+        }
+    }
+    if args.json {
+        writeln!(std::io::stdout(), "{:#}", serde_json::Value::Array(objects))?;
     }
     Ok(())
 }
@@ -175,12 +245,14 @@ fn progress_bar(file: &Path) -> ProgressBar {
     bar
 }
 
+fn say(file: &Path, text: String) {
+    // Nothing can be done when even standard error is closed.
+    let _ = writeln!(std::io::stderr(), "{}: {text}", file.display());
+}
+
 /// Says on standard error what was read differently from what one might expect.
 fn report_oddities(table: &Table<'_>, file: &Path) {
-    let say = |text: String| {
-        // Nothing can be done when even standard error is closed.
-        let _ = writeln!(std::io::stderr(), "{}: {text}", file.display());
-    };
+    let say = |text: String| say(file, text);
     if table.time_column().is_none() {
         say(
             "no time column found; rows are taken as one second apart (--time names it, \
@@ -244,17 +316,16 @@ fn further(s: &Summary, text: &mut String) {
     }
 }
 
-fn table_of(file: &Path, s: &Summary) -> String {
+fn table_of(name: &str, s: &Summary) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = write!(
         text,
-        "{}\n  rows {}   readings {}   {:.0} readings/s\n  \
+        "{name}\n  rows {}   readings {}   {:.0} readings/s\n  \
          one-step RMSE over persistence {:.3}   over the running mean {:.3}\n  \
          90% interval holds {:.1}%   log predictive density {:+.3} nats a value\n  \
          incidents {} ({} rows flagged); false alarms allowed over this time: {:.2}\n",
-        file.display(),
         s.rows,
         s.readings,
         s.readings_per_s,

@@ -51,7 +51,7 @@ impl Flagged {
     /// stream's last incident, if that is open or ends with the row.
     pub fn observe(
         &mut self,
-        names: &[String],
+        names: &[impl AsRef<str>],
         (row, time): (u64, &str),
         outcome: &Outcome,
         last: &Incident,
@@ -83,7 +83,7 @@ impl Flagged {
         known.peak_score = last.peak_score;
         known.accepted = last.accepted;
         let named = |part: &Share| Part {
-            channel: names[part.channel].clone(),
+            channel: names[part.channel].as_ref().to_owned(),
             share: part.share,
         };
         known.channels = last.channels.iter().take(3).map(named).collect();

@@ -3,6 +3,7 @@
 mod ahead;
 mod cells;
 mod flagged;
+mod messages;
 mod probe;
 mod summary;
 mod table;
@@ -15,6 +16,7 @@ use crate::row::{Outcome, Row};
 pub use ahead::{HorizonSummary, StateSummary};
 pub use cells::{Cell, Decimal, parse_number};
 pub use flagged::{Flagged, FlaggedIncident, Part};
+pub use messages::{Messages, Outputs};
 pub use probe::{bare, separator};
 pub use summary::{ChannelSummary, Summary, Verdict};
 pub use table::{Table, TableError, TableOptions};

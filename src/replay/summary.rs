@@ -126,17 +126,33 @@ const SLICE: u64 = 64;
 impl Summary {
     /// A summary of nothing yet.
     pub fn new(channels: &[String], params: &EngineParams) -> Summary {
-        let names = channels.to_vec();
-        let channels = channels.iter().map(|name| ChannelSummary {
-            name: name.clone(),
-            scored: 0,
-            rmse: f64::NAN,
-            rmse_over_persistence: f64::NAN,
-            rmse_over_running_mean: f64::NAN,
-            coverage90: f64::NAN,
-            log_density: f64::NAN,
-        });
-        let channels: Vec<ChannelSummary> = channels.collect();
+        let mut summary = Summary::of_none(params);
+        summary.add(channels);
+        summary
+    }
+
+    /// Takes in the channels that have come since; all are given, in order.
+    pub fn add(&mut self, channels: &[impl AsRef<str>]) {
+        for name in &channels[self.names.len()..] {
+            let name = name.as_ref().to_owned();
+            self.names.push(name.clone());
+            self.channels.push(ChannelSummary {
+                name,
+                scored: 0,
+                rmse: f64::NAN,
+                rmse_over_persistence: f64::NAN,
+                rmse_over_running_mean: f64::NAN,
+                coverage90: f64::NAN,
+                log_density: f64::NAN,
+            });
+            self.sums.push(Sums {
+                previous: f64::NAN,
+                ..Sums::default()
+            });
+        }
+    }
+
+    fn of_none(params: &EngineParams) -> Summary {
         Summary {
             rows: 0,
             readings: 0,
@@ -155,14 +171,8 @@ impl Summary {
             clipped_per_row: 0.0,
             skipped: 0,
             site_change: 0.0,
-            sums: vec![
-                Sums {
-                    previous: f64::NAN,
-                    ..Sums::default()
-                };
-                channels.len()
-            ],
-            channels,
+            sums: Vec::new(),
+            channels: Vec::new(),
             ahead: Ahead::default(),
             verdict: Verdict {
                 state: "too short",
@@ -170,7 +180,7 @@ impl Summary {
             },
             history: Vec::new(),
             warm_up_rows: params.get().warm_up_rows,
-            names,
+            names: Vec::new(),
         }
     }
 

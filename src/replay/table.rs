@@ -49,6 +49,12 @@ pub enum TableError {
     /// No column of numbers.
     #[error("no column of numbers to learn from; the columns are {0}")]
     NoChannels(String),
+    /// Not a recording of messages.
+    #[error(
+        "{0:?} is no message; expected lines of time, topic and payload, as \
+         mosquitto_sub -F '%U %t %p' writes them"
+    )]
+    Messages(String),
     /// Two columns of one name: nobody could tell the channels apart.
     #[error("two columns are named {0:?}: every channel needs a name of its own")]
     Twice(String),

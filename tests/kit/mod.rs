@@ -127,9 +127,14 @@ impl Broker {
 
     /// Everything published under `filter` from now on, as topic and payload.
     pub fn subscribe(&self, filter: &str) -> Subscriber {
+        self.subscribe_as(filter, "%t %p")
+    }
+
+    /// The same in another format of `mosquitto_sub`, parted at its first blank.
+    pub fn subscribe_as(&self, filter: &str, format: &str) -> Subscriber {
         let mut child = self
             .client("mosquitto_sub")
-            .args(["-t", filter, "-q", "1", "-F", "%t %p"])
+            .args(["-t", filter, "-q", "1", "-F", format])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

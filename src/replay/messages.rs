@@ -1,0 +1,223 @@
+//! Recorded messages through the daemon's streams: a line each of time, topic and payload.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+
+use super::cells::TimeFormat;
+use super::summary::Summary;
+use super::table::TableError;
+use crate::decode::{Decoder, Message};
+use crate::payload::{Reject, prediction_json};
+use crate::row::{Outcome, Reading};
+use crate::stream::{Stream, StreamParams};
+
+/// Where a stream's predictions go: asked for with its name when its first row comes.
+pub type Outputs<'a> = dyn FnMut(&str) -> std::io::Result<Box<dyn Write>> + 'a;
+
+/// One stream that was met.
+struct Met {
+    stream: Stream,
+    summary: Summary,
+    out: Option<Box<dyn Write>>,
+}
+
+/// The streams of a recording, as the daemon would have them.
+pub struct Messages {
+    params: StreamParams,
+    decoder: Decoder,
+    streams: BTreeMap<Arc<str>, Met>,
+    refused: HashMap<Reject, u64>,
+    /// Lines that were messages, and those that were not.
+    lines: (u64, u64),
+    outcomes: Vec<Outcome>,
+    text: String,
+}
+
+impl Messages {
+    /// None met yet; `decoder` numbers from 0 on.
+    pub fn new(params: &StreamParams, decoder: Decoder) -> Messages {
+        Messages {
+            params: params.clone(),
+            decoder,
+            streams: BTreeMap::new(),
+            refused: HashMap::new(),
+            lines: (0, 0),
+            outcomes: Vec::new(),
+            text: String::new(),
+        }
+    }
+
+    /// Takes every line of `input`: time, topic and payload, with blanks or tabs between them.
+    /// Predictions go to `outputs`, a line a row as the daemon publishes them; `progress` is told
+    /// the bytes read now and then.
+    ///
+    /// # Errors
+    /// A file in which no line has a time and a topic, or a failure to read or to write.
+    pub fn run(
+        &mut self,
+        mut input: impl BufRead,
+        mut outputs: Option<&mut Outputs<'_>>,
+        mut progress: impl FnMut(u64),
+    ) -> Result<(), TableError> {
+        let (mut line, mut first, mut bytes) = (Vec::new(), None, 0);
+        let (mut format, mut readings) = (None, Vec::new());
+        self.lines = (0, 0);
+        while input.read_until(b'\n', &mut line)? > 0 {
+            bytes += line.len() as u64;
+            let text = line.trim_ascii_end();
+            match message(text, &mut format) {
+                Some(message) => {
+                    self.lines.0 += 1;
+                    self.read(message, &mut readings);
+                }
+                None if text.is_empty() => {}
+                None => {
+                    self.lines.1 += 1;
+                    first.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
+                }
+            }
+            for reading in readings.drain(..) {
+                self.learn(&reading, &mut outputs)?;
+            }
+            line.clear();
+            progress(bytes);
+        }
+        match first {
+            Some(text) if self.lines.0 == 0 => {
+                Err(TableError::Messages(text.chars().take(80).collect()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn read(&mut self, message: Message<'_>, readings: &mut Vec<Reading>) {
+        let found = self.decoder.read(message, readings);
+        for reason in self.decoder.refused().chain(found.err()) {
+            *self.refused.entry(reason).or_default() += 1;
+        }
+    }
+
+    /// Lines of the last file that were no messages.
+    pub fn unreadable(&self) -> u64 {
+        self.lines.1
+    }
+
+    fn learn(
+        &mut self,
+        reading: &Reading,
+        outputs: &mut Option<&mut Outputs<'_>>,
+    ) -> Result<(), TableError> {
+        let met = self.streams.entry(reading.stream.clone());
+        let met = met.or_insert_with(|| Met {
+            stream: Stream::new(&reading.stream, &self.params),
+            summary: Summary::new(&[], &self.params.engine),
+            out: None,
+        });
+        let verdict = met.stream.push(reading, &mut self.outcomes);
+        if let Some(reason) = Reject::from_verdict(verdict) {
+            *self.refused.entry(reason).or_default() += 1;
+        }
+        met.show(&mut self.outcomes, outputs, &mut self.text)
+    }
+
+    /// Ends the recording: the figures of each stream by its name.
+    ///
+    /// # Errors
+    /// A failure to write.
+    pub fn finish(
+        &mut self,
+        mut outputs: Option<&mut Outputs<'_>>,
+    ) -> Result<Vec<(Arc<str>, Summary)>, TableError> {
+        let mut all = Vec::new();
+        for (name, mut met) in std::mem::take(&mut self.streams) {
+            met.stream.finish(&mut self.outcomes);
+            met.show(&mut self.outcomes, &mut outputs, &mut self.text)?;
+            if let Some(out) = &mut met.out {
+                out.flush()?;
+            }
+            let engine = met.stream.engine();
+            met.summary
+                .finish(engine.stats(), engine.wanted_false_alarms());
+            all.push((name, met.summary));
+        }
+        Ok(all)
+    }
+
+    /// What was refused so far, by reason, as the daemon's metric has it.
+    pub fn refused(&self) -> BTreeMap<&'static str, u64> {
+        self.refused
+            .iter()
+            .map(|(reason, &n)| (reason.as_str(), n))
+            .collect()
+    }
+}
+
+impl Met {
+    fn show(
+        &mut self,
+        outcomes: &mut Vec<Outcome>,
+        outputs: &mut Option<&mut Outputs<'_>>,
+        text: &mut String,
+    ) -> Result<(), TableError> {
+        let channels = self.stream.channels();
+        if !outcomes.is_empty() {
+            self.summary.add(channels);
+        }
+        for outcome in outcomes.drain(..) {
+            // An operator's ruling makes an outcome without a row.
+            if outcome.channels.is_empty() {
+                continue;
+            }
+            self.summary.observe(&outcome);
+            let flagged = outcome.anomaly || outcome.edge.is_some();
+            if let Some(last) = self.stream.engine().incident().filter(|_| flagged) {
+                let at = (self.summary.rows, &*utc_text(outcome.ts_ms));
+                let list = &mut self.summary.incident_list;
+                list.observe(channels, at, &outcome, last);
+            }
+            if let Some(outputs) = outputs {
+                let out = match &mut self.out {
+                    Some(out) => out,
+                    none => none.insert(outputs(self.stream.name())?),
+                };
+                text.clear();
+                let seq = self.stream.last_seq();
+                prediction_json(self.stream.name(), channels, &outcome, seq, text);
+                text.push('\n');
+                out.write_all(text.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The message in a line; the first time met says how all are written.
+fn message<'a>(line: &'a [u8], format: &mut Option<TimeFormat>) -> Option<Message<'a>> {
+    let (time, rest) = word(line);
+    let (topic, payload) = word(rest);
+    let (time, topic) = (
+        std::str::from_utf8(time).ok()?,
+        std::str::from_utf8(topic).ok()?,
+    );
+    if format.is_none() {
+        *format = TimeFormat::of(&[time]);
+    }
+    let arrival_ms = format.as_ref()?.parse(time)?;
+    (!topic.is_empty()).then_some(Message {
+        topic,
+        payload,
+        retained: false,
+        arrival_ms,
+    })
+}
+
+/// Up to the first blank or tab, and what is behind it.
+fn word(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| matches!(byte, b' ' | b'\t'));
+    end.map_or((text, &[]), |end| (&text[..end], &text[end + 1..]))
+}
+
+fn utc_text(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| format!("{at:.0}"))
+}
