@@ -554,10 +554,12 @@ impl Network {
 }
 
 pub(super) mod batch;
+pub(super) mod committee;
 #[cfg(test)]
 mod exact;
 #[cfg(test)]
 mod hostile;
+mod normal;
 mod parallel;
 pub(super) mod readout;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::samples::{Samples, Targets};
 use super::score::{ClassSums, RegressionSums, Score};
 use crate::ep::noise::NoiseVariance;
 use crate::ep::{
-    BatchSchedule, Family, Input, Network, NetworkDraft, OutputKind, Predicted, Readout, Report,
+    BatchSchedule, Committee, Family, Input, Network, NetworkDraft, OutputKind, Predicted, Report,
     Sites, SpecErrors, Spikes,
 };
 
@@ -109,8 +109,8 @@ impl Plan {
 #[derive(Clone, Debug)]
 pub struct Trainer {
     members: Vec<Member>,
-    /// One a network after a pass over a regression; else none.
-    readouts: Vec<Readout>,
+    /// What predicts after a pass over a regression.
+    committee: Option<Committee>,
     joint: bool,
     classes: Option<usize>,
     memory: Option<f64>,
@@ -173,7 +173,7 @@ impl Trainer {
                 .map(member)
                 .collect::<Result<_, _>>()?,
             classes,
-            readouts: Vec::new(),
+            committee: None,
             joint: plan.joint,
             memory: plan.memory,
             follow: plan.spikes.is_none() && classes.is_none(),
@@ -200,7 +200,7 @@ impl Trainer {
         Ok(Trainer {
             members,
             classes: learned.classes,
-            readouts: Vec::new(),
+            committee: None,
             joint: plan.joint,
             memory: plan.memory,
             follow: learned.follow,
@@ -242,19 +242,17 @@ impl Trainer {
         first.unwrap_or(RegressionSums::default().score(scale))
     }
 
-    /// What predicts after a pass: each network's readout.
+    /// Makes what predicts after a pass.
     fn read_out(&mut self, samples: &Samples, targets: &Targets) {
         let Targets::Real(y) = targets else { return };
-        let table = |i: usize| (samples.get(i), y[i]);
-        let readouts = self.members.iter().map(|member| {
-            if self.joint {
-                let noise = (member.noise.mean(), STUDENT_NU);
-                Readout::joint(&member.network, samples.len(), &table, noise)
-            } else {
-                Readout::single(&member.network)
-            }
+        self.committee = Some(if self.joint {
+            let table = |i: usize| (samples.get(i), y[i]);
+            let noise = |m: &'_ Member| (m.noise.mean(), STUDENT_NU);
+            let members = self.members.iter().map(|m| (&m.network, noise(m)));
+            Committee::joint(members, samples.len(), &table)
+        } else {
+            Committee::single(self.members.iter().map(|m| &m.network))
         });
-        self.readouts = readouts.collect();
     }
 
     /// Score of the ensemble on samples that it does not learn.
@@ -294,9 +292,9 @@ impl Trainer {
 
     /// All parts of the ensemble's prediction, each with its network's noise variance.
     fn parts(&mut self, x: Input<'_>, mut seen: impl FnMut(Predicted, f64)) {
-        for (member, readout) in self.members.iter().zip(&mut self.readouts) {
-            let noise = member.noise.mean();
-            readout.predict(x, |part| seen(part, noise));
+        let members = &self.members;
+        if let Some(committee) = &mut self.committee {
+            committee.predict(x, |i, part| seen(part, members[i].noise.mean()));
         }
     }
 
@@ -320,7 +318,7 @@ impl Trainer {
 
     /// Predictions know the output weights jointly.
     pub fn is_joint(&self) -> bool {
-        self.readouts.first().is_some_and(Readout::is_joint)
+        self.committee.as_ref().is_some_and(Committee::is_joint)
     }
 
     /// Standard deviation of the noise, mean over the networks, in units of the targets.

@@ -13,6 +13,7 @@
 //!   draw of their weights has its threshold somewhere, also where there is no data. Several draws,
 //!   each with its own joint output weights, make a mixture.
 
+use super::normal::Normal;
 use super::{Input, Network};
 use crate::ep::factor::student;
 use crate::ep::family::Family;
@@ -30,7 +31,7 @@ const DRAWS: u32 = 10;
 const DRAWN: f32 = 1e-6;
 
 /// Most output weights that are known jointly; beyond, each by itself.
-const MAX_JOINT: usize = 512;
+pub(super) const MAX_JOINT: usize = 512;
 
 /// Noise of the probit that is nearest to a sigmoid spike.
 const SIGMOID_NOISE: f64 = 2.9;
@@ -61,6 +62,8 @@ struct Part {
     network: Network,
     mean: Vec<f64>,
     spread: Spread,
+    /// What the output's weights met in the last prediction.
+    features: Vec<f64>,
 }
 
 /// Predicts the single output of a regression as a mixture of equal parts.
@@ -71,12 +74,11 @@ pub struct Readout {
     copies: u32,
     /// E w^2 of the weights of spikes.
     square: Vec<f64>,
-    features: Vec<f64>,
     work: Vec<f64>,
 }
 
 /// What output weights are learned from: sample `i` is `(input, target)`.
-type Table<'a> = dyn Fn(usize) -> (Input<'a>, f32) + 'a;
+pub(super) type Table<'a> = dyn Fn(usize) -> (Input<'a>, f32) + 'a;
 
 impl Readout {
     /// The network's own belief: one part, every output weight by itself.
@@ -96,9 +98,9 @@ impl Readout {
                 network,
                 mean,
                 spread: Spread::Single(variance),
+                features: Vec::new(),
             }],
             copies: 1,
-            features: Vec::new(),
             work: Vec::new(),
         }
     }
@@ -110,12 +112,22 @@ impl Readout {
     /// # Panics
     /// If the network has not one output or a sample does not fit it.
     pub fn joint(network: &Network, n: usize, table: &Table<'_>, noise: (f64, f64)) -> Readout {
+        Readout::surveyed(network, n, table, noise).0
+    }
+
+    /// The same with the noise variance of each sample; none where weights are not known jointly.
+    pub(super) fn surveyed(
+        network: &Network,
+        n: usize,
+        table: &Table<'_>,
+        noise: (f64, f64),
+    ) -> (Readout, Vec<f64>) {
         let mut readout = Readout::single(network);
         let Part { network, mean, .. } = &mut readout.parts[0];
         readout.copies = DRAWS;
         let gaussian = network.spec.families.iter().all(|f| *f == Family::Gaussian);
         if !gaussian || mean.len() > MAX_JOINT {
-            return readout;
+            return (readout, Vec::new());
         }
         let (idle, noise) = network.survey(n, table, noise);
         let draws = if idle.contains(&true) { DRAWS } else { 1 };
@@ -123,11 +135,37 @@ impl Readout {
             let drawn = network.drawn(&idle, draw);
             Part::joint(drawn, &readout.square, table, &noise)
         });
-        if let Some(parts) = parts.collect() {
-            readout.parts = parts;
-            readout.copies = DRAWS / draws;
-        }
-        readout
+        let Some(parts) = parts.collect() else {
+            return (readout, Vec::new());
+        };
+        readout.parts = parts;
+        readout.copies = DRAWS / draws;
+        (readout, noise)
+    }
+
+    /// How many draws of idle units there are: 1 where nothing was drawn.
+    pub(super) fn draws(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// What the output's weights of draw `draw` (the only part where nothing was drawn) met in the
+    /// last prediction or look.
+    pub(super) fn met(&self, draw: usize) -> &[f64] {
+        &self.parts[draw % self.parts.len()].features
+    }
+
+    /// Shows an input to the hidden layers of draw `draw`: what the output's weights meet then is in
+    /// [`Readout::met`]. Returns the variance that the spikes, each by itself, add to the output.
+    pub(super) fn look(&mut self, draw: usize, x: Input<'_>) -> f64 {
+        let draw = draw % self.parts.len();
+        let part = &mut self.parts[draw];
+        part.network.features(x, &mut part.features);
+        spread(&part.features, &self.square)
+    }
+
+    /// Prior variances of the output's weights.
+    pub(super) fn prior(&self) -> Vec<f64> {
+        self.parts[0].network.prior_of_outputs()
     }
 
     /// Output weights are known jointly.
@@ -140,9 +178,9 @@ impl Readout {
     /// # Panics
     /// If the input does not fit the network.
     pub fn predict(&mut self, x: Input<'_>, mut seen: impl FnMut(Predicted)) {
-        let f = &mut self.features;
         for part in &mut self.parts {
-            part.network.features(x, f);
+            part.network.features(x, &mut part.features);
+            let f = &part.features;
             let mean = f.iter().zip(&part.mean).map(|(f, m)| f * m).sum();
             let weights: f64 = match &part.spread {
                 Spread::Single(variance) => f.iter().zip(variance).map(|(f, s)| f * f * s).sum(),
@@ -177,38 +215,27 @@ impl Part {
         table: &Table<'_>,
         noise: &[f64],
     ) -> Option<Part> {
-        // Around zero: random means of a prior only serve to tell units apart while they learn.
-        let (_, prior_variance) = network.at_prior().output_weights();
-        let d = prior_variance.len();
-        let mut precision = vec![0.0; d * d];
-        let mut shift = vec![0.0; d];
-        for (k, s) in prior_variance.iter().enumerate() {
-            precision[k * d + k] = 1.0 / s;
-        }
+        let mut sums = Normal::new(network.prior_of_outputs());
         let mut f = Vec::new();
         for (i, noise) in noise.iter().enumerate() {
             let (x, y) = table(i);
             network.features(x, &mut f);
-            let spread = f
-                .iter()
-                .zip(square)
-                .map(|(a, square)| a * (1.0 - a) * square);
-            let weight = 1.0 / (noise + spread.sum::<f64>());
-            for k in 0..d {
-                let scaled = weight * f[k];
-                shift[k] += scaled * f64::from(y);
-                let row = &mut precision[k * d..=k * d + k];
-                row.iter_mut().zip(&f).for_each(|(p, f)| *p += scaled * f);
-            }
+            sums.add(&f, y.into(), noise + spread(&f, square));
         }
-        let precision = Cholesky::new(d, precision)?;
-        precision.solve(&mut shift);
-        shift.iter().all(|m| m.is_finite()).then_some(Part {
+        let (mean, precision) = sums.solve()?;
+        Some(Part {
             network,
-            mean: shift,
+            mean,
             spread: Spread::Joint(precision),
+            features: Vec::new(),
         })
     }
+}
+
+/// Variance that spikes add to the output, each by itself: sum a (1 - a) E w^2.
+fn spread(features: &[f64], square: &[f64]) -> f64 {
+    let each = features.iter().zip(square);
+    each.map(|(a, square)| a * (1.0 - a) * square).sum()
 }
 
 impl Network {
@@ -246,6 +273,12 @@ impl Network {
             omega / (v + noise).sqrt(),
             (noise / (2.0 * v + noise)).sqrt(),
         )
+    }
+
+    /// Prior variances of the output's weights. Around zero: random means of a prior only serve to
+    /// tell units apart while they learn.
+    fn prior_of_outputs(&self) -> Vec<f64> {
+        self.at_prior().output_weights().1
     }
 
     /// Means and variances of the output's weights, in the order of [`Network::features`].
