@@ -113,7 +113,8 @@ pub struct FitArgs {
     /// Passes over the table
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     passes: u32,
-    /// Networks to average, each from its own random start
+    /// Networks to average, each from its own random start; the output weights of a regression are
+    /// then learned at once
     #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     inits: u16,
     /// Memory in samples (sequential schedule); without it, the table's length from the second pass
