@@ -57,9 +57,14 @@ fn publish(port: u16, load: &[(Vec<u8>, Vec<usize>)], qos: u8) {
 
 /// Settings of the daemon: the shipped defaults but for what the run is about.
 pub fn settings(qos: u8, durability: &str, max_streams: usize) -> String {
+    every(0, qos, durability, max_streams)
+}
+
+/// The same, with predictions of a stream `every` so many milliseconds at most.
+fn every(every: u64, qos: u8, durability: &str, max_streams: usize) -> String {
     format!(
         "[[input]]\ntopic = \"plant/{{stream}}/{{channel}}\"\nqos = {qos}\n\
-         [stream]\nmax_streams = {max_streams}\n[state]\ndurability = \"{durability}\"\n"
+         [output]\nprediction_interval_ms = {every}\n[stream]\nmax_streams = {max_streams}\n[state]\ndurability = \"{durability}\"\n"
     )
 }
 
@@ -74,12 +79,15 @@ struct Run {
     /// Of the CPU time, learning mini-batches.
     learning_us: f64,
     threads: Vec<(String, f64)>,
+    /// Cores that nobody used.
+    idle: f64,
 }
 
-fn counter_run(load: &[(Vec<u8>, Vec<usize>)], qos: u8, n: u64) -> Run {
+/// A subscriber that counts, and publishes as much as the daemon where it `answers`.
+fn counter_run(load: &[(Vec<u8>, Vec<usize>)], qos: u8, n: u64, answers: bool) -> Run {
     let dir = tempfile::tempdir().expect("a directory");
     let (broker, port) = process::broker(dir.path());
-    let counter = Counter::start(port, qos, n);
+    let counter = Counter::start(port, qos, n, answers);
     publish(port, load, qos);
     let (got, seconds, cpu) = counter.result();
     Run {
@@ -92,23 +100,37 @@ fn counter_run(load: &[(Vec<u8>, Vec<usize>)], qos: u8, n: u64) -> Run {
     }
 }
 
-fn daemon_run(load: &[(Vec<u8>, Vec<usize>)], qos: u8, durability: &str, n: u64) -> Run {
+/// The daemon, with predictions of each of `streams` every `interval` milliseconds at most.
+fn daemon_run(
+    load: &[(Vec<u8>, Vec<usize>)],
+    qos: u8,
+    durability: &str,
+    (n, streams): (u64, u64),
+    interval: u64,
+) -> Run {
     let dir = tempfile::tempdir().expect("a directory");
     let (broker, port) = process::broker(dir.path());
-    let (daemon, _) = Daemon::start(dir.path(), port, &settings(qos, durability, 1000));
+    let (daemon, _) = Daemon::start(dir.path(), port, &every(interval, qos, durability, 1000));
     let before = cpu_of(daemon.pid());
-    let start = Instant::now();
+    let (start, idle) = (Instant::now(), process::idle());
     // Rows themselves are counted now and then only, each prediction when it is sent or dropped.
     let told = [
         "spiked_messages_published_total{kind=\"prediction\"}",
         "spiked_outbox_dropped_total{kind=\"prediction\"}",
+        "spiked_predictions_superseded_total",
     ];
+    // The last row of each stream may be held back.
+    let held = if interval > 0 { streams } else { 0 };
+    let wanted = (n / CHANNELS - held) as f64;
     let (mut last, mut n_rows) = (start, -1.0);
     std::thread::scope(|scope| {
         scope.spawn(|| publish(port, load, qos));
         // Predicted and published, not only received; what never comes is waited for three seconds.
-        while n_rows < (n / CHANNELS) as f64 && last.elapsed() < Duration::from_secs(3) {
-            std::thread::sleep(Duration::from_millis(20));
+        while n_rows < wanted && last.elapsed() < Duration::from_secs(3) {
+            // Rarely, since it costs the daemon something, but often when the end is near.
+            let left = wanted / f64::max(n_rows, 1.0) - 1.0;
+            let left = start.elapsed().mul_f64(left.clamp(0.0, 1.0) / 2.0);
+            std::thread::sleep(left.clamp(Duration::from_millis(2), Duration::from_millis(200)));
             let rows = daemon
                 .metrics(told)
                 .into_iter()
@@ -121,15 +143,15 @@ fn daemon_run(load: &[(Vec<u8>, Vec<usize>)], qos: u8, durability: &str, n: u64)
     });
     let seconds = last.duration_since(start).as_secs_f64();
     let cpu = cpu_of(daemon.pid()) - before;
+    let idle = process::idle() - idle;
     std::thread::sleep(Duration::from_millis(300));
-    let [rows, got, learning] = daemon.metrics([
-        "spiked_rows_total",
+    let [got, learning] = daemon.metrics([
         "spiked_readings_received_total",
         "spiked_learning_seconds_total",
     ]);
     let threads = cpu_by_thread(daemon.pid());
     let run = Run {
-        rate: rows * CHANNELS as f64 / seconds,
+        rate: n_rows * CHANNELS as f64 / seconds,
         lost: n as f64 - got,
         cpu_us: cpu * 1e6 / got,
         cores: cpu / seconds,
@@ -139,6 +161,7 @@ fn daemon_run(load: &[(Vec<u8>, Vec<usize>)], qos: u8, durability: &str, n: u64)
             .into_iter()
             .map(|(name, cpu)| (name, cpu * 1e6 / got))
             .collect(),
+        idle: idle / seconds,
     };
     daemon.stop();
     run
@@ -149,10 +172,18 @@ fn median(mut runs: Vec<Run>) -> Run {
     runs.swap_remove(runs.len() / 2)
 }
 
-/// `n` messages for each combination, counter and daemon in turn, medians of `rounds`.
+/// Rows of a stream are published at most so often, milliseconds, where less than all are wanted.
+const INTERVAL: u64 = 100;
+
+/// The subscribers that [`flood`] compares.
+const WHO: [&str; 4] = ["counts", "counts, answers", "learns", "learns, 10/s"];
+
+/// `n` messages for each combination, all subscribers in turn, medians of `rounds` and how far apart
+/// the shares were: one that counts, one that counts and publishes as much as the daemon, the daemon,
+/// and the daemon with at most ten predictions a second and stream.
 pub fn flood(streams: &[usize], qos: &[u8], durability: &[&str], n: u64, rounds: usize) -> Value {
     println!(
-        "qos streams durability  counted/s learned/s  share lost  CPU us a reading (learning, counter, broker)  cores  by thread"
+        "qos streams durability subscriber       readings/s  share (range)  lost  CPU us a reading: own, of it learning, broker  own cores, idle  by thread"
     );
     let mut all = Vec::new();
     for &qos in qos {
@@ -161,45 +192,70 @@ pub fn flood(streams: &[usize], qos: &[u8], durability: &[&str], n: u64, rounds:
             let load = messages(streams, rows, 1000, qos);
             let n = rows * CHANNELS * streams as u64;
             for durability in durability {
-                let (mut counted, mut learned) = (Vec::new(), Vec::new());
+                let mut runs: [Vec<Run>; 4] = Default::default();
                 for _ in 0..rounds {
-                    counted.push(counter_run(&load, qos, n));
-                    learned.push(daemon_run(&load, qos, durability, n));
+                    let of = [
+                        counter_run(&load, qos, n, false),
+                        counter_run(&load, qos, n, true),
+                        daemon_run(&load, qos, durability, (n, streams as u64), 0),
+                        daemon_run(&load, qos, durability, (n, streams as u64), INTERVAL),
+                    ];
+                    runs.iter_mut()
+                        .zip(of)
+                        .for_each(|(runs, run)| runs.push(run));
                 }
-                let (counted, learned) = (median(counted), median(learned));
-                let threads: Vec<String> = learned
-                    .threads
-                    .iter()
-                    .filter(|(_, us)| *us >= 0.05)
-                    .map(|(name, us)| format!("{name} {us:.1}"))
-                    .collect();
-                println!(
-                    "{qos:3} {streams:7} {durability:10} {:10.0} {:9.0} {:5.1}% {:4.0}  {:.1} (learning {:.2}, counter {:.1}, broker {:.1} and {:.1} alone)  {:.2}  {}",
-                    counted.rate,
-                    learned.rate,
-                    100.0 * learned.rate / counted.rate,
-                    learned.lost,
-                    learned.cpu_us,
-                    learned.learning_us,
-                    counted.cpu_us,
-                    learned.broker_us,
-                    counted.broker_us,
-                    learned.cores,
-                    threads.join(", ")
-                );
-                all.push(json!({
-                    "qos": qos, "streams": streams, "durability": durability, "messages": n,
-                    "counted_per_s": counted.rate, "learned_per_s": learned.rate,
-                    "share": learned.rate / counted.rate, "lost": learned.lost,
-                    "cpu_us": learned.cpu_us, "counter_cpu_us": counted.cpu_us,
-                    "learning_us": learned.learning_us,
-                    "broker_cpu_us": learned.broker_us, "counted_broker_cpu_us": counted.broker_us, "cores": learned.cores,
-                    "cpu_us_by_thread": learned.threads.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
-                }));
+                let counted: Vec<f64> = runs[0].iter().map(|run| run.rate).collect();
+                let at = format!("{qos:3} {streams:7} {durability:10}");
+                let key = json!({"qos": qos, "streams": streams, "durability": durability, "messages": n});
+                for (who, runs) in WHO.iter().zip(runs) {
+                    all.push(told(&at, who, runs, &counted, &key));
+                }
             }
         }
     }
     json!(all)
+}
+
+/// Prints the median of some runs over that of the counting ones of the same rounds.
+fn told(at: &str, who: &str, runs: Vec<Run>, counted: &[f64], key: &Value) -> Value {
+    let mut shares: Vec<f64> = runs
+        .iter()
+        .zip(counted)
+        .map(|(run, n)| run.rate / n)
+        .collect();
+    shares.sort_by(f64::total_cmp);
+    let (low, high) = (shares[0], shares[shares.len() - 1]);
+    let share = shares[shares.len() / 2];
+    let run = median(runs);
+    let threads: Vec<String> = run
+        .threads
+        .iter()
+        .filter(|(_, us)| *us >= 0.05)
+        .map(|(name, us)| format!("{name} {us:.1}"))
+        .collect();
+    println!(
+        "{at} {who:16} {:10.0} {:5.1}% ({:.0} to {:.0}) {:4.0}  {:.2} {:.2} {:.2}  {:.2} {:.2}  {}",
+        run.rate,
+        100.0 * share,
+        100.0 * low,
+        100.0 * high,
+        run.lost,
+        run.cpu_us,
+        run.learning_us,
+        run.broker_us,
+        run.cores,
+        run.idle,
+        threads.join(", ")
+    );
+    let mut told = key.clone();
+    told["subscriber"] = json!(who);
+    told["run"] = json!({
+        "per_s": run.rate, "share": share, "lowest": low, "highest": high, "lost": run.lost,
+        "cpu_us": run.cpu_us, "learning_us": run.learning_us, "broker_cpu_us": run.broker_us,
+        "cores": run.cores, "idle_cores": run.idle,
+        "cpu_us_by_thread": run.threads.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+    });
+    told
 }
 
 /// Latency from the last reading of a row sent to its prediction received, at `rate` readings a

@@ -39,7 +39,13 @@ fn main() {
     };
     let json = match args.first().map(String::as_str) {
         Some("count") => {
-            return process::count(number(1, 0) as u16, number(2, 0) as u8, number(3, 0));
+            let answers = number(4, 0) == 1;
+            return process::count(
+                number(1, 0) as u16,
+                number(2, 0) as u8,
+                number(3, 0),
+                answers,
+            );
         }
         Some("flood") => {
             let list = |text: &str| -> Vec<usize> {

@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::wire;
+
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
@@ -76,6 +78,14 @@ pub fn rss_of(pid: u32) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok())
         .unwrap_or(f64::NAN)
+}
+
+/// Seconds that the machine's cores have been idle so far.
+pub fn idle() -> f64 {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let first = text.lines().next().unwrap_or_default();
+    let fields = first.split_whitespace().skip(4).take(2);
+    fields.filter_map(|x| x.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 /// A child that is killed when dropped.
@@ -198,6 +208,9 @@ impl Daemon {
     }
 }
 
+/// Bytes of a prediction of eight channels.
+const ANSWER: usize = 800;
+
 /// The counting subscriber: this program again, with rumqttc and nothing else.
 pub struct Counter {
     _child: Killed,
@@ -205,13 +218,15 @@ pub struct Counter {
 }
 
 impl Counter {
-    pub fn start(port: u16, qos: u8, expected: u64) -> Counter {
+    /// `answers`: it publishes as much as the daemon does, a message for eight.
+    pub fn start(port: u16, qos: u8, expected: u64, answers: bool) -> Counter {
         let mut child = Command::new(std::env::current_exe().expect("a path"))
             .args([
                 "count",
                 &port.to_string(),
                 &qos.to_string(),
                 &expected.to_string(),
+                &u64::from(answers).to_string(),
             ])
             .stdout(Stdio::piped())
             .spawn()
@@ -241,12 +256,18 @@ impl Counter {
 }
 
 /// Body of the counting subscriber.
-pub fn count(port: u16, qos: u8, expected: u64) {
+pub fn count(port: u16, qos: u8, expected: u64, answers: bool) {
     use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
+    let mut out = wire::connect(port, "counter-out");
+    // As many, as large and in pieces as large as the daemon's.
+    let (mut answer, mut answered) = (Vec::new(), 0);
+    for _ in 0..8 {
+        wire::publish(&mut answer, "spiked/main/s0/prediction", &[b'x'; ANSWER], 0);
+    }
     runtime.block_on(async {
         let options = MqttOptions::new("counter", "127.0.0.1", port);
         let (client, mut events) = AsyncClient::new(options, 10);
@@ -262,6 +283,10 @@ pub fn count(port: u16, qos: u8, expected: u64) {
                 Ok(Ok(Event::Incoming(Packet::SubAck(_)))) => println!("subscribed"),
                 Ok(Ok(Event::Incoming(Packet::Publish(_)))) => {
                     n += 1;
+                    if answers && n - answered >= 64 {
+                        answered = n;
+                        out.write_all(&answer).expect("a connection");
+                    }
                     // The clock is asked now and then: it would be a cost of its own.
                     if first.is_none() || n % 64 == 0 || n == expected {
                         last = Instant::now();

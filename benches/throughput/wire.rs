@@ -86,6 +86,9 @@ pub fn receive(
             return;
         }
         buffer.extend_from_slice(&piece[..n]);
+        // What is late for want of an acknowledgement of ours is not the daemon's.
+        let quick = socket2::SockRef::from(&*socket).set_tcp_quickack(true);
+        quick.expect("a socket option");
         let mut at = 0;
         while let Some((head, from, to)) = frame(&buffer[at..]) {
             if head >> 4 == 3 {

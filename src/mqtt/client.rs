@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::backoff::Backoff;
-use super::outbox::Outbox;
+use super::outbox::{Dropped, Outbox};
 use super::queue::Intake;
 use super::sending::{send_all, status};
 use super::{Delivered, Event, Link, LinkError, Message, Side};
@@ -66,7 +66,18 @@ impl Out {
 
     /// Takes a message; never waits.
     pub fn push(&self, message: Message) {
-        let dropped = lock(&self.outbox).push(message);
+        self.push_all([message]);
+    }
+
+    /// Takes messages in order, so that they are sent together; never waits.
+    pub fn push_all(&self, messages: impl IntoIterator<Item = Message>) {
+        let mut dropped = Dropped::default();
+        {
+            let mut outbox = lock(&self.outbox);
+            for message in messages {
+                dropped += outbox.push(message);
+            }
+        }
         self.bell.notify_one();
         let metrics = &self.shared.metrics;
         if dropped.predictions > 0 {
@@ -295,7 +306,8 @@ impl<L: Link> Polling<L> {
                 () = reached(&mut self.stop, Stop::Now) => return End::Stopped,
             };
             if !delivered.is_empty() {
-                self.take(epoch, &mut delivered, &mut dropped).await;
+                self.take(&mut link, (epoch, &mut delivered, &mut dropped))
+                    .await;
             }
             let event = match event {
                 Ok(event) => event,
@@ -349,7 +361,11 @@ impl<L: Link> Polling<L> {
         all
     }
 
-    async fn take(&self, epoch: u64, delivered: &mut Vec<Delivered>, dropped: &mut Vec<Delivered>) {
+    async fn take(
+        &self,
+        link: &mut L,
+        (epoch, delivered, dropped): (u64, &mut Vec<Delivered>, &mut Vec<Delivered>),
+    ) {
         let metrics = &self.client.shared.metrics;
         metrics.messages_received.inc_by(delivered.len() as u64);
         let mut acks = Vec::new();
@@ -370,7 +386,13 @@ impl<L: Link> Polling<L> {
             // Given up: without their acknowledgements the broker would stop delivering.
             acks.extend(dropped.filter_map(|message| Ack::of(&message)));
         }
-        if !acks.is_empty() {
+        if acks.is_empty() {
+            return;
+        }
+        let ids = acks.iter().map(|ack| ack.packet_id);
+        if link.acknowledge(ids) {
+            metrics.acks.inc_by(acks.len() as u64);
+        } else {
             // The sending task ends with this one.
             let _ = self.acks.send(acks);
         }

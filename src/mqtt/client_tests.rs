@@ -88,7 +88,7 @@ impl FakeSender {
 }
 
 impl LinkSender for FakeSender {
-    async fn publish(&self, message: &Message) -> Result<(), LinkError> {
+    async fn publish(&self, message: Message) -> Result<(), LinkError> {
         self.note(format!("publish {}", message.payload))?;
         let packet_id = if message.qos == 0 { 0 } else { 1 };
         let _ = self.events.send(Event::Sent(packet_id));

@@ -10,7 +10,7 @@
 //! | a packet over the limit ends every connection of a persistent session | a generous limit, payloads judged afterwards; beyond it one connection without limit |
 //! | publishing from the polling task deadlocks | one task polls, another sends |
 //! | a write that waits stops the reading | one connection receives, another publishes |
-//! | an event a poll, a write to the socket a request | [`v4`] reads and writes in batches by itself |
+//! | an event a poll, a write to the socket a request, reads of 8 KB, no say in when TCP acknowledges | [`v4`] has a [`socket`] of its own and only the library's codec |
 //! | subscriptions end with the session | subscribed anew at every CONNACK, refusals are errors |
 
 pub mod backoff;
@@ -19,6 +19,7 @@ pub mod outbox;
 mod probe;
 mod queue;
 mod sending;
+mod socket;
 mod v4;
 mod v5;
 
@@ -38,7 +39,7 @@ pub use v5::{V5, V5Sender};
 /// Time for TCP, TLS and CONNACK together, seconds.
 const CONNECT_TIMEOUT_S: u64 = 5;
 /// Messages that are handed over together at most.
-const MAX_BATCH: usize = 256;
+const MAX_BATCH: usize = 2048;
 
 /// What connections are made with.
 #[derive(Clone, Debug)]
@@ -143,7 +144,7 @@ pub enum LinkError {
 /// The sending half of one connection. Its futures end with an error when the connection ends.
 pub trait LinkSender: Clone + Send + Sync + 'static {
     /// Hands a message to the connection.
-    fn publish(&self, message: &Message) -> impl Future<Output = Result<(), LinkError>> + Send;
+    fn publish(&self, message: Message) -> impl Future<Output = Result<(), LinkError>> + Send;
     /// Subscribes to filters with their QoS.
     fn subscribe(
         &self,
@@ -168,6 +169,12 @@ pub trait Link: Sized + Send + 'static {
     /// # Errors
     /// If the options cannot be used.
     fn open(options: &Self::Options, limit: usize) -> Result<(Self::Sender, Self), LinkError>;
+
+    /// Acknowledges messages that [`Link::next`] delivered, with its next call; false where only the
+    /// sending half can.
+    fn acknowledge(&mut self, _packet_ids: impl Iterator<Item = u16>) -> bool {
+        false
+    }
 
     /// The next event. Messages that have come are appended to `delivered`, as many as are there
     /// up to [`MAX_BATCH`]; also with an error, and with other events that came among them.

@@ -22,6 +22,13 @@ pub struct Dropped {
     pub kept: u64,
 }
 
+impl std::ops::AddAssign for Dropped {
+    fn add_assign(&mut self, other: Dropped) {
+        self.predictions += other.predictions;
+        self.kept += other.kept;
+    }
+}
+
 /// The bounded outbox.
 #[derive(Debug)]
 pub struct Outbox {

@@ -60,7 +60,7 @@ async fn flush<L: Link>(
         let message = lock(&client.out.outbox).next(*epoch);
         let Some(message) = message else { return };
         // An error means that the connection has ended: the outbox has the message.
-        if sender.publish(&message).await.is_err() {
+        if sender.publish(message).await.is_err() {
             return;
         }
     }

@@ -13,9 +13,10 @@ use rumqttc::v5::mqttbytes::v5::{
 use rumqttc::v5::{
     AsyncClient, ConnectionError, Event as LibraryEvent, EventLoop, MqttOptions, StateError,
 };
-use rumqttc::{Outgoing, Transport};
+use rumqttc::{Outgoing, TlsConfiguration, Transport};
 
-use super::v4::{REQUESTS, gone, tls_config};
+use super::socket::tls_config;
+use super::v4::{REQUESTS, gone};
 use super::{
     CONNECT_TIMEOUT_S, Delivered, Event, Link, LinkError, LinkOptions, LinkSender, MAX_BATCH,
     Message,
@@ -69,7 +70,9 @@ impl Link for V5 {
             o.set_last_will(will);
         }
         if let Some(tls) = &mqtt.tls {
-            o.set_transport(Transport::tls_with_config(tls_config(tls)?));
+            o.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(
+                tls_config(tls)?,
+            )));
         }
         let mut network = o.network_options();
         network.set_tcp_nodelay(true);
@@ -157,14 +160,13 @@ fn qos(level: u8) -> QoS {
 }
 
 impl LinkSender for V5Sender {
-    async fn publish(&self, message: &Message) -> Result<(), LinkError> {
-        let payload = message.payload.as_bytes().to_vec();
+    async fn publish(&self, message: Message) -> Result<(), LinkError> {
         self.client
             .publish(
                 message.topic.as_ref(),
                 qos(message.qos),
                 message.retain,
-                payload,
+                message.payload,
             )
             .await
             .map_err(gone)

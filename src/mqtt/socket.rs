@@ -1,0 +1,194 @@
+//! The connection below MQTT 3.1.1: TCP, or TLS over it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttc::tokio_rustls::TlsConnector;
+use rumqttc::tokio_rustls::client::TlsStream;
+use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
+use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, sleep_until};
+
+use super::LinkError;
+use crate::config::{MqttSettings, TlsSettings};
+
+/// Bytes that the kernel takes for us while we let them gather; it may grant less. Where it cannot
+/// take them the broker has to keep and send each message by itself.
+const RECEIVE_BUFFER: u32 = 1 << 20;
+/// Bytes read at once.
+const READ: usize = 1 << 16;
+
+/// A connected socket.
+pub(super) struct Socket {
+    stream: Stream,
+    gather: Gather,
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Lets bytes gather before they are read, while so many messages come that each read, and each wake-up
+/// on the way to the learner, serves many. The broker gains as well, since what it writes meanwhile goes
+/// out in one piece.
+struct Gather {
+    /// Messages since then.
+    came: usize,
+    since: Instant,
+    /// Nothing is read before `until`.
+    wanted: bool,
+    until: Instant,
+}
+
+impl Gather {
+    /// Messages a millisecond from which on it pays.
+    const RATE: u128 = 16;
+    /// The runtime's clock has no shorter time.
+    const TIME: Duration = Duration::from_millis(1);
+
+    /// So many messages have come, and no more are there. A burst that follows a pause counts as slow.
+    fn note(&mut self, messages: usize) {
+        let now = Instant::now();
+        let took = now.duration_since(self.since);
+        self.came += messages;
+        if took >= Self::TIME {
+            self.wanted = self.came as u128 * 1_000_000 >= Self::RATE * took.as_nanos();
+            (self.came, self.since, self.until) = (0, now, now + Self::TIME);
+        }
+    }
+}
+
+impl Socket {
+    /// Connects, by TLS where there is a configuration for it.
+    pub(super) async fn connect(
+        mqtt: &MqttSettings,
+        tls: Option<Arc<ClientConfig>>,
+    ) -> Result<Socket, LinkError> {
+        let tcp = tcp(mqtt).await.map_err(lost)?;
+        let stream = match tls {
+            None => Stream::Plain(tcp),
+            Some(config) => {
+                let name = ServerName::try_from(mqtt.host.clone());
+                let name = name.map_err(|error| LinkError::Settings(error.to_string()))?;
+                let tls = TlsConnector::from(config).connect(name, tcp).await;
+                Stream::Tls(Box::new(tls.map_err(lost)?))
+            }
+        };
+        let now = Instant::now();
+        let gather = Gather {
+            came: 0,
+            since: now,
+            wanted: false,
+            until: now,
+        };
+        Ok(Socket { stream, gather })
+    }
+
+    /// Waits for bytes and appends some to `buffer`. Nothing is lost where the future is dropped.
+    pub(super) async fn read(&mut self, buffer: &mut BytesMut) -> Result<(), LinkError> {
+        if self.gather.wanted {
+            sleep_until(self.gather.until).await;
+        }
+        buffer.reserve(READ);
+        let n = match &mut self.stream {
+            Stream::Plain(tcp) => tcp.read_buf(buffer).await,
+            Stream::Tls(tls) => tls.read_buf(buffer).await,
+        };
+        match n.map_err(lost)? {
+            0 => Err(LinkError::Lost(
+                "the broker has closed the connection".to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Appends to `buffer` what has come already; false where nothing has.
+    pub(super) async fn read_on(&mut self, buffer: &mut BytesMut) -> Result<bool, LinkError> {
+        self.gather.wanted = false;
+        tokio::select! {
+            biased;
+            read = self.read(buffer) => read.map(|()| true),
+            () = std::future::ready(()) => Ok(false),
+        }
+    }
+
+    /// All that came has been read, so many messages. The broker is told at once: by Nagle's algorithm it
+    /// sends nothing small while we owe it an acknowledgement, which TCP puts off for up to 40 ms.
+    pub(super) fn emptied(&mut self, messages: usize) {
+        let tcp = match &self.stream {
+            Stream::Plain(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_ref().0,
+        };
+        // Without it messages come later, and that is all.
+        #[cfg(target_os = "linux")]
+        let _ = tcp.set_quickack(true);
+        self.gather.note(messages);
+    }
+
+    /// Writes all of it.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+        let written = match &mut self.stream {
+            Stream::Plain(tcp) => tcp.write_all(bytes).await,
+            Stream::Tls(tls) => match tls.write_all(bytes).await {
+                Ok(()) => tls.flush().await,
+                Err(error) => Err(error),
+            },
+        };
+        written.map_err(lost)
+    }
+}
+
+async fn tcp(mqtt: &MqttSettings) -> io::Result<TcpStream> {
+    let mut error = io::Error::other("the broker's name has no address");
+    for address in tokio::net::lookup_host((mqtt.host.as_str(), mqtt.port)).await? {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.set_nodelay(true)?;
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+        match socket.connect(address).await {
+            Ok(tcp) => return Ok(tcp),
+            Err(other) => error = other,
+        }
+    }
+    Err(error)
+}
+
+fn lost(error: io::Error) -> LinkError {
+    LinkError::Lost(error.to_string())
+}
+
+/// Trust anchors and our certificate, from their files.
+pub(super) fn tls_config(tls: &TlsSettings) -> Result<Arc<ClientConfig>, LinkError> {
+    let bad = |path: &std::path::Path, error: String| {
+        LinkError::Settings(format!("cannot use {}: {error}", path.display()))
+    };
+    let certificates = |path: &std::path::Path| -> Result<Vec<CertificateDer<'static>>, LinkError> {
+        let all = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+        all.map_err(|error| bad(path, error.to_string()))
+    };
+    let mut roots = RootCertStore::empty();
+    let (added, _) = roots.add_parsable_certificates(certificates(&tls.ca_file)?);
+    if added == 0 {
+        return Err(bad(&tls.ca_file, "no certificate in it".to_owned()));
+    }
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    let config = match &tls.client_auth {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let secret = PrivateKeyDer::from_pem_file(key);
+            let secret = secret.map_err(|error| bad(key, error.to_string()))?;
+            let config = config.with_client_auth_cert(certificates(certificate)?, secret);
+            config.map_err(|error| bad(certificate, error.to_string()))?
+        }
+    };
+    Ok(Arc::new(config))
+}
