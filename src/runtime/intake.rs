@@ -20,7 +20,7 @@ use crate::row::Reading;
 /// How long the thread sleeps at most before it looks whether it should end.
 const IDLE: Duration = Duration::from_millis(50);
 /// Messages in a group at most, however many have come already.
-const MAX_GROUP: usize = 1024;
+const MAX_GROUP: usize = 4096;
 /// Time between two log lines for one reason.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Groups that may be on their way to disk at once.
@@ -162,8 +162,10 @@ impl IntakeThread {
             if group.messages >= MAX_GROUP {
                 return;
             }
-            // A full group waits for nothing, but what has come already shares its commit.
-            let wait = if self.store.groups_commits() && group.messages < self.group.count {
+            // A full group waits for nothing, but what has come already shares its commit. Where no
+            // broker waits for acknowledgements, groups are as large as their age allows.
+            let small = group.messages < self.group.count || group.acks.is_empty();
+            let wait = if self.store.groups_commits() && small {
                 until.saturating_duration_since(Instant::now())
             } else {
                 Duration::ZERO

@@ -6,6 +6,7 @@
 //! minus the group's first, step of `seq`, delivery key. `crc` is CRC-32 over `first_seq`,
 //! `last_seq` (little endian) and `data`.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -58,15 +59,16 @@ pub struct JournalRow {
 
 /// Packs readings, ascending in `seq`, that follow reading number `before` (0 for the first ever).
 /// `None` when there are none.
-pub fn pack(readings: &[Accepted], before: u64) -> Option<JournalRow> {
-    let first = readings.first()?;
-    let last = readings.last()?;
+pub fn pack(readings: &[impl Borrow<Accepted>], before: u64) -> Option<JournalRow> {
+    let first = readings.first()?.borrow();
+    let last = readings.last()?.borrow();
     let mut names = Names::default();
     let arrival_ms = first.reading.arrival_ms;
     let mut seq = first.reading.seq;
     let records = readings
         .iter()
         .map(|accepted| {
+            let accepted: &Accepted = accepted.borrow();
             let reading = &accepted.reading;
             debug_assert!(reading.seq >= seq, "journal readings must ascend");
             let seq_step = reading.seq.wrapping_sub(seq);

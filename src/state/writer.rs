@@ -291,13 +291,14 @@ impl Writer {
             }
         }
         let mut changes = Changes::default();
-        let floor = self.floor_after(group);
+        let saves = group.iter().any(|c| matches!(c, Command::Save { .. }));
+        let floor = saves.then(|| self.floor_after(group)).flatten();
         let last_seq = self.last_seq;
         let transaction = self
             .connection
             .transaction()
             .map_err(StateError::sql("starting a commit"))?;
-        let readings: Vec<Accepted> = group.iter().flat_map(readings_of).cloned().collect();
+        let readings: Vec<&Accepted> = group.iter().flat_map(readings_of).collect();
         if let Some(row) = pack(&readings, last_seq) {
             insert_group(&transaction, &row).map_err(StateError::sql("journaling readings"))?;
             changes.added = row.data.len() as u64;
