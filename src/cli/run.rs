@@ -80,7 +80,7 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
         ..runtime::Hooks::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .thread_name("edge")
         .enable_all()
         .build()?;

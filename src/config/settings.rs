@@ -126,6 +126,9 @@ pub struct OutputSettings {
     pub outbox_messages: usize,
     /// Messages sent with QoS 1 that may wait for their acknowledgement at once.
     pub in_flight: usize,
+    /// Shortest time between two predictions of a stream; a row that comes earlier waits, and a newer
+    /// one replaces it. Zero publishes every row.
+    pub prediction_interval: Duration,
     /// What happens to predictions when so many messages wait.
     pub overload: Overload,
     /// Operators may rule on incidents.
@@ -311,6 +314,9 @@ fn output(value: Option<Value>, report: &mut Report) -> OutputSettings {
         instance: s.text("instance", "main", level),
         predictions_qos: u8::try_from(s.integer("predictions_qos", 0, 0..=1)).unwrap_or(0),
         predictions_retain: s.flag("predictions_retain", false),
+        prediction_interval: Duration::from_secs_f64(
+            s.number("prediction_interval_ms", 0.0, 0.0..=3_600_000.0) / 1000.0,
+        ),
         outbox_messages: s.size("outbox_messages", 10_000, 100..=10_000_000),
         in_flight: s.size("in_flight", 64, 1..=10_000),
         overload: s.choice("overload", "drop_oldest", &OVERLOADS),

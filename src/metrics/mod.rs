@@ -132,6 +132,8 @@ pub struct Metrics {
     /// Packets larger than can be received.
     pub poison_packets: IntCounter,
     published: IntCounterVec,
+    /// Predictions that a newer one replaced before they were due.
+    pub predictions_superseded: IntCounter,
     outbox_dropped: IntCounterVec,
     /// Messages sent again after a reconnection.
     pub resent: IntCounter,
@@ -305,6 +307,10 @@ impl Metrics {
                 "Messages handed to the broker, by kind",
                 "kind",
                 &Class::ALL.map(Class::as_str),
+            )?,
+            predictions_superseded: d.counter(
+                "spiked_predictions_superseded_total",
+                "Predictions not published, since a newer one of their stream came within prediction_interval_ms",
             )?,
             outbox_dropped: d.counters(
                 "spiked_outbox_dropped_total",

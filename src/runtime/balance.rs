@@ -18,7 +18,7 @@ use super::worker::Item;
 use crate::row::Reading;
 
 /// Readings that are handed to a worker together at most.
-pub const HANDOVER: usize = 64;
+pub const HANDOVER: usize = 256;
 /// Time between two looks at how busy the workers are.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A worker that is busy for less of its time than this gives no stream away.

@@ -84,6 +84,9 @@ fn run(n: u64, n_workers: usize, every: u64) -> (Seen, u64) {
             unsaved: Vec::new(),
             coming: HashMap::new(),
             owing: VecDeque::new(),
+            more: false,
+            told: Vec::new(),
+            held: VecDeque::new(),
         };
         std::thread::spawn(move || worker.run())
     };

@@ -17,6 +17,7 @@ mod shared;
 mod slices;
 pub mod store;
 mod supervise;
+mod telling;
 mod worker;
 
 use std::net::SocketAddr;

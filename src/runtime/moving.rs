@@ -1,6 +1,7 @@
 //! What a worker is told, and how a stream leaves it for another one.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use tracing::error;
@@ -90,6 +91,9 @@ impl Worker {
             return;
         };
         if let Some(slot) = slot {
+            if slot.unsaid.is_some() {
+                self.held.push_front((Instant::now(), stream.clone()));
+            }
             self.streams.insert(stream.clone(), slot);
             // Its turn may have passed here and not have come there.
             self.unsaved.push(stream.clone());

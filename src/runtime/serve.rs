@@ -277,6 +277,9 @@ impl Threads {
                 unsaved: Vec::new(),
                 coming: HashMap::new(),
                 owing: VecDeque::new(),
+                more: false,
+                told: Vec::new(),
+                held: VecDeque::new(),
             };
             workers.push(spawn(&format!("worker-{idx}"), move || worker.run())?);
         }

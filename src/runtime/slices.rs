@@ -56,8 +56,15 @@ impl Worker {
     /// A slice of the mini-batch that `reading`, its stream's last one, made due, or all; true where
     /// something is left.
     fn learn_some(&mut self, reading: &Reading, all: bool) -> bool {
-        let slot = self.streams.get_mut(&reading.stream);
-        let Some(slot) = slot.filter(|slot| slot.stream.engine().is_due()) else {
+        let slot = self.streams.get(&reading.stream);
+        if !slot.is_some_and(|slot| slot.stream.engine().is_due()) {
+            return false;
+        }
+        // What is in hand shares a wake-up of the sending task.
+        if !self.more {
+            self.tell();
+        }
+        let Some(slot) = self.streams.get_mut(&reading.stream) else {
             return false;
         };
         let rows = match slot.stream.channels().len() {

@@ -7,17 +7,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tracing::{error, warn};
 
+use super::Tap;
 use super::moving::{Coming, Work};
 use super::shared::{Shared, StreamView};
 use super::store::{MissedEdge, Store, StoreError};
-use super::{Observed, Tap};
 use crate::assemble::Verdict;
-use crate::config::{OutputSettings, Overload};
+use crate::config::OutputSettings;
 use crate::engine::EngineStats;
-use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
-use crate::payload::{Reject, anomaly_json, prediction_json};
-use crate::row::{Incident, IncidentEdge, Kind, Outcome, Reading};
+use crate::payload::Reject;
+use crate::row::{Incident, Kind, Outcome, Reading};
 use crate::state::{Pushed, push_supervised};
 use crate::stream::{Stream, StreamParams};
 
@@ -25,8 +24,6 @@ use crate::stream::{Stream, StreamParams};
 const IDLE: Duration = Duration::from_millis(100);
 /// Time between the snapshots of two streams.
 const SAVE_EVERY: Duration = Duration::from_millis(1);
-/// Pause while the outbox is full.
-const FULL_PAUSE: Duration = Duration::from_millis(1);
 /// Idle streams are looked for so often.
 const EVICT_EVERY: Duration = Duration::from_secs(1);
 /// Views are renewed at most so often while readings keep coming.
@@ -73,6 +70,12 @@ pub struct Worker {
     pub coming: HashMap<Arc<str>, Coming>,
     /// The last readings of streams that owe a part of their mini-batch.
     pub owing: VecDeque<Reading>,
+    /// Further readings are in hand.
+    pub more: bool,
+    /// Messages that go to the outbox together.
+    pub told: Vec<Message>,
+    /// Streams whose last row is not published yet, with the moment at which it will be, in order.
+    pub held: VecDeque<(Instant, Arc<str>)>,
 }
 
 /// What is left of a stream that was idle for long.
@@ -85,12 +88,16 @@ pub struct Evicted {
 /// One stream and what was last said of it.
 pub struct Slot {
     pub(super) stream: Stream,
-    prediction_topic: Arc<str>,
-    anomaly_topic: Arc<str>,
+    pub(super) prediction_topic: Arc<str>,
+    pub(super) anomaly_topic: Arc<str>,
     /// The state last published: flag and kind; `None` before the first.
-    said: Option<(bool, Option<Kind>)>,
-    open: Option<Incident>,
-    last: Option<Outcome>,
+    pub(super) said: Option<(bool, Option<Kind>)>,
+    pub(super) open: Option<Incident>,
+    pub(super) last: Option<Outcome>,
+    /// When the arrival of the last row's readings was, where it is not published yet.
+    pub(super) unsaid: Option<Instant>,
+    /// When a prediction was last published.
+    pub(super) predicted: Option<Instant>,
     pub(super) counted: EngineStats,
     dirty: bool,
     /// When its last reading came.
@@ -121,6 +128,8 @@ impl Slot {
                 .filter(|incident| incident.end_ms.is_none())
                 .cloned(),
             last: None,
+            unsaid: None,
+            predicted: None,
             // What was learned before this start is not counted again.
             counted: stream.engine().stats().clone(),
             dirty: true,
@@ -148,7 +157,7 @@ impl Worker {
             let patience = if !self.owing.is_empty() {
                 Duration::ZERO
             } else if self.unsaved.is_empty() && self.coming.is_empty() {
-                IDLE
+                self.until_told().min(IDLE)
             } else {
                 SAVE_EVERY
             };
@@ -157,6 +166,7 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.tell_in_time();
             self.pay();
             self.let_all_in(false, &mut outcomes);
             if self.rx.is_empty() || viewed.elapsed() >= VIEW_EVERY {
@@ -187,6 +197,7 @@ impl Worker {
             }
         }
         self.let_all_in(true, &mut outcomes);
+        self.tell_all();
         self.pay_all();
         self.renew_views();
         self.save_all();
@@ -201,7 +212,9 @@ impl Worker {
         self.shared.taken(items.len());
         let begin = Instant::now();
         let mut from = begin;
-        for item in items {
+        let mut items = items.into_iter();
+        while let Some(item) = items.next() {
+            self.more = !items.as_slice().is_empty();
             let Some(item) = self.keep_waiting(item, outcomes) else {
                 continue;
             };
@@ -246,95 +259,6 @@ impl Worker {
             }
             Pushed::Quarantined { .. } => slot.counted = slot.stream.engine().stats().clone(),
         }
-    }
-
-    fn publish(&mut self, name: &Arc<str>, outcome: Outcome, arrived: Instant) {
-        let Some(slot) = self.streams.get_mut(name) else {
-            return;
-        };
-        // No row, but a ruling on an incident.
-        if outcome.channels.is_empty() {
-            return self.publish_anomaly(name, &outcome, Some(arrived));
-        }
-        let channels = slot.stream.channels();
-        if let Some(tap) = &self.tap {
-            tap(&Observed {
-                stream: name,
-                channels,
-                outcome: &outcome,
-                stats: slot.stream.engine().stats(),
-            });
-        }
-        if self.output.overload == Overload::Block {
-            wait_for_room(&self.out, &self.shared, self.idx);
-        }
-        let seq = slot.stream.last_seq();
-        let mut payload = String::with_capacity(128 + channels.len() * 128);
-        prediction_json(name, channels, &outcome, seq, &mut payload);
-        self.out.push(Message {
-            topic: slot.prediction_topic.clone(),
-            payload,
-            qos: self.output.predictions_qos,
-            retain: self.output.predictions_retain,
-            class: Class::Prediction,
-            arrived: Some(arrived),
-            kept: None,
-        });
-        self.publish_anomaly(name, &outcome, Some(arrived));
-        if let Some(slot) = self.streams.get_mut(name)
-            && let Some(before) = slot.last.replace(outcome)
-        {
-            slot.stream.recycle(before);
-        }
-    }
-
-    /// Publishes the stream's state where it changed; with an incident's edge it is kept on disk
-    /// until the broker has it.
-    fn publish_anomaly(&mut self, name: &Arc<str>, outcome: &Outcome, arrived: Option<Instant>) {
-        let Some(slot) = self.streams.get_mut(name) else {
-            return;
-        };
-        match &outcome.edge {
-            Some(IncidentEdge::Opened(incident)) => slot.open = Some(incident.clone()),
-            Some(IncidentEdge::Closed(_)) => slot.open = None,
-            Some(IncidentEdge::Judged(incident))
-                if slot
-                    .open
-                    .as_ref()
-                    .is_some_and(|open| open.id == incident.id) =>
-            {
-                slot.open = Some(incident.clone());
-            }
-            Some(IncidentEdge::Judged(_)) | None => {}
-        }
-        let state = (outcome.anomaly, outcome.kind);
-        if outcome.edge.is_none() && slot.said == Some(state) {
-            return;
-        }
-        slot.said = Some(state);
-        let channels = slot.stream.channels();
-        let mut payload = String::with_capacity(256);
-        let open = slot.open.as_ref();
-        let seq = slot.stream.last_seq();
-        anomaly_json(name, channels, outcome, open, seq, &mut payload);
-        let kept = match &outcome.edge {
-            None => Ok(None),
-            Some(edge) => self.store.edge(name, edge, &slot.anomaly_topic, &payload),
-        };
-        let kept = kept.unwrap_or_else(|error| {
-            self.shared.set_store_failed(true);
-            error!(stream = %name, %error, "an incident cannot be kept");
-            None
-        });
-        self.out.push(Message {
-            topic: slot.anomaly_topic.clone(),
-            payload,
-            qos: 1,
-            retain: true,
-            class: Class::Anomaly,
-            arrived,
-            kept,
-        });
     }
 
     /// Tells the others how the streams stand, those that have changed.
@@ -463,15 +387,6 @@ fn or_anew(
             error!(stream = name, %error, "the stream cannot be restored: it learns anew");
             Stream::new(name, params)
         }
-    }
-}
-
-/// Waits until the outbox takes a prediction without dropping another; at the end of the daemon
-/// there is no time for that.
-fn wait_for_room(out: &Out, shared: &Shared, worker: usize) {
-    while !out.has_room() && !shared.is_stopping() {
-        shared.beat(worker);
-        std::thread::sleep(FULL_PAUSE);
     }
 }
 

@@ -1,0 +1,263 @@
+//! What a worker publishes of its streams, and when: messages go to the outbox together while readings
+//! keep coming, and predictions of a stream no more often than is wanted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::error;
+
+use super::Observed;
+use super::shared::Shared;
+use super::worker::Worker;
+use crate::config::Overload;
+use crate::metrics::Class;
+use crate::mqtt::{Message, Out};
+use crate::payload::{anomaly_json, prediction_json};
+use crate::row::{IncidentEdge, Outcome};
+
+/// Messages that gather while readings keep coming, at most.
+const TOLD: usize = 32;
+/// Pause while the outbox is full.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+
+impl Worker {
+    /// Hands over what is to be published.
+    pub(super) fn tell(&mut self) {
+        if !self.told.is_empty() {
+            self.out.push_all(self.told.drain(..));
+        }
+    }
+
+    /// The same, while readings keep coming only where much has gathered; and what has been held back
+    /// for long enough.
+    pub(super) fn tell_in_time(&mut self) {
+        while self
+            .held
+            .front()
+            .is_some_and(|(due, _)| *due <= Instant::now())
+            && let Some((_, name)) = self.held.pop_front()
+        {
+            self.predict(&name);
+        }
+        if self.rx.is_empty() || self.told.len() >= TOLD {
+            self.tell();
+        }
+    }
+
+    /// All that is to be published.
+    pub(super) fn tell_all(&mut self) {
+        while let Some((_, name)) = self.held.pop_front() {
+            self.predict(&name);
+        }
+        self.tell();
+    }
+
+    /// Time until a prediction that is held back is due.
+    pub(super) fn until_told(&self) -> Duration {
+        let next = self.held.front();
+        next.map_or(Duration::MAX, |(due, _)| {
+            due.saturating_duration_since(Instant::now())
+        })
+    }
+
+    pub(super) fn publish(&mut self, name: &Arc<str>, outcome: Outcome, arrived: Instant) {
+        let Some(slot) = self.streams.get_mut(name) else {
+            return;
+        };
+        // No row, but a ruling on an incident.
+        if outcome.channels.is_empty() {
+            return self.publish_anomaly(name, &outcome, Some(arrived));
+        }
+        let channels = slot.stream.channels();
+        if let Some(tap) = &self.tap {
+            tap(&Observed {
+                stream: name,
+                channels,
+                outcome: &outcome,
+                stats: slot.stream.engine().stats(),
+            });
+        }
+        let wait = slot.predicted.map_or(Duration::ZERO, |at| {
+            self.output.prediction_interval.saturating_sub(at.elapsed())
+        });
+        let waits = slot.unsaid.replace(arrived).is_some();
+        if waits {
+            self.shared.metrics.predictions_superseded.inc();
+        }
+        self.publish_anomaly(name, &outcome, Some(arrived));
+        if let Some(slot) = self.streams.get_mut(name)
+            && let Some(before) = slot.last.replace(outcome)
+        {
+            slot.stream.recycle(before);
+        }
+        if wait.is_zero() {
+            self.predict(name);
+        } else if !waits {
+            self.held.push_back((Instant::now() + wait, name.clone()));
+        }
+    }
+
+    /// Publishes the last row of a stream, where that has not been done.
+    fn predict(&mut self, name: &Arc<str>) {
+        if self.output.overload == Overload::Block {
+            self.tell();
+            wait_for_room(&self.out, &self.shared, self.idx);
+        }
+        let Some(slot) = self.streams.get_mut(name) else {
+            return;
+        };
+        let (Some(outcome), Some(arrived)) = (&slot.last, slot.unsaid.take()) else {
+            return;
+        };
+        if !self.output.prediction_interval.is_zero() {
+            slot.predicted = Some(Instant::now());
+        }
+        let channels = slot.stream.channels();
+        let seq = slot.stream.last_seq();
+        let mut payload = String::with_capacity(128 + channels.len() * 128);
+        prediction_json(name, channels, outcome, seq, &mut payload);
+        self.told.push(Message {
+            topic: slot.prediction_topic.clone(),
+            payload,
+            qos: self.output.predictions_qos,
+            retain: self.output.predictions_retain,
+            class: Class::Prediction,
+            arrived: Some(arrived),
+            kept: None,
+        });
+    }
+
+    /// Publishes the stream's state where it changed; with an incident's edge it is kept on disk
+    /// until the broker has it.
+    pub(super) fn publish_anomaly(
+        &mut self,
+        name: &Arc<str>,
+        outcome: &Outcome,
+        arrived: Option<Instant>,
+    ) {
+        let Some(slot) = self.streams.get_mut(name) else {
+            return;
+        };
+        match &outcome.edge {
+            Some(IncidentEdge::Opened(incident)) => slot.open = Some(incident.clone()),
+            Some(IncidentEdge::Closed(_)) => slot.open = None,
+            Some(IncidentEdge::Judged(incident))
+                if slot
+                    .open
+                    .as_ref()
+                    .is_some_and(|open| open.id == incident.id) =>
+            {
+                slot.open = Some(incident.clone());
+            }
+            Some(IncidentEdge::Judged(_)) | None => {}
+        }
+        let state = (outcome.anomaly, outcome.kind);
+        if outcome.edge.is_none() && slot.said == Some(state) {
+            return;
+        }
+        slot.said = Some(state);
+        let channels = slot.stream.channels();
+        let mut payload = String::with_capacity(256);
+        let open = slot.open.as_ref();
+        let seq = slot.stream.last_seq();
+        anomaly_json(name, channels, outcome, open, seq, &mut payload);
+        let kept = match &outcome.edge {
+            None => Ok(None),
+            Some(edge) => self.store.edge(name, edge, &slot.anomaly_topic, &payload),
+        };
+        let kept = kept.unwrap_or_else(|error| {
+            self.shared.set_store_failed(true);
+            error!(stream = %name, %error, "an incident cannot be kept");
+            None
+        });
+        self.told.push(Message {
+            topic: slot.anomaly_topic.clone(),
+            payload,
+            qos: 1,
+            retain: true,
+            class: Class::Anomaly,
+            arrived,
+            kept,
+        });
+    }
+}
+
+/// Waits until the outbox takes a prediction without dropping another; at the end of the daemon
+/// there is no time for that.
+fn wait_for_room(out: &Out, shared: &Shared, worker: usize) {
+    while !out.has_room() && !shared.is_stopping() {
+        shared.beat(worker);
+        std::thread::sleep(FULL_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, VecDeque};
+
+    use super::*;
+    use crate::config::load_plain;
+    use crate::metrics::Metrics;
+    use crate::mqtt::outbox::Outbox;
+    use crate::row::Reading;
+    use crate::runtime::moving::Work;
+    use crate::runtime::store::NoStore;
+    use crate::runtime::worker::Item;
+
+    /// Rows of one stream, pushed at once, with predictions `interval_ms` apart: how many messages were
+    /// published, and how many rows a newer one replaced.
+    fn told(rows: u64, interval_ms: u64) -> (usize, u64) {
+        let settings = load_plain(&[
+            ("mqtt.url", "mqtt://127.0.0.1:1".to_owned()),
+            ("state.durability", "none".to_owned()),
+            ("stream.align", "per-reading".to_owned()),
+            ("output.prediction_interval_ms", interval_ms.to_string()),
+        ])
+        .unwrap();
+        let shared = Arc::new(Shared::new(Metrics::new().unwrap(), 1, 0));
+        let out = Out::new(Outbox::new(1000, 1), shared.clone());
+        let (tx, rx) = crossbeam_channel::unbounded();
+        let worker = Worker {
+            idx: 0,
+            rx,
+            params: settings.stream_params().clone(),
+            output: settings.output.clone(),
+            out: out.clone(),
+            store: Arc::new(NoStore),
+            tap: None,
+            shared: shared.clone(),
+            missed: Vec::new(),
+            streams: HashMap::new(),
+            idle_evict: None,
+            evicted: HashMap::new(),
+            unsaved: Vec::new(),
+            coming: HashMap::new(),
+            owing: VecDeque::new(),
+            more: false,
+            told: Vec::new(),
+            held: VecDeque::new(),
+        };
+        let items = (1..=rows).map(|seq| Item {
+            reading: Reading {
+                seq,
+                stream: "s".into(),
+                channel: "c".into(),
+                value: seq as f64,
+                ts_ms: 1_700_000_000_000 + 1000 * seq as i64,
+                arrival_ms: 1_700_000_000_000 + 1000 * seq as i64,
+            },
+            arrived: Instant::now(),
+        });
+        tx.send(Work::Learn(items.collect())).unwrap();
+        drop(tx);
+        assert_eq!(worker.run(), rows, "every row is learned");
+        // The state of the stream, said once, is among them.
+        (out.len() - 1, shared.metrics.predictions_superseded.get())
+    }
+
+    #[test]
+    fn every_row_is_published_unless_less_is_wanted_and_then_the_first_and_the_last() {
+        assert_eq!(told(50, 0), (50, 0));
+        assert_eq!(told(50, 3_600_000), (2, 48));
+    }
+}
