@@ -84,7 +84,7 @@ pub(super) fn engine(
     s.done();
     let mut s = Section::new("detect", "[detect]", detect, report);
     let wanted = d.false_alarms_per_week;
-    let false_alarms_per_week = s.number("false_alarms_per_week", wanted, 0.001..=1000.0);
+    let false_alarms_per_week = s.number("false_alarms_per_week", wanted, 1e-6..=1000.0);
     let warm_up_rows = s.integer("warm_up_rows", d.warm_up_rows, 20..=1_000_000);
     let heads = s.choice(
         "heads",

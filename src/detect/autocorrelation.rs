@@ -36,6 +36,11 @@ impl Autocorrelation {
         ((1.0 - rho) / (1.0 + rho)).sqrt()
     }
 
+    /// Keeps the share `keep` of what is known: what comes counts for more.
+    pub fn fade(&mut self, keep: f64) {
+        self.weight *= keep;
+    }
+
     /// Learns one standardised residual with weight `weight` in 0..=1 and `memory` residuals.
     pub fn observe(&mut self, z: f64, weight: f64, memory: f64) {
         let z = z.clamp(-LIMIT, LIMIT);

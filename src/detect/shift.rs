@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The shift that is looked for, in standard deviations of a residual.
-const SHIFT: f64 = 1.5;
+const SHIFT: f64 = 1.75;
 /// Residuals are limited to this many standard deviations: larger ones are the other tests' business.
 const LIMIT: f64 = 2.0;
 /// Rows in the finest block.
@@ -17,7 +17,7 @@ const FAN: f64 = 4.0;
 /// Prior of each scale's variance, what the finer scale says, counts as this many blocks.
 const PRIOR_BLOCKS: f64 = 4.0;
 /// A block mean further out than this many standard deviations is learned as if it were there.
-const BLOCK_LIMIT: f64 = 3.0;
+const BLOCK_LIMIT: f64 = 2.5;
 /// Blocks that must be known before anything is judged.
 const MIN_BLOCKS: f64 = 2.0;
 /// A channel whose long-run variance is above this many residual variances drifts by itself: a shift

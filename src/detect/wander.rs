@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::autocorrelation::LIMIT;
 
 /// Residuals of a block, by their weight.
-const BLOCK: f64 = 100.0;
+const BLOCK: f64 = 200.0;
 /// Variance of the means of fewer blocks than this says nothing.
-const FIRST: f64 = 10.0;
-/// Blocks past the first ten after which the wandering counts as much as the autocorrelation.
-const TRUST: f64 = 20.0;
+const FIRST: f64 = 5.0;
+/// Blocks past the first five after which the wandering counts as much as the autocorrelation.
+const TRUST: f64 = 5.0;
 /// Blocks that are remembered.
-const MEMORY: f64 = 200.0;
+const MEMORY: f64 = 100.0;
 
 /// Sums over blocks of residuals z.
 ///

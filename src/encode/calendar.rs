@@ -9,7 +9,7 @@ pub const CALENDAR_WIDTH: u32 = 31;
 
 /// How much of the calendar a stream has lived through: a rhythm is only told from a drift once
 /// a whole period has been seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Calendar {
     /// Less than a day: nothing.
     #[default]

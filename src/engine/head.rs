@@ -240,6 +240,14 @@ impl Past {
         self.scores.fade(keep);
         self.episodes.fade(keep);
     }
+
+    /// Another predictor stands behind the residuals from now on: the share `keep` is kept of what is
+    /// known, of how they wander nothing.
+    pub fn renew(&mut self, keep: f64) {
+        self.fade(keep);
+        self.correlation.fade(keep);
+        self.wander = self.wander.as_ref().map(|_| Wander::default());
+    }
 }
 
 /// What an output says of its target.
@@ -532,6 +540,12 @@ impl Head {
             self.net.forget(share);
         }
         self.past.iter_mut().for_each(|past| past.fade(1.0 - share));
+    }
+
+    /// As [`Past::renew`] for every output; the noise counts for less as well.
+    pub fn renew(&mut self, keep: f64) {
+        self.past.iter_mut().for_each(|past| past.renew(keep));
+        self.noise.iter_mut().for_each(|noise| noise.weight *= keep);
     }
 
     /// Mean posterior sd of all weights over their prior sd, 0 to 1.

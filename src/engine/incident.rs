@@ -2,12 +2,15 @@
 
 use super::Engine;
 use crate::detect::{Evidence, Step};
+use crate::encode::Calendar;
 use crate::row::{Incident, IncidentEdge, Kind, Outcome, Row, Share};
 
 /// What is forgotten of context and scores when a new normal is accepted.
 const ACCEPT_FORGETS: f64 = 0.9;
-/// What the level counts for after a new normal was accepted, rows.
-const ACCEPT_WEIGHT: f64 = 30.0;
+/// What the level counts for after a new normal was accepted, rows: as after the usual warm-up.
+const ACCEPT_WEIGHT: f64 = 100.0;
+/// What is kept of the context's past residuals when its calendar begins.
+const CALENDAR_KEEPS: f64 = 0.3;
 /// Novelty: ignorance above this many noise variances.
 const NOVELTY: f64 = 4.0;
 
@@ -101,6 +104,20 @@ impl Engine {
                 self.limited += 1;
             }
         }
+    }
+
+    /// Once the context network sees hours, and once it sees weekdays, the residuals of before are
+    /// those of another predictor: they count for less. `span_ms` is what the stream had lived
+    /// through before this row.
+    pub(super) fn renew_context(&mut self, span_ms: i64) {
+        let now = Calendar::after(self.last_ms - self.first_ms);
+        if !self.params.get().calendar || now <= Calendar::after(span_ms) {
+            return;
+        }
+        if let Some(heads) = &mut self.heads {
+            heads.context.renew(CALENDAR_KEEPS);
+        }
+        self.others.renew(CALENDAR_KEEPS);
     }
 
     /// Takes the present for the new normal.

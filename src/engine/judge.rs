@@ -10,10 +10,10 @@ use crate::encode::{Calendar, encode_calendar, hour_of_day};
 use crate::row::{ChannelOutcome, Outcome, Row};
 
 /// Evidence is capped at this many bars.
-const CAP: f64 = 1.3;
+const CAP: f64 = 1.2;
 /// That for a shift is capped at fewer: the ratio behind it, which has to fall when the shift is over,
 /// grows faster than what it counts for.
-const SHIFT_CAP: f64 = 1.1;
+const SHIFT_CAP: f64 = 1.05;
 /// Rows between two looks at the bar.
 const BAR_EVERY: u64 = 16;
 /// Memory of the null behaviour, as a share of the memory of the weights.

@@ -204,7 +204,9 @@ impl Engine {
             "a row has a value for every channel"
         );
         self.settle();
+        let span_ms = self.last_ms - self.first_ms;
         self.keep_time(row.ts_ms);
+        self.renew_context(span_ms);
         let mut samples = self.spare.pop().unwrap_or_default();
         let calendar = self.encode(row.ts_ms, &mut samples);
         if !self.forecasters.is_empty() {

@@ -50,6 +50,11 @@ impl Others {
         self.joint.observe(&self.z, how.weight, how.memory);
     }
 
+    /// As [`Past::renew`].
+    pub fn renew(&mut self, keep: f64) {
+        self.past.iter_mut().for_each(|past| past.renew(keep));
+    }
+
     /// Keeps the share `keep` of the past scores.
     pub fn fade(&mut self, keep: f64) {
         self.past.iter_mut().for_each(|past| past.fade(keep));
