@@ -132,7 +132,7 @@ fn all_offences_are_said_at_once_with_key_range_and_what_was_found() {
         "learn.lags: a whole number from 1 to 64, got 2.5",
         "learn.memory_rows: a number from 100 to 1000000000, got \"many\"",
         "learn.hiden: no such key (from the environment)",
-        "detect.false_alarms_per_week: a number from 0.001 to 1000, got -1",
+        "detect.false_alarms_per_week: a number from 0.000001 to 1000, got -1",
         "runtime.overload: one of \"block\", \"drop_oldest\", got \"explode\"",
         "stream: channels must differ, got `a` twice",
         "http.listen: address:port such as 127.0.0.1:9184, or empty for none, got \"9184\"",

@@ -56,6 +56,11 @@ impl NullPeaks {
         }
     }
 
+    /// Rows that are remembered.
+    pub fn rows(&self) -> f64 {
+        self.rows
+    }
+
     /// An excursion ended that had reached `peak`; it raised an alarm if that passed `bar`.
     pub fn observe(&mut self, peak: f64, bar: f64) {
         let bin = ((peak.min(bar) / WIDTH) as usize).min(BINS - 1);

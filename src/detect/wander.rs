@@ -101,12 +101,12 @@ mod tests {
     #[test]
     fn a_level_that_wanders_under_noise_tempers_by_its_time() {
         // tau of the sum over lags, 1/2 (2 - rate)/rate + 1/2, less what ends with a block:
-        // 1/2 (1 + a)/(1 - a) - a (1 - a^100)/(100 (1 - a)^2) + 1/2 with a = 1 - rate.
+        // 1/2 (1 + a)/(1 - a) - a (1 - a^200)/(200 (1 - a)^2) + 1/2 with a = 1 - rate.
         let a: f64 = 0.95;
         let tau = 0.5 * (1.0 + a) / (1.0 - a) + 0.5
-            - a * (1.0 - a.powi(100)) / (100.0 * (1.0 - a).powi(2));
-        // 200 blocks are remembered at most: that much is trusted.
-        let trust = (200.0 - FIRST) / (200.0 - FIRST + TRUST);
+            - a * (1.0 - a.powi(200)) / (200.0 * (1.0 - a).powi(2));
+        // As many blocks as are remembered, at most, are trusted.
+        let trust = (MEMORY - FIRST) / (MEMORY - FIRST + TRUST);
         let expected = 1.0 - trust * (1.0 - 1.0 / tau.sqrt());
         let exponent = exponent(200_000, 1.0 - a);
         assert!(
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_blocks_say_nothing_and_it_never_raises() {
+    fn five_blocks_say_nothing_and_it_never_raises() {
         assert_eq!(exponent(1000, 0.01), 1.0);
         let mut wander = Wander::default();
         (0..10_000).for_each(|row| wander.observe(f64::from(row % 2) - 0.5, 1.0));

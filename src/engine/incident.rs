@@ -7,8 +7,8 @@ use crate::row::{Incident, IncidentEdge, Kind, Outcome, Row, Share};
 
 /// What is forgotten of context and scores when a new normal is accepted.
 const ACCEPT_FORGETS: f64 = 0.9;
-/// What the level counts for after a new normal was accepted, rows: as after the usual warm-up.
-const ACCEPT_WEIGHT: f64 = 100.0;
+/// What the level counts for after a new normal was accepted, rows.
+const ACCEPT_WEIGHT: f64 = 60.0;
 /// What is kept of the context's past residuals when its calendar begins.
 const CALENDAR_KEEPS: f64 = 0.3;
 /// Novelty: ignorance above this many noise variances.

@@ -222,6 +222,8 @@ impl Engine {
         }
         let scores = outcome.channels.iter().map(|c| c.score);
         outcome.score = scores.fold(0.0, f64::max);
+        let open = self.incidents.is_open();
+        self.maxima.observe(outcome.score * bar, open);
     }
 
     /// The bar of the evidence for the wanted time between false alarms: from theory at first,
@@ -236,14 +238,15 @@ impl Engine {
         }
         let rows_per_week = WEEK_MS / self.period_ms.max(MIN_PERIOD_MS);
         let between = (rows_per_week / settings.false_alarms_per_week).max(MIN_ROWS_BETWEEN);
-        let null = if settings.calibrate {
-            &self.null
+        let n_channels = self.channels.len();
+        let own = if settings.calibrate {
+            self.null.bar(between, n_channels) + self.maxima.lift(between, self.null.rows())
         } else {
-            &NullPeaks::default()
+            NullPeaks::default().bar(between, n_channels)
         };
         let memory = settings.memory_rows * NULL_MEMORY_SHARE;
         self.rulings.rows(BAR_EVERY as f64, memory);
-        let bar = null.bar(between, self.channels.len()) + self.rulings.lift(between);
+        let bar = own + self.rulings.lift(between);
         self.bar = bar.clamp(MIN_BAR, MAX_BAR);
         self.limited += u64::from(self.bar != bar);
     }

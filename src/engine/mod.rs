@@ -36,7 +36,7 @@ use self::head::{Judged, Sample};
 use self::networks::{Networks, shape_of, sum_of};
 use self::others::Others;
 use self::stats::Moving;
-use crate::detect::{Evidence, Incidents, NullPeaks, Rulings};
+use crate::detect::{Evidence, Incidents, Maxima, NullPeaks, Rulings};
 use crate::encode::CALENDAR_WIDTH;
 use crate::ep::Summary;
 use crate::num::scrap::Scrap;
@@ -65,6 +65,7 @@ pub struct Engine {
     present: Present,
     others: Others,
     null: NullPeaks,
+    maxima: Maxima,
     /// Bar of the evidence, nats.
     bar: f64,
     /// Limits of the detector that were reached: evidence at its cap or set to zero as aftermath,
@@ -113,6 +114,7 @@ impl Engine {
             present: Present::default(),
             others: Others::default(),
             null: NullPeaks::default(),
+            maxima: Maxima::default(),
             bar: f64::INFINITY,
             limited: 0,
             incidents: Incidents::default(),
