@@ -205,7 +205,7 @@ mod tests {
         for shift in [1.2, -1.2] {
             let evidence = run(1, 0.0, 700, 600, shift);
             assert!(evidence[..600].iter().all(|&e| e < 8.0));
-            assert!(evidence[600..660].iter().any(|&e| e > 14.0));
+            assert!(evidence[600..680].iter().any(|&e| e > 14.0));
         }
     }
 
