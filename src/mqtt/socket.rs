@@ -38,7 +38,7 @@ enum Stream {
 /// on the way to the learner, serves many. The broker gains as well, since what it writes meanwhile goes
 /// out in one piece.
 struct Gather {
-    /// Messages since then.
+    /// Messages since the rate was last looked at, and when that was.
     came: usize,
     since: Instant,
     /// Nothing is read before `until`.
@@ -121,13 +121,15 @@ impl Socket {
     /// All that came has been read, so many messages. The broker is told at once: by Nagle's algorithm it
     /// sends nothing small while we owe it an acknowledgement, which TCP puts off for up to 40 ms.
     pub(super) fn emptied(&mut self, messages: usize) {
-        let tcp = match &self.stream {
-            Stream::Plain(tcp) => tcp,
-            Stream::Tls(tls) => tls.get_ref().0,
-        };
-        // Without it messages come later, and that is all.
         #[cfg(target_os = "linux")]
-        let _ = tcp.set_quickack(true);
+        {
+            let tcp = match &self.stream {
+                Stream::Plain(tcp) => tcp,
+                Stream::Tls(tls) => tls.get_ref().0,
+            };
+            // Without it messages come later, and that is all.
+            let _ = tcp.set_quickack(true);
+        }
         self.gather.note(messages);
     }
 
