@@ -169,7 +169,7 @@ fn daemon_run(
 
 fn median(mut runs: Vec<Run>) -> Run {
     runs.sort_by(|a, b| a.rate.total_cmp(&b.rate));
-    runs.swap_remove(runs.len() / 2)
+    runs.swap_remove((runs.len() - 1) / 2)
 }
 
 /// Rows of a stream are published at most so often, milliseconds, where less than all are wanted.
@@ -225,7 +225,7 @@ fn told(at: &str, who: &str, runs: Vec<Run>, counted: &[f64], key: &Value) -> Va
         .collect();
     shares.sort_by(f64::total_cmp);
     let (low, high) = (shares[0], shares[shares.len() - 1]);
-    let share = shares[shares.len() / 2];
+    let share = shares[(shares.len() - 1) / 2];
     let run = median(runs);
     let threads: Vec<String> = run
         .threads

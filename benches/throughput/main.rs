@@ -4,7 +4,7 @@
 //!
 //! | WHAT | measures |
 //! |---|---|
-//! | `flood [STREAMS] [QOS] [DURABILITY] [MESSAGES] [ROUNDS]` | lists by comma; readings learned a second and CPU |
+//! | `flood [STREAMS] [QOS] [DURABILITY] [MESSAGES] [ROUNDS]` | lists by comma; readings a second and CPU of the daemon, with all and with few predictions, beside a counter, and one that publishes as much |
 //! | `latency CEILING [SECONDS]` | latency at 1 k/s, 10 k/s and 80% of CEILING readings a second |
 //! | `fleet [STREAMS] [ROWS] [SECONDS]` | memory, CPU and start-up of many slow streams |
 //! | `evict [STREAMS] [ROWS] [SECONDS]` | memory while streams are live, idle and evicted, back |

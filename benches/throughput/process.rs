@@ -208,7 +208,7 @@ impl Daemon {
     }
 }
 
-/// Bytes of a prediction of eight channels.
+/// Bytes of an answer, a little less than a prediction of eight channels has (885).
 const ANSWER: usize = 800;
 
 /// The counting subscriber: this program again, with rumqttc and nothing else.
