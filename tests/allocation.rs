@@ -78,10 +78,10 @@ fn rows_allocate_nothing_once_warm_but_for_scores_higher_than_any_before() {
         (counted.count_total, n_edges)
     };
     // A minute a row: past a day, so that the calendar and the second network are in use.
-    let (warming, _) = rows(0, 3000);
+    let (warming, _) = rows(0, 5000);
     assert!(warming > 0, "nothing was counted");
     // An incident that begins or ends may allocate; all other rows must not.
-    let slices = (0..40).map(|i| rows(3000 + 50 * i, 3050 + 50 * i));
+    let slices = (0..40).map(|i| rows(5000 + 50 * i, 5050 + 50 * i));
     let calm: Vec<u64> = slices
         .filter(|(_, edges)| *edges == 0)
         .map(|(n, _)| n)

@@ -144,6 +144,7 @@ fn recorded_messages_replayed_give_what_the_daemon_published() {
     let (file, out) = (dir.path().join("plant.log"), dir.path().join("out"));
     std::fs::write(&file, text).unwrap();
     let replayed = Command::new(env!("CARGO_BIN_EXE_spiked"))
+        .env_remove("SPIKED_REQUIRE_TOOLS")
         .args(["replay", "--messages", "--json", "--out"])
         .args([&out, &file])
         .output()

@@ -159,8 +159,8 @@ fn rulings_end_confirm_or_accept_incidents_and_are_replayed_in_their_place() {
         let before = refused(&daemon, reason);
         // Retained messages are those from before we came.
         if *reason == "retained" {
-            say(broker.port, topic, text, more);
             daemon.kill();
+            say(broker.port, topic, text, more);
             // A new session, that is told what is retained.
             say_clean(broker.port);
             daemon.restart();
