@@ -88,7 +88,7 @@ pub fn scaling() -> Value {
             &default,
             &plain,
             (n, 1),
-            800_000 / (n * n.max(8)) as u64 + 60
+            16_000_000 / (n * n.max(8)) as u64 + 60
         )),
         table(
             "hidden units, 8 channels",
@@ -98,7 +98,7 @@ pub fn scaling() -> Value {
                     &params(|s| s.hidden = n),
                     &plain,
                     (8, 1),
-                    400_000 / n as u64,
+                    4_000_000 / n as u64,
                 )
             }
         ),
@@ -111,7 +111,7 @@ pub fn scaling() -> Value {
                 encoder: Encoder::Population(population),
                 ..Plan::default()
             };
-            cost(&default, &plan, (8, 1), 25_000)
+            cost(&default, &plan, (8, 1), 250_000)
         }),
         table("streams of 8 channels", &[1, 10, 100, 1000, 10_000], |n| {
             cost(&default, &plain, (8, n), (100_000 / n) as u64 + 10)
