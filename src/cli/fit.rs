@@ -190,6 +190,9 @@ struct Fitted {
     passes: Vec<Pass>,
     schedule: &'static str,
     joint_readout: bool,
+    /// Of several networks: all output weights were learned at once, not averaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    joint_inits: Option<bool>,
     rows: usize,
     inputs: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -269,6 +272,7 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
             Schedule::Batches(BatchSchedule::Parallel, _) => "parallel batches",
         },
         joint_readout: trainer.is_joint(),
+        joint_inits: (args.inits > 1 && trainer.is_joint()).then(|| trainer.is_together()),
         rows: data.train.0.len(),
         inputs: data.train.0.inputs,
         noise_sd: data
@@ -413,6 +417,12 @@ fn finish(fitted: &Fitted, json: bool) -> Result<(), CliError> {
         fitted.skipped,
         fitted.clipped
     )?;
+    if fitted.joint_inits == Some(false) {
+        writeln!(
+            err,
+            "the networks are averaged: their output weights are too many (over 512), or too alike, to be learned at once"
+        )?;
+    }
     if json {
         let text = serde_json::to_string(fitted).map_err(|e| CliError::Runtime(e.to_string()))?;
         writeln!(std::io::stdout(), "{text}")?;

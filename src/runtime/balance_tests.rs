@@ -1,6 +1,6 @@
 //! Streams on one worker and on several, moved at random: the same outcomes in order, the same bits.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -68,26 +68,9 @@ fn run(n: u64, n_workers: usize, every: u64) -> (Seen, u64) {
         .map(|_| crossbeam_channel::bounded::<Work>(4))
         .unzip();
     let start = |(idx, rx)| {
-        let worker = Worker {
-            idx,
-            rx,
-            params: settings.stream_params().clone(),
-            output: settings.output.clone(),
-            out: Out::new(Outbox::new(10, 1), shared.clone()),
-            store: store.clone(),
-            tap: Some(tap.clone()),
-            shared: shared.clone(),
-            missed: Vec::new(),
-            streams: HashMap::new(),
-            idle_evict: None,
-            evicted: HashMap::new(),
-            unsaved: Vec::new(),
-            coming: HashMap::new(),
-            owing: VecDeque::new(),
-            more: false,
-            told: Vec::new(),
-            held: VecDeque::new(),
-        };
+        let out = Out::new(Outbox::new(10, 1), shared.clone());
+        let mut worker = Worker::new((idx, rx), &settings, out, store.clone(), shared.clone());
+        worker.tap = Some(tap.clone());
         std::thread::spawn(move || worker.run())
     };
     let threads: Vec<_> = receivers.into_iter().enumerate().map(start).collect();

@@ -1,6 +1,6 @@
 //! The daemon from start to end: restore, bind, start, wait, and stop in order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -261,26 +261,11 @@ impl Threads {
         for (idx, (rx, streams)) in receivers.into_iter().zip(slots).enumerate() {
             let missed = restored.edges.iter();
             let missed = missed.filter(|edge| streams.contains_key(&edge.stream));
-            let worker = Worker {
-                idx,
-                rx,
-                params: settings.stream_params().clone(),
-                output: settings.output.clone(),
-                out: clients.outgoing.out.clone(),
-                store: store.clone(),
-                tap: tap.clone(),
-                shared: shared.clone(),
-                missed: missed.cloned().collect(),
-                streams,
-                idle_evict: settings.state.idle_evict,
-                evicted: HashMap::new(),
-                unsaved: Vec::new(),
-                coming: HashMap::new(),
-                owing: VecDeque::new(),
-                more: false,
-                told: Vec::new(),
-                held: VecDeque::new(),
-            };
+            let out = clients.outgoing.out.clone();
+            let mut worker = Worker::new((idx, rx), settings, out, store.clone(), shared.clone());
+            worker.tap = tap.clone();
+            worker.missed = missed.cloned().collect();
+            worker.streams = streams;
             workers.push(spawn(&format!("worker-{idx}"), move || worker.run())?);
         }
         let thread = IntakeThread {

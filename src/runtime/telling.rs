@@ -193,8 +193,6 @@ fn wait_for_room(out: &Out, shared: &Shared, worker: usize) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{HashMap, VecDeque};
-
     use super::*;
     use crate::config::load_plain;
     use crate::metrics::Metrics;
@@ -217,26 +215,8 @@ mod tests {
         let shared = Arc::new(Shared::new(Metrics::new().unwrap(), 1, 0));
         let out = Out::new(Outbox::new(1000, 1), shared.clone());
         let (tx, rx) = crossbeam_channel::unbounded();
-        let worker = Worker {
-            idx: 0,
-            rx,
-            params: settings.stream_params().clone(),
-            output: settings.output.clone(),
-            out: out.clone(),
-            store: Arc::new(NoStore),
-            tap: None,
-            shared: shared.clone(),
-            missed: Vec::new(),
-            streams: HashMap::new(),
-            idle_evict: None,
-            evicted: HashMap::new(),
-            unsaved: Vec::new(),
-            coming: HashMap::new(),
-            owing: VecDeque::new(),
-            more: false,
-            told: Vec::new(),
-            held: VecDeque::new(),
-        };
+        let store = Arc::new(NoStore);
+        let worker = Worker::new((0, rx), &settings, out.clone(), store, shared.clone());
         let items = (1..=rows).map(|seq| Item {
             reading: Reading {
                 seq,

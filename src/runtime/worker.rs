@@ -12,7 +12,7 @@ use super::moving::{Coming, Work};
 use super::shared::{Shared, StreamView};
 use super::store::{MissedEdge, Store, StoreError};
 use crate::assemble::Verdict;
-use crate::config::OutputSettings;
+use crate::config::{OutputSettings, Settings};
 use crate::engine::EngineStats;
 use crate::mqtt::{Message, Out};
 use crate::payload::Reject;
@@ -141,6 +141,36 @@ impl Slot {
 }
 
 impl Worker {
+    /// Worker `idx` without streams, that takes its work from `rx`.
+    pub fn new(
+        (idx, rx): (usize, Receiver<Work>),
+        settings: &Settings,
+        out: Out,
+        store: Arc<dyn Store>,
+        shared: Arc<Shared>,
+    ) -> Worker {
+        Worker {
+            idx,
+            rx,
+            params: settings.stream_params().clone(),
+            output: settings.output.clone(),
+            out,
+            store,
+            tap: None,
+            shared,
+            missed: Vec::new(),
+            streams: HashMap::new(),
+            idle_evict: settings.state.idle_evict,
+            evicted: HashMap::new(),
+            unsaved: Vec::new(),
+            coming: HashMap::new(),
+            owing: VecDeque::new(),
+            more: false,
+            told: Vec::new(),
+            held: VecDeque::new(),
+        }
+    }
+
     /// Runs until every sender of readings is gone, then takes snapshots. Returns the number of
     /// rows learned.
     pub fn run(mut self) -> u64 {

@@ -321,6 +321,11 @@ impl Trainer {
         self.committee.as_ref().is_some_and(Committee::is_joint)
     }
 
+    /// The output weights of several networks were learned at once.
+    pub fn is_together(&self) -> bool {
+        self.committee.as_ref().is_some_and(Committee::is_together)
+    }
+
     /// Standard deviation of the noise, mean over the networks, in units of the targets.
     pub fn noise_sd(&self) -> f64 {
         let sum: f64 = self.members.iter().map(|m| m.noise.mean().sqrt()).sum();

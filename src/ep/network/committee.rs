@@ -99,6 +99,11 @@ impl Committee {
         self.members.iter().all(Readout::is_joint)
     }
 
+    /// Output weights of several networks were learned at once: otherwise their mixture is an average.
+    pub fn is_together(&self) -> bool {
+        !self.together.is_empty()
+    }
+
     /// The equal parts of a prediction, one after the other to `seen` with the number of the
     /// network they come from.
     ///
@@ -203,7 +208,7 @@ mod tests {
     #[test]
     fn no_other_weights_explain_the_rows_better_under_their_prior() {
         let (_, mut committee) = learned(&[6], 3);
-        assert!(!committee.together.is_empty());
+        assert!(committee.is_together());
         for draw in 0..committee.together.len() {
             let mut seen = Vec::new();
             for i in 0..ROWS {
@@ -237,6 +242,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn one_network_or_too_many_weights_are_not_learned_at_once() {
+        assert!(!learned(&[6], 1).1.is_together());
+        let (_, mut wide) = learned(&[MAX_JOINT / 2], 2);
+        assert!(wide.is_joint() && !wide.is_together());
+        assert!(
+            parts(&mut wide, 0.3)
+                .iter()
+                .all(|(_, part)| part.mean.is_finite())
+        );
     }
 
     #[test]
