@@ -7,7 +7,7 @@
 //! | 0 numbers | [`num`] | std only |
 //! | 1 model | [`ep`], [`encode`] | arrays and a passed-in RNG: no I/O, no clock |
 //! | 2 stream | [`row`], [`payload`], [`route`], [`decode`], [`assemble`], [`detect`], [`engine`], [`stream`] | bytes and timestamps as arguments: no I/O, no clock |
-//! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `runtime`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
+//! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `status`, `runtime`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
 
 pub mod assemble;
 pub mod cli;
@@ -27,4 +27,5 @@ pub mod route;
 pub mod row;
 pub mod runtime;
 pub mod state;
+pub mod status;
 pub mod stream;

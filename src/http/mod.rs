@@ -12,13 +12,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tracing::error;
 
-use crate::runtime::{Shared, StreamView};
+use crate::status::{Status, StreamView};
 
 /// Streams shown by /streams at most.
 const MAX_STREAMS: usize = 500;
 
 /// Serves on `listener` until the task is aborted.
-pub fn start(listener: TcpListener, shared: Arc<Shared>) -> JoinHandle<()> {
+pub fn start(listener: TcpListener, shared: Arc<Status>) -> JoinHandle<()> {
     let app = Router::new()
         .route("/", get(page))
         .route("/streams", get(streams))
@@ -37,7 +37,7 @@ async fn page() -> Html<&'static str> {
     Html(include_str!("live.html"))
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+async fn metrics(State(shared): State<Arc<Status>>) -> Response {
     match shared.scrape() {
         Ok(text) => {
             let content_type = "text/plain; version=0.0.4; charset=utf-8";
@@ -48,13 +48,13 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 /// Alive: every thread makes progress.
-async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
+async fn healthz(State(shared): State<Arc<Status>>) -> Response {
     let health = shared.health();
     answer(health.alive, &health.reasons)
 }
 
 /// Ready: connected, subscribed, learning, storing.
-async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
+async fn readyz(State(shared): State<Arc<Status>>) -> Response {
     let health = shared.health();
     answer(health.ready, &health.reasons)
 }
@@ -68,7 +68,7 @@ fn answer(well: bool, reasons: &[String]) -> Response {
     }
 }
 
-async fn streams(State(shared): State<Arc<Shared>>) -> Response {
+async fn streams(State(shared): State<Arc<Status>>) -> Response {
     let views = shared.views();
     let n_streams = views.len();
     let list: Vec<Value> = views

@@ -13,9 +13,9 @@ use super::backoff::Backoff;
 use super::outbox::{Dropped, Outbox};
 use super::queue::Intake;
 use super::sending::{send_all, status};
-use super::{Delivered, Event, Link, LinkError, Message, Side};
+use super::{Delivered, Event, Link, LinkError, Message};
 use crate::metrics::Class;
-use crate::runtime::{Shared, lock};
+use crate::status::{Role, Status, lock};
 
 /// Packets up to here are received whatever the settings say, and judged afterwards: refusing
 /// them at the connection would end it each time that the broker tries again.
@@ -51,12 +51,12 @@ impl Ack {
 pub struct Out {
     pub(super) outbox: Arc<Mutex<Outbox>>,
     pub(super) bell: Arc<Notify>,
-    shared: Arc<Shared>,
+    shared: Arc<Status>,
 }
 
 impl Out {
     /// To `outbox`.
-    pub fn new(outbox: Outbox, shared: Arc<Shared>) -> Out {
+    pub fn new(outbox: Outbox, shared: Arc<Status>) -> Out {
         Out {
             outbox: Arc::new(Mutex::new(outbox)),
             bell: Arc::default(),
@@ -111,7 +111,7 @@ impl Out {
 /// What the client is started with.
 pub struct Client<L: Link> {
     /// Which of the two connections it keeps.
-    pub side: Side,
+    pub side: Role,
     /// How to connect.
     pub options: L::Options,
     /// What to subscribe to, with QoS.
@@ -130,7 +130,7 @@ pub struct Client<L: Link> {
     /// them on disk; otherwise whoever takes them from there sees to it.
     pub acks_at_once: bool,
     /// Flags and metrics.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<Status>,
     /// Told the number of each acknowledged message that is kept on disk.
     pub delivered: OnDelivered,
 }
@@ -149,7 +149,7 @@ pub struct ClientHandles {
     polling: JoinHandle<()>,
     sending: JoinHandle<()>,
     status_topic: Option<Arc<str>>,
-    side: Side,
+    side: Role,
 }
 
 /// How far the end has come.
@@ -183,7 +183,7 @@ struct Polling<L: Link> {
 }
 
 pub(super) struct ClientParts<L: Link> {
-    side: Side,
+    side: Role,
     pub(super) options: L::Options,
     /// Needed ones first.
     pub(super) filters: Vec<(String, u8)>,
@@ -193,7 +193,7 @@ pub(super) struct ClientParts<L: Link> {
     pub(super) intake: Intake,
     acks_at_once: bool,
     pub(super) out: Out,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<Status>,
     pub(super) epoch: AtomicU64,
     pub(super) delivered: OnDelivered,
 }
@@ -421,7 +421,7 @@ impl<L: Link> Polling<L> {
 impl ClientHandles {
     /// Flushes the outbox, says `offline` and disconnects, until `deadline` at the latest.
     /// Returns whether everything was acknowledged.
-    pub async fn finish(self, deadline: tokio::time::Instant, shared: &Shared) -> bool {
+    pub async fn finish(self, deadline: tokio::time::Instant, shared: &Status) -> bool {
         // The last moments belong to the goodbye.
         let drain_until = deadline - GOODBYE;
         let mut clean = self.drained(drain_until, shared).await;
@@ -451,7 +451,7 @@ impl ClientHandles {
     }
 
     /// Waits until everything is acknowledged. Without a connection nothing can be.
-    async fn drained(&self, deadline: tokio::time::Instant, shared: &Shared) -> bool {
+    async fn drained(&self, deadline: tokio::time::Instant, shared: &Status) -> bool {
         loop {
             if self.out.is_empty() {
                 return true;

@@ -135,19 +135,19 @@ fn message(packet_id: u16) -> Delivered {
 struct Fixture {
     broker: FakeBroker,
     intake: Intake,
-    shared: Arc<Shared>,
+    shared: Arc<Status>,
     handles: ClientHandles,
 }
 
 fn fixture(scripts: Vec<Script>) -> Fixture {
     let broker = FakeBroker::default();
     *lock(&broker.scripts) = scripts.into();
-    let shared = Arc::new(Shared::new(Metrics::new().unwrap(), 0, 0));
+    let shared = Arc::new(Status::new(Metrics::new().unwrap(), 0, 0));
     // The other connection is none of this test's business.
-    shared.set_connected(Side::Out, true);
+    shared.set_connected(Role::Publisher, true);
     let intake = Intake::new(10, Overload::Block);
     let handles = start::<FakeLink>(Client {
-        side: Side::In,
+        side: Role::Subscriber,
         options: broker.clone(),
         filters: vec![("plant/+/+".to_owned(), 1)],
         optional: vec![("feedback".to_owned(), 1)],

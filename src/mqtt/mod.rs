@@ -54,16 +54,6 @@ pub struct LinkOptions {
     pub in_flight: usize,
 }
 
-/// The two connections. One could do both, but then predictions and acknowledgements wait behind
-/// each other: a broker reads each connection in turn, and a full one stops being read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Subscribes, receives and acknowledges; its session outlives the connection.
-    In,
-    /// Publishes; whatever it has not got acknowledged is in the outbox.
-    Out,
-}
-
 /// A message that the broker delivered.
 #[derive(Clone, Debug)]
 pub struct Delivered {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Delivered;
 use crate::config::Overload;
-use crate::runtime::lock;
+use crate::status::lock;
 
 /// Pause while the intake queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(1);

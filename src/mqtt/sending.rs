@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::client::{Ack, ClientParts, Control, Stop, reached};
 use super::{Link, LinkSender, Message};
 use crate::metrics::Class;
-use crate::runtime::lock;
+use crate::status::lock;
 
 /// Runs until the goodbye is asked for or the polling task has ended.
 pub(super) async fn send_all<L: Link>(

@@ -13,9 +13,9 @@ use crossbeam_channel::{Sender, bounded};
 use tracing::{debug, error};
 
 use super::moving::Work;
-use super::shared::Shared;
 use super::worker::Item;
 use crate::row::Reading;
+use crate::status::Status;
 
 /// Readings that are handed to a worker together at most.
 pub const HANDOVER: usize = 256;
@@ -57,7 +57,7 @@ struct Home {
 pub struct Dispatch {
     ways: Vec<Way>,
     homes: HashMap<Arc<str>, Home>,
-    shared: Arc<Shared>,
+    shared: Arc<Status>,
     looked: Instant,
     /// The last look found the workers unevenly busy.
     uneven: bool,
@@ -65,7 +65,7 @@ pub struct Dispatch {
 
 impl Dispatch {
     /// To the workers at the other ends.
-    pub fn new(senders: Vec<Sender<Work>>, shared: Arc<Shared>) -> Dispatch {
+    pub fn new(senders: Vec<Sender<Work>>, shared: Arc<Status>) -> Dispatch {
         let way = |tx| Way {
             tx,
             gathered: Vec::new(),

@@ -9,7 +9,7 @@ use super::disk::DiskStore;
 use super::moving::Work;
 use super::store::Store;
 use super::worker::Worker;
-use super::{Observed, Shared, StreamView, lock};
+use super::{Observed, Status, StreamView};
 use crate::config::{Settings, load_plain};
 use crate::engine::EngineStats;
 use crate::metrics::Metrics;
@@ -17,6 +17,7 @@ use crate::mqtt::Out;
 use crate::mqtt::outbox::Outbox;
 use crate::row::Reading;
 use crate::state::digest;
+use crate::status::lock;
 use crate::stream::Stream;
 
 const STREAMS: u64 = 5;
@@ -55,7 +56,7 @@ fn run(n: u64, n_workers: usize, every: u64) -> (Seen, u64) {
     let store: Arc<dyn Store> = Arc::new(DiskStore::open(&settings.state).unwrap());
     let restored = store.restore(settings.stream_params()).unwrap();
     assert!(restored.streams.is_empty());
-    let shared = Arc::new(Shared::new(Metrics::new().unwrap(), n_workers, 0));
+    let shared = Arc::new(Status::new(Metrics::new().unwrap(), n_workers, 0));
     let rows: Arc<Mutex<HashMap<String, Vec<i64>>>> = Arc::default();
     let noted = rows.clone();
     let tap = Arc::new(move |seen: &Observed<'_>| {
@@ -129,7 +130,7 @@ fn streams_that_move_between_workers_learn_the_same_bits_in_the_same_order() {
 
 #[test]
 fn a_hot_worker_gives_streams_away_until_the_workers_are_even() {
-    let shared = Arc::new(Shared::new(Metrics::new().unwrap(), 2, 0));
+    let shared = Arc::new(Status::new(Metrics::new().unwrap(), 2, 0));
     let (tx, rx): (Vec<_>, Vec<_>) = (0..2).map(|_| crossbeam_channel::unbounded()).unzip();
     let mut dispatch = Dispatch::new(tx, shared.clone());
     // Four alike go two and two; then the two of one worker, and they alone, become hot.

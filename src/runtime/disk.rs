@@ -5,12 +5,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{error, info, warn};
 
-use super::shared::lock;
 use super::store::{Accepted, Delivery, KeptMessage, MissedEdge, Restored, Store, StoreError};
 use crate::config::{Durability, StateSettings};
 use crate::row::{IncidentEdge, Reading};
 use crate::state::snapshot::Snapshot;
 use crate::state::{self, Done, Edge, StateError, StoreOptions, StoreStats};
+use crate::status::lock;
 use crate::stream::{Stream, StreamParams};
 
 /// Readings replayed at a start that make a snapshot due at once: a daemon that is killed again and

@@ -10,12 +10,12 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
 use super::balance::Dispatch;
-use super::shared::Shared;
 use super::store::{Accepted, Delivery, Store};
 use crate::decode::{Decoder, Message};
 use crate::mqtt::{Ack, Delivered, Intake};
 use crate::payload::Reject;
 use crate::row::Reading;
+use crate::status::Status;
 
 /// How long the thread sleeps at most before it looks whether it should end.
 const IDLE: Duration = Duration::from_millis(50);
@@ -50,7 +50,7 @@ pub struct IntakeThread {
     /// Readings go here, by the stream's worker.
     pub dispatch: Dispatch,
     /// Flags and metrics.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<Status>,
     /// Deliveries accepted.
     pub deliveries: Deliveries,
     /// Groups on their way to disk.

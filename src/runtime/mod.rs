@@ -13,7 +13,6 @@ mod moving;
 #[cfg(all(test, feature = "embedded-broker"))]
 mod panic_tests;
 mod serve;
-mod shared;
 mod slices;
 pub mod store;
 mod supervise;
@@ -28,9 +27,8 @@ use tokio::net::TcpListener;
 use crate::engine::EngineStats;
 use crate::row::Outcome;
 
+pub use crate::status::{Health, Status, StreamView};
 pub use serve::{filters, serve};
-pub(crate) use shared::lock;
-pub use shared::{Health, Shared, StreamView};
 
 /// What a [`Tap`] sees of one row, on the worker's thread, before it is published.
 #[derive(Debug)]
@@ -54,7 +52,7 @@ pub struct Started {
     /// Address of the HTTP listener.
     pub http: Option<SocketAddr>,
     /// Health and views of the running daemon.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<Status>,
 }
 
 /// What a caller may bring along.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::disk::DiskStore;
 use super::store::Store;
-use super::{Hooks, Shared, serve};
+use super::{Hooks, Status, serve};
 use crate::cli::demo::broker;
 use crate::config::{Settings, load_plain};
 use crate::state::tests::{ALWAYS, TWICE};
@@ -69,7 +69,7 @@ async fn publish(broker: std::net::SocketAddr) {
     polling.await.unwrap();
 }
 
-fn readings_learned(shared: &Shared) -> u64 {
+fn readings_learned(shared: &Status) -> u64 {
     shared.views().iter().map(|(_, view)| view.readings).sum()
 }
 

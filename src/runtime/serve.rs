@@ -14,14 +14,14 @@ use tracing::{error, info, warn};
 use super::balance::{Dispatch, HANDOVER};
 use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
 use super::moving::Work;
-use super::shared::Shared;
 use super::store::{NoStore, Restored, Store};
 use super::worker::{Slot, Worker};
 use super::{Hooks, ServeError, Started, Summary, supervise};
 use crate::config::{OutputSettings, Protocol, Settings};
 use crate::metrics::{Class, Metrics};
 use crate::mqtt::outbox::Outbox;
-use crate::mqtt::{self, Client, ClientHandles, Intake, Link, LinkOptions, Message, Side, V4, V5};
+use crate::mqtt::{self, Client, ClientHandles, Intake, Link, LinkOptions, Message, V4, V5};
+use crate::status::{Role, Status};
 
 /// Readings that may wait for one worker, at most: enough to keep it busy, few enough to be learned within
 /// the grace period.
@@ -41,7 +41,7 @@ pub async fn serve(
 ) -> Result<Summary, ServeError> {
     let n_workers = settings.runtime.workers;
     let metrics = Metrics::new()?;
-    let shared = Arc::new(Shared::new(metrics, n_workers, settings.http.stream_labels));
+    let shared = Arc::new(Status::new(metrics, n_workers, settings.http.stream_labels));
     let store: Arc<dyn Store> = match hooks.store {
         Some(store) => store,
         None => Arc::new(NoStore),
@@ -141,13 +141,13 @@ impl Clients {
     fn start<L: Link<Options = LinkOptions>>(
         settings: &Settings,
         intake: &Intake,
-        shared: &Arc<Shared>,
+        shared: &Arc<Status>,
         store: Arc<dyn Store>,
     ) -> Clients {
         let output = &settings.output;
         let status_topic = format!("{}/{}/status", output.prefix, output.instance);
         let incoming = mqtt::start::<L>(Client {
-            side: Side::In,
+            side: Role::Subscriber,
             options: LinkOptions {
                 mqtt: settings.mqtt.clone(),
                 status_topic: None,
@@ -167,7 +167,7 @@ impl Clients {
         let mut mqtt = settings.mqtt.clone();
         mqtt.client_id.push_str("-out");
         let outgoing = mqtt::start::<L>(Client {
-            side: Side::Out,
+            side: Role::Publisher,
             options: LinkOptions {
                 mqtt,
                 status_topic: Some(status_topic.clone()),
@@ -190,7 +190,7 @@ impl Clients {
 
     /// Flushes what waits, says `offline` and disconnects. Returns whether everything was
     /// acknowledged in time.
-    async fn finish(self, deadline: Instant, shared: &Shared) -> bool {
+    async fn finish(self, deadline: Instant, shared: &Status) -> bool {
         let incoming = self.incoming.finish(deadline, shared).await;
         self.outgoing.finish(deadline, shared).await && incoming
     }
@@ -234,7 +234,7 @@ impl Threads {
         intake: &Intake,
         clients: &Clients,
         tap: Option<super::Tap>,
-        shared: &Arc<Shared>,
+        shared: &Arc<Status>,
     ) -> Result<Threads, ServeError> {
         let n_workers = settings.runtime.workers;
         let mut decoder = settings.decoder(restored.last_seq);

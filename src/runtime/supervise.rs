@@ -6,9 +6,9 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::task::JoinHandle;
 
-use super::shared::Shared;
 use super::store::Store;
 use crate::mqtt::{Intake, Out};
+use crate::status::Status;
 
 /// Time between two looks at the queues.
 const EVERY: Duration = Duration::from_millis(500);
@@ -31,7 +31,7 @@ pub fn notify(state: NotifyState<'_>) {
 }
 
 /// Exports queue depths and feeds the watchdog while every worker makes progress.
-pub fn watch(shared: Arc<Shared>, queues: Queues) -> JoinHandle<()> {
+pub fn watch(shared: Arc<Status>, queues: Queues) -> JoinHandle<()> {
     let every = sd_notify::watchdog_enabled().map_or(EVERY, |limit| (limit / 3).min(EVERY));
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(every);
@@ -45,7 +45,7 @@ pub fn watch(shared: Arc<Shared>, queues: Queues) -> JoinHandle<()> {
     })
 }
 
-fn measure(shared: &Shared, queues: &Queues) {
+fn measure(shared: &Status, queues: &Queues) {
     let metrics = &shared.metrics;
     metrics.set_queue("intake", queues.intake.len());
     metrics.set_queue("worker", shared.waiting());

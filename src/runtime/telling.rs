@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use tracing::error;
 
 use super::Observed;
-use super::shared::Shared;
 use super::worker::Worker;
 use crate::config::Overload;
 use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
 use crate::payload::{anomaly_json, prediction_json};
 use crate::row::{IncidentEdge, Outcome};
+use crate::status::Status;
 
 /// Messages that gather while readings keep coming, at most.
 const TOLD: usize = 32;
@@ -184,7 +184,7 @@ impl Worker {
 
 /// Waits until the outbox takes a prediction without dropping another; at the end of the daemon
 /// there is no time for that.
-fn wait_for_room(out: &Out, shared: &Shared, worker: usize) {
+fn wait_for_room(out: &Out, shared: &Status, worker: usize) {
     while !out.has_room() && !shared.is_stopping() {
         shared.beat(worker);
         std::thread::sleep(FULL_PAUSE);
@@ -212,7 +212,7 @@ mod tests {
             ("output.prediction_interval_ms", interval_ms.to_string()),
         ])
         .unwrap();
-        let shared = Arc::new(Shared::new(Metrics::new().unwrap(), 1, 0));
+        let shared = Arc::new(Status::new(Metrics::new().unwrap(), 1, 0));
         let out = Out::new(Outbox::new(1000, 1), shared.clone());
         let (tx, rx) = crossbeam_channel::unbounded();
         let store = Arc::new(NoStore);

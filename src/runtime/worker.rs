@@ -9,7 +9,6 @@ use tracing::{error, warn};
 
 use super::Tap;
 use super::moving::{Coming, Work};
-use super::shared::{Shared, StreamView};
 use super::store::{MissedEdge, Store, StoreError};
 use crate::assemble::Verdict;
 use crate::config::{OutputSettings, Settings};
@@ -18,6 +17,7 @@ use crate::mqtt::{Message, Out};
 use crate::payload::Reject;
 use crate::row::{Incident, Kind, Outcome, Reading};
 use crate::state::{Pushed, push_supervised};
+use crate::status::{Status, StreamView};
 use crate::stream::{Stream, StreamParams};
 
 /// How long a worker sleeps at most before it gives a sign of life.
@@ -55,7 +55,7 @@ pub struct Worker {
     /// Observer of every outcome.
     pub tap: Option<Tap>,
     /// Flags, metrics, views.
-    pub shared: Arc<Shared>,
+    pub shared: Arc<Status>,
     /// Edges learned before the start and not told.
     pub missed: Vec<MissedEdge>,
     /// Its streams.
@@ -147,7 +147,7 @@ impl Worker {
         settings: &Settings,
         out: Out,
         store: Arc<dyn Store>,
-        shared: Arc<Shared>,
+        shared: Arc<Status>,
     ) -> Worker {
         Worker {
             idx,
@@ -364,7 +364,7 @@ impl Worker {
     }
 }
 
-fn save(store: &dyn Store, shared: &Shared, stream: &Stream) {
+fn save(store: &dyn Store, shared: &Status, stream: &Stream) {
     if let Err(error) = store.save(stream) {
         shared.set_store_failed(true);
         error!(stream = %stream.name(), %error, "a snapshot cannot be kept");
@@ -375,7 +375,7 @@ fn save(store: &dyn Store, shared: &Shared, stream: &Stream) {
 /// reading is set apart.
 pub(super) fn rebuild(
     store: &dyn Store,
-    shared: &Shared,
+    shared: &Status,
     params: &StreamParams,
     (reading, reason, condemned): (&Reading, &str, bool),
 ) -> Stream {
@@ -399,7 +399,7 @@ pub(super) fn rebuild(
 /// What is kept of a stream; where that is nothing, or cannot be read, the stream at its beginning.
 fn or_anew(
     kept: Result<Option<Stream>, StoreError>,
-    shared: &Shared,
+    shared: &Status,
     name: &str,
     params: &StreamParams,
 ) -> Stream {
@@ -420,7 +420,7 @@ fn or_anew(
     }
 }
 
-fn note_verdict(shared: &Shared, verdict: Verdict) {
+fn note_verdict(shared: &Status, verdict: Verdict) {
     if let Some(reason) = Reject::from_verdict(verdict) {
         shared.metrics.reject(reason);
     }

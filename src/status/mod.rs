@@ -1,4 +1,7 @@
-//! What the rooms of the daemon tell each other without a channel: health flags and stream views.
+//! Holds what the rooms of the daemon tell each other without a channel: health flags, stream views.
+//!
+//! The room stands below `mqtt`, `http` and `runtime`, which all write to it or read it, so that none
+//! of them has to know another for that.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -7,13 +10,22 @@ use std::time::{Duration, Instant};
 
 use crate::engine::EngineStats;
 use crate::metrics::Metrics;
-use crate::mqtt::Side;
 use crate::row::Outcome;
 
 /// A worker that has not been heard of for so long is stuck.
 const STUCK: Duration = Duration::from_secs(30);
 /// After a panic the daemon is not ready for so long.
 const PANIC_SHADOW: Duration = Duration::from_secs(60);
+
+/// The two connections to the broker. One could do both, but then predictions and acknowledgements
+/// wait behind each other: a broker reads each connection in turn, and a full one stops being read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Subscribes, receives and acknowledges; its session outlives the connection.
+    Subscriber,
+    /// Publishes; messages without an acknowledgement are in the outbox.
+    Publisher,
+}
 
 /// Locks a mutex, also after a panic under it: every critical section leaves whole values.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -48,11 +60,11 @@ pub struct Health {
 
 /// State that several rooms see.
 #[derive(Debug)]
-pub struct Shared {
+pub struct Status {
     /// Every metric.
     pub metrics: Metrics,
     started: Instant,
-    /// By [`Side`].
+    /// By [`Role`].
     connected: [AtomicBool; 2],
     subscribed: AtomicBool,
     stopping: AtomicBool,
@@ -69,10 +81,10 @@ pub struct Shared {
     stream_labels: usize,
 }
 
-impl Shared {
+impl Status {
     /// Nothing connected, nothing learned.
-    pub fn new(metrics: Metrics, n_workers: usize, stream_labels: usize) -> Shared {
-        Shared {
+    pub fn new(metrics: Metrics, n_workers: usize, stream_labels: usize) -> Status {
+        Status {
             metrics,
             started: Instant::now(),
             connected: Default::default(),
@@ -98,17 +110,17 @@ impl Shared {
     }
 
     /// The broker accepted a connection, or it is gone (and with it the subscriptions).
-    pub fn set_connected(&self, side: Side, yes: bool) {
+    pub fn set_connected(&self, side: Role, yes: bool) {
         self.connected[side as usize].store(yes, Ordering::Release);
-        let both = self.is_connected(Side::In) && self.is_connected(Side::Out);
+        let both = self.is_connected(Role::Subscriber) && self.is_connected(Role::Publisher);
         self.metrics.broker_connected.set(i64::from(both));
-        if !yes && side == Side::In {
+        if !yes && side == Role::Subscriber {
             self.set_subscribed(false);
         }
     }
 
     /// The broker has accepted this connection.
-    pub fn is_connected(&self, side: Side) -> bool {
+    pub fn is_connected(&self, side: Role) -> bool {
         self.connected[side as usize].load(Ordering::Acquire)
     }
 
@@ -200,7 +212,7 @@ impl Shared {
         if stuck > 0 {
             reasons.push(format!("{stuck} workers make no progress"));
         }
-        if !self.is_connected(Side::In) || !self.is_connected(Side::Out) {
+        if !self.is_connected(Role::Subscriber) || !self.is_connected(Role::Publisher) {
             reasons.push("not connected to the broker".to_owned());
         } else if !self.subscribed.load(Ordering::Acquire) {
             reasons.push("not subscribed".to_owned());
