@@ -83,7 +83,7 @@ fn a_recorded_file_comes_back_as_predictions_and_flags() {
             }
             "spiked/main/machine/anomaly" => {
                 anomaly.validate(&json).unwrap();
-                if json["edge"] == "opened" {
+                if json["event"] == "opened" {
                     assert_eq!(json["anomaly"], 1);
                     assert_eq!(json["channel_1"], "temperature");
                     flagged.push(json["start"].as_i64().unwrap());
@@ -234,7 +234,7 @@ fn bad_messages_are_refused_by_reason_and_good_ones_behind_them_arrive() {
         daemon.metric("spiked_readings_received_total"),
         f64::from(good)
     );
-    assert!(daemon.metric("spiked_broker_poison_packets_total") >= 1.0);
+    assert!(daemon.metric("spiked_broker_oversized_packets_total") >= 1.0);
     println!(
         "{} bad messages, counted by reason; the good one behind each within {slowest:.3} s",
         bad.len()
@@ -378,7 +378,7 @@ fn promtool_finds_nothing_to_say_about_the_metrics() {
     }
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start(dir.path());
-    let settings = format!("{SETTINGS}[http]\nstream_labels = 2\n");
+    let settings = format!("{SETTINGS}[http]\nmax_labelled_streams = 2\n");
     let daemon = Daemon::start(&broker, dir.path(), &settings);
     for stream in ["a", "b", "c"] {
         broker.publish(&format!("plant/{stream}/flow"), b"1", 1);

@@ -117,7 +117,7 @@ fn settings(broker: SocketAddr) -> Result<Settings, CliError> {
         ("mqtt.url", format!("mqtt://{broker}")),
         ("mqtt.client_id", "spiked-demo".to_owned()),
         ("output.instance", INSTANCE.to_owned()),
-        ("http.stream_labels", plant::PUMPS.len().to_string()),
+        ("http.max_labelled_streams", plant::PUMPS.len().to_string()),
         ("state.durability", "none".to_owned()),
     ];
     let pairs = pairs.map(|(key, value)| (key.to_owned(), value));

@@ -1,4 +1,4 @@
-//! `[stream]`, `[learn]` and `[detect]`: what each stream is built from.
+//! Reads `[stream]`, `[learn]`, `[detect]` and `[experimental]`: the parameters of each stream.
 
 use std::sync::Arc;
 
@@ -60,10 +60,11 @@ fn millis(seconds: f64) -> i64 {
     ((seconds * 1000.0).round() as i64).max(1)
 }
 
-/// The one place where `[learn]` and `[detect]` become the engine's parameters.
+/// The one place where `[learn]`, `[detect]` and `[experimental]` become the engine's parameters.
 pub(super) fn engine(
     learn: Option<Value>,
     detect: Option<Value>,
+    experimental: Option<Value>,
     (horizons, channels): (Vec<u32>, Vec<Rule>),
     report: &mut Report,
 ) -> Option<EngineParams> {
@@ -71,21 +72,26 @@ pub(super) fn engine(
     let mut s = Section::new("learn", "[learn]", learn, report);
     let batch_rows = s.size("batch_rows", d.batch_rows, 1..=256);
     let batch_max_age_s = s.number("batch_max_age_s", d.batch_max_age_s, 0.001..=86_400.0);
-    let memory_rows = s.number("memory_rows", d.memory_rows, 100.0..=1e9);
-    let statistics_rows = s.number("statistics_rows", d.statistics_rows, 100.0..=1e9);
+    let memory_rows = s.number("weight_memory_rows", d.memory_rows, 100.0..=1e9);
+    let statistics_rows = s.number("statistics_memory_rows", d.statistics_rows, 100.0..=1e9);
     let hidden = s.size("hidden", d.hidden, 1..=1024);
     let lags = s.size("lags", d.lags, 1..=64);
-    let calendar = s.flag("calendar", d.calendar);
-    let direct = s.flag("direct", d.direct);
-    let learn = s.flag("weights", d.learn);
-    let hourly_noise = s.flag("hourly_noise", d.hourly_noise);
-    let student_nu = s.number("student_nu", d.student_nu, 0.1..=1e9);
+    let student_nu = s.number("student_t_dof", d.student_nu, 0.1..=1e9);
     let seed = s.integer("seed", d.seed, 0..=u64::MAX);
     s.done();
     let mut s = Section::new("detect", "[detect]", detect, report);
     let wanted = d.false_alarms_per_week;
     let false_alarms_per_week = s.number("false_alarms_per_week", wanted, 1e-6..=1000.0);
     let warm_up_rows = s.integer("warm_up_rows", d.warm_up_rows, 20..=1_000_000);
+    let gate_weight = s.number("incident_learning_weight", d.gate_weight, 0.0..=1.0);
+    let hold_rows = u64::from(d.incident.hold_rows);
+    let hold_rows = s.integer("accept_as_normal_after_rows", hold_rows, 10..=1_000_000);
+    s.done();
+    let mut s = Section::new("experimental", "[experimental]", experimental, report);
+    let learn = s.flag("learn_weights", d.learn);
+    let calendar = s.flag("calendar", d.calendar);
+    let hourly_noise = s.flag("hourly_noise", d.hourly_noise);
+    let direct = s.flag("skip_connections", d.direct);
     let heads = s.choice(
         "heads",
         "both",
@@ -95,14 +101,11 @@ pub(super) fn engine(
             ("context", Heads::Context),
         ],
     );
-    let temper = s.flag("temper", d.temper);
-    let habits = s.flag("habits", d.habits);
+    let temper = s.flag("discount_autocorrelation", d.temper);
+    let habits = s.flag("run_lengths", d.habits);
     let calibrate = s.flag("calibrate", d.calibrate);
-    let shift = s.flag("shift", d.shift);
-    let joint = s.flag("joint", d.joint);
-    let gate_weight = s.number("gate_weight", d.gate_weight, 0.0..=1.0);
-    let hold_rows = u64::from(d.incident.hold_rows);
-    let hold_rows = s.integer("hold_rows", hold_rows, 10..=1_000_000);
+    let shift = s.flag("mean_shift", d.shift);
+    let joint = s.flag("cross_channel", d.joint);
     let params = EngineParams::new(EngineSettings {
         horizons,
         channels,

@@ -48,7 +48,7 @@ pub(super) fn mqtt(value: Option<Value>, report: &mut Report) -> Option<MqttSett
     let cert = s.text("client_cert_file", "", any);
     let key = s.text("client_key_file", "", any);
     let keep_alive = s.number("keep_alive_s", 30.0, 5.0..=3600.0);
-    let max_packet_bytes = s.size("max_packet_bytes", 262_144, 1024..=268_435_455);
+    let max_payload_bytes = s.size("max_payload_bytes", 262_144, 1024..=268_435_455);
     let reconnect_max = s.number("reconnect_max_s", 30.0, 0.1..=3600.0);
     let parsed = parse_url(&url).ok();
     let tls = match &parsed {
@@ -66,7 +66,7 @@ pub(super) fn mqtt(value: Option<Value>, report: &mut Report) -> Option<MqttSett
         username,
         password,
         keep_alive: Duration::from_secs_f64(keep_alive),
-        max_packet_bytes,
+        max_payload_bytes,
         reconnect_max: Duration::from_secs_f64(reconnect_max),
     })
 }

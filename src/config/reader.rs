@@ -289,7 +289,31 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Notes each key left in `table` as unknown.
+/// Keys that have another name now: (old, new).
+const RENAMED: [(&str, &str); 20] = [
+    ("mqtt.max_packet_bytes", "mqtt.max_payload_bytes"),
+    ("runtime.queue_readings", "runtime.queue_messages"),
+    ("runtime.grace_s", "runtime.shutdown_grace_s"),
+    ("state.commit_readings", "state.commit_messages"),
+    ("http.stream_labels", "http.max_labelled_streams"),
+    ("learn.memory_rows", "learn.weight_memory_rows"),
+    ("learn.statistics_rows", "learn.statistics_memory_rows"),
+    ("learn.student_nu", "learn.student_t_dof"),
+    ("learn.weights", "experimental.learn_weights"),
+    ("learn.calendar", "experimental.calendar"),
+    ("learn.hourly_noise", "experimental.hourly_noise"),
+    ("learn.direct", "experimental.skip_connections"),
+    ("detect.gate_weight", "detect.incident_learning_weight"),
+    ("detect.hold_rows", "detect.accept_as_normal_after_rows"),
+    ("detect.heads", "experimental.heads"),
+    ("detect.temper", "experimental.discount_autocorrelation"),
+    ("detect.habits", "experimental.run_lengths"),
+    ("detect.calibrate", "experimental.calibrate"),
+    ("detect.shift", "experimental.mean_shift"),
+    ("detect.joint", "experimental.cross_channel"),
+];
+
+/// Notes each key left in `table` as unknown, or as renamed.
 pub(super) fn unknown(path: &str, table: Map<String, Value>, report: &mut Report) {
     let mut left: Vec<(String, Value)> = table.into_iter().collect();
     left.sort_by(|a, b| a.0.cmp(&b.0));
@@ -299,9 +323,12 @@ pub(super) fn unknown(path: &str, table: Map<String, Value>, report: &mut Report
             Some(origin) => format!(" (from {origin})"),
             None => String::new(),
         };
-        report
-            .problems
-            .push(format!("{path}{dot}{key}: no such key{origin}"));
+        let full = format!("{path}{dot}{key}");
+        let fault = match RENAMED.iter().find(|(old, _)| *old == full) {
+            Some((_, new)) => format!("{full}: is now called {new}{origin}"),
+            None => format!("{full}: no such key{origin}"),
+        };
+        report.problems.push(fault);
     }
 }
 

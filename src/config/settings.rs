@@ -65,7 +65,7 @@ pub struct MqttSettings {
     /// Keep-alive.
     pub keep_alive: Duration,
     /// Largest packet accepted, bytes.
-    pub max_packet_bytes: usize,
+    pub max_payload_bytes: usize,
     /// Longest wait between two attempts to connect.
     pub reconnect_max: Duration,
 }
@@ -155,7 +155,7 @@ pub struct RuntimeSettings {
     /// Worker threads.
     pub workers: usize,
     /// Readings waiting for a worker.
-    pub queue_readings: usize,
+    pub queue_messages: usize,
     /// What happens when that queue is full.
     pub overload: Overload,
     /// Time for an orderly shutdown.
@@ -168,7 +168,7 @@ pub struct HttpSettings {
     /// Address; `None` when switched off.
     pub listen: Option<SocketAddr>,
     /// Streams that get metrics of their own, with a `stream` label; 0 for none.
-    pub stream_labels: usize,
+    pub max_labelled_streams: usize,
 }
 
 /// What is kept on disk.
@@ -190,7 +190,7 @@ pub struct StateSettings {
     /// How much is kept.
     pub durability: Durability,
     /// Readings that make a group commit.
-    pub commit_readings: usize,
+    pub commit_messages: usize,
     /// Longest wait of a reading for its group commit.
     pub commit_max_age: Duration,
     /// Time between snapshots.
@@ -225,7 +225,7 @@ impl Settings {
                 self.channels.clone(),
             ),
             states: (self.stream.engine.lists_states()).then(|| self.stream.engine.clone()),
-            max_payload_bytes: self.mqtt.max_packet_bytes,
+            max_payload_bytes: self.mqtt.max_payload_bytes,
             feedback: self.output.feedback.then(|| format!("{own}/")),
             last_seq,
             parsed: Parsed::default(),
@@ -252,6 +252,7 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
     let engine = engine(
         root.remove("learn"),
         root.remove("detect"),
+        root.remove("experimental"),
         (horizons, channels),
         r,
     );
@@ -330,9 +331,9 @@ fn runtime(value: Option<Value>, report: &mut Report) -> RuntimeSettings {
     let mut s = Section::new("runtime", "[runtime]", value, report);
     let settings = RuntimeSettings {
         workers: s.size("workers", 1, 1..=256),
-        queue_readings: s.size("queue_readings", 10_000, 100..=100_000_000),
+        queue_messages: s.size("queue_messages", 10_000, 100..=100_000_000),
         overload: s.choice("overload", "block", &OVERLOADS),
-        grace: Duration::from_secs_f64(s.number("grace_s", 10.0, 0.1..=600.0)),
+        grace: Duration::from_secs_f64(s.number("shutdown_grace_s", 10.0, 0.1..=600.0)),
     };
     s.done();
     settings
@@ -349,7 +350,7 @@ fn http(value: Option<Value>, report: &mut Report) -> HttpSettings {
     });
     let settings = HttpSettings {
         listen: listen.parse().ok(),
-        stream_labels: s.size("stream_labels", 0, 0..=10_000),
+        max_labelled_streams: s.size("max_labelled_streams", 0, 0..=10_000),
     };
     s.done();
     settings
@@ -376,7 +377,7 @@ fn state(value: Option<Value>, report: &mut Report) -> StateSettings {
                 ("journal", Durability::Journal),
             ],
         ),
-        commit_readings: s.size("commit_readings", 10, 1..=100_000),
+        commit_messages: s.size("commit_messages", 10, 1..=100_000),
         commit_max_age: Duration::from_secs_f64(
             s.number("commit_max_age_ms", 5.0, 0.0..=1000.0) / 1000.0,
         ),

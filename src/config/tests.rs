@@ -108,7 +108,8 @@ fn all_offences_are_said_at_once_with_key_range_and_what_was_found() {
         [learn]
         hidden = 0
         lags = 2.5
-        memory_rows = "many"
+        weight_memory_rows = "many"
+        student_nu = 4
         [detect]
         false_alarms_per_week = -1
         [runtime]
@@ -130,8 +131,9 @@ fn all_offences_are_said_at_once_with_key_range_and_what_was_found() {
         "mqtt.clientid: no such key",
         "learn.hidden: a whole number from 1 to 1024, got 0",
         "learn.lags: a whole number from 1 to 64, got 2.5",
-        "learn.memory_rows: a number from 100 to 1000000000, got \"many\"",
+        "learn.weight_memory_rows: a number from 100 to 1000000000, got \"many\"",
         "learn.hiden: no such key (from the environment)",
+        "learn.student_nu: is now called learn.student_t_dof",
         "detect.false_alarms_per_week: a number from 0.000001 to 1000, got -1",
         "runtime.overload: one of \"block\", \"drop_oldest\", got \"explode\"",
         "stream: channels must differ, got `a` twice",

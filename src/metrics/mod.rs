@@ -196,7 +196,7 @@ impl Metrics {
                 "spiked_learning_seconds_total",
                 "Time spent on learning mini-batches, after their rows are published",
             )?,
-            updates: d.counter("spiked_updates_total", "Learning updates: mini-batches")?,
+            updates: d.counter("spiked_minibatches_learned_total", "Learning updates: mini-batches")?,
             site_updates: d.counters(
                 "spiked_site_updates_total",
                 "What became of updates: sites accepted as computed, damped or clipped, batches fallen back, updates skipped, values limited",
@@ -204,7 +204,7 @@ impl Metrics {
                 &SITE_RESULTS,
             )?,
             anomalies: d.counters(
-                "spiked_anomalies_total",
+                "spiked_incidents_total",
                 "Incidents opened, by kind",
                 "kind",
                 &Kind::ALL.map(Kind::as_str),
@@ -299,7 +299,7 @@ impl Metrics {
                 "Connections that failed or were lost",
             )?,
             poison_packets: d.counter(
-                "spiked_broker_poison_packets_total",
+                "spiked_broker_oversized_packets_total",
                 "Connections lost to a packet that is larger than can be received",
             )?,
             published: d.counters(
@@ -328,33 +328,33 @@ impl Metrics {
                 "Acknowledgements dropped because their connection was gone: the broker delivers again",
             )?,
             worker_panics: d.counter("spiked_worker_panics_total", "Panics of an engine, caught")?,
-            store_failures: d.counter("spiked_store_failures_total", "Failures of the state store")?,
+            store_failures: d.counter("spiked_storage_failures_total", "Failures of the state store")?,
             store: StoreMetrics::declare(&d)?,
             ready: d.int_gauge("spiked_ready", "1 while /readyz says yes")?,
             process: ProcessMetrics::declare(&d)?,
             stream_rows: d.int_gauges(
                 "spiked_stream_rows",
-                "Rows of one stream (http.stream_labels)",
+                "Rows of one stream (http.max_labelled_streams)",
                 "stream",
             )?,
             stream_score: d.gauges(
                 "spiked_stream_score_ratio",
-                "Last anomaly score of one stream over its bar (http.stream_labels)",
+                "Last anomaly score of one stream over its bar (http.max_labelled_streams)",
                 "stream",
             )?,
             stream_log_density: d.gauges(
                 "spiked_stream_log_density_nats",
-                "Log predictive density of one stream (http.stream_labels)",
+                "Log predictive density of one stream (http.max_labelled_streams)",
                 "stream",
             )?,
             stream_coverage: d.gauges(
                 "spiked_stream_interval_coverage_ratio",
-                "Coverage of the nominal 90% interval of one stream (http.stream_labels)",
+                "Coverage of the nominal 90% interval of one stream (http.max_labelled_streams)",
                 "stream",
             )?,
             stream_rmse_ratio: d.gauges(
                 "spiked_stream_rmse_persistence_ratio",
-                "One-step error over that of persistence of one stream (http.stream_labels)",
+                "One-step error over that of persistence of one stream (http.max_labelled_streams)",
                 "stream",
             )?,
             registry,
@@ -570,6 +570,6 @@ mod tests {
         let text = metrics.encode().unwrap();
         assert!(text.contains("spiked_rows_total 5\n"));
         assert!(text.contains("spiked_site_updates_total{result=\"skipped\"} 1\n"));
-        assert!(text.contains("spiked_anomalies_total{kind=\"surprise\"} 1\n"));
+        assert!(text.contains("spiked_incidents_total{kind=\"surprise\"} 1\n"));
     }
 }

@@ -25,32 +25,32 @@ impl StoreMetrics {
     /// Declares them.
     pub fn declare(d: &Declare<'_>) -> prometheus::Result<StoreMetrics> {
         Ok(StoreMetrics {
-            readings: d.counter("spiked_journal_readings_total", "Readings journaled")?,
-            commits: d.counter("spiked_state_commits_total", "Commits of the state file")?,
+            readings: d.counter("spiked_storage_journal_readings_total", "Readings journaled")?,
+            commits: d.counter("spiked_storage_commits_total", "Commits of the state file")?,
             commit_seconds: d.fractional_counter(
-                "spiked_state_commit_seconds_total",
+                "spiked_storage_commit_seconds_total",
                 "Time spent in commits of the state file",
             )?,
-            journal_bytes: d.int_gauge("spiked_journal_bytes", "Packed readings in the journal")?,
-            snapshots: d.counter("spiked_snapshots_total", "Snapshots written")?,
+            journal_bytes: d.int_gauge("spiked_storage_journal_bytes", "Packed readings in the journal")?,
+            snapshots: d.counter("spiked_storage_snapshots_total", "Snapshots written")?,
             snapshot_failures: d.counter(
-                "spiked_snapshot_failures_total",
+                "spiked_storage_snapshot_failures_total",
                 "Snapshots that could not be written",
             )?,
             forced: d.counter(
-                "spiked_snapshots_forced_total",
+                "spiked_storage_snapshots_forced_total",
                 "Times that the journal's size made snapshots due before their time (state.journal_max_bytes)",
             )?,
             write_failures: d.counter(
-                "spiked_state_write_failures_total",
+                "spiked_storage_write_failures_total",
                 "Commits of the state file that failed and were tried again",
             )?,
             outbox: d.int_gauge(
-                "spiked_outbox_kept",
+                "spiked_outbox_persisted_messages",
                 "Incident messages kept on disk until the broker has them",
             )?,
             dead_letters: d.int_gauge(
-                "spiked_dead_letters",
+                "spiked_storage_quarantined_readings",
                 "Readings set apart since no stream survives them",
             )?,
         })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::row::{Incident, IncidentEdge, Outcome};
 
 /// Version of the published schema, the key `v`.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Channels named in an anomaly message at most.
 const TOP_CHANNELS: usize = 3;
@@ -18,10 +18,10 @@ pub fn prediction_json(
     stream: &str,
     channels: &[Arc<str>],
     outcome: &Outcome,
-    model_seq: u64,
+    last_reading_seq: u64,
     out: &mut String,
 ) {
-    head(stream, outcome, model_seq, out);
+    head(stream, outcome, last_reading_seq, out);
     for (name, channel) in channels.iter().zip(&outcome.channels) {
         let figures = [
             ("value", channel.value),
@@ -88,12 +88,12 @@ pub fn anomaly_json(
     channels: &[Arc<str>],
     outcome: &Outcome,
     incident: Option<&Incident>,
-    model_seq: u64,
+    last_reading_seq: u64,
     out: &mut String,
 ) {
-    head(stream, outcome, model_seq, out);
+    head(stream, outcome, last_reading_seq, out);
     if let Some(edge) = &outcome.edge {
-        let _ = write!(out, ",\"edge\":\"{}\"", edge.as_str());
+        let _ = write!(out, ",\"event\":\"{}\"", edge.as_str());
     }
     let own = outcome.edge.as_ref().map(IncidentEdge::incident);
     if let Some(incident) = own.or(incident) {
@@ -117,14 +117,19 @@ pub fn anomaly_json(
             if let Some(name) = channels.get(part.channel) {
                 let _ = write!(out, ",\"channel_{}\":\"", rank + 1);
                 escape(name, out);
-                let _ = write!(out, "\",\"share_{}\":{}", rank + 1, finite(part.share));
+                let _ = write!(
+                    out,
+                    "\",\"contribution_{}\":{}",
+                    rank + 1,
+                    finite(part.share)
+                );
             }
         }
     }
     out.push('}');
 }
 
-fn head(stream: &str, outcome: &Outcome, model_seq: u64, out: &mut String) {
+fn head(stream: &str, outcome: &Outcome, last_reading_seq: u64, out: &mut String) {
     let _ = write!(
         out,
         "{{\"v\":{SCHEMA_VERSION},\"ts\":{},\"stream\":\"",
@@ -133,7 +138,7 @@ fn head(stream: &str, outcome: &Outcome, model_seq: u64, out: &mut String) {
     escape(stream, out);
     let _ = write!(
         out,
-        "\",\"score\":{},\"anomaly\":{},\"kind\":\"{}\",\"warming_up\":{},\"model_seq\":{model_seq}",
+        "\",\"score\":{},\"anomaly\":{},\"kind\":\"{}\",\"warming_up\":{},\"last_reading_seq\":{last_reading_seq}",
         finite(outcome.score),
         u8::from(outcome.anomaly),
         outcome.kind.map_or("", |kind| kind.as_str()),
@@ -251,7 +256,7 @@ mod tests {
         assert_eq!(json["temp\"erature.mean"], 21.25);
         assert_eq!(json["kind"], "surprise");
         assert_eq!(json["anomaly"], 1);
-        assert_eq!(json["model_seq"], 42);
+        assert_eq!(json["last_reading_seq"], 42);
         assert!(json.get("flow.value").is_none());
         assert_eq!(json["flow.score"], 0.0);
         let members = json.as_object().unwrap();
@@ -296,11 +301,11 @@ mod tests {
         let mut text = String::new();
         anomaly_json("pump", &channels, &outcome, None, 42, &mut text);
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(json["edge"], "closed");
+        assert_eq!(json["event"], "closed");
         assert_eq!(json["incident"], 3);
         assert_eq!(json["end"], 1000);
         assert_eq!(json["channel_1"], "flow");
-        assert_eq!(json["share_1"], 0.75);
+        assert_eq!(json["contribution_1"], 0.75);
         assert!(json.get("channel_3").is_none());
     }
 }

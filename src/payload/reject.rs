@@ -5,7 +5,7 @@ use crate::assemble::Verdict;
 /// Why a message or a reading is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reject {
-    /// The payload is larger than `mqtt.max_packet_bytes`.
+    /// The payload is larger than `mqtt.max_payload_bytes`.
     TooBig,
     /// The payload is empty.
     Empty,

@@ -55,7 +55,7 @@ impl DiskStore {
             },
             // The intake thread makes the groups; a second wait would only delay the acks. What has
             // come by the time that the disk is ready shares a commit.
-            commit_readings: 1,
+            commit_messages: 1,
             commit_age: Duration::ZERO,
             journal_max_bytes: settings.journal_max_bytes,
         };

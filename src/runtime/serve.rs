@@ -41,7 +41,11 @@ pub async fn serve(
 ) -> Result<Summary, ServeError> {
     let n_workers = settings.runtime.workers;
     let metrics = Metrics::new()?;
-    let shared = Arc::new(Status::new(metrics, n_workers, settings.http.stream_labels));
+    let shared = Arc::new(Status::new(
+        metrics,
+        n_workers,
+        settings.http.max_labelled_streams,
+    ));
     let store: Arc<dyn Store> = match hooks.store {
         Some(store) => store,
         None => Arc::new(NoStore),
@@ -58,7 +62,7 @@ pub async fn serve(
     let http_addr = listener.as_ref().and_then(|l| l.local_addr().ok());
     let http = listener.map(|l| crate::http::start(l, shared.clone()));
 
-    let intake = Intake::new(settings.runtime.queue_readings, settings.runtime.overload);
+    let intake = Intake::new(settings.runtime.queue_messages, settings.runtime.overload);
     let start = match settings.mqtt.protocol {
         Protocol::V3 => Clients::start::<V4>,
         Protocol::V5 => Clients::start::<V5>,
@@ -96,7 +100,10 @@ pub async fn serve(
 
     shutdown.await;
     let deadline = Instant::now() + settings.runtime.grace;
-    info!(grace_s = settings.runtime.grace.as_secs_f64(), "stopping");
+    info!(
+        shutdown_grace_s = settings.runtime.grace.as_secs_f64(),
+        "stopping"
+    );
     supervise::notify(NotifyState::Stopping);
     shared.set_stopping();
     watch.abort();
@@ -272,7 +279,7 @@ impl Threads {
             intake: intake.clone(),
             decoder,
             group: GroupRule {
-                count: settings.state.commit_readings,
+                count: settings.state.commit_messages,
                 max_age: settings.state.commit_max_age,
             },
             store: store.clone(),

@@ -43,7 +43,7 @@ pub struct StoreOptions {
     pub durability: Durability,
     /// Readings that make a group commit at once (1 and more). Keep it well below the broker's
     /// in-flight window (20 by default), or the stream stalls for `commit_age` every window.
-    pub commit_readings: usize,
+    pub commit_messages: usize,
     /// Longest wait of a reading for its group commit.
     pub commit_age: Duration,
     /// Packed readings kept at most before a snapshot is asked for, in bytes.
@@ -56,7 +56,7 @@ impl StoreOptions {
         StoreOptions {
             dir: dir.into(),
             durability: Durability::Journal,
-            commit_readings: 10,
+            commit_messages: 10,
             commit_age: Duration::from_millis(5),
             journal_max_bytes: 256 << 20,
         }

@@ -187,7 +187,7 @@ impl Writer {
         let mut urgent = first.is_urgent();
         let mut group = vec![first];
         while !urgent && group.len() < GROUP {
-            let next = if readings < self.options.commit_readings {
+            let next = if readings < self.options.commit_messages {
                 commands.recv_deadline(deadline).ok()
             } else {
                 commands.try_recv().ok()

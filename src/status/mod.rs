@@ -78,12 +78,12 @@ pub struct Status {
     /// Readings handed to workers and not yet taken by them.
     waiting: AtomicUsize,
     views: Mutex<HashMap<Arc<str>, StreamView>>,
-    stream_labels: usize,
+    max_labelled_streams: usize,
 }
 
 impl Status {
     /// Nothing connected, nothing learned.
-    pub fn new(metrics: Metrics, n_workers: usize, stream_labels: usize) -> Status {
+    pub fn new(metrics: Metrics, n_workers: usize, max_labelled_streams: usize) -> Status {
         Status {
             metrics,
             started: Instant::now(),
@@ -96,7 +96,7 @@ impl Status {
             busy: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
             waiting: AtomicUsize::new(0),
             views: Mutex::new(HashMap::new()),
-            stream_labels,
+            max_labelled_streams,
         }
     }
 
@@ -263,11 +263,11 @@ impl Status {
             let as_count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
             self.metrics.channels.set(as_count(channels));
             self.metrics.streams.set(as_count(views.len()));
-            if self.stream_labels > 0 {
+            if self.max_labelled_streams > 0 {
                 // The first by name, so that the set of series stands still.
                 let mut names: Vec<_> = views.keys().collect();
                 names.sort_unstable();
-                for name in names.into_iter().take(self.stream_labels) {
+                for name in names.into_iter().take(self.max_labelled_streams) {
                     let view = &views[name];
                     let score = view.last.as_ref().map_or(0.0, |last| last.score);
                     self.metrics.set_stream(name, score, &view.stats);

@@ -271,12 +271,12 @@ def perturbed(args, work):
             del os.environ[key]
 
 
-PARTS = [("all parts", {}), ("learner", {"LEARN__WEIGHTS": "false"}), ("direct synapses", {"LEARN__DIRECT": "false"}),
-         ("calendar", {"LEARN__CALENDAR": "false"}), ("hourly noise", {"LEARN__HOURLY_NOISE": "false"}),
-         ("Student weighting", {"LEARN__STUDENT_NU": "1e9"}), ("context head", {"DETECT__HEADS": "step"}),
-         ("step head", {"DETECT__HEADS": "context"}), ("temper", {"DETECT__TEMPER": "false"}),
-         ("joint", {"DETECT__JOINT": "false"}), ("habits", {"DETECT__HABITS": "false"}), ("shift", {"DETECT__SHIFT": "false"}),
-         ("calibration", {"DETECT__CALIBRATE": "false"}), ("gate", {"DETECT__GATE_WEIGHT": "1"})]
+PARTS = [("all parts", {}), ("learner", {"EXPERIMENTAL__LEARN_WEIGHTS": "false"}), ("direct synapses", {"EXPERIMENTAL__SKIP_CONNECTIONS": "false"}),
+         ("calendar", {"EXPERIMENTAL__CALENDAR": "false"}), ("hourly noise", {"EXPERIMENTAL__HOURLY_NOISE": "false"}),
+         ("Student weighting", {"LEARN__STUDENT_T_DOF": "1e9"}), ("context head", {"EXPERIMENTAL__HEADS": "step"}),
+         ("step head", {"EXPERIMENTAL__HEADS": "context"}), ("temper", {"EXPERIMENTAL__DISCOUNT_AUTOCORRELATION": "false"}),
+         ("joint", {"EXPERIMENTAL__CROSS_CHANNEL": "false"}), ("habits", {"EXPERIMENTAL__RUN_LENGTHS": "false"}), ("shift", {"EXPERIMENTAL__MEAN_SHIFT": "false"}),
+         ("calibration", {"EXPERIMENTAL__CALIBRATE": "false"}), ("gate", {"DETECT__INCIDENT_LEARNING_WEIGHT": "1"})]
 
 
 def ablation(args, work):

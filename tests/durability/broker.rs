@@ -76,7 +76,7 @@ fn note(seen: &mut Seen, topic: &str, payload: &[u8]) {
     if topic.starts_with("plant/") {
         seen.readings.insert(object["ts"].as_i64().unwrap());
     } else {
-        let seq = object["model_seq"].as_u64().unwrap();
+        let seq = object["last_reading_seq"].as_u64().unwrap();
         *seen.outputs.entry(seq).or_insert(0) += 1;
     }
 }

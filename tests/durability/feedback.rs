@@ -72,7 +72,7 @@ impl Plant {
     fn hear(&self, incident: u64, edge: &str) -> Value {
         let find = || {
             let said = self.said.lock().unwrap();
-            let fits = |m: &&Value| m["incident"] == incident && m["edge"] == edge;
+            let fits = |m: &&Value| m["incident"] == incident && m["event"] == edge;
             said.iter().find(fits).cloned()
         };
         wait_until(edge, Duration::from_secs(10), || find().is_some());

@@ -39,9 +39,9 @@ fn exported(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The metrics in the README's table.
-fn metrics_of_readme() -> BTreeSet<String> {
-    let readme = read("README.md");
+/// The metrics in the table of `deploy/README.md`.
+fn documented_metrics() -> BTreeSet<String> {
+    let readme = read("deploy/README.md");
     let table = readme.split("<!-- metrics -->").nth(1).unwrap_or_default();
     let table = table.split("<!-- /metrics -->").next().unwrap_or_default();
     let name = |line: &str| Some(line.strip_prefix("| `")?.split('`').next()?.to_owned());
@@ -71,7 +71,11 @@ fn dashboard_rules_and_readme_name_the_metrics_that_are_exported() {
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
         .map(str::to_owned)
         .collect();
-    assert_eq!(metrics_of_readme(), families, "README and /metrics");
+    assert_eq!(
+        documented_metrics(),
+        families,
+        "deploy/README.md and /metrics"
+    );
 
     if has_tool("promtool") {
         let said = run(".", "promtool", &["check", "metrics"], &text);

@@ -3,4 +3,5 @@
 mod architecture;
 mod demo;
 mod deploy;
+mod readme;
 mod support;

@@ -429,9 +429,9 @@ mod tests {
 
     fn prediction(ts: i64, anomaly: u8) -> Vec<u8> {
         format!(
-            r#"{{"v":1,"ts":{ts},"stream":"pump-1","flow.value":71.25,"flow.mean":71.3,"flow.sd":0.4,
+            r#"{{"v":2,"ts":{ts},"stream":"pump-1","flow.value":71.25,"flow.mean":71.3,"flow.sd":0.4,
             "flow.score":0.5,"speed.mean":1301.0,"speed.sd":6.0,"speed.score":0.0,
-            "score":0.5,"anomaly":{anomaly},"kind":"surprise","warming_up":0,"model_seq":9}}"#
+            "score":0.5,"anomaly":{anomaly},"kind":"surprise","warming_up":0,"last_reading_seq":9}}"#
         )
         .into_bytes()
     }
