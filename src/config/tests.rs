@@ -146,7 +146,7 @@ fn all_offences_are_said_at_once_with_key_range_and_what_was_found() {
     ] {
         assert!(said.contains(expected), "{expected}\nis not in\n{said}");
     }
-    assert_eq!(said.lines().count(), 16, "{said}");
+    assert_eq!(said.lines().count(), 17, "{said}");
 }
 
 #[test]
