@@ -98,7 +98,8 @@ fn run_normal(law: Law, seed: u64, rows: usize) -> usize {
 }
 
 fn false_alarms(streams: usize, rows: usize) {
-    let wanted = EngineParams::default().get().false_alarms_per_week * rows as f64 / WEEK_ROWS;
+    let wanted =
+        EngineParams::default().get().detect.false_alarms_per_week * rows as f64 / WEEK_ROWS;
     println!(
         "false alarms on {streams} normal streams of {rows} rows, one a minute; wanted {wanted:.2} a stream"
     );

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::assemble::{AssembleParams, Assembler, Verdict};
-use crate::engine::{Engine, EngineParams, Plan, Ruled};
+use crate::detect::Ruled;
+use crate::engine::{Engine, EngineParams, Plan};
 use crate::row::{Feedback, Outcome, Reading, Row};
 
 /// Everything that one stream is built from.
@@ -20,27 +21,18 @@ pub struct StreamParams {
 /// Settings, by the path of their field in [`StreamParams`], that a model which was learned with
 /// others can go on with: they neither say what a row is nor which weights there are. All others
 /// make another model.
-pub const TUNABLE: [&str; 20] = [
+pub const TUNABLE: [&str; 11] = [
     "assemble.max_age_ms",
     "assemble.max_channels",
     "engine.batch_max_age_s",
     "engine.batch_rows",
     "engine.calendar",
-    "engine.calibrate",
-    "engine.false_alarms_per_week",
-    "engine.gate_weight",
-    "engine.habits",
-    "engine.heads",
+    "engine.detect",
     "engine.hourly_noise",
-    "engine.incident",
-    "engine.joint",
     "engine.learn",
     "engine.memory_rows",
-    "engine.shift",
     "engine.statistics_rows",
     "engine.student_nu",
-    "engine.temper",
-    "engine.warm_up_rows",
 ];
 
 /// A stream's whole state. Serialised, it is the stream's snapshot: the same readings after

@@ -7,8 +7,8 @@ use config::Value;
 use super::reader::{Report, Section};
 use super::settings::not_empty;
 use crate::assemble::{Align, AssembleParams};
-use crate::detect::IncidentParams;
-use crate::engine::{EngineParams, EngineSettings, Heads, Rule};
+use crate::detect::{DetectSettings, Heads, IncidentParams};
+use crate::engine::{EngineParams, EngineSettings, Rule};
 
 /// What the router needs of `[stream]`.
 pub(super) struct Caps {
@@ -80,32 +80,14 @@ pub(super) fn engine(
     let seed = s.integer("seed", d.seed, 0..=u64::MAX);
     s.done();
     let mut s = Section::new("detect", "[detect]", detect, report);
-    let wanted = d.false_alarms_per_week;
-    let false_alarms_per_week = s.number("false_alarms_per_week", wanted, 1e-6..=1000.0);
-    let warm_up_rows = s.integer("warm_up_rows", d.warm_up_rows, 20..=1_000_000);
-    let gate_weight = s.number("incident_learning_weight", d.gate_weight, 0.0..=1.0);
-    let hold_rows = u64::from(d.incident.hold_rows);
-    let hold_rows = s.integer("accept_as_normal_after_rows", hold_rows, 10..=1_000_000);
+    let mut detect = detector(&mut s, d.detect);
     s.done();
     let mut s = Section::new("experimental", "[experimental]", experimental, report);
     let learn = s.flag("learn_weights", d.learn);
     let calendar = s.flag("calendar", d.calendar);
     let hourly_noise = s.flag("hourly_noise", d.hourly_noise);
     let direct = s.flag("skip_connections", d.direct);
-    let heads = s.choice(
-        "heads",
-        "both",
-        &[
-            ("both", Heads::Both),
-            ("step", Heads::Step),
-            ("context", Heads::Context),
-        ],
-    );
-    let temper = s.flag("discount_autocorrelation", d.temper);
-    let habits = s.flag("run_lengths", d.habits);
-    let calibrate = s.flag("calibrate", d.calibrate);
-    let shift = s.flag("mean_shift", d.shift);
-    let joint = s.flag("cross_channel", d.joint);
+    witnesses(&mut s, &mut detect);
     let params = EngineParams::new(EngineSettings {
         horizons,
         channels,
@@ -120,22 +102,42 @@ pub(super) fn engine(
         learn,
         hourly_noise,
         student_nu,
-        heads,
-        temper,
-        habits,
-        shift,
-        calibrate,
-        joint,
-        gate_weight,
         seed,
-        false_alarms_per_week,
-        warm_up_rows,
-        incident: IncidentParams {
-            hold_rows: u32::try_from(hold_rows).unwrap_or(u32::MAX),
-            ..d.incident
-        },
+        detect,
     });
     let params = s.accept(params);
     s.done();
     params
+}
+
+/// Reads `[detect]`.
+fn detector(s: &mut Section<'_>, d: DetectSettings) -> DetectSettings {
+    let wanted = d.false_alarms_per_week;
+    let hold_rows = u64::from(d.incident.hold_rows);
+    let hold_rows = s.integer("accept_as_normal_after_rows", hold_rows, 10..=1_000_000);
+    DetectSettings {
+        false_alarms_per_week: s.number("false_alarms_per_week", wanted, 1e-6..=1000.0),
+        warm_up_rows: s.integer("warm_up_rows", d.warm_up_rows, 20..=1_000_000),
+        gate_weight: s.number("incident_learning_weight", d.gate_weight, 0.0..=1.0),
+        incident: IncidentParams {
+            hold_rows: u32::try_from(hold_rows).unwrap_or(u32::MAX),
+            ..d.incident
+        },
+        ..d
+    }
+}
+
+/// Reads the detector's switches in `[experimental]`.
+fn witnesses(s: &mut Section<'_>, detect: &mut DetectSettings) {
+    let heads = [
+        ("both", Heads::Both),
+        ("step", Heads::Step),
+        ("context", Heads::Context),
+    ];
+    detect.heads = s.choice("heads", "both", &heads);
+    detect.temper = s.flag("discount_autocorrelation", detect.temper);
+    detect.habits = s.flag("run_lengths", detect.habits);
+    detect.calibrate = s.flag("calibrate", detect.calibrate);
+    detect.shift = s.flag("mean_shift", detect.shift);
+    detect.joint = s.flag("cross_channel", detect.joint);
 }

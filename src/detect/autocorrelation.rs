@@ -31,7 +31,7 @@ impl Default for Autocorrelation {
 impl Autocorrelation {
     /// kappa = sqrt((1 - rho)/(1 + rho)) in (0, 1], rho >= 0: the square root of the share of
     /// independent samples in an AR(1) sequence. e^kappa is still an e-value (Jensen).
-    pub fn temper(&self) -> f64 {
+    pub fn discount(&self) -> f64 {
         let rho = (self.lagged / self.square).clamp(0.0, MAX_RHO);
         ((1.0 - rho) / (1.0 + rho)).sqrt()
     }
@@ -62,7 +62,7 @@ mod tests {
         for _ in 0..1000 {
             ac.observe(1.0, 1.0, 2000.0);
         }
-        assert!(ac.temper() < 0.05, "{}", ac.temper());
+        assert!(ac.discount() < 0.05, "{}", ac.discount());
     }
 
     #[test]
@@ -71,6 +71,6 @@ mod tests {
         for i in 0..1000 {
             ac.observe(f64::from(i % 2) * 2.0 - 1.0, 1.0, 2000.0);
         }
-        assert_eq!(ac.temper(), 1.0);
+        assert_eq!(ac.discount(), 1.0);
     }
 }

@@ -4,23 +4,10 @@ use multiversion::multiversion;
 
 use crate::num::fast;
 
-/// ln of e(p) = (1 - p + p ln p) / (p ln^2 p), the mixture of kappa p^(kappa - 1) over kappa in
-/// (0, 1): no parameter, expectation 1 under uniform p (Vovk and Wang, "E-values: Calibration,
-/// combination and applications", Annals of Statistics 49, 2021, equation 2).
-///
-/// `p` in [0, 1]; e(1) = 1/2 by continuity; below the smallest normal number p counts as that.
-pub fn ln_e_value(p: f64) -> f64 {
-    // l = -ln p; e = (1 - p - p l)/(p l^2). For small l the numerator cancels: series in l.
-    let p = p.max(f64::MIN_POSITIVE);
-    let l = -p.ln();
-    if l < 1e-2 {
-        // (e^l - 1 - l)/l^2 = 1/2 + l/6 + l^2/24 + ...
-        return (0.5 + l / 6.0 + l * l / 24.0).ln();
-    }
-    ((1.0 - p - p * l) / (l * l)).ln() + l
-}
-
-/// [`ln_e_value`] of many p-values at once, in place: absolute error below 1e-5.
+/// Turns p-values into ln e(p), e(p) = (1 - p + p ln p) / (p ln^2 p), in place: the mixture of
+/// kappa p^(kappa - 1) over kappa in (0, 1), with no parameter and expectation 1 under uniform p
+/// (Vovk and Wang, "E-values: Calibration, combination and applications", Annals of Statistics 49,
+/// 2021, equation 2). Absolute error below 1e-5.
 ///
 /// Below l = 1/2 by the series e = (e^l - 1 - l)/l^2 = 1/2! + l/3! + l^2/4! + ...
 #[multiversion(targets("x86_64+avx2+fma"))]
@@ -42,6 +29,18 @@ pub fn ln_e_values(values: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The same in f64.
+    fn ln_e_value(p: f64) -> f64 {
+        // l = -ln p; e = (1 - p - p l)/(p l^2). For small l the numerator cancels: series in l.
+        let p = p.max(f64::MIN_POSITIVE);
+        let l = -p.ln();
+        if l < 1e-2 {
+            // (e^l - 1 - l)/l^2 = 1/2 + l/6 + l^2/24 + ...
+            return (0.5 + l / 6.0 + l * l / 24.0).ln();
+        }
+        ((1.0 - p - p * l) / (l * l)).ln() + l
+    }
 
     #[test]
     fn its_expectation_under_uniform_p_is_one() {

@@ -1,46 +1,45 @@
-//! Evidence against normality of one channel: a sum of log e-values, reflected at zero and capped.
+//! Accumulates evidence against normality of one channel: a CUSUM of log e-values.
 
 use serde::{Deserialize, Serialize};
 
-use super::shift::Shift;
+use super::residuals::Witness;
 
 /// S <- clip(S + ln e, 0, cap). Reflected at zero it is the CUSUM form of an e-detector: with
 /// valid e-values the mean time to a false alarm at level h is at least e^h rows (Shin, Ramdas
 /// and Rinaldo, "E-detectors", 2024). The cap bounds how long an ended anomaly lingers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Evidence {
+pub struct EvidenceCusum {
     sum: f64,
     /// Highest sum since it last left zero.
     peak: f64,
-    /// What the next-step head added since the sum last left zero (nats).
-    pub from_step: f64,
-    /// What the context head added since the sum last left zero (nats).
-    pub from_context: f64,
-    /// The evidence for a small shift that lasts, which stands beside the sum.
-    pub shift: Shift,
+    /// Nats that witnesses of single steps added since the sum last left zero.
+    from_steps: f64,
+    /// Nats that witnesses of levels added since the sum last left zero.
+    from_levels: f64,
 }
 
-impl Evidence {
-    /// Adds the equal mixture of e-values, given as logarithms, that of the next step first; `cap`
-    /// is the bound of S. Gives the peak of the excursion that ended with it, if one did.
-    pub fn add(&mut self, ln_e: &[f64], cap: f64) -> Option<f64> {
-        let high = ln_e.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+impl EvidenceCusum {
+    /// Adds the equal mixture of the witnesses' e-values, given as logarithms; `cap` is the bound
+    /// of S. Returns the peak of the excursion that ended with it, if one did.
+    pub fn add(&mut self, ln_e: &[(Witness, f64)], cap: f64) -> Option<f64> {
+        let high = ln_e.iter().map(|e| e.1).fold(f64::NEG_INFINITY, f64::max);
         if self.sum == 0.0 && high <= 0.0 {
             // Nothing against normality, before or now: the usual row.
             return None;
         }
-        let total: f64 = ln_e.iter().map(|l| (l - high).exp()).sum();
+        let total: f64 = ln_e.iter().map(|e| (e.1 - high).exp()).sum();
         let mixture = high + (total / ln_e.len() as f64).ln();
-        let step = ln_e.first().map_or(0.0, |l| (l - high).exp()) / total;
-        self.from_step += mixture.max(0.0) * step;
-        self.from_context += mixture.max(0.0) * (1.0 - step);
+        let of_level = ln_e.iter().filter(|e| e.0.is_of_level());
+        let level: f64 = of_level.map(|e| (e.1 - high).exp()).sum::<f64>() / total;
+        self.from_levels += mixture.max(0.0) * level;
+        self.from_steps += mixture.max(0.0) * (1.0 - level);
         self.sum = (self.sum + mixture).clamp(0.0, cap);
         self.peak = self.peak.max(self.sum);
         if self.sum > 0.0 {
             return None;
         }
         let peak = self.peak;
-        self.settle();
+        self.reset();
         (peak > 0.0).then_some(peak)
     }
 
@@ -50,25 +49,19 @@ impl Evidence {
         self.peak = cap;
     }
 
-    /// The larger of S and the evidence for a shift, in nats.
+    /// S, nats.
     pub fn get(&self) -> f64 {
-        self.sum.max(self.shift.get())
+        self.sum
     }
 
-    /// Most of it speaks of a level that has moved, not of a surprise in the next step.
-    pub fn is_drift(&self) -> bool {
-        self.shift.get() > self.sum || self.from_context > self.from_step
+    /// Most of it came from witnesses of levels.
+    pub fn is_of_level(&self) -> bool {
+        self.from_levels > self.from_steps
     }
 
-    /// Forgets all evidence, not what is usual.
+    /// Forgets all evidence.
     pub fn reset(&mut self) {
-        self.settle();
-        self.shift.reset();
-    }
-
-    fn settle(&mut self) {
-        (self.sum, self.peak) = (0.0, 0.0);
-        (self.from_step, self.from_context) = (0.0, 0.0);
+        *self = EvidenceCusum::default();
     }
 }
 
@@ -76,20 +69,27 @@ impl Evidence {
 mod tests {
     use super::*;
 
+    fn of(step: f64, context: f64) -> [(Witness, f64); 2] {
+        [(Witness::Step, step), (Witness::Context, context)]
+    }
+
     #[test]
     fn evidence_stays_between_zero_and_its_cap() {
-        let mut s = Evidence::default();
-        s.add(&[-5.0, -3.0], 10.0);
-        assert_eq!(s, Evidence::default());
-        s.add(&[500.0, 0.0], 10.0);
+        let mut s = EvidenceCusum::default();
+        s.add(&of(-5.0, -3.0), 10.0);
+        assert_eq!(s, EvidenceCusum::default());
+        s.add(&of(500.0, 0.0), 10.0);
         assert_eq!(s.get(), 10.0);
     }
 
     #[test]
-    fn it_remembers_which_head_brought_it() {
-        let mut s = Evidence::default();
-        s.add(&[0.0, 4.0], 10.0);
-        s.add(&[0.0, 3.0], 10.0);
-        assert!(s.from_context > 20.0 * s.from_step);
+    fn it_remembers_which_witness_brought_it() {
+        let mut s = EvidenceCusum::default();
+        s.add(&of(0.0, 4.0), 10.0);
+        s.add(&of(0.0, 3.0), 10.0);
+        assert!(s.from_levels > 20.0 * s.from_steps);
+        let mut alone = EvidenceCusum::default();
+        alone.add(&[(Witness::Context, 4.0)], 10.0);
+        assert!(alone.is_of_level(), "a drift is no surprise");
     }
 }

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, Role, Values};
 use super::states::States;
-use crate::detect::Habit;
 use crate::encode::{Encode, Encoder, Level, Spikes, StepScale};
 use crate::ep::Linear;
 
@@ -24,10 +23,6 @@ pub struct Channel {
     pub level: Level,
     /// Unit of the next-step target.
     pub step: StepScale,
-    /// Runs of unchanged values.
-    pub stuck: Habit,
-    /// Runs of missing rows.
-    pub gap: Habit,
     /// Value in the last row; NaN where missing.
     previous: f64,
     /// Last value that was not missing; NaN before the first.
@@ -51,8 +46,6 @@ impl Channel {
         Channel {
             level: Level::default(),
             step: StepScale::default(),
-            stuck: Habit::default(),
-            gap: Habit::default(),
             previous: f64::NAN,
             last: f64::NAN,
             steps: vec![f64::NAN; lags],
@@ -199,16 +192,7 @@ impl Channel {
             states.observe(value);
         }
         let step = value - self.previous;
-        let silent = value.is_nan();
-        // That a laboratory is silent, or that a valve was never opened, is no fault.
-        let is_sensor = self.role == Role::Sensor;
-        if is_sensor {
-            self.gap.observe(silent);
-        }
-        if !silent {
-            if is_sensor && self.states.as_ref().is_none_or(States::changes) {
-                self.stuck.observe(step == 0.0);
-            }
+        if !value.is_nan() {
             if self.encoder.remembers() {
                 let z = self.standardise(value);
                 self.encoder.observe(z);

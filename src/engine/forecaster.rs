@@ -10,12 +10,14 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
-use super::head::{Head, Judged, LEAST_P, Learned, Learning, Likelihood, Sample, Z90};
+use super::head::{Head, LEAST_P, Learned, Likelihood, Sample};
+use super::interval::Z90;
 use super::params::EngineSettings;
 use super::plan::Role;
 use super::sharpness::Sharpness;
 use super::states::States;
 use super::stats::Moving;
+use crate::detect::Residual;
 use crate::encode::{Calendar, Spikes, StepScale, encode_calendar, hour_of_day};
 use crate::ep::{NetworkDraft, Summary};
 use crate::row::{Forecast, Odds, Row};
@@ -95,7 +97,7 @@ pub struct Forecaster {
     pub limited: u64,
     sharpness: Sharpness,
     #[serde(skip)]
-    judged: Vec<Option<(Judged, bool)>>,
+    compared: Vec<Option<(Residual, bool)>>,
     #[serde(skip)]
     spare: Vec<Question>,
 }
@@ -136,7 +138,7 @@ impl Forecaster {
             moving: Moving::default(),
             limited: 0,
             sharpness: Sharpness::default(),
-            judged: Vec::new(),
+            compared: Vec::new(),
             spare: Vec::new(),
         };
         forecaster.grow(0, channels, 0);
@@ -274,36 +276,33 @@ impl Forecaster {
         (self.waiting.len() == self.wait.max(1)).then(|| &self.waiting[0])
     }
 
-    /// Compares the row with the answer that was given for it. Gives the judgement of the channel
-    /// that it [`Forecaster::judges`].
-    pub fn judge(&mut self, row: &Row, channels: &[Channel], temper: bool) -> Option<Judged> {
-        let mut judged = std::mem::take(&mut self.judged);
-        judged.clear();
+    /// Compares the row with the answer that was given for it. Gives the residual of the channel
+    /// that it [`Forecaster::judges`], and for states its deviance.
+    pub fn compare(&mut self, row: &Row, channels: &[Channel]) -> Option<Residual> {
+        let mut compared = std::mem::take(&mut self.compared);
+        compared.clear();
         if let Some(question) = self.due() {
             for (o, asked) in self.asked.iter().enumerate() {
                 let value = row.values[asked.channel];
-                judged.push(match self.aim {
+                compared.push(match self.aim {
                     Aim::State(c) => {
                         let state = channels[c].states.as_ref().and_then(|s| s.find(value));
                         let p = state.and_then(|k| question.p.get(k));
-                        p.map(|&p| (self.head.judge_event(0, p), true))
+                        p.map(|&p| (Residual::new(Head::deviance(p)), true))
                     }
                     _ => question.raw_sd.get(o).and_then(|&raw_sd| {
                         let off = value - question.mean[o];
                         let z = off / raw_sd;
                         let inside = off.abs() <= Z90 * question.sd[o];
                         let known = asked.seen >= LEARN_AFTER && z.is_finite();
-                        known.then(|| (self.head.judge_residual(o, z, temper), inside))
+                        known.then(|| (Residual::new(z), inside))
                     }),
                 });
             }
         }
-        self.judged = judged;
-        self.judged
-            .first()
-            .copied()
-            .flatten()
-            .map(|(judged, _)| judged)
+        self.compared = compared;
+        let first = self.compared.first().copied().flatten();
+        first.map(|(residual, _)| residual)
     }
 
     /// Learns from the row: how good its answer was, then the answer.
@@ -312,24 +311,24 @@ impl Forecaster {
         row: &Row,
         channels: &[Channel],
         settings: &EngineSettings,
-        how: Learning,
+        weight: f64,
     ) -> Option<Learned> {
         self.due()?;
         let mut question = self.waiting.pop_front()?;
-        let memory = how.memory;
-        for (o, judged) in self.judged.iter().enumerate() {
-            let Some((judged, inside)) = *judged else {
+        let memory = settings.statistics_rows;
+        for (o, compared) in self.compared.iter().enumerate() {
+            let Some((residual, inside)) = *compared else {
                 continue;
             };
-            self.head.observe(o, judged, how);
             if let Some(&unit) = question.unit.get(o) {
+                self.head.observe(o, residual.z, weight, memory);
                 self.limited += u64::from(self.head.held(o, inside));
                 let sd = question.raw_sd[o] / unit;
                 let target = (row.values[self.asked[o].channel] - question.base[o]) / unit;
-                self.moving.observe(judged.z, sd * sd, target, inside);
+                self.moving.observe(residual.z, sd * sd, target, inside);
             }
         }
-        question.sample.weight = how.weight;
+        question.sample.weight = weight;
         question.sample.target.clear();
         self.fill_targets(row, channels, &mut question, memory);
         let known = question.sample.target.iter().any(|y| !y.is_nan());
@@ -439,6 +438,11 @@ impl Forecaster {
     /// It asks what the row's missing channels are just now, not what comes later.
     pub fn is_of_present(&self) -> bool {
         self.wait == 0
+    }
+
+    /// It asks for states.
+    pub fn is_of_states(&self) -> bool {
+        matches!(self.aim, Aim::State(_))
     }
 
     /// Its name among the networks.

@@ -1,8 +1,8 @@
-//! A head: one network with the noise, the past scores and the autocorrelation of its outputs.
+//! A head: one network with the noise and the calibrated intervals of its outputs.
 
 use serde::{Deserialize, Serialize};
 
-use crate::detect::{Autocorrelation, Episodes, Scores, Wander, ln_e_value, ln_e_values};
+use super::interval::IntervalCalibration;
 use crate::encode::Spikes;
 use crate::ep::{Input, Network, NetworkSpec, Report, Summary};
 use crate::num::special;
@@ -43,17 +43,6 @@ impl Noise {
 
 /// No event is taken for less likely than this: beyond it f32 moments say nothing.
 pub const LEAST_P: f64 = 1e-9;
-/// |z| that a tenth of a standard normal exceeds.
-pub const Z90: f64 = 1.644_853_626_951_472_7;
-/// p-values from here on are counted, not extrapolated: past episodes have nothing to add.
-const RARE: f64 = 0.05;
-/// Share of values that the 90% interval may miss.
-const MISS: f64 = 0.1;
-/// How fast the level of the interval follows its misses.
-const LEVEL_RATE: f64 = 0.005;
-/// The level stays where the histogram can answer.
-const LEVEL_LOW: f64 = 0.002;
-const LEVEL_HIGH: f64 = 0.5;
 /// Cells of the daily noise profile.
 const HOURS: usize = 24;
 /// The prior of a cell, that it is as noisy as the day, counts as this many values.
@@ -104,152 +93,6 @@ fn cells(hour: f32) -> (usize, usize, f32) {
     (cell, (cell + 1) % HOURS, hour - cell as f32)
 }
 
-/// How one output's value compared with its prediction.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Judged {
-    /// Standardised residual.
-    pub z: f64,
-    /// ln(z^2 + 1e-3), what the histogram learns.
-    pub score: f64,
-    /// Tempered log e-value (nats).
-    pub ln_e: f64,
-}
-
-impl Judged {
-    /// A residual that is scored with those of the other outputs, by [`judge_all`].
-    pub fn unscored(z: f64) -> Judged {
-        Judged {
-            z,
-            score: 0.0,
-            ln_e: 0.0,
-        }
-    }
-}
-
-/// Scores the residuals in place `which` of every judgement that has one against the past of its
-/// output: what [`Past::judge`] says of each, many at a time. `room` is working memory.
-pub fn judge_all(
-    judged: &mut [[Option<Judged>; 3]],
-    which: usize,
-    past: &[Past],
-    temper: bool,
-    room: &mut Vec<f32>,
-) {
-    room.clear();
-    room.extend(judged.iter().filter_map(|j| j[which]).map(|j| j.z as f32));
-    Scores::score_all(room);
-    let has_one = |j: &&mut [Option<Judged>; 3]| j[which].is_some();
-    let pairs = judged.iter_mut().zip(past);
-    for ((judged, past), value) in pairs.filter(|(j, _)| has_one(j)).zip(room.iter_mut()) {
-        let score = f64::from(*value);
-        *value = past.p_value(score) as f32;
-        judged[which].iter_mut().for_each(|j| j.score = score);
-    }
-    ln_e_values(room);
-    let pairs = judged.iter_mut().zip(past);
-    for ((judged, past), value) in pairs.filter(|(j, _)| has_one(j)).zip(room.iter()) {
-        let ln_e = past.kappa(temper) * f64::from(*value);
-        judged[which].iter_mut().for_each(|j| j.ln_e = ln_e);
-    }
-}
-
-/// How a residual is learned.
-#[derive(Clone, Copy, Debug)]
-pub struct Learning {
-    /// Weight, 0..=1.
-    pub weight: f64,
-    /// Residuals that are remembered.
-    pub memory: f64,
-    /// An incident is open.
-    pub open: bool,
-}
-
-/// What the residuals of one output usually look like.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Past {
-    scores: Scores,
-    episodes: Episodes,
-    correlation: Autocorrelation,
-    /// None where residuals have no level of their own.
-    wander: Option<Wander>,
-    /// Level at which the quantile of the scores misses a tenth of the values: adaptive conformal
-    /// inference (Gibbs and Candes, NeurIPS 2021, equation 2).
-    level: f64,
-}
-
-impl Default for Past {
-    fn default() -> Past {
-        Past {
-            scores: Scores::default(),
-            episodes: Episodes::default(),
-            correlation: Autocorrelation::default(),
-            wander: Some(Wander::default()),
-            level: MISS,
-        }
-    }
-}
-
-impl Past {
-    /// Compares a standardised residual with the past ones.
-    pub fn judge(&self, z: f64, temper: bool) -> Judged {
-        let score = Scores::score(z);
-        let ln_e = ln_e_value(self.p_value(score));
-        Judged {
-            z,
-            score,
-            ln_e: self.kappa(temper) * ln_e,
-        }
-    }
-
-    /// Conformal p-value of a score, no less than what past episodes as far out claim.
-    fn p_value(&self, score: f64) -> f64 {
-        let p = self.scores.p_value(score);
-        if p < RARE {
-            p.max(self.episodes.floor(score))
-        } else {
-            p
-        }
-    }
-
-    fn kappa(&self, temper: bool) -> f64 {
-        if !temper {
-            return 1.0;
-        }
-        let kappa = self.correlation.temper();
-        let wander = self.wander.as_ref();
-        wander.map_or(kappa, |wander| wander.temper(kappa))
-    }
-
-    /// Learns a residual.
-    pub fn observe(&mut self, judged: Judged, how: Learning) {
-        let Learning {
-            weight,
-            memory,
-            open,
-        } = how;
-        self.scores.observe(judged.score, weight, memory);
-        self.episodes.observe(judged.score, memory, open);
-        self.correlation.observe(judged.z, weight, memory);
-        if let Some(wander) = &mut self.wander {
-            wander.observe(judged.z, weight);
-        }
-    }
-
-    /// Keeps the share `keep` of what is known.
-    pub fn fade(&mut self, keep: f64) {
-        self.scores.fade(keep);
-        self.episodes.fade(keep);
-    }
-
-    /// Another predictor stands behind the residuals from now on: the share `keep` is kept of what is
-    /// known, of how they wander nothing.
-    pub fn renew(&mut self, keep: f64) {
-        self.fade(keep);
-        self.correlation.fade(keep);
-        self.wander = self.wander.as_ref().map(|_| Wander::default());
-    }
-}
-
 /// What an output says of its target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Likelihood {
@@ -282,9 +125,7 @@ pub struct Head {
     likelihood: Likelihood,
     noise: Vec<Noise>,
     profile: Vec<Profile>,
-    past: Vec<Past>,
-    /// Its residuals are of steps: no level wanders in them.
-    of_steps: bool,
+    intervals: Vec<IntervalCalibration>,
     /// Of the last prediction: noise of the hour over that of the day.
     ratio: Vec<f64>,
     mean: Vec<f64>,
@@ -321,8 +162,7 @@ impl Head {
             noise: Vec::new(),
             profile: Vec::new(),
             ratio: Vec::new(),
-            past: Vec::new(),
-            of_steps: false,
+            intervals: Vec::new(),
             mean: Vec::new(),
             ignorance: Vec::new(),
             effective: Vec::new(),
@@ -330,13 +170,6 @@ impl Head {
         };
         head.add_outputs(outputs);
         head
-    }
-
-    /// The same for what is predicted from the last values: residuals without a level.
-    pub fn of_steps(mut self) -> Head {
-        self.of_steps = true;
-        self.past.iter_mut().for_each(|past| past.wander = None);
-        self
     }
 
     /// Changes the memory of the weights, rows.
@@ -349,11 +182,8 @@ impl Head {
         self.noise.resize_with(outputs, Noise::default);
         self.profile.resize_with(outputs, Profile::default);
         self.ratio.resize(outputs, 1.0);
-        let wander = (!self.of_steps).then(Wander::default);
-        self.past.resize_with(outputs, || Past {
-            wander: wander.clone(),
-            ..Past::default()
-        });
+        self.intervals
+            .resize_with(outputs, IntervalCalibration::default);
         self.mean.resize(outputs, 0.0);
         self.ignorance.resize(outputs, 0.0);
         self.effective.resize(outputs, 1.0);
@@ -433,20 +263,14 @@ impl Head {
         self.noise[o].variance * self.ratio[o]
     }
 
-    /// Half-width of the 90% interval in predictive sds: |z| that the past exceeded with the level
-    /// that has been missing a tenth of the time; the Gaussian's before enough is known.
+    /// Half-width of the 90% interval of output `o` in predictive sds.
     pub fn half90(&self, o: usize) -> f64 {
-        let past = &self.past[o];
-        past.scores.quantile(past.level).unwrap_or(Z90)
+        self.intervals[o].half_width()
     }
 
     /// Learns whether the 90% interval of output `o` held. True if its level was kept in bounds.
     pub fn held(&mut self, o: usize, inside: bool) -> bool {
-        let past = &mut self.past[o];
-        let miss = if inside { 0.0 } else { 1.0 };
-        let level = past.level + LEVEL_RATE * (MISS - miss);
-        past.level = level.clamp(LEVEL_LOW, LEVEL_HIGH);
-        past.level != level
+        self.intervals[o].held(inside)
     }
 
     /// Standardised residual of a target against the last prediction.
@@ -454,26 +278,15 @@ impl Head {
         (target - self.mean[o]) / self.variance(o).sqrt()
     }
 
-    /// What the residuals of each output usually look like.
-    pub fn past(&self) -> &[Past] {
-        &self.past
+    /// Deviance residual sqrt(-2 ln p) of an event of predicted probability `p`: it stands for the
+    /// standardised one, so that an event that never happens is as far out as a value many sd away.
+    pub fn deviance(p: f64) -> f64 {
+        (-2.0 * p.max(LEAST_P).ln()).sqrt()
     }
 
-    /// Compares a standardised residual with the past ones of output `o`.
-    pub fn judge_residual(&self, o: usize, z: f64, temper: bool) -> Judged {
-        self.past[o].judge(z, temper)
-    }
-
-    /// Compares an event of predicted probability `p` with the past of output `o`: its deviance
-    /// residual sqrt(-2 ln p) stands for the standardised one, so that what never happens is as far
-    /// out as a value many sd away. It has no sign to be autocorrelated by, and is not tempered.
-    pub fn judge_event(&self, o: usize, p: f64) -> Judged {
-        self.past[o].judge((-2.0 * p.max(LEAST_P).ln()).sqrt(), false)
-    }
-
-    /// Learns what the errors of output `o` look like.
-    pub fn observe(&mut self, o: usize, judged: Judged, how: Learning) {
-        self.past[o].observe(judged, how);
+    /// Learns a standardised error of output `o`.
+    pub fn observe(&mut self, o: usize, z: f64, weight: f64, memory: f64) {
+        self.intervals[o].observe(z, weight, memory);
     }
 
     /// Learns one sample: Student-t weighting and the sample's weight inflate the noise of each
@@ -539,12 +352,13 @@ impl Head {
         if weights_too {
             self.net.forget(share);
         }
-        self.past.iter_mut().for_each(|past| past.fade(1.0 - share));
+        let intervals = self.intervals.iter_mut();
+        intervals.for_each(|interval| interval.fade(1.0 - share));
     }
 
-    /// As [`Past::renew`] for every output; the noise counts for less as well.
+    /// The inputs have changed: the share `keep` is kept of what is known of errors and noise.
     pub fn renew(&mut self, keep: f64) {
-        self.past.iter_mut().for_each(|past| past.renew(keep));
+        self.intervals.iter_mut().for_each(|i| i.fade(keep));
         self.noise.iter_mut().for_each(|noise| noise.weight *= keep);
     }
 

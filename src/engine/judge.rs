@@ -1,31 +1,22 @@
-//! From a row to what was expected, what came, and the evidence that the two do not fit.
+//! Predicts a row, compares it with what came, and hands the residuals to the detector.
 
 use super::channel::Channel;
-use super::head::{Head, Judged, Sample, Z90, judge_all};
+use super::head::{Head, Sample};
+use super::interval::Z90;
 use super::networks::shape_of;
-use super::params::Heads;
-use super::{Engine, LEARN_AFTER, SHARED_WIDTH, WEEK_MS};
-use crate::detect::NullPeaks;
+use super::{Engine, LEARN_AFTER, SHARED_WIDTH};
+use crate::detect::{ChannelResiduals, Moment, Residual, Ruled};
 use crate::encode::{Calendar, encode_calendar, hour_of_day};
-use crate::row::{ChannelOutcome, Outcome, Row};
+use crate::row::{ChannelOutcome, Feedback, IncidentEdge, Outcome, Row};
 
-/// Evidence is capped at this many bars.
-const CAP: f64 = 1.2;
-/// That for a shift is capped at fewer: the ratio behind it, which has to fall when the shift is over,
-/// grows faster than what it counts for.
-const SHIFT_CAP: f64 = 1.05;
-/// Rows between two looks at the bar.
-const BAR_EVERY: u64 = 16;
-/// Memory of the null behaviour, as a share of the memory of the weights.
-const NULL_MEMORY_SHARE: f64 = 2.0;
-/// The bar stays within these bounds, nats: e^3 = 20 times as likely is little, e^40 is certainty.
-const MIN_BAR: f64 = 3.0;
-const MAX_BAR: f64 = 40.0;
-/// Faster streams are taken for this fast, ms a row.
-const MIN_PERIOD_MS: f64 = 1.0;
-/// However slow the stream and however many false alarms are allowed, evidence for fewer rows
-/// than this between them would flag plain noise.
-const MIN_ROWS_BETWEEN: f64 = 200.0;
+/// What is forgotten of the predictors when a new normal is accepted.
+const ACCEPT_FORGETS: f64 = 0.9;
+/// What the level counts for after a new normal was accepted, rows.
+const ACCEPT_WEIGHT: f64 = 60.0;
+/// What is kept of the context's past residuals when its calendar begins.
+const CALENDAR_KEEPS: f64 = 0.3;
+/// Novelty: ignorance above this many noise variances.
+const NOVELTY: f64 = 4.0;
 
 impl Engine {
     /// Fills the inputs of both networks from the past.
@@ -83,18 +74,16 @@ impl Engine {
         }
     }
 
-    /// Predicts, compares, adds up evidence; fills the targets.
-    pub(super) fn judge(
+    /// Predicts and compares; fills the targets.
+    pub(super) fn predict(
         &mut self,
         row: &Row,
         calendar: Calendar,
         samples: &mut [Sample; 2],
-        judged: &mut Vec<[Option<Judged>; 3]>,
+        residuals: &mut Vec<ChannelResiduals>,
     ) -> Outcome {
-        self.set_bar();
         let settings = self.params.get();
         let heads = self.heads.as_mut().expect("built with the first row");
-        let warming_up = self.rows <= settings.warm_up_rows;
         if settings.learn {
             heads.step.predict(&samples[0].spikes, samples[0].hour);
         }
@@ -115,7 +104,7 @@ impl Engine {
                 samples[0].beside.push((mean as f32, variance as f32));
             }
         }
-        judged.clear();
+        residuals.clear();
         let mut channels = self.used.0.pop().unwrap_or_default();
         channels.clear();
         channels.reserve_exact(row.values.len());
@@ -127,33 +116,34 @@ impl Engine {
             } else {
                 ([f64::NAN; 2], ChannelOutcome::unknown(value))
             };
-            let unscored = |head: &Head, target| Judged::unscored(head.residual(c, target));
-            let step = (!targets[0].is_nan()).then(|| unscored(&heads.step, targets[0]));
+            let residual = |head: &Head, target| Residual::new(head.residual(c, target));
+            let step = (!targets[0].is_nan()).then(|| residual(&heads.step, targets[0]));
             let context = (!targets[1].is_nan() && self.rows > 1)
-                .then(|| unscored(&heads.context, targets[1]));
+                .then(|| residual(&heads.context, targets[1]));
             samples[0].target.push(targets[0] as f32);
             samples[1].target.push(targets[1] as f32);
-            if let Some(j) = step {
+            if let Some(residual) = step {
                 let inside = (value - outcome.mean).abs() <= Z90 * outcome.sd;
                 self.limited += u64::from(heads.step.held(c, inside));
+                let variance = heads.step.variance(c);
                 self.moving
-                    .observe(j.z, heads.step.variance(c), targets[0], inside);
+                    .observe(residual.z, variance, targets[0], inside);
             }
             channels.push(outcome);
-            judged.push([step, context, None]);
-        }
-        let room = &mut self.room.0;
-        for (which, head) in [&heads.step, &heads.context].into_iter().enumerate() {
-            judge_all(judged, which, head.past(), settings.temper, room);
-        }
-        if settings.joint {
-            self.others.judge(judged, settings.temper, room);
+            let is_novel =
+                channel.is_shared() && heads.step.ignorance(c) > NOVELTY * heads.step.noise(c);
+            residuals.push(ChannelResiduals {
+                step,
+                context,
+                is_novel,
+                ..ChannelResiduals::unpredicted(value)
+            });
         }
         let mut outcome = Outcome {
             ts_ms: row.ts_ms,
             arrival_ms: row.arrival_ms,
             row: self.rows,
-            warming_up,
+            warming_up: false,
             score: 0.0,
             anomaly: false,
             kind: None,
@@ -162,93 +152,131 @@ impl Engine {
             odds: Vec::new(),
             edge: None,
         };
-        self.judge_forecasts(row, &mut outcome, judged);
-        if !warming_up {
-            self.add_up(judged, &mut outcome);
-        }
+        self.compare_forecasts(row, &mut outcome, residuals);
         outcome
     }
 
-    /// Asks the soft sensors and labels, and judges every forecast of the row.
-    fn judge_forecasts(
+    /// Hands the residuals to the detector, and takes its judgement.
+    pub(super) fn judge(
+        &mut self,
+        row: &Row,
+        residuals: &[ChannelResiduals],
+        outcome: &mut Outcome,
+    ) {
+        let judgement = self.detector.judge(self.moment(row.ts_ms), residuals);
+        let scores = outcome.channels.iter_mut().zip(self.detector.scores());
+        scores.for_each(|(channel, &score)| channel.score = score);
+        outcome.warming_up = judgement.warming_up;
+        outcome.score = judgement.score;
+        outcome.anomaly = judgement.anomaly;
+        outcome.kind = judgement.kind;
+        outcome.edge = judgement.edge;
+        if judgement.accepted {
+            self.accept();
+        }
+        self.stats.incidents = self.detector.incident_counts();
+    }
+
+    /// Where the present row stands.
+    pub(super) fn moment(&self, ts_ms: i64) -> Moment {
+        let settings = self.params.get();
+        Moment {
+            ts_ms,
+            row: self.rows,
+            period_ms: self.period_ms,
+            statistics_rows: settings.statistics_rows,
+            memory_rows: settings.memory_rows,
+        }
+    }
+
+    /// Once the context network sees hours, and once it sees weekdays, the residuals of before are
+    /// those of another predictor: they count for less. `span_ms` is what the stream had lived
+    /// through before this row.
+    pub(super) fn renew_context(&mut self, span_ms: i64) {
+        let now = Calendar::after(self.last_ms - self.first_ms);
+        if !self.params.get().calendar || now <= Calendar::after(span_ms) {
+            return;
+        }
+        if let Some(heads) = &mut self.heads {
+            heads.context.renew(CALENDAR_KEEPS);
+        }
+        self.detector.renew_levels();
+    }
+
+    /// Takes the present for the new normal.
+    fn accept(&mut self) {
+        let Some(heads) = &mut self.heads else { return };
+        heads.step.forget(ACCEPT_FORGETS, false);
+        heads.context.forget(ACCEPT_FORGETS, true);
+        for forecaster in &mut self.forecasters {
+            forecaster.forget(ACCEPT_FORGETS);
+        }
+        for channel in &mut self.channels {
+            channel.level.soften(ACCEPT_WEIGHT);
+        }
+    }
+
+    /// Takes an operator's ruling on one of the last incidents; appends to `out` an outcome without
+    /// channels for each edge that it makes.
+    pub fn feedback(&mut self, feedback: Feedback, out: &mut Vec<Outcome>) -> Ruled {
+        self.settle();
+        let result = self.detector.feedback(feedback, self.last_ms);
+        if result.accepted {
+            self.accept();
+        }
+        if result.ruled == Ruled::Taken {
+            self.stats.rulings[feedback.ruling as usize] += 1;
+        }
+        self.stats.open = self.detector.is_open();
+        out.extend(result.edges.into_iter().map(|edge| self.outcome_of(edge)));
+        result.ruled
+    }
+
+    /// The present state with an edge that no row made.
+    fn outcome_of(&self, edge: IncidentEdge) -> Outcome {
+        let anomaly = self.detector.is_open();
+        let open = self.detector.incident().filter(|_| anomaly);
+        Outcome {
+            ts_ms: self.last_ms,
+            arrival_ms: self.last_ms,
+            row: self.rows,
+            warming_up: self.rows <= self.params.get().detect.warm_up_rows,
+            score: self.detector.score(),
+            anomaly,
+            kind: open.map(|incident| incident.kind),
+            channels: Vec::new(),
+            forecasts: Vec::new(),
+            odds: Vec::new(),
+            edge: Some(edge),
+        }
+    }
+
+    /// Asks the soft sensors and labels, and compares every forecast with the row.
+    fn compare_forecasts(
         &mut self,
         row: &Row,
         outcome: &mut Outcome,
-        judged: &mut [[Option<Judged>; 3]],
+        residuals: &mut [ChannelResiduals],
     ) {
         let settings = self.params.get();
         for forecaster in &mut self.forecasters {
             if forecaster.is_of_present() {
                 forecaster.ask(&self.present, &self.channels, settings.learn);
             }
-            let judgement = forecaster.judge(row, &self.channels, settings.temper);
+            let residual = forecaster.compare(row, &self.channels);
             if let Some(c) = forecaster.judges(&self.channels) {
-                judged[c][0] = judgement.filter(|_| self.rows > LEARN_AFTER);
+                let residual = residual.filter(|_| self.rows > LEARN_AFTER);
+                if forecaster.is_of_states() {
+                    residuals[c].event = residual;
+                } else {
+                    residuals[c].step = residual;
+                }
             }
             if let Some((c, mean, sd)) = forecaster.estimate() {
                 (outcome.channels[c].mean, outcome.channels[c].sd) = (mean, sd);
             }
             outcome.odds.extend(forecaster.odds(row, &self.channels));
         }
-    }
-
-    /// Adds what was not expected to the evidence, and fills the scores.
-    fn add_up(&mut self, judged: &[[Option<Judged>; 3]], outcome: &mut Outcome) {
-        let (settings, bar) = (self.params.get(), self.bar);
-        for (c, judged) in judged.iter().enumerate() {
-            let ln_e = judged.map(|j| j.map_or(0.0, |j: Judged| j.ln_e));
-            let channel = &self.channels[c];
-            let mixed = match settings.heads {
-                _ if !channel.is_shared() => &ln_e[..1],
-                Heads::Both if judged[2].is_some() => &ln_e[..],
-                Heads::Both => &ln_e[..2],
-                Heads::Step => &ln_e[..1],
-                Heads::Context => &ln_e[1..2],
-            };
-            if let Some(peak) = self.evidence[c].add(mixed, CAP * bar) {
-                self.null.observe(peak, bar);
-            }
-            let shift = &mut self.evidence[c].shift;
-            if !settings.shift || settings.heads == Heads::Step {
-                shift.reset();
-            } else if let Some(j) = judged[1].filter(|_| channel.is_shared()) {
-                self.limited += u64::from(shift.add(j.z, SHIFT_CAP * bar));
-            }
-            if settings.habits && (channel.stuck.is_broken(bar) || channel.gap.is_broken(bar)) {
-                self.evidence[c].raise(CAP * bar);
-            }
-            self.limited += u64::from(self.evidence[c].get() >= CAP * bar);
-            outcome.channels[c].score = self.evidence[c].get() / bar;
-        }
-        let scores = outcome.channels.iter().map(|c| c.score);
-        outcome.score = scores.fold(0.0, f64::max);
-        let open = self.incidents.is_open();
-        self.maxima.observe(outcome.score * bar, open);
-    }
-
-    /// The bar of the evidence for the wanted time between false alarms: from theory at first,
-    /// from the stream's own normal behaviour in the long run.
-    fn set_bar(&mut self) {
-        let settings = self.params.get();
-        if self.rows > settings.warm_up_rows {
-            self.null.row(settings.memory_rows * NULL_MEMORY_SHARE);
-        }
-        if self.bar.is_finite() && !self.rows.is_multiple_of(BAR_EVERY) {
-            return;
-        }
-        let rows_per_week = WEEK_MS / self.period_ms.max(MIN_PERIOD_MS);
-        let between = (rows_per_week / settings.false_alarms_per_week).max(MIN_ROWS_BETWEEN);
-        let n_channels = self.channels.len();
-        let own = if settings.calibrate {
-            self.null.bar(between, n_channels) + self.maxima.lift(between, self.null.rows())
-        } else {
-            NullPeaks::default().bar(between, n_channels)
-        };
-        let memory = settings.memory_rows * NULL_MEMORY_SHARE;
-        self.rulings.rows(BAR_EVERY as f64, memory);
-        let bar = own + self.rulings.lift(between);
-        self.bar = bar.clamp(MIN_BAR, MAX_BAR);
-        self.limited += u64::from(self.bar != bar);
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a row teaches: statistics at once, weights with the mini-batch.
 
 use super::forecaster::{Aim, Forecaster};
-use super::head::{Judged, Learning, Sample};
+use super::head::Sample;
 use super::{Engine, LEARN_AFTER};
-use crate::detect::RESIDUAL_LIMIT;
+use crate::detect::ChannelResiduals;
 use crate::encode::Calendar;
 use crate::row::{Outcome, Row};
 
@@ -18,20 +18,14 @@ impl Engine {
     /// Learns what the row told, and forecasts what comes after it.
     pub(super) fn look_ahead(&mut self, row: &Row, outcome: &mut Outcome) {
         let settings = self.params.get();
-        let open = self.incidents.is_open();
+        let gate = self.detector.learning_weight();
         for forecaster in &mut self.forecasters {
             // A soft sensor must not learn its own fault; a label is taught in incidents above all.
             let weight = match forecaster.aim() {
-                Aim::Target(_) if open => settings.gate_weight,
+                Aim::Target(_) => gate,
                 _ => 1.0,
             };
-            let memory = settings.statistics_rows;
-            let how = Learning {
-                weight,
-                memory,
-                open,
-            };
-            if let Some(learned) = forecaster.learn(row, &self.channels, settings, how) {
+            if let Some(learned) = forecaster.learn(row, &self.channels, settings, weight) {
                 self.stats.count(&learned);
             }
             if !forecaster.is_of_present() {
@@ -46,40 +40,24 @@ impl Engine {
         &mut self,
         row: &Row,
         mut samples: [Sample; 2],
-        judged: &[[Option<Judged>; 3]],
+        residuals: &[ChannelResiduals],
     ) {
         let settings = self.params.get();
-        let open = self.incidents.is_open();
-        let gate = if open { settings.gate_weight } else { 1.0 };
+        let gate = self.detector.learning_weight();
         let memory = settings.statistics_rows;
-        let with = |weight| Learning {
-            weight,
-            memory,
-            open,
-        };
         let heads = self.heads.as_mut().expect("built with the first row");
-        for (c, &value) in row.values.iter().enumerate() {
+        for (c, residuals) in residuals.iter().enumerate() {
             if self.rows > LEARN_AFTER {
-                let z = judged[c].iter().flatten().map(|j| j.z.abs());
-                self.limited += z.filter(|&z| z > RESIDUAL_LIMIT).count() as u64;
-                if let Some(j) = judged[c][0] {
-                    heads.step.observe(c, j, with(1.0));
-                    if let Some(&(_, variance)) = samples[0].beside.get(c)
-                        && self.channels[c].is_shared()
-                    {
-                        let (residual, noise) = heads.step.beside(c, j.z, variance, OWN_NU);
+                let shared = self.channels[c].is_shared();
+                if let Some(residual) = residuals.step.filter(|_| shared) {
+                    heads.step.observe(c, residual.z, 1.0, memory);
+                    if let Some(&(_, variance)) = samples[0].beside.get(c) {
+                        let (residual, noise) = heads.step.beside(c, residual.z, variance, OWN_NU);
                         self.channels[c].learn_own(residual, noise, memory);
                     }
                 }
-                if let Some(j) = judged[c][1] {
-                    heads.context.observe(c, j, with(gate));
-                    self.evidence[c].shift.observe(j.z, gate, memory);
-                }
             }
-            self.channels[c].observe(value, gate, memory);
-        }
-        if settings.joint && self.rows > LEARN_AFTER {
-            self.others.observe(judged, with(gate));
+            self.channels[c].observe(row.values[c], gate, memory);
         }
         if self.rows <= LEARN_AFTER {
             self.spare.push(samples);
@@ -161,6 +139,7 @@ impl Engine {
         let channels = self.channels.iter();
         let channels = channels.map(|c| c.limited + c.level.clipped + c.step.clipped);
         let ahead = self.forecasters.iter().map(|f| f.limited);
-        self.stats.limited = self.limited + channels.sum::<u64>() + ahead.sum::<u64>();
+        self.stats.limited =
+            self.limited + self.detector.limited() + channels.sum::<u64>() + ahead.sum::<u64>();
     }
 }

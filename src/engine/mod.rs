@@ -2,21 +2,20 @@
 //!
 //! Two networks look at each row. The next-step head predicts the change from the last row, in
 //! units of the usual step; the context head predicts the level from hour and weekday alone.
-//! What was not expected by either adds to the channel's evidence; evidence past the bar opens
-//! an incident. Horizons, soft sensors, labels and channels of states are asked for by
-//! forecasters beside them.
+//! Their residuals go to the [`Detector`]. Horizons, soft sensors, labels and channels of states
+//! are asked for by forecasters beside them.
 
 mod channel;
+#[cfg(test)]
+mod feedback_tests;
 mod forecaster;
 mod head;
-mod incident;
+mod interval;
 mod judge;
 mod learn;
 mod networks;
-mod others;
 mod params;
 mod plan;
-mod rulings;
 mod sharpness;
 mod states;
 mod stats;
@@ -25,18 +24,16 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use params::{EngineParams, EngineSettings, Heads};
+pub use params::{EngineParams, EngineSettings};
 pub use plan::{MAX_STATES, Plan, Role, Rule, State, Values, state_named};
-pub use rulings::Ruled;
 pub use stats::EngineStats;
 
 use self::channel::Channel;
 use self::forecaster::{Aim, Forecaster, Present};
-use self::head::{Judged, Sample};
+use self::head::Sample;
 use self::networks::{Networks, shape_of, sum_of};
-use self::others::Others;
 use self::stats::Moving;
-use crate::detect::{Evidence, Incidents, Maxima, NullPeaks, Rulings};
+use crate::detect::{ChannelKind, ChannelResiduals, Detector};
 use crate::encode::CALENDAR_WIDTH;
 use crate::ep::Summary;
 use crate::num::scrap::Scrap;
@@ -56,28 +53,15 @@ const WEEK_MS: f64 = 604_800_000.0;
 pub struct Engine {
     params: EngineParams,
     channels: Vec<Channel>,
-    evidence: Vec<Evidence>,
     /// Built with the first row, when the number of channels is known.
     heads: Option<Networks>,
     /// Horizons, soft sensors, labels, channels of states; built with the networks.
     forecasters: Vec<Forecaster>,
     #[serde(skip)]
     present: Present,
-    others: Others,
-    null: NullPeaks,
-    maxima: Maxima,
-    /// Bar of the evidence, nats.
-    bar: f64,
-    /// Limits of the detector that were reached: evidence at its cap or set to zero as aftermath,
-    /// a bar at its bounds, levels of intervals at theirs, residuals limited for correlations.
+    detector: Detector,
+    /// Levels of intervals that were kept in bounds.
     limited: u64,
-    incidents: Incidents,
-    /// The last one, open or ended.
-    incident: Option<Incident>,
-    /// Those before it, oldest first.
-    past: Vec<Incident>,
-    n_incidents: u64,
-    rulings: Rulings,
     first_ms: i64,
     last_ms: i64,
     /// Moving mean of the time between rows, ms.
@@ -96,9 +80,7 @@ pub struct Engine {
     #[serde(skip)]
     used: Scrap<Vec<Vec<ChannelOutcome>>>,
     #[serde(skip)]
-    judged: Scrap<Vec<[Option<Judged>; 3]>>,
-    #[serde(skip)]
-    room: Scrap<Vec<f32>>,
+    residuals: Scrap<Vec<ChannelResiduals>>,
 }
 
 impl Engine {
@@ -108,20 +90,11 @@ impl Engine {
         let mut engine = Engine {
             params: params.clone(),
             channels: Vec::new(),
-            evidence: Vec::new(),
             heads: None,
             forecasters: Vec::new(),
             present: Present::default(),
-            others: Others::default(),
-            null: NullPeaks::default(),
-            maxima: Maxima::default(),
-            bar: f64::INFINITY,
+            detector: Detector::new(&params.get().detect),
             limited: 0,
-            incidents: Incidents::default(),
-            incident: None,
-            past: Vec::new(),
-            n_incidents: 0,
-            rulings: Rulings::default(),
             first_ms: 0,
             last_ms: 0,
             period_ms: 0.0,
@@ -133,8 +106,7 @@ impl Engine {
             moving: Moving::default(),
             stats: EngineStats::default(),
             used: Scrap::default(),
-            judged: Scrap::default(),
-            room: Scrap::default(),
+            residuals: Scrap::default(),
         };
         engine.grow(n_channels);
         engine
@@ -159,9 +131,8 @@ impl Engine {
         self.flush();
         self.channels.extend(new);
         let more = self.channels.len() - from;
-        self.evidence
-            .resize_with(self.channels.len(), Evidence::default);
         let new = &self.channels[from..];
+        self.detector.add(new.iter().map(kind_of));
         let (inputs, _) = sum_of(new.iter().map(Channel::shape));
         let (step_inputs, _) = sum_of(new.iter().map(Channel::step_shape));
         if let Some(heads) = &mut self.heads {
@@ -214,16 +185,17 @@ impl Engine {
         if !self.forecasters.is_empty() {
             self.encode_present(row, calendar);
         }
-        let mut judged = std::mem::take(&mut self.judged.0);
-        let mut outcome = self.judge(row, calendar, &mut samples, &mut judged);
-        self.update_incident(row, &mut outcome);
-        self.learn(row, samples, &judged);
-        self.judged.0 = judged;
+        let mut residuals = std::mem::take(&mut self.residuals.0);
+        let mut outcome = self.predict(row, calendar, &mut samples, &mut residuals);
+        self.judge(row, &residuals, &mut outcome);
+        self.learn(row, samples, &residuals);
+        self.detector.learn(self.moment(row.ts_ms), &residuals);
+        self.residuals.0 = residuals;
         if !self.forecasters.is_empty() {
             self.look_ahead(row, &mut outcome);
         }
         self.stats.rows = self.rows;
-        self.stats.open = self.incidents.is_open();
+        self.stats.open = self.detector.is_open();
         outcome
     }
 
@@ -271,6 +243,7 @@ impl Engine {
     /// Goes on with other parameters, that differ in [`crate::stream::TUNABLE`] alone.
     pub fn retune(&mut self, params: &EngineParams) {
         self.params = params.clone();
+        self.detector.retune(&params.get().detect);
         if let Some(heads) = &mut self.heads {
             heads.step.set_memory(params.get().memory_rows);
             heads.context.set_memory(params.get().memory_rows);
@@ -288,7 +261,7 @@ impl Engine {
     /// False alarms that the setting allows over the time that the engine has seen.
     pub fn wanted_false_alarms(&self) -> f64 {
         let weeks = (self.last_ms - self.first_ms).max(0) as f64 / WEEK_MS;
-        weeks * self.params.get().false_alarms_per_week
+        weeks * self.params.get().detect.false_alarms_per_week
     }
 
     /// What each network knows, in figures; empty before the first row. Walks over all weights.
@@ -304,6 +277,11 @@ impl Engine {
         all
     }
 
+    /// The detector.
+    pub fn detector(&self) -> &Detector {
+        &self.detector
+    }
+
     /// Counters and moving figures.
     pub fn stats(&self) -> &EngineStats {
         &self.stats
@@ -311,6 +289,16 @@ impl Engine {
 
     /// The last incident, open or ended.
     pub fn incident(&self) -> Option<&Incident> {
-        self.incident.as_ref()
+        self.detector.incident()
+    }
+}
+
+/// What the detector makes of a channel.
+fn kind_of(channel: &Channel) -> ChannelKind {
+    match (channel.role, &channel.states) {
+        (Role::Sensor, None) => ChannelKind::Number,
+        (Role::Sensor, Some(_)) => ChannelKind::States,
+        (Role::Target, _) => ChannelKind::Target,
+        (Role::Label, _) => ChannelKind::Label,
     }
 }

@@ -34,7 +34,7 @@ impl Networks {
         };
         let shared = (SHARED_WIDTH as usize, SHARED_ACTIVE);
         Networks {
-            step: head(shape, settings.seed).of_steps(),
+            step: head(shape, settings.seed),
             context: head(shared, settings.seed.wrapping_add(1)),
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, Rule, State};
-use crate::detect::IncidentParams;
+use crate::detect::DetectSettings;
 
 /// Most horizons.
 const MAX_HORIZONS: usize = 16;
@@ -35,28 +35,10 @@ pub struct EngineSettings {
     pub batch_max_age_s: f64,
     /// Degrees of freedom of the Student-t weighting, above 0; infinite for a Gaussian.
     pub student_nu: f64,
-    /// Which networks raise evidence.
-    pub heads: Heads,
     /// The noise follows the hour of the day.
     pub hourly_noise: bool,
-    /// Temper evidence by the autocorrelation of the residuals.
-    pub temper: bool,
-    /// Judge each channel's context residual also given those of the other channels.
-    pub joint: bool,
-    /// Notice small shifts that last in channels that are steady otherwise.
-    pub shift: bool,
-    /// Notice values that stand still, and silent channels, beyond their habit.
-    pub habits: bool,
-    /// Weight with which the context learns while an incident is open, 0..=1; 1 is no gate.
-    pub gate_weight: f64,
-    /// Rows before anything is judged, 20..=1e6.
-    pub warm_up_rows: u64,
-    /// Wanted false alarms a stream and week, above 0, up to 1000.
-    pub false_alarms_per_week: f64,
-    /// Set the bar from the stream's own normal behaviour in the long run, not from theory alone.
-    pub calibrate: bool,
-    /// When incidents open, close and give in.
-    pub incident: IncidentParams,
+    /// How rows are judged.
+    pub detect: DetectSettings,
     /// Seed of the random prior.
     pub seed: u64,
 }
@@ -76,32 +58,11 @@ impl Default for EngineSettings {
             batch_rows: 8,
             batch_max_age_s: 60.0,
             student_nu: 8.0,
-            heads: Heads::Both,
-            temper: true,
             hourly_noise: true,
-            joint: true,
-            shift: true,
-            habits: true,
-            gate_weight: 0.1,
-            warm_up_rows: 100,
-            false_alarms_per_week: 1.0,
-            calibrate: true,
-            incident: IncidentParams::default(),
+            detect: DetectSettings::default(),
             seed: 1,
         }
     }
-}
-
-/// Which networks raise evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Heads {
-    /// Next step and context.
-    Both,
-    /// Next step only.
-    Step,
-    /// Context only.
-    Context,
 }
 
 /// Valid parameters of an engine.
@@ -130,16 +91,21 @@ impl EngineParams {
         check("batch_rows", s.batch_rows as f64, 1.0, 256.0);
         check("batch_max_age_s", s.batch_max_age_s, 0.001, 1e9);
         check("student_nu", s.student_nu, 0.1, f64::INFINITY);
-        check("gate_weight", s.gate_weight, 0.0, 1.0);
-        check("warm_up_rows", s.warm_up_rows as f64, 20.0, 1e6);
+        check("gate_weight", s.detect.gate_weight, 0.0, 1.0);
+        check("warm_up_rows", s.detect.warm_up_rows as f64, 20.0, 1e6);
         check(
             "false_alarms_per_week",
-            s.false_alarms_per_week,
+            s.detect.false_alarms_per_week,
             1e-6,
             1000.0,
         );
-        check("hold_rows", f64::from(s.incident.hold_rows), 10.0, 1e6);
-        check("close_share", s.incident.close_share, 0.0, 0.99);
+        check(
+            "hold_rows",
+            f64::from(s.detect.incident.hold_rows),
+            10.0,
+            1e6,
+        );
+        check("close_share", s.detect.incident.close_share, 0.0, 0.99);
         for (i, &horizon) in s.horizons.iter().enumerate() {
             check("horizons", f64::from(horizon), 2.0, 1000.0);
             if s.horizons[..i].contains(&horizon) {
@@ -206,7 +172,10 @@ mod tests {
         let settings = EngineSettings {
             hidden: 0,
             memory_rows: f64::NAN,
-            gate_weight: 2.0,
+            detect: DetectSettings {
+                gate_weight: 2.0,
+                ..DetectSettings::default()
+            },
             horizons: vec![12, 1, 12],
             ..Default::default()
         };

@@ -9,8 +9,6 @@ use crate::encode::Spikes;
 const CELLS: [u32; 22] = [
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 25, 33, 65, 129, 257,
 ];
-/// Changes seen before it can be said that a state lasts longer than it should.
-const CHANGES: u32 = 4;
 
 /// The states of one channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,8 +20,6 @@ pub struct States {
     current: Option<usize>,
     /// Rows that it has been in it.
     rows: u32,
-    /// Changes from one state to another.
-    changes: u32,
 }
 
 impl States {
@@ -41,7 +37,6 @@ impl States {
             },
             current: None,
             rows: 0,
-            changes: 0,
         }
     }
 
@@ -85,15 +80,7 @@ impl States {
 
     /// Learns the state of the row (NaN or unknown: missing).
     pub fn observe(&mut self, value: f64) {
-        let before = self.current;
         (self.current, self.rows) = self.next(value);
-        let changed = before.is_some() && self.current.is_some() && self.rows == 1;
-        self.changes = self.changes.saturating_add(u32::from(changed));
-    }
-
-    /// It changes now and then: that it no longer does is worth a word.
-    pub fn changes(&self) -> bool {
-        self.changes >= CHANGES
     }
 
     /// Inputs: one a state, and one a state and cell of the time in it.
@@ -158,8 +145,5 @@ mod tests {
         states.encode(0, &mut out);
         assert_eq!(out.index, [1, 45]);
         assert_eq!(states.width(), 46);
-        assert!(!states.changes());
-        (0..CHANGES).for_each(|i| states.observe(f64::from(i % 2)));
-        assert!(states.changes());
     }
 }

@@ -4,7 +4,7 @@
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-use super::head::Z90;
+use super::interval::Z90;
 use super::*;
 use crate::encode::Spikes;
 use crate::row::{Forecast, IncidentEdge};

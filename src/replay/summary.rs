@@ -179,7 +179,7 @@ impl Summary {
                 why: String::new(),
             },
             history: Vec::new(),
-            warm_up_rows: params.get().warm_up_rows,
+            warm_up_rows: params.get().detect.warm_up_rows,
             names: Vec::new(),
         }
     }

@@ -13,7 +13,7 @@ use super::error::StateError;
 use crate::stream::{Stream, StreamParams, TUNABLE};
 
 /// Version of the layout of a stream's state.
-pub const FORMAT: u32 = 6;
+pub const FORMAT: u32 = 7;
 
 /// A stream's state as it goes into the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -242,8 +242,8 @@ pub(crate) mod tests {
         }
         let stream = Stream::new("press", &old);
         let snapshot = Snapshot::of(&stream, &old, 5);
-        let new = retuned(&old, "engine.false_alarms_per_week", 7.5.into());
-        let new = retuned(&new, "engine.incident.hold_rows", 77.into());
+        let new = retuned(&old, "engine.detect.false_alarms_per_week", 7.5.into());
+        let new = retuned(&new, "engine.detect.incident.hold_rows", 77.into());
         assert_eq!(snapshot.unfit_for(&new), None);
         let (opened, changed) = snapshot.open_with(&new).unwrap();
         assert!(changed);

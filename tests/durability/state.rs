@@ -323,7 +323,7 @@ fn a_changed_threshold_is_taken_over_and_learning_goes_on() {
     plant.save();
     plant.store.close();
     let mut settings = params(&[]).engine.get().clone();
-    settings.false_alarms_per_week = 20.0;
+    settings.detect.false_alarms_per_week = 20.0;
     settings.memory_rows = 5000.0;
     let changed = StreamParams {
         engine: spiked::engine::EngineParams::new(settings).unwrap(),

@@ -21,7 +21,7 @@ const MEMORY: f64 = 100.0;
 /// over hours under noise; blocks do not. Evidence is tempered by tau^(-1/2) as by lag 1, which is
 /// the same in an AR(1) sequence.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Wander {
+pub struct BatchMeans {
     /// Sum of z in the present block, and its weight.
     sum: f64,
     weight: f64,
@@ -35,10 +35,10 @@ pub struct Wander {
     trust: f64,
 }
 
-impl Wander {
+impl BatchMeans {
     /// The exponent that evidence is tempered by, given the one `kappa` that lag 1 asks for:
     /// no higher than that.
-    pub fn temper(&self, kappa: f64) -> f64 {
+    pub fn discount(&self, kappa: f64) -> f64 {
         kappa - self.trust * (kappa - self.exponent).max(0.0)
     }
 
@@ -84,12 +84,12 @@ mod tests {
         let mut rng = Pcg64::seed_from_u64(7);
         // Uniform with the variance 1.
         let mut noise = || (rng.random::<f64>() - 0.5) * 12f64.sqrt();
-        let (mut wander, mut level) = (Wander::default(), 0.0);
+        let (mut wander, mut level) = (BatchMeans::default(), 0.0);
         for _ in 0..rows {
             level = (1.0 - rate) * level + (0.5 * rate * (2.0 - rate)).sqrt() * noise();
             wander.observe(level + 0.5f64.sqrt() * noise(), 1.0);
         }
-        wander.temper(1.0)
+        wander.discount(1.0)
     }
 
     #[test]
@@ -118,8 +118,8 @@ mod tests {
     #[test]
     fn five_blocks_say_nothing_and_it_never_raises() {
         assert_eq!(exponent(1000, 0.01), 1.0);
-        let mut wander = Wander::default();
+        let mut wander = BatchMeans::default();
         (0..10_000).for_each(|row| wander.observe(f64::from(row % 2) - 0.5, 1.0));
-        assert_eq!(wander.temper(0.3), 0.3);
+        assert_eq!(wander.discount(0.3), 0.3);
     }
 }

@@ -43,7 +43,7 @@ struct Scale {
 /// residuals and many times it for a channel that drifts. The variance being an estimate from nu
 /// blocks, a ratio of M nats counts as (nu/2) ln(1 + 2M/nu), as in Student's test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Shift {
+pub struct MeanShiftCusum {
     up: f64,
     down: f64,
     mean: f64,
@@ -57,9 +57,9 @@ pub struct Shift {
     blocks: usize,
 }
 
-impl Default for Shift {
-    fn default() -> Shift {
-        Shift {
+impl Default for MeanShiftCusum {
+    fn default() -> MeanShiftCusum {
+        MeanShiftCusum {
             up: 0.0,
             down: 0.0,
             mean: 0.0,
@@ -72,7 +72,7 @@ impl Default for Shift {
     }
 }
 
-impl Shift {
+impl MeanShiftCusum {
     /// Adds one standardised residual to the evidence, which stays at or below `cap` nats; true if it
     /// would have gone further.
     pub fn add(&mut self, z: f64, cap: f64) -> bool {
@@ -188,7 +188,7 @@ mod tests {
     /// rows; the evidence after each row.
     fn run(seed: u64, rho: f64, rows: usize, from: usize, shift: f64) -> Vec<f64> {
         let mut rng = Pcg64::seed_from_u64(seed);
-        let (mut test, mut z) = (Shift::default(), 0.0);
+        let (mut test, mut z) = (MeanShiftCusum::default(), 0.0);
         let mut one = |row: usize| {
             let noise = (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
             z = rho * z + (1.0 - rho * rho).sqrt() * noise;
@@ -234,8 +234,8 @@ mod tests {
     #[test]
     fn evidence_ends_with_the_shift() {
         let mut rng = Pcg64::seed_from_u64(4);
-        let mut test = Shift::default();
-        let mut one = |test: &mut Shift, shift: f64, weight: f64| {
+        let mut test = MeanShiftCusum::default();
+        let mut one = |test: &mut MeanShiftCusum, shift: f64, weight: f64| {
             let noise = (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0;
             test.add(noise + shift, 20.0);
             test.observe(noise + shift, weight, MEMORY);
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_cap_bounds_it_and_nothing_learned_means_nothing_said() {
-        let mut test = Shift::default();
+        let mut test = MeanShiftCusum::default();
         assert!(!test.add(5.0, 20.0) && test.get() == 0.0);
         (0..20 * 16).for_each(|i| test.observe(f64::from(i % 3) - 1.0, 0.0, MEMORY));
         assert!(!test.add(2.0, 20.0), "rows of no weight taught something");

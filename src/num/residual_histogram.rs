@@ -1,9 +1,9 @@
-//! The past scores of one channel as a fading histogram: conformal p-values and quantiles.
+//! Counts past residuals in a fading histogram: conformal p-values and quantiles.
 
 use multiversion::multiversion;
 use serde::{Deserialize, Serialize};
 
-use crate::num::fast;
+use super::fast;
 
 /// Most bins.
 const BINS: usize = 160;
@@ -31,7 +31,7 @@ const MAX_UNIT: f32 = 1_048_576.0;
 /// Fading is by growth: instead of shrinking all bins, each new score weighs a little more than
 /// the one before; the bins are scaled back when that weight gets large.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Scores {
+pub struct ResidualHistogram {
     /// Whole blocks, up to the highest score met.
     bins: Vec<f32>,
     /// Weight of a score learned now.
@@ -40,9 +40,9 @@ pub struct Scores {
     mass: f64,
 }
 
-impl Default for Scores {
-    fn default() -> Scores {
-        Scores {
+impl Default for ResidualHistogram {
+    fn default() -> ResidualHistogram {
+        ResidualHistogram {
             bins: Vec::new(),
             unit: 1.0,
             mass: 0.0,
@@ -50,7 +50,7 @@ impl Default for Scores {
     }
 }
 
-impl Scores {
+impl ResidualHistogram {
     /// The score of a standardised residual.
     pub fn score(z: f64) -> f64 {
         (z * z + FLOOR).ln()
@@ -232,13 +232,13 @@ mod tests {
     #[test]
     fn p_values_of_the_same_law_are_uniform() {
         let mut rng = Pcg64::seed_from_u64(1);
-        let mut scores = Scores::default();
+        let mut scores = ResidualHistogram::default();
         for _ in 0..5000 {
-            scores.observe(Scores::score(normal(&mut rng)), 1.0, 2000.0);
+            scores.observe(ResidualHistogram::score(normal(&mut rng)), 1.0, 2000.0);
         }
         for level in [0.5, 0.2, 0.05, 0.01] {
             let below = (0..20_000)
-                .filter(|_| scores.p_value(Scores::score(normal(&mut rng))) <= level)
+                .filter(|_| scores.p_value(ResidualHistogram::score(normal(&mut rng))) <= level)
                 .count() as f64
                 / 20_000.0;
             assert!((below / level - 1.0).abs() < 0.25, "{level}: {below}");
@@ -248,9 +248,9 @@ mod tests {
     #[test]
     fn p_values_fall_as_scores_rise_also_far_beyond_the_past() {
         let mut rng = Pcg64::seed_from_u64(2);
-        let mut scores = Scores::default();
+        let mut scores = ResidualHistogram::default();
         for _ in 0..3000 {
-            scores.observe(Scores::score(normal(&mut rng)), 1.0, 2000.0);
+            scores.observe(ResidualHistogram::score(normal(&mut rng)), 1.0, 2000.0);
         }
         let mut last = 2.0;
         for i in 0..400 {
@@ -264,10 +264,10 @@ mod tests {
     #[test]
     fn the_top_tenth_of_a_normal_starts_at_its_known_quantile() {
         let mut rng = Pcg64::seed_from_u64(3);
-        let mut scores = Scores::default();
+        let mut scores = ResidualHistogram::default();
         assert_eq!(scores.quantile(0.1), None);
         for _ in 0..20_000 {
-            scores.observe(Scores::score(normal(&mut rng)), 1.0, 10_000.0);
+            scores.observe(ResidualHistogram::score(normal(&mut rng)), 1.0, 10_000.0);
         }
         let q = scores.quantile(0.1).expect("enough mass");
         assert!((q - 1.645).abs() < 0.05, "{q}");
@@ -277,15 +277,18 @@ mod tests {
     fn many_scores_at_once_are_as_good_as_one() {
         let exact: Vec<f64> = (0..4000).map(|i| f64::from(i * i) * 1e-3).collect();
         let mut fast: Vec<f32> = exact.iter().map(|z| -*z as f32).collect();
-        Scores::score_all(&mut fast);
+        ResidualHistogram::score_all(&mut fast);
         for (z, fast) in exact.iter().zip(fast) {
-            assert!((Scores::score(*z) - f64::from(fast)).abs() < 1e-5, "{z}");
+            assert!(
+                (ResidualHistogram::score(*z) - f64::from(fast)).abs() < 1e-5,
+                "{z}"
+            );
         }
     }
 
     #[test]
     fn the_histogram_forgets_at_its_memory() {
-        let mut scores = Scores::default();
+        let mut scores = ResidualHistogram::default();
         for _ in 0..100_000 {
             scores.observe(0.0, 1.0, 500.0);
         }
@@ -296,7 +299,7 @@ mod tests {
 
     #[test]
     fn infinite_scores_stay_in_the_end_bins() {
-        let mut scores = Scores::default();
+        let mut scores = ResidualHistogram::default();
         for score in [f64::NEG_INFINITY, f64::INFINITY, f64::MAX] {
             scores.observe(score, 1.0, 100.0);
         }

@@ -1,0 +1,96 @@
+//! Takes operators' verdicts on incidents.
+
+use super::detector::Detector;
+use crate::row::{Feedback, IncidentEdge, Ruling};
+
+/// Result of a feedback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ruled {
+    /// Taken.
+    Taken,
+    /// It had been said before: nothing changed.
+    Known,
+    /// No such incident, or it is too long ago.
+    Unknown,
+}
+
+/// Consequences of a feedback.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FeedbackResult {
+    /// Whether it was taken.
+    pub ruled: Ruled,
+    /// The incident's edges that it made.
+    pub edges: Vec<IncidentEdge>,
+    /// The present is the new normal, also for predictors.
+    pub accepted: bool,
+}
+
+impl FeedbackResult {
+    fn nothing(ruled: Ruled) -> FeedbackResult {
+        FeedbackResult {
+            ruled,
+            edges: Vec::new(),
+            accepted: false,
+        }
+    }
+}
+
+impl Detector {
+    /// Takes an operator's ruling on one of the last eight incidents. `ts_ms` is the moment of the
+    /// last row.
+    ///
+    /// | ruling | an open incident | any |
+    /// |---|---|---|
+    /// | false | ends, its evidence is forgotten; channels that stand still or are silent may | counts as a false alarm measured by hand, see [`super::rulings`] |
+    /// | true | goes on | kept with the incident |
+    /// | new normal | ends as if it had reached the hold limit | kept with the incident |
+    ///
+    /// A later ruling replaces an earlier one; changes that a closed incident had made stay.
+    pub fn feedback(&mut self, feedback: Feedback, ts_ms: i64) -> FeedbackResult {
+        let is_last = self.incident().is_some_and(|i| i.id == feedback.incident);
+        let Some(incident) = self.log.find_mut(feedback.incident) else {
+            return FeedbackResult::nothing(Ruled::Unknown);
+        };
+        let before = incident.verdict.replace(feedback.ruling);
+        if before == Some(feedback.ruling) {
+            return FeedbackResult::nothing(Ruled::Known);
+        }
+        match (before, feedback.ruling) {
+            (_, Ruling::False) => self.rulings.false_alarm(),
+            (Some(Ruling::False), _) => self.rulings.withdraw(),
+            _ => {}
+        }
+        let mut result = FeedbackResult::nothing(Ruled::Taken);
+        if is_last && self.is_open() && feedback.ruling != Ruling::True {
+            result.accepted = feedback.ruling == Ruling::NewNormal;
+            result
+                .edges
+                .extend(self.end_incident(ts_ms, result.accepted));
+        }
+        let mut known = self.log.known();
+        let ruled_on = known.find(|incident| incident.id == feedback.incident);
+        let edge = ruled_on.map(|incident| IncidentEdge::Judged(incident.clone()));
+        result.edges.extend(edge);
+        result
+    }
+
+    /// Ends the open incident by order.
+    fn end_incident(&mut self, ts_ms: i64, accepted: bool) -> Option<IncidentEdge> {
+        if accepted {
+            self.accept();
+        } else {
+            for monitor in &mut self.channels {
+                monitor.reset();
+                monitor.accept_runs();
+            }
+        }
+        self.incidents.end();
+        self.close_incident(ts_ms, accepted)
+    }
+
+    /// Largest evidence over the bar at present.
+    pub fn score(&self) -> f64 {
+        let evidence = self.channels.iter().map(|monitor| monitor.evidence());
+        evidence.fold(0.0, f64::max) / self.bar
+    }
+}

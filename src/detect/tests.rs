@@ -1,0 +1,60 @@
+//! The detector on residuals of a known law.
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+
+use super::*;
+use crate::row::{IncidentEdge, Kind};
+
+/// Sum of twelve uniforms: as good as standard normal.
+fn normal(rng: &mut Pcg64) -> f64 {
+    (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
+}
+
+fn moment(row: u64) -> Moment {
+    Moment {
+        ts_ms: row as i64 * 60_000,
+        row,
+        period_ms: 60_000.0,
+        statistics_rows: 2_000.0,
+        memory_rows: 10_000.0,
+    }
+}
+
+/// A detector of one channel whose level moves by `shift` sd after 1,500 rows; the kinds of the
+/// incidents that opened.
+fn kinds_of_incidents(settings: &DetectSettings, shift: f64) -> Vec<Kind> {
+    let mut rng = Pcg64::seed_from_u64(3);
+    let mut detector = Detector::new(settings);
+    detector.add([ChannelKind::Number]);
+    let mut kinds = Vec::new();
+    for row in 1..=1_560 {
+        let level = normal(&mut rng) + if row > 1_500 { shift } else { 0.0 };
+        let residuals = [ChannelResiduals {
+            step: Some(Residual::new(normal(&mut rng))),
+            context: Some(Residual::new(level)),
+            ..ChannelResiduals::unpredicted(level)
+        }];
+        let judgement = detector.judge(moment(row), &residuals);
+        if let Some(IncidentEdge::Opened(incident)) = judgement.edge {
+            kinds.push(incident.kind);
+        }
+        detector.learn(moment(row), &residuals);
+    }
+    kinds
+}
+
+#[test]
+fn a_level_that_moves_is_a_drift_whichever_predictors_are_heard() {
+    for heads in [Heads::Both, Heads::Context] {
+        for shift in [true, false] {
+            let settings = DetectSettings {
+                heads,
+                shift,
+                ..DetectSettings::default()
+            };
+            let kinds = kinds_of_incidents(&settings, 6.0);
+            assert_eq!(kinds, [Kind::Drift], "{heads:?}, shift {shift}");
+        }
+    }
+}
