@@ -305,6 +305,11 @@ impl Assembler {
         self.skipped_periods
     }
 
+    /// Usual interval between two readings of a channel, milliseconds; 0 while unknown.
+    pub fn usual_interval_ms(&self) -> f64 {
+        self.usual_ms
+    }
+
     /// Takes one reading and appends the rows that it completed.
     pub fn push(&mut self, reading: &Reading, rows: &mut Vec<Row>) -> Verdict {
         if reading.ts_ms > reading.arrival_ms.saturating_add(MAX_AHEAD_MS) {
@@ -350,6 +355,7 @@ impl Assembler {
     }
 
     fn place_alone(&mut self, channel: usize, reading: &Reading, at_ms: i64, rows: &mut Vec<Row>) {
+        self.learn_interval(channel, at_ms);
         let slot = &mut self.slots[channel];
         slot.take(reading, at_ms);
         slot.in_row = true;
@@ -400,6 +406,7 @@ impl Assembler {
             due = first_due;
         }
         self.due_ms = Some(due);
+        self.learn_interval(channel, at_ms);
         self.join(channel, reading, at_ms);
     }
 

@@ -142,6 +142,11 @@ impl Stream {
         self.engine.retune(&params.engine);
     }
 
+    /// Usual interval between two readings of a channel, milliseconds; 0 while unknown.
+    pub fn usual_interval_ms(&self) -> f64 {
+        self.assembler.usual_interval_ms()
+    }
+
     /// Takes back an outcome that nobody needs any more, for its memory; see [`Engine::recycle`].
     pub fn recycle(&mut self, outcome: Outcome) {
         self.engine.recycle(outcome);

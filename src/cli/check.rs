@@ -1,4 +1,5 @@
-//! `spiked check`: says everything wrong with a configuration, or prints the effective settings.
+//! `spiked check`: says everything wrong with a configuration, or prints the effective settings, and
+//! tries what `spiked run` will need.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -18,9 +19,9 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// Arguments of `spiked check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// Settings to check
+    /// Settings to check; without it, the defaults
     #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    pub config: Option<PathBuf>,
     /// Also connect to the broker and try the subscriptions
     #[arg(long)]
     pub connect: bool,
@@ -34,9 +35,12 @@ pub struct CheckArgs {
 /// # Errors
 /// If anything is wrong: every offence is listed.
 pub fn run(args: CheckArgs) -> Result<(), CliError> {
-    let settings = config::load(Some(&args.config), &args.overrides.pairs()?)?;
+    let settings = config::load(args.config.as_deref(), &args.overrides.pairs()?)?;
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "{}", settings.to_toml())?;
+    for line in crate::cli::needs::check(&settings).map_err(CliError::Runtime)? {
+        writeln!(stdout, "# {line}")?;
+    }
     if args.connect {
         let granted = connect(&settings)?;
         let mut refused = Vec::new();

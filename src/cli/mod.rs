@@ -5,6 +5,7 @@ pub mod demo;
 pub mod fit;
 pub mod inspect;
 pub mod logging;
+mod needs;
 pub mod replay;
 pub mod run;
 
@@ -73,7 +74,8 @@ impl From<std::io::Error> for CliError {
     after_help = "Start here:\n  \
         spiked demo                                  a simulated plant, all in one process\n  \
         spiked replay --config config/minimal.toml recording.csv\n  \
-        spiked check --config config/spiked.toml     what would run, and what is wrong with it\n\n\
+        spiked check --config config/spiked.toml     what would run, and what is wrong with it\n  \
+        spiked run --mqtt-url mqtt://HOST --state-dir .   a first trial, kept in this directory\n\n\
         Exit codes: 0 all went well, 64 bad configuration or arguments, 1 failed while running."
 )]
 struct Cli {
@@ -101,9 +103,12 @@ enum Command {
         /// Shell to print for
         shell: clap_complete::Shell,
     },
-    /// Print the manual page (roff)
+    /// Print the manual page (roff), or write those of all commands
     #[command(hide = true)]
-    Manpage,
+    Manpage {
+        /// Folder for spiked.1, spiked-run.1 and so on
+        folder: Option<std::path::PathBuf>,
+    },
 }
 
 /// Parses the process's arguments and runs the command.
@@ -143,7 +148,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Fit(args) => fit::run(*args),
         Command::Inspect(args) => inspect::run(args),
         Command::Completions { shell } => completions(shell),
-        Command::Manpage => manpage(),
+        Command::Manpage { folder } => manpage(folder.as_deref()),
     }
 }
 
@@ -154,7 +159,12 @@ fn completions(shell: clap_complete::Shell) -> Result<(), CliError> {
     Ok(())
 }
 
-fn manpage() -> Result<(), CliError> {
+fn manpage(folder: Option<&std::path::Path>) -> Result<(), CliError> {
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder)?;
+        clap_mangen::generate_to(Cli::command(), folder)?;
+        return Ok(());
+    }
     let mut page = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut page)?;
     std::io::stdout().write_all(&page)?;

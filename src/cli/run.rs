@@ -60,9 +60,9 @@ impl Overrides {
 /// Arguments of `spiked run`.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Settings; config/spiked.toml shows them all
+    /// Settings; config/spiked.toml shows them all. Without it they are at their defaults
     #[arg(long, value_name = "FILE")]
-    pub config: PathBuf,
+    pub config: Option<PathBuf>,
     /// Overrides.
     #[command(flatten)]
     pub overrides: Overrides,
@@ -73,7 +73,7 @@ pub struct RunArgs {
 /// # Errors
 /// If the configuration is wrong, an address cannot be bound or the daemon fails.
 pub fn run(args: RunArgs) -> Result<(), CliError> {
-    let settings = config::load(Some(&args.config), &args.overrides.pairs()?)?;
+    let settings = config::load(args.config.as_deref(), &args.overrides.pairs()?)?;
     crate::cli::logging::init(&settings.log_level)?;
     let hooks = runtime::Hooks {
         store: store(&settings.state)?,

@@ -350,7 +350,7 @@ fn http(value: Option<Value>, report: &mut Report) -> HttpSettings {
     });
     let settings = HttpSettings {
         listen: listen.parse().ok(),
-        max_labelled_streams: s.size("max_labelled_streams", 0, 0..=10_000),
+        max_labelled_streams: s.size("max_labelled_streams", 50, 0..=10_000),
     };
     s.done();
     settings

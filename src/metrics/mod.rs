@@ -4,11 +4,11 @@
 //! gathered from the workers' views when somebody asks.
 
 mod declare;
-mod process;
 mod store;
+mod streams;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{
     Counter, Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -16,8 +16,9 @@ use prometheus::{
 };
 
 use declare::Declare;
-use process::ProcessMetrics;
 use store::StoreMetrics;
+pub use streams::StreamFigures;
+use streams::StreamMetrics;
 
 use crate::engine::EngineStats;
 use crate::payload::Reject;
@@ -149,12 +150,10 @@ pub struct Metrics {
     store: StoreMetrics,
     /// Ready to serve.
     pub ready: IntGauge,
-    process: ProcessMetrics,
-    stream_rows: IntGaugeVec,
-    stream_score: GaugeVec,
-    stream_log_density: GaugeVec,
-    stream_coverage: GaugeVec,
-    stream_rmse_ratio: GaugeVec,
+    start_time: Gauge,
+    journal_limit: IntGauge,
+    false_alarms_allowed: Gauge,
+    each_stream: StreamMetrics,
 }
 
 impl Metrics {
@@ -164,6 +163,10 @@ impl Metrics {
     /// If two metrics share a name: a programmer's error that a test finds.
     pub fn new() -> prometheus::Result<Metrics> {
         let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
         let d = Declare(&registry);
         let build = IntGaugeVec::new(
             Opts::new("spiked_build_info", "Always 1; the version is a label"),
@@ -331,32 +334,19 @@ impl Metrics {
             store_failures: d.counter("spiked_storage_failures_total", "Failures of the state store")?,
             store: StoreMetrics::declare(&d)?,
             ready: d.int_gauge("spiked_ready", "1 while /readyz says yes")?,
-            process: ProcessMetrics::declare(&d)?,
-            stream_rows: d.int_gauges(
-                "spiked_stream_rows",
-                "Rows of one stream (http.max_labelled_streams)",
-                "stream",
+            start_time: d.gauge(
+                "spiked_start_time_seconds",
+                "When the daemon started, unix time",
             )?,
-            stream_score: d.gauges(
-                "spiked_stream_score_ratio",
-                "Last anomaly score of one stream over its bar (http.max_labelled_streams)",
-                "stream",
+            journal_limit: d.int_gauge(
+                "spiked_storage_journal_limit_bytes",
+                "Size of the journal at which snapshots are due (state.journal_max_bytes)",
             )?,
-            stream_log_density: d.gauges(
-                "spiked_stream_log_density_nats",
-                "Log predictive density of one stream (http.max_labelled_streams)",
-                "stream",
+            false_alarms_allowed: d.gauge(
+                "spiked_false_alarms_allowed_per_week",
+                "False alarms that a stream may raise in a week (detect.false_alarms_per_week)",
             )?,
-            stream_coverage: d.gauges(
-                "spiked_stream_interval_coverage_ratio",
-                "Coverage of the nominal 90% interval of one stream (http.max_labelled_streams)",
-                "stream",
-            )?,
-            stream_rmse_ratio: d.gauges(
-                "spiked_stream_rmse_persistence_ratio",
-                "One-step error over that of persistence of one stream (http.max_labelled_streams)",
-                "stream",
-            )?,
+            each_stream: StreamMetrics::declare(&d)?,
             registry,
         })
     }
@@ -462,20 +452,19 @@ impl Metrics {
         }
     }
 
-    /// Sets the figures of one stream that has labels of its own.
-    pub fn set_stream(&self, name: &str, score: f64, stats: &EngineStats) {
-        let rows = whole(stats.rows);
-        self.stream_rows.with_label_values(&[name]).set(rows);
-        for (gauge, x) in [
-            (&self.stream_score, score),
-            (&self.stream_log_density, stats.log_density),
-            (&self.stream_coverage, stats.coverage90),
-            (&self.stream_rmse_ratio, stats.rmse_ratio),
-        ] {
-            if x.is_finite() {
-                gauge.with_label_values(&[name]).set(x);
-            }
-        }
+    /// Sets the figures of the streams that have labels of their own, and forgets those that had; `rest`
+    /// more have none.
+    pub fn set_labelled(&self, streams: &[(&str, StreamFigures<'_>)], rest: usize) {
+        self.each_stream.set(streams, rest);
+    }
+
+    /// Exports when the daemon started and the settings that alerts are measured by.
+    pub fn set_limits(&self, journal_max_bytes: u64, false_alarms_per_week: f64) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let started = now.map_or(0.0, |since| since.as_secs_f64().floor());
+        self.start_time.set(started);
+        self.journal_limit.set(whole(journal_max_bytes));
+        self.false_alarms_allowed.set(false_alarms_per_week);
     }
 
     /// Sets the depth of a queue.
@@ -495,7 +484,6 @@ impl Metrics {
     /// # Errors
     /// If a metric cannot be encoded.
     pub fn encode(&self) -> prometheus::Result<String> {
-        self.process.read();
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
@@ -509,11 +497,42 @@ fn whole(n: impl TryInto<i64>) -> i64 {
 mod tests {
     use super::*;
 
+    fn figures(stats: &EngineStats, incident: Option<Kind>) -> StreamFigures<'_> {
+        StreamFigures {
+            stats,
+            score: 0.5,
+            incident,
+            last_reading_age: Duration::from_secs(3),
+            usual_interval: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn a_stream_that_loses_its_label_leaves_no_series_behind() {
+        let metrics = Metrics::new().unwrap();
+        let stats = EngineStats::default();
+        metrics.set_labelled(&[("b", figures(&stats, Some(Kind::Stuck)))], 0);
+        let text = metrics.encode().unwrap();
+        for line in [
+            "spiked_stream_incident{kind=\"stuck\",stream=\"b\"} 1\n",
+            "spiked_stream_incident{kind=\"gap\",stream=\"b\"} 0\n",
+            "spiked_stream_last_reading_age_seconds{stream=\"b\"} 3\n",
+            "spiked_stream_usual_interval_seconds{stream=\"b\"} 1\n",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        metrics.set_labelled(&[("a", figures(&stats, None))], 1);
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains("stream=\"b\""), "{text}");
+        assert!(text.contains("spiked_streams_unlabelled 1\n"));
+    }
+
     #[test]
     fn every_metric_registers_and_says_what_it_is() {
         let metrics = Metrics::new().unwrap();
         metrics.set_queue("intake", 3);
-        metrics.set_stream("pump", 0.5, &EngineStats::default());
+        let stats = EngineStats::default();
+        metrics.set_labelled(&[("pump", figures(&stats, Some(Kind::Gap)))], 0);
         let text = metrics.encode().unwrap();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap();

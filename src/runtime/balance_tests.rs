@@ -147,6 +147,9 @@ fn a_hot_worker_gives_streams_away_until_the_workers_are_even() {
                 stats: EngineStats::default(),
                 readings: 0,
                 busy: taken * round,
+                touched: Instant::now(),
+                usual_interval: Duration::ZERO,
+                incident: None,
             };
             shared.set_view(name, view);
         }

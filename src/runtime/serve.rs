@@ -41,6 +41,11 @@ pub async fn serve(
 ) -> Result<Summary, ServeError> {
     let n_workers = settings.runtime.workers;
     let metrics = Metrics::new()?;
+    let engine = settings.stream_params().engine.get();
+    metrics.set_limits(
+        settings.state.journal_max_bytes,
+        engine.detect.false_alarms_per_week,
+    );
     let shared = Arc::new(Status::new(
         metrics,
         n_workers,

@@ -140,6 +140,19 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// Kind of the open incident; after a restart as it opened, until a row says more.
+    fn incident(&self) -> Option<Kind> {
+        let said = self.last.as_ref().and_then(|last| last.kind);
+        let kind = said.or(self.open.as_ref().map(|incident| incident.kind));
+        kind.filter(|_| self.stream.engine().stats().open)
+    }
+
+    fn usual_interval(&self) -> Duration {
+        Duration::from_secs_f64(self.stream.usual_interval_ms().clamp(0.0, 1e15) / 1000.0)
+    }
+}
+
 impl Worker {
     /// Worker `idx` without streams, that takes its work from `rx`.
     pub fn new(
@@ -306,6 +319,9 @@ impl Worker {
                     stats: stats.clone(),
                     readings: slot.stream.readings(),
                     busy: slot.busy,
+                    touched: slot.touched,
+                    usual_interval: slot.usual_interval(),
+                    incident: slot.incident(),
                 },
             );
         }

@@ -73,6 +73,13 @@ pub(crate) fn lock(path: &Path) -> Result<Connection, StateError> {
     }
 }
 
+/// Says whether a daemon holds the state file at `path`; makes nothing.
+pub fn is_in_use(path: &Path) -> bool {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    Path::new(&name).exists() && matches!(lock(path), Err(StateError::InUse { .. }))
+}
+
 /// Opens the file for writing and makes its tables if it is new. `sync_every_commit` makes a
 /// commit survive a power cut and not only a kill.
 pub(crate) fn open_writer(path: &Path, sync_every_commit: bool) -> Result<Connection, StateError> {

@@ -31,7 +31,7 @@ mod store;
 mod supervise;
 mod writer;
 
-pub use db::{FILE_NAME, Reader, SnapshotRow, TableCounts};
+pub use db::{FILE_NAME, Reader, SnapshotRow, TableCounts, is_in_use};
 pub use error::StateError;
 pub use export::{export, import};
 pub use journal::Accepted;

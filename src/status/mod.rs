@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::engine::EngineStats;
-use crate::metrics::Metrics;
-use crate::row::Outcome;
+use crate::metrics::{Metrics, StreamFigures};
+use crate::row::{Kind, Outcome};
 
 /// A worker that has not been heard of for so long is stuck.
 const STUCK: Duration = Duration::from_secs(30);
@@ -45,6 +45,25 @@ pub struct StreamView {
     pub readings: u64,
     /// Time that they took, since the start or since the stream came back to memory.
     pub busy: Duration,
+    /// When the last one came; the start where none has since.
+    pub touched: Instant,
+    /// Usual time between two readings of a channel; zero while unknown.
+    pub usual_interval: Duration,
+    /// Kind of the open incident.
+    pub incident: Option<Kind>,
+}
+
+impl StreamView {
+    fn figures(&self) -> StreamFigures<'_> {
+        let last = self.last.as_ref();
+        StreamFigures {
+            stats: &self.stats,
+            score: last.map_or(0.0, |last| last.score),
+            incident: self.incident,
+            last_reading_age: self.touched.elapsed(),
+            usual_interval: self.usual_interval,
+        }
+    }
 }
 
 /// Whether the daemon is alive and ready, and why not.
@@ -263,16 +282,16 @@ impl Status {
             let as_count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
             self.metrics.channels.set(as_count(channels));
             self.metrics.streams.set(as_count(views.len()));
-            if self.max_labelled_streams > 0 {
-                // The first by name, so that the set of series stands still.
-                let mut names: Vec<_> = views.keys().collect();
-                names.sort_unstable();
-                for name in names.into_iter().take(self.max_labelled_streams) {
-                    let view = &views[name];
-                    let score = view.last.as_ref().map_or(0.0, |last| last.score);
-                    self.metrics.set_stream(name, score, &view.stats);
-                }
-            }
+            // The first by name, so that the set of series stands still.
+            let mut names: Vec<_> = views.keys().collect();
+            names.sort_unstable();
+            let labelled = names.len().min(self.max_labelled_streams);
+            let each = names[..labelled].iter().map(|name| {
+                let view = &views[*name];
+                (&***name, view.figures())
+            });
+            let each: Vec<_> = each.collect();
+            self.metrics.set_labelled(&each, names.len() - labelled);
         }
         self.metrics.encode()
     }
