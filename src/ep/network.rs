@@ -129,6 +129,15 @@ impl Network {
         }
     }
 
+    /// Expected spikes of the last hidden layer in the last prediction, one a unit; none without hidden
+    /// layers.
+    pub fn spikes(&self) -> &[f32] {
+        match (self.scratch.units.last(), self.spec.hidden.last()) {
+            (Some(units), Some(&width)) => units.a.get(..width).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+
     fn forward(&mut self, x: Input<'_>) {
         assert_eq!(x.index.len(), x.value.len(), "one value for each index");
         let rows = self.input.rows();

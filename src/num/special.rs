@@ -48,6 +48,26 @@ pub fn ln_cdf(t: f64) -> f64 {
     }
 }
 
+/// The deviate t with ln Phi(t) = `ln_p`, for probabilities up to a half: Newton's steps on ln Phi from the
+/// leading terms of its tail.
+pub fn deviate_of_ln(ln_p: f64) -> f64 {
+    let ln_p = ln_p.min(-std::f64::consts::LN_2);
+    let square = -2.0 * (ln_p + LN_SQRT_2PI);
+    let mut t = if square > 4.0 {
+        -(square - libm::log(square)).sqrt()
+    } else {
+        0.0
+    };
+    for _ in 0..5 {
+        let step = (ln_cdf(t) - ln_p) / inverse_mills(t);
+        t -= step;
+        if step.abs() < 1e-9 {
+            break;
+        }
+    }
+    t
+}
+
 /// phi(t) / Phi(t), the inverse Mills ratio.
 pub fn inverse_mills(t: f64) -> f64 {
     if t < TAIL {
@@ -116,6 +136,14 @@ pub fn ln_add(a: f64, b: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::num::{fast, oracle};
+
+    #[test]
+    fn deviates_are_the_inverse_of_the_distribution_function() {
+        for t in [0.0, -0.01, -0.5, -1.0, -1.96, -2.2, -5.0, -9.0, -37.0] {
+            let found = deviate_of_ln(ln_cdf(t));
+            assert!((found - t).abs() < 1e-8, "{t} {found}");
+        }
+    }
 
     #[test]
     fn all_agree_with_the_oracle_to_1e_13() {
