@@ -160,7 +160,10 @@ impl RecursiveFilter {
         self.weights.iter_mut().for_each(|w| *w *= keep);
         self.covariance.iter_mut().for_each(|p| *p *= keep * keep);
         let add = self.prior * (1.0 - keep * keep);
-        self.covariance.diag_mut().iter_mut().for_each(|p| *p += add);
+        self.covariance
+            .diag_mut()
+            .iter_mut()
+            .for_each(|p| *p += add);
     }
 
     /// Bytes that it holds.
@@ -308,7 +311,10 @@ mod tests {
             let total = noise + p * value * value;
             w += p * value / total * (y - w * value);
             p -= (p * value).powi(2) / total;
-            (w, p) = (w * (1.0 - 1.0 / tau), p * (1.0 - 2.0 / tau) + 2.0 / tau * prior);
+            (w, p) = (
+                w * (1.0 - 1.0 / tau),
+                p * (1.0 - 2.0 / tau) + 2.0 / tau * prior,
+            );
         }
     }
 
@@ -319,7 +325,11 @@ mod tests {
             filter.predict(&Spikes::default(), &mut [0.0]);
             filter.learn(&[0.0], 1.0);
         }
-        near(&[0.5; 3], filter.covariance.diag().iter().map(|&p| p.into()), 1e-4);
+        near(
+            &[0.5; 3],
+            filter.covariance.diag().iter().map(|&p| p.into()),
+            1e-4,
+        );
     }
 
     #[test]
@@ -362,6 +372,9 @@ mod tests {
         run(&mut filter, 30, 1.0);
         filter.forget(1.0);
         let x = inputs(5, 4);
-        assert_eq!(filter.predict(&x, &mut [0.0]), fresh.predict(&x, &mut [0.0]));
+        assert_eq!(
+            filter.predict(&x, &mut [0.0]),
+            fresh.predict(&x, &mut [0.0])
+        );
     }
 }

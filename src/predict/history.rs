@@ -62,9 +62,7 @@ impl History {
 
     /// The unit of next-step targets; `None` before the first step that was not 0.
     pub fn unit(&self) -> Option<f64> {
-        self.step_scale
-            .is_known()
-            .then(|| self.step_scale.get())
+        self.step_scale.is_known().then(|| self.step_scale.get())
     }
 
     /// Inputs that the code of the level takes.

@@ -31,8 +31,9 @@ const SCALE_RATE: f64 = 0.01;
 const SCALE_LIMIT: f64 = 3.0;
 /// Scale of the broad law, in standard deviations of the level.
 const BROAD_SD: f64 = 3.0;
-/// Scale of an expert, in cells of the sensor's grid, at least: finer is beyond the sensor.
-const LEAST_SCALE_GRID: f64 = 0.25;
+/// Scale of an expert, in cells of the sensor's grid, at least: the standard deviation of rounding,
+/// 1/sqrt(12).
+const LEAST_SCALE_GRID: f64 = 0.29;
 /// The grid is no finer than this share of the usual step: floating point differences that small are
 /// rounding of the source.
 const FINEST_GRID_STEPS: f64 = 1e-3;
@@ -174,7 +175,11 @@ impl Mixture {
         }
         let step = history.unit().unwrap_or(0.0);
         let finest = (FINEST_GRID_STEPS * step).max(FINEST_GRID_VALUE * last.abs());
-        let seen = if self.smallest.is_finite() { self.smallest } else { 0.0 };
+        let seen = if self.smallest.is_finite() {
+            self.smallest
+        } else {
+            0.0
+        };
         let grid = seen.max(finest).max(f64::MIN_POSITIVE * 1e16);
         let to = &mut now.distribution;
         to.clear(last, grid);
@@ -199,7 +204,10 @@ impl Mixture {
         } else {
             parts[BROAD] += std::mem::take(&mut parts[EXPERTS]);
         }
-        if !self.table.add_to(&history.level, situation.z, parts[TABLE], to) {
+        if !self
+            .table
+            .add_to(&history.level, situation.z, parts[TABLE], to)
+        {
             parts[BROAD] += parts[TABLE];
         }
         let sd = history.level.sd();
@@ -265,7 +273,8 @@ impl Mixture {
             self.miss = moved.clamp(LEAST_MISS, MOST_MISS);
             self.limited += u64::from(self.miss != moved);
         }
-        if same && at_rest {
+        // The parts say what a change leads to: only changes teach them.
+        if same {
             return;
         }
         self.values += 1.0;
@@ -275,12 +284,16 @@ impl Mixture {
         if !experts.is_empty() {
             let residual = |c: &Component| (value - c.mean) / c.scale;
             now.densities.clear();
-            let cells = experts.iter().map(|c| {
-                let plain = Component { weight: 1.0, ..*c };
-                d.component_mass(&plain, value)
+            // Each given that there is a change: its weight holds the cell that was taken out.
+            let gate = self.gate.weights().iter();
+            let given = experts.iter().zip(gate).map(|(c, weight)| {
+                let weight = c.weight / (self.parts[EXPERTS] * weight);
+                d.component_mass(&Component { weight, ..*c }, value)
             });
-            now.densities.extend(cells);
-            let scores = experts.iter().map(|c| student::scale_score(residual(c)) - 1.0);
+            now.densities.extend(given);
+            let scores = experts
+                .iter()
+                .map(|c| student::scale_score(residual(c)) - 1.0);
             let weighed = scores.clone().zip(self.gate.weights());
             let score: f64 = weighed.map(|(score, weight)| score * weight).sum();
             self.shape.observe(situation, score);
@@ -301,12 +314,14 @@ impl Mixture {
             let sum: f64 = self.parts.iter().sum();
             self.parts.iter_mut().for_each(|part| *part /= sum);
         }
-        if !same {
-            let z = history.level.standardise(value);
-            self.table.observe(situation.z, z, value, d.grid);
-        }
+        let z = history.level.standardise(value);
+        self.table.observe(situation.z, z, value, d.grid);
         let rate = (1.0 / self.values).max(1.0 / PERSISTENCE_MEMORY);
-        let limit = if self.values > 10.0 { 25.0 * self.square } else { f64::MAX };
+        let limit = if self.values > 10.0 {
+            25.0 * self.square
+        } else {
+            f64::MAX
+        };
         self.square += rate * ((change * change).min(limit) - self.square);
     }
 

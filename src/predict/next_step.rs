@@ -12,7 +12,7 @@ use super::mixture::{Answer, Mixture, Published, Verified};
 use super::past::Past;
 use super::shape::Situation;
 use crate::encode::hour_of_day;
-use crate::ep::Report;
+use crate::ep::{Report, Summary};
 use crate::num::scrap::Scrap;
 
 /// Most channels that are predicted from one another's past.
@@ -260,6 +260,40 @@ impl NextStep {
         let expert = group.experts.first()?;
         let o = c - group.first;
         Some((expert.ignorance(o), expert.noise(o)))
+    }
+
+    /// Changes the memory of the weights, rows.
+    pub fn set_memory(&mut self, rows: f64) {
+        self.settings.memory_rows = rows;
+        for expert in self.groups.iter_mut().flat_map(|g| &mut g.experts) {
+            let share = if expert.kind == Kind::Fast {
+                FAST_SHARE
+            } else {
+                1.0
+            };
+            expert.set_memory(share * rows);
+        }
+    }
+
+    /// After a new normal was accepted: forgets a share of the weights, 0 to 1, and how errors looked.
+    pub fn forget(&mut self, share: f64) {
+        for expert in self.groups.iter_mut().flat_map(|g| &mut g.experts) {
+            expert.forget(share);
+        }
+        self.mixtures.iter_mut().for_each(Mixture::renew);
+    }
+
+    /// What each hidden layer knows, in figures. Walks over all weights.
+    pub fn summaries(&self) -> impl Iterator<Item = Summary> + '_ {
+        let experts = self.groups.iter().flat_map(|g| &g.experts);
+        experts.filter_map(|e| Some(e.hidden()?.summary()))
+    }
+
+    /// Values and figures that were limited on their way.
+    pub fn limited(&self) -> u64 {
+        let experts = self.groups.iter().flat_map(|g| &g.experts);
+        let mixtures = self.mixtures.iter().map(|m| m.limited);
+        experts.map(Expert::limited).sum::<u64>() + mixtures.sum::<u64>()
     }
 
     /// Bytes of all filters.

@@ -133,7 +133,11 @@ impl HiddenLayer {
             let weight = ((NU + 1.0) / (NU + residual * residual / total)).min(1.0);
             work.target.push(target as f32);
             let effective = noise.variance() / weight;
-            work.noise.push(if target.is_nan() { 1.0 } else { effective as f32 });
+            work.noise.push(if target.is_nan() {
+                1.0
+            } else {
+                effective as f32
+            });
             if !target.is_nan() {
                 noise.observe(residual, ignorance);
             }

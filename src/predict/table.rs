@@ -114,7 +114,14 @@ mod tests {
 
     #[test]
     fn every_level_has_a_field_and_the_fields_join() {
-        for (z, f) in [(-99.0, 0), (-2.41, 0), (-2.39, 1), (2.39, 14), (2.41, 15), (99.0, 15)] {
+        for (z, f) in [
+            (-99.0, 0),
+            (-2.41, 0),
+            (-2.39, 1),
+            (2.39, 14),
+            (2.41, 15),
+            (99.0, 15),
+        ] {
             assert_eq!(field(z), f, "{z}");
         }
         for f in 0..N_FIELDS {

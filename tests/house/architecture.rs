@@ -9,7 +9,8 @@ const FLOORS: [&[&str]; 3] = [
     &["num"],
     &["encode", "ep"],
     &[
-        "row", "payload", "route", "decode", "assemble", "predict", "detect", "engine", "stream", "history",
+        "row", "payload", "route", "decode", "assemble", "predict", "detect", "engine", "stream",
+        "history",
     ],
 ];
 const EDGE: usize = FLOORS.len();
