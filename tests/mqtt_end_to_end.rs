@@ -1,7 +1,6 @@
 //! The daemon behind a real mosquitto, fed and watched with mosquitto's own C clients.
 //!
-//! Without mosquitto each test says that it is left out; `SPIKED_REQUIRE_TOOLS=1` makes that a
-//! failure.
+//! A missing mosquitto fails each test; `SPIKED_SKIP_TOOLS=1` leaves them out.
 
 #![expect(clippy::print_stdout, reason = "a test prints what it measured")]
 
@@ -144,7 +143,7 @@ fn recorded_messages_replayed_give_what_the_daemon_published() {
     let (file, out) = (dir.path().join("plant.log"), dir.path().join("out"));
     std::fs::write(&file, text).unwrap();
     let replayed = Command::new(env!("CARGO_BIN_EXE_spiked"))
-        .env_remove("SPIKED_REQUIRE_TOOLS")
+        .env_remove("SPIKED_SKIP_TOOLS")
         .args(["replay", "--messages", "--json", "--out"])
         .args([&out, &file])
         .output()
@@ -420,7 +419,7 @@ fn check_with_connect_tries_the_broker_and_its_subscriptions() {
     std::fs::write(&config, text).unwrap();
     let check = || {
         Command::new(env!("CARGO_BIN_EXE_spiked"))
-            .env_remove("SPIKED_REQUIRE_TOOLS")
+            .env_remove("SPIKED_SKIP_TOOLS")
             .args(["check", "--connect", "--config"])
             .arg(&config)
             .output()

@@ -1,7 +1,7 @@
 //! Nothing lost: the state file alone, and the daemon against a real broker.
 //!
-//! The tests that need `mosquitto` say so and return where it is missing, unless
-//! `SPIKED_REQUIRE_TOOLS=1`. Long forms by environment variables: see each test.
+//! A missing `mosquitto` fails the tests that need it; `SPIKED_SKIP_TOOLS=1` leaves them out. Long forms
+//! are chosen by environment variables: see each test.
 
 #![expect(clippy::print_stdout, reason = "a test prints what it measured")]
 

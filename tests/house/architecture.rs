@@ -1,5 +1,6 @@
 //! The four floors: imports go down only, and the lower three know nothing of the outside.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::support::root;
@@ -174,6 +175,72 @@ fn imports_go_down_only() {
         );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Arrows between rooms: each room with the rooms that it imports, tests left out.
+fn arrows(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
+    let texts: Vec<(PathBuf, String)> = files(src)
+        .into_iter()
+        .map(|path| (path.clone(), std::fs::read_to_string(path).expect("text")))
+        .collect();
+    let tests: BTreeSet<PathBuf> = texts
+        .iter()
+        .flat_map(|(path, text)| test_files(path, text))
+        .collect();
+    let rooms: BTreeSet<String> = texts.iter().map(|(path, _)| room_of(path, src)).collect();
+    let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, text) in &texts {
+        let room = room_of(path, src);
+        if room == "lib" || tests.contains(path) {
+            continue;
+        }
+        let named = code(text)
+            .into_iter()
+            .flat_map(|(_, line)| rooms_named(line));
+        let imported = named.filter(|other| *other != room && rooms.contains(other));
+        arrows.entry(room.clone()).or_default().extend(imported);
+    }
+    arrows
+}
+
+/// Rooms that are reached from `room`.
+fn reached(room: &str, arrows: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut next = vec![room.to_owned()];
+    while let Some(room) = next.pop() {
+        for other in arrows.get(&room).into_iter().flatten() {
+            if found.insert(other.clone()) {
+                next.push(other.clone());
+            }
+        }
+    }
+    found
+}
+
+/// Rooms that reach themselves.
+fn circles(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<&String> {
+    let in_circle = |room: &&String| reached(room, arrows).contains(*room);
+    arrows.keys().filter(in_circle).collect()
+}
+
+#[test]
+fn no_rooms_import_one_another_in_a_circle() {
+    let arrows = arrows(&root().join("src"));
+    assert!(arrows.len() > 12, "the scan finds the rooms: {arrows:?}");
+    let circles = circles(&arrows);
+    assert!(circles.is_empty(), "{circles:?} in {arrows:#?}");
+}
+
+#[test]
+fn a_circle_of_three_rooms_is_found() {
+    let arrow = |from: &str, to: &str| (from.to_owned(), BTreeSet::from([to.to_owned()]));
+    let arrows = BTreeMap::from([
+        arrow("a", "b"),
+        arrow("b", "c"),
+        arrow("c", "a"),
+        arrow("d", "a"),
+    ]);
+    assert_eq!(circles(&arrows), ["a", "b", "c"]);
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn ctrl_c_ends_it_cleanly_and_others_can_look_on() {
 #[test]
 fn wrong_arguments_are_told_with_their_range() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_spiked"))
-        .env_remove("SPIKED_REQUIRE_TOOLS")
+        .env_remove("SPIKED_SKIP_TOOLS")
         .args(["demo", "--speed", "0", "--seconds", "-1"])
         .output()
         .expect("spiked runs");

@@ -16,8 +16,7 @@ pub fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Whether `tool` is there. Without it a test is skipped, unless SPIKED_REQUIRE_TOOLS is set, as
-/// it is in tests/run.
+/// Whether `tool` is there. A missing one fails the test, unless `SPIKED_SKIP_TOOLS=1`.
 pub fn has_tool(tool: &str) -> bool {
     let found = Command::new(tool)
         .arg("--version")
@@ -25,8 +24,8 @@ pub fn has_tool(tool: &str) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok();
-    let required = std::env::var_os("SPIKED_REQUIRE_TOOLS").is_some();
-    assert!(found || !required, "{tool} is required and missing");
+    let skip = std::env::var("SPIKED_SKIP_TOOLS").is_ok_and(|v| v == "1");
+    assert!(found || skip, "{tool} is missing: tests/run installs it");
     if !found {
         eprintln!("skipped: {tool} is missing");
     }
@@ -70,7 +69,7 @@ impl Demo {
     /// Starts it and reads the addresses that it prints first.
     pub fn start(args: &[&str]) -> Demo {
         let mut child = Command::new(env!("CARGO_BIN_EXE_spiked"))
-            .env_remove("SPIKED_REQUIRE_TOOLS")
+            .env_remove("SPIKED_SKIP_TOOLS")
             .arg("demo")
             .args(args)
             .stdin(Stdio::null())

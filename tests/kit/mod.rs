@@ -7,16 +7,16 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// True where `tools` are installed. Without them the test has to return; it fails instead where
-/// `SPIKED_REQUIRE_TOOLS=1` says that nothing may be left out.
+/// True where `tools` are installed. A missing tool fails the test, unless `SPIKED_SKIP_TOOLS=1` asks to
+/// leave such tests out; the test has to return then.
 pub fn installed(tools: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
     places.push("/usr/sbin".into());
     for tool in tools {
         if !places.iter().any(|place| place.join(tool).exists()) {
-            let required = std::env::var("SPIKED_REQUIRE_TOOLS").is_ok_and(|x| x == "1");
-            assert!(!required, "{tool} is not installed");
+            let skip = std::env::var("SPIKED_SKIP_TOOLS").is_ok_and(|x| x == "1");
+            assert!(skip, "{tool} is not installed: tests/run installs it");
             eprintln!("LEFT OUT: {tool} is not installed");
             return false;
         }
@@ -233,7 +233,7 @@ impl Daemon {
         std::fs::write(&config, settings).unwrap();
         let log = std::fs::File::create(dir.join("spiked.log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_spiked"))
-            .env_remove("SPIKED_REQUIRE_TOOLS")
+            .env_remove("SPIKED_SKIP_TOOLS")
             .arg("run")
             .arg("--config")
             .arg(config)
