@@ -80,7 +80,7 @@ fn test_files(path: &Path, text: &str) -> Vec<PathBuf> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     lines
         .windows(2)
-        .filter(|w| w[0] == "#[cfg(test)]")
+        .filter(|w| w[0] == "#[cfg(test)]" || w[0].starts_with("#[cfg(all(test,"))
         .filter_map(|w| w[1].strip_suffix(';')?.rsplit_once("mod "))
         .map(|(_, name)| folder.join(format!("{name}.rs")))
         .collect()
