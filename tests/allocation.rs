@@ -55,12 +55,12 @@ fn rows_allocate_nothing_once_warm_but_for_scores_higher_than_any_before() {
                 let route = router.known(topic).expect("admitted");
                 format.parse(payload.as_bytes(), &mut parsed).expect("good");
                 seq += 1;
-                let ts_ms = parsed.ts_ms.expect("a stamp");
+                let ts_ms = parsed.ts_ms().expect("a stamp");
                 let reading = Reading {
                     seq,
-                    stream: route.stream.clone(),
+                    stream: route.stream.clone().expect("a stream"),
                     channel: route.channel.clone().expect("a channel"),
-                    value: parsed.value.expect("a value"),
+                    value: parsed.number().expect("a value"),
                     ts_ms,
                     arrival_ms: ts_ms,
                 };

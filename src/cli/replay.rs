@@ -120,10 +120,7 @@ fn replay_messages(args: &ReplayArgs, settings: &Settings) -> Result<(), CliErro
     let summaries = messages
         .finish(outputs)
         .map_err(|e| CliError::Runtime(e.to_string()))?;
-    for (reason, n) in messages.refused() {
-        // Nothing can be done when even standard error is closed.
-        let _ = writeln!(std::io::stderr(), "refused as {reason}: {n}");
-    }
+    report_refusals(&messages);
     if summaries.is_empty() {
         let patterns = settings.inputs.iter().map(|input| input.pattern.filter());
         let patterns: Vec<String> = patterns.collect();
@@ -145,6 +142,29 @@ fn replay_messages(args: &ReplayArgs, settings: &Settings) -> Result<(), CliErro
         writeln!(std::io::stdout(), "{:#}", serde_json::Value::Array(objects))?;
     }
     Ok(())
+}
+
+/// Refusals explained at most.
+const MAX_EXPLAINED: usize = 20;
+
+/// Says on standard error what was refused, with the first of each kind explained.
+fn report_refusals(messages: &Messages) {
+    let mut stderr = std::io::stderr().lock();
+    // Nothing can be done when even standard error is closed, here and below.
+    for remark in messages.remarks() {
+        let _ = writeln!(stderr, "{remark}");
+    }
+    for refused in messages.refusals().iter().take(MAX_EXPLAINED) {
+        let _ = writeln!(
+            stderr,
+            "{}  ({} of these)",
+            refused.last.line(),
+            refused.count
+        );
+    }
+    for (reason, n) in messages.refused() {
+        let _ = writeln!(stderr, "refused as {reason}: {n}");
+    }
 }
 
 /// Output files are named as their inputs: two inputs of one name would overwrite each other, and

@@ -7,8 +7,8 @@ use config::{Value, ValueKind};
 
 use super::reader::{Report, Section};
 use super::settings::{Input, MqttSettings, Protocol, TlsSettings, any, not_empty};
-use crate::payload::{Format, Pointer, TimeUnit};
-use crate::route::Pattern;
+use crate::payload::{Clock, Form, Format, Place, Pointer, TimeUnit, check_format, parse_zone};
+use crate::route::{Pattern, PatternSettings};
 
 /// Where trust anchors are found when `mqtts://` is used without `mqtt.ca_file`.
 const CA_BUNDLES: [&str; 3] = [
@@ -178,45 +178,119 @@ fn input(idx: usize, value: Option<Value>, report: &mut Report) -> Option<Input>
     let topic = s.text("topic", "plant/{stream}/{channel}", any);
     let stream = s.text("stream", "", any);
     let channel = s.text("channel", "", any);
-    let kind = s.choice(
+    let form = s.choice(
         "payload",
         "auto",
-        &[("auto", 0), ("number", 1), ("json", 2), ("object", 3)],
-    );
-    let pointer = |text: &str| Pointer::new(text).map(|_| ());
-    let value_at = s.text("value", "/value", pointer);
-    let ts_at = s.text("ts", "/ts", pointer);
-    let channels_at = s.text("channels", "", pointer);
-    let unit = s.choice(
-        "ts_unit",
-        "ms",
         &[
-            ("s", TimeUnit::Seconds),
-            ("ms", TimeUnit::Millis),
-            ("us", TimeUnit::Micros),
-            ("ns", TimeUnit::Nanos),
+            ("auto", Form::Auto),
+            ("number", Form::Number),
+            ("json", Form::Json),
+            ("object", Form::Object),
         ],
     );
+    let format = format(&mut s, form);
     let qos = s.integer("qos", 1, 0..=1);
-    let at = |text: &str| Pointer::new(text).ok();
-    let format = match kind {
-        0 => Format::auto(at(&value_at)?, at(&ts_at)?, unit),
-        1 => Format::Number,
-        2 => Format::json(at(&value_at)?, at(&ts_at)?, unit),
-        _ => Format::object(at(&channels_at)?, at(&ts_at)?, unit),
-    };
-    let pattern = Pattern::new(&topic, &stream, &channel, format.names_channels());
+    let pattern = Pattern::build(&PatternSettings {
+        topic: &topic,
+        stream: &stream,
+        channel: &channel,
+        payload_names_channels: form == Form::Object,
+        keyed: format.as_ref().is_some_and(|f| f.each.is_some()),
+        tags: "",
+    });
     let pattern = match pattern {
         Ok(pattern) => Some(pattern),
         Err(allowed) => {
-            s.problem("topic", &allowed, &format!("{topic:?}"));
+            let (key, got) = match allowed.starts_with("a `stream`") {
+                true => ("stream", &stream),
+                false if allowed.starts_with("a `channel`") => ("channel", &channel),
+                false => ("topic", &topic),
+            };
+            s.problem(key, &allowed, &format!("{got:?}"));
             None
         }
     };
     s.done();
     Some(Input {
         pattern: pattern?,
-        format,
+        format: format?,
         qos: u8::try_from(qos).unwrap_or(1),
+    })
+}
+
+/// How the payloads of an input are read. `value` and `channels` are two names of one thing: the
+/// place of the value, or of the object of channels.
+fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
+    let pointer = |text: &str| Pointer::new(text).map(|_| ());
+    let place = |text: &str| Place::new(text).map(|_| ());
+    // `each = ""` is the document's own list: its absence needs another word.
+    let each = s.text("each", "none", |text| match text {
+        "none" => Ok(()),
+        text => pointer(text),
+    });
+    let each = (each != "none").then_some(each);
+    let value_default = match (&each, form) {
+        (Some(_), Form::Auto | Form::Json | Form::Number) => "./value",
+        (Some(_), Form::Object) => ".",
+        (None, _) => "/value",
+    };
+    let value_at = s.text("value", value_default, place);
+    let channels_default = if each.is_some() { "." } else { "" };
+    let channels_at = s.text("channels", channels_default, place);
+    let ts_at = s.text("ts", "/ts", place);
+    let unit = s.choice(
+        "ts_unit",
+        "auto",
+        &[
+            ("auto", TimeUnit::Auto),
+            ("s", TimeUnit::Seconds),
+            ("ms", TimeUnit::Millis),
+            ("us", TimeUnit::Micros),
+            ("ns", TimeUnit::Nanos),
+        ],
+    );
+    let ts_format = s.text("ts_format", "", |text| match text {
+        "" => Ok(()),
+        text => check_format(text),
+    });
+    let zone = s.text("timezone", "", |text| match text {
+        "" => Ok(()),
+        text => parse_zone(text).map(|_| ()),
+    });
+    let quality = s.text("quality", "", place);
+    let good = s.list_or("good", &["192", "GOOD", "true", "0"], |_| Ok(()));
+    let only = s.list("only", any);
+    let ignore = s.list("ignore", any);
+    let lenient = s.choice("numbers", "plain", &[("plain", false), ("lenient", true)]);
+    let value = match (form, channels_at.as_str() != channels_default) {
+        (Form::Object, true) => &channels_at,
+        (Form::Object, false) if value_at != value_default => &value_at,
+        (Form::Object, false) => &channels_at,
+        _ => &value_at,
+    };
+    Some(Format {
+        form,
+        each: match each {
+            Some(each) => Some(Pointer::new(&each).ok()?),
+            None => None,
+        },
+        value: Place::new(value).ok()?,
+        ts: Place::new(&ts_at).ok()?,
+        clock: Clock {
+            unit,
+            format: (!ts_format.is_empty()).then_some(ts_format),
+            zone: match zone.is_empty() {
+                true => None,
+                false => Some(parse_zone(&zone).ok()?),
+            },
+        },
+        quality: match quality.is_empty() {
+            true => None,
+            false => Some(Place::new(&quality).ok()?),
+        },
+        good,
+        only,
+        ignore,
+        lenient,
     })
 }

@@ -227,10 +227,20 @@ impl<'a> Section<'a> {
             .unwrap_or(choices[0].1)
     }
 
-    /// A list of texts (or whole numbers, read as texts); a text with commas does as well (for the
-    /// environment).
+    /// A list of texts (or whole numbers and truth values, read as texts); a text with commas does
+    /// as well (for the environment). Empty by default.
     pub fn list(&mut self, key: &str, check: impl Fn(&str) -> Result<(), String>) -> Vec<String> {
-        let mut result = Vec::new();
+        self.list_or(key, &[], check)
+    }
+
+    /// As [`Section::list`], with a default.
+    pub fn list_or(
+        &mut self,
+        key: &str,
+        default: &[&str],
+        check: impl Fn(&str) -> Result<(), String>,
+    ) -> Vec<String> {
+        let mut result: Vec<String> = default.iter().map(|item| (*item).to_owned()).collect();
         if let Some(value) = self.table.remove(key) {
             let items: Option<Vec<String>> = match &value.kind {
                 ValueKind::Array(items) => items
@@ -343,6 +353,7 @@ fn whole_text(kind: &ValueKind) -> Option<String> {
     match kind {
         ValueKind::I64(x) => Some(x.to_string()),
         ValueKind::U64(x) => Some(x.to_string()),
+        ValueKind::Boolean(x) => Some(x.to_string()),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use super::model::{engine, stream};
 use super::mqtt::{inputs, mqtt};
 use super::reader::{Report, Section, unknown};
 use crate::decode::Decoder;
-use crate::payload::{Format, Parsed};
+use crate::payload::Format;
 use crate::route::{Pattern, Router};
 use crate::stream::StreamParams;
 
@@ -215,21 +215,19 @@ impl Settings {
     /// What turns messages into readings, numbered from `last_seq` on.
     pub fn decoder(&self, last_seq: u64) -> Decoder {
         let own = format!("{}/{}", self.output.prefix, self.output.instance);
-        Decoder {
-            formats: self.inputs.iter().map(|i| i.format.clone()).collect(),
-            router: Router::new(
-                self.inputs.iter().map(|i| i.pattern.clone()).collect(),
-                &own,
-                self.max_streams,
-                self.max_channels,
-                self.channels.clone(),
-            ),
-            states: (self.stream.engine.lists_states()).then(|| self.stream.engine.clone()),
-            max_payload_bytes: self.mqtt.max_payload_bytes,
-            feedback: self.output.feedback.then(|| format!("{own}/")),
-            last_seq,
-            parsed: Parsed::default(),
-        }
+        let router = Router::new(
+            self.inputs.iter().map(|i| i.pattern.clone()).collect(),
+            &own,
+            self.max_streams,
+            self.max_channels,
+            self.channels.clone(),
+        );
+        let formats = self.inputs.iter().map(|i| i.format.clone()).collect();
+        let mut decoder = Decoder::new(formats, router, self.mqtt.max_payload_bytes);
+        decoder.states = (self.stream.engine.lists_states()).then(|| self.stream.engine.clone());
+        decoder.feedback = self.output.feedback.then(|| format!("{own}/"));
+        decoder.last_seq = last_seq;
+        decoder
     }
 }
 

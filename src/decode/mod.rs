@@ -1,17 +1,29 @@
 //! Messages to numbered readings: topic, payload and states together, refusals by reason.
 
+mod explain;
+mod refusals;
 mod states;
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::vec::Drain;
 
+use crate::assemble::MAX_AHEAD_MS;
 use crate::engine::EngineParams;
-use crate::payload::{Format, Parsed, Reject, parse_feedback};
-use crate::route::{Route, Router};
+use crate::payload::{
+    Format, Found, Measured, Order, Parsed, Refused, Reject, Scope, parse_feedback,
+};
+use crate::route::{Match, Route, Router};
 use crate::row::Reading;
-use states::tell_states;
+pub use explain::{Refusal, advice_on_time, excerpt, refused_reading};
+pub use refusals::{Refusals, RefusedTopic};
+use states::number_of;
+
+/// Sources whose last stamp within a repeated hour is remembered.
+const MAX_FOLDS: usize = 100_000;
 
 /// One message as the broker delivered it, or as a recording has it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Message<'a> {
     /// Its topic.
     pub topic: &'a str,
@@ -21,48 +33,93 @@ pub struct Message<'a> {
     pub retained: bool,
     /// Arrival, unix milliseconds.
     pub arrival_ms: i64,
+    /// User properties of MQTT 5, names and values.
+    pub properties: &'a [(String, String)],
 }
 
-/// What turns messages into readings.
+/// Turns messages into readings.
 pub struct Decoder {
     /// Payload format of each pattern.
     pub formats: Vec<Format>,
     /// Topics to streams and channels.
     pub router: Router,
-    /// What says which channels have listed states, where some have.
+    /// Says which channels have listed states, where some have.
     pub states: Option<EngineParams>,
     /// Largest payload accepted, bytes.
     pub max_payload_bytes: usize,
-    /// What topics of feedback start with, `<prefix>/<instance>/`; `None` where none is wanted.
+    /// Beginning of the topics of feedback, `<prefix>/<instance>/`; `None` where none is wanted.
     pub feedback: Option<String>,
     /// Highest sequence number given.
     pub last_seq: u64,
-    /// Used again from message to message.
-    pub parsed: Parsed,
+    parsed: Parsed,
+    /// Last stamp within a repeated hour, by topic.
+    folds: HashMap<Arc<str>, i64>,
+    /// Stream, channel and time of the readings of one message.
+    seen: HashSet<(Arc<str>, Arc<str>, i64)>,
+    /// Remarks on the inputs, each made once.
+    remarks: Vec<String>,
+    remarked: HashSet<(usize, Remark)>,
+}
+
+/// Kinds of remarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Remark {
+    Unit,
+    Gap,
+    Behind,
 }
 
 impl Decoder {
+    /// A decoder that has read nothing; `formats` belong to the patterns of `router`.
+    pub fn new(formats: Vec<Format>, router: Router, max_payload_bytes: usize) -> Decoder {
+        Decoder {
+            formats,
+            router,
+            states: None,
+            max_payload_bytes,
+            feedback: None,
+            last_seq: 0,
+            parsed: Parsed::default(),
+            folds: HashMap::new(),
+            seen: HashSet::new(),
+            remarks: Vec::new(),
+            remarked: HashSet::new(),
+        }
+    }
+
     /// Appends the readings of a message, or the feedback that travels as one, to `readings`,
     /// numbered in order.
     ///
     /// # Errors
-    /// Why nothing of it is accepted; what is refused of a message that is otherwise fine is in
-    /// [`Decoder::refused`].
+    /// Why nothing of it is accepted; parts that are refused of a message that is otherwise fine
+    /// are in [`Decoder::refused`].
     pub fn read(
         &mut self,
         message: Message<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), Reject> {
         self.parsed.refused.clear();
+        self.parsed.detail.clear();
         match self.feedback_stream(message.topic) {
             Some(stream) => self.feedback(stream, message, readings),
             None => self.measured(message, readings),
         }
     }
 
-    /// Members of the last message that were refused, the others being fine.
-    pub fn refused(&mut self) -> Drain<'_, Reject> {
+    /// Parts of the last message that were refused, the others being fine.
+    pub fn refused(&mut self) -> Drain<'_, Refused> {
         self.parsed.refused.drain(..)
+    }
+
+    /// Remarks on the inputs that were not made before, such as the unit of their stamps.
+    pub fn remarks(&mut self) -> Drain<'_, String> {
+        self.remarks.drain(..)
+    }
+
+    /// Explains why the last message, or a part of it, was refused.
+    pub fn explain(&self, reason: Reject, detail: Option<&str>, message: &Message<'_>) -> Refusal {
+        let detail = detail.unwrap_or(&self.parsed.detail);
+        explain::refusal(self, reason, detail, message)
     }
 
     /// The stream that a topic gives feedback to.
@@ -101,49 +158,245 @@ impl Decoder {
         if message.payload.len() > self.max_payload_bytes {
             return Err(Reject::TooBig);
         }
-        let parsed = &mut self.parsed;
-        parsed.wants_words = self.states.is_some();
-        let states = self.states.as_ref();
-        let route = match self.router.known(message.topic) {
-            Some(route) => {
-                self.formats[route.input].parse(message.payload, parsed)?;
-                tell_states(states, (&route.stream, route.channel.as_deref()), parsed)?;
-                route.clone()
-            }
-            None => {
-                let found = self.router.find(message.topic)?;
-                self.formats[found.input].parse(message.payload, parsed)?;
-                tell_states(states, (found.stream, found.channel), parsed)?;
-                self.router.admit(message.topic)?
-            }
+        let known = self.router.known(message.topic).cloned();
+        let found = match &known {
+            Some(_) => None,
+            None => Some(self.router.find(message.topic)?),
         };
-        if message.retained && parsed.ts_ms.is_none() {
-            return Err(Reject::Retained);
+        let (input, names) = match (&known, &found) {
+            (Some(route), _) => (route.input, route.names.as_ref()),
+            (None, Some(found)) => (found.input, found.asks_payload().then_some(&found.names)),
+            (None, None) => return Err(Reject::NoRoute),
+        };
+        let format = &self.formats[input];
+        let scope = Scope {
+            names,
+            order: Order {
+                last_ms: match self.folds.is_empty() {
+                    true => None,
+                    false => self.folds.get(message.topic).copied(),
+                },
+                arrival_ms: message.arrival_ms,
+            },
+            property: property(format, &message),
+        };
+        self.parsed.wants_words = self.states.is_some();
+        format.read(&scope, message.payload, &mut self.parsed)?;
+        self.note_circumstances(input, &scope.order, &message);
+        match (known, found) {
+            (Some(route), _) => self.take(&route, &message, readings),
+            (None, Some(found)) => self.take_first(found, &message, readings),
+            (None, None) => Err(Reject::NoRoute),
         }
-        let ts_ms = parsed.ts_ms.unwrap_or(message.arrival_ms);
-        let Route {
-            stream, channel, ..
-        } = route;
-        let mut add = |channel, value| {
+    }
+
+    /// The first good payload of a topic: only with it the topic is remembered.
+    fn take_first(
+        &mut self,
+        found: Match,
+        message: &Message<'_>,
+        readings: &mut Vec<Reading>,
+    ) -> Result<(), Reject> {
+        // A single value that cannot be used admits nothing.
+        if let (1, Some(stream), Some(channel)) =
+            (self.parsed.len(), found.stream(), found.channel())
+            && let Some(first) = self.parsed.found().next()
+            && first.channel.is_none()
+        {
+            number_of(self.states.as_ref(), stream, channel, first.value)?;
+            usable_time(&first, message)?;
+        }
+        let bare = self.parsed.found().any(|found| found.channel.is_none());
+        let source = found.stream().zip(found.channel());
+        let source = source.map(|(s, c)| (s.to_owned(), c.to_owned()));
+        let route = self.router.admit_found(message.topic, found, bare);
+        if route == Err(Reject::Collision)
+            && let Some((stream, channel)) = source
+        {
+            self.parsed.detail = collision(&self.router, &stream, &channel);
+        }
+        self.take(&route?, message, readings)
+    }
+
+    /// Numbers what was parsed.
+    fn take(
+        &mut self,
+        route: &Arc<Route>,
+        message: &Message<'_>,
+        readings: &mut Vec<Reading>,
+    ) -> Result<(), Reject> {
+        let single = self.parsed.len() == 1 && self.parsed.refused.is_empty();
+        let mut refused = std::mem::take(&mut self.parsed.refused);
+        let mut detail = String::new();
+        let before = readings.len();
+        self.seen.clear();
+        for found in self.parsed.found() {
+            let taken = one(
+                &mut self.router,
+                self.states.as_ref(),
+                route,
+                &found,
+                message,
+            );
+            let (stream, channel, value) = match taken {
+                Ok(taken) => taken,
+                // A name or a unit beside the channels is no offence.
+                Err((Reject::Malformed, _)) if found.channel.is_some() => continue,
+                Err((reason, why)) if single => {
+                    detail = why;
+                    refused.push(Refused {
+                        reason,
+                        detail: String::new(),
+                    });
+                    continue;
+                }
+                Err((reason, detail)) => {
+                    refused.push(Refused { reason, detail });
+                    continue;
+                }
+            };
+            let ts_ms = found.ts.map_or(message.arrival_ms, |ts| ts.ms);
+            if self.parsed.several {
+                let record = (stream.clone(), channel.clone(), ts_ms);
+                if !self.seen.insert(record) {
+                    refused.push(Refused {
+                        reason: Reject::Collision,
+                        detail: format!(
+                            "two records of one message give channel {channel} of stream {stream} \
+                             at one time"
+                        ),
+                    });
+                    continue;
+                }
+            }
             self.last_seq += 1;
             readings.push(Reading {
                 seq: self.last_seq,
-                stream: stream.clone(),
+                stream,
                 channel,
                 value,
                 ts_ms,
                 arrival_ms: message.arrival_ms,
             });
-        };
-        if let (Some(channel), Some(value)) = (channel, parsed.value) {
-            add(channel, value);
         }
-        for (name, value) in parsed.channels.drain(..) {
-            match self.router.channel(&stream, &name) {
-                Ok(channel) => add(channel, value),
-                Err(reason) => parsed.refused.push(reason),
-            }
+        // A message of one value is refused as a whole.
+        if single
+            && readings.len() == before
+            && let Some(only) = refused.pop()
+        {
+            self.parsed.detail = detail;
+            return Err(only.reason);
         }
+        self.parsed.refused = refused;
         Ok(())
     }
+
+    /// Remembers the order within a repeated hour, and remarks on what a person should know once.
+    fn note_circumstances(&mut self, input: usize, before: &Order, message: &Message<'_>) {
+        if self.parsed.order != *before
+            && let Some(last_ms) = self.parsed.order.last_ms
+        {
+            if self.folds.len() >= MAX_FOLDS {
+                self.folds.clear();
+            }
+            self.folds.insert(message.topic.into(), last_ms);
+        }
+        if self.parsed.gap && self.remarked.insert((input, Remark::Gap)) {
+            self.remarks.push(format!(
+                "{}: a timestamp lies in the hour that summer time leaves out; it is taken an hour \
+                 later",
+                message.topic
+            ));
+        }
+        if let Some(unit) = self.parsed.unit
+            && self.remarked.insert((input, Remark::Unit))
+        {
+            self.remarks.push(format!(
+                "{}: timestamps are numbers of unit {:?} by their size (ts_unit = \"auto\")",
+                message.topic,
+                unit.as_str()
+            ));
+        }
+        let behind = self.parsed.found().next().and_then(|found| found.ts);
+        if let Some(stamp) = behind.filter(|stamp| stamp.local)
+            && self.formats[input].clock.zone.is_none()
+            && message.arrival_ms - stamp.ms > 1_700_000
+            && let Some(advice) = advice_on_time(stamp.ms, message.arrival_ms)
+            && self.remarked.insert((input, Remark::Behind))
+        {
+            self.remarks.push(format!("{}: {advice}", message.topic));
+        }
+    }
+}
+
+/// One value: its stream, channel and number.
+type Taken = (Arc<str>, Arc<str>, f64);
+
+fn one(
+    router: &mut Router,
+    states: Option<&EngineParams>,
+    route: &Route,
+    found: &Found<'_>,
+    message: &Message<'_>,
+) -> Result<Taken, (Reject, String)> {
+    let of_channel = |reason| (reason, found.channel.unwrap_or_default().to_owned());
+    let stream = match (&route.stream, found.stream) {
+        (Some(stream), _) => stream.clone(),
+        (None, Some(name)) => router.stream(name).map_err(|r| (r, name.to_owned()))?,
+        (None, None) => return Err((Reject::BadName, String::new())),
+    };
+    let constant = || {
+        let names = route.names.as_ref()?;
+        names.channel.as_ref()?.constant()
+    };
+    let name = found.channel.or(route.channel.as_deref()).or_else(constant);
+    let name = name.ok_or((Reject::NoChannel, String::new()))?;
+    let number = match (states, found.value) {
+        (None, Measured::Number(x)) => x,
+        (states, value) => number_of(states, &stream, name, value).map_err(of_channel)?,
+    };
+    if let Some(stamp) = found.ts
+        && (message.retained || stamp.ms > message.arrival_ms)
+    {
+        usable_time(found, message).map_err(of_channel)?;
+    } else if message.retained {
+        return Err((Reject::Retained, String::new()));
+    }
+    let channel = match (&route.channel, found.channel) {
+        (Some(channel), None) => channel.clone(),
+        _ => router
+            .channel_of(&stream, name, &route.topic)
+            .map_err(|reason| match reason {
+                Reject::Collision => (reason, collision(router, &stream, name)),
+                _ => (reason, name.to_owned()),
+            })?,
+    };
+    Ok((stream, channel, number))
+}
+
+/// Whether a reading's time can be used: an age that is known, and not ahead of the arrival.
+fn usable_time(found: &Found<'_>, message: &Message<'_>) -> Result<(), Reject> {
+    match found.ts {
+        Some(stamp) if stamp.ms > message.arrival_ms.saturating_add(MAX_AHEAD_MS) => {
+            Err(Reject::Future)
+        }
+        None if message.retained => Err(Reject::Retained),
+        _ => Ok(()),
+    }
+}
+
+fn collision(router: &Router, stream: &str, channel: &str) -> String {
+    let source = router.source(stream, channel).map_or("", |topic| topic);
+    format!("channel {channel} of stream {stream} comes from {source} already")
+}
+
+/// The timestamp that came beside the payload: a user property of the name that `ts` has.
+fn property<'a>(format: &Format, message: &Message<'a>) -> Option<&'a str> {
+    if message.properties.is_empty() {
+        return None;
+    }
+    let name = format.ts_name()?;
+    let mut properties = message.properties.iter();
+    let found = properties.find(|(key, _)| key == name);
+    found.map(|(_, value)| value.as_str())
 }

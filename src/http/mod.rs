@@ -12,10 +12,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tracing::error;
 
+use crate::decode::RefusedTopic;
 use crate::status::{Status, StreamView};
 
 /// Streams shown by /streams at most.
 const MAX_STREAMS: usize = 500;
+
+/// Refusals shown by /streams at most, the newest first.
+const MAX_REFUSALS: usize = 50;
 
 /// Serves on `listener` until the task is aborted.
 pub fn start(listener: TcpListener, shared: Arc<Status>) -> JoinHandle<()> {
@@ -83,9 +87,25 @@ async fn streams(State(shared): State<Arc<Status>>) -> Response {
         "reasons": health.reasons,
         "n_streams": n_streams,
         "streams": list,
+        "refusals": shared.refusals().iter().take(MAX_REFUSALS).map(refusal_json).collect::<Vec<_>>(),
     });
     let content_type = [(header::CONTENT_TYPE, "application/json")];
     (content_type, body.to_string()).into_response()
+}
+
+fn refusal_json(refused: &RefusedTopic) -> Value {
+    let last = &refused.last;
+    json!({
+        "topic": last.topic,
+        "reason": last.reason.as_str(),
+        "count": refused.count,
+        "newest": refused.newest_ms,
+        "payload": last.excerpt,
+        "detail": last.detail,
+        "stamp": last.stamp_ms,
+        "arrival": last.arrival_ms,
+        "advice": last.advice,
+    })
 }
 
 /// A number, or null where it is none: JSON has no NaN.

@@ -1,196 +1,21 @@
-//! JSON payloads: a value and its timestamp at configured places, or an object of channels.
+//! JSON payloads: the whole document, or two members of it without the rest.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
 
-use super::{Parsed, Pointers, Reject, TimeUnit, believable, keep_word, parse_rfc3339};
+use super::Reject;
+use super::node::Node;
 
 /// Nesting of a document from which on it is refused; serde_json follows no further either.
 const MAX_DEPTH: usize = 128;
-/// Nesting of an object of channels that is followed; deeper members are refused.
-const MAX_OBJECT_DEPTH: usize = 8;
 
-/// A JSON pointer (RFC 6901), checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pointer {
-    text: String,
-    /// The member's name where the pointer names a member of the root: the fast way.
-    member: Option<String>,
-}
-
-impl Pointer {
-    /// A pointer such as `/value` or `/data/0/v`; the empty pointer is the document itself.
-    ///
-    /// # Errors
-    /// What is allowed, where `text` is no pointer.
-    pub fn new(text: &str) -> Result<Pointer, String> {
-        let allowed = || "a JSON pointer such as /value or /data/0/v".to_owned();
-        if !text.is_empty() && !text.starts_with('/') {
-            return Err(allowed());
-        }
-        let mut escapes = text.split('~').skip(1);
-        if escapes.any(|after| !after.starts_with(['0', '1'])) {
-            return Err(allowed());
-        }
-        let member = text
-            .strip_prefix('/')
-            .filter(|rest| !rest.contains('/'))
-            .map(|rest| rest.replace("~1", "/").replace("~0", "~"));
-        Ok(Pointer {
-            text: text.to_owned(),
-            member,
-        })
-    }
-}
-
-/// A JSON value as far as a reading needs it.
-#[derive(Clone, Debug, PartialEq)]
-enum Scalar {
-    Null,
-    Whole(i64),
-    Number(f64),
-    Text(String),
-    /// An array or an object.
-    Other,
-}
-
-impl Scalar {
-    fn of(value: &Value) -> Scalar {
-        match value {
-            Value::Null => Scalar::Null,
-            Value::Bool(x) => Scalar::Whole(i64::from(*x)),
-            Value::Number(n) => match (n.as_i64(), n.as_f64()) {
-                (Some(n), _) => Scalar::Whole(n),
-                (None, Some(x)) => Scalar::Number(x),
-                (None, None) => Scalar::Other,
-            },
-            Value::String(text) => Scalar::Text(text.clone()),
-            Value::Array(_) | Value::Object(_) => Scalar::Other,
-        }
-    }
-
-    /// As a measurement: a number, a boolean (0 or 1), or a text that is a number.
-    #[expect(clippy::cast_precision_loss, reason = "measurements are f64")]
-    fn measurement(&self) -> Result<f64, Reject> {
-        match self {
-            Scalar::Null => Err(Reject::NoValue),
-            Scalar::Whole(n) => believable(*n as f64),
-            Scalar::Number(x) => believable(*x),
-            Scalar::Text(text) => super::number::parse(text.trim()),
-            Scalar::Other => Err(Reject::Malformed),
-        }
-    }
-
-    /// As a timestamp: a number in `unit`, a text that is one, or RFC 3339. Null is none.
-    fn timestamp(&self, unit: TimeUnit) -> Result<Option<i64>, Reject> {
-        match self {
-            Scalar::Null => Ok(None),
-            Scalar::Whole(n) => unit.whole(*n).map(Some),
-            Scalar::Number(x) => unit.fractional(*x).map(Some),
-            Scalar::Text(text) => {
-                let text = text.trim();
-                if let Ok(n) = text.parse::<i64>() {
-                    return unit.whole(n).map(Some);
-                }
-                if let Ok(x) = text.parse::<f64>() {
-                    return unit.fractional(x).map(Some);
-                }
-                match parse_rfc3339(text) {
-                    Some(ms) if ms >= 0 => Ok(Some(ms)),
-                    _ => Err(Reject::BadTimestamp),
-                }
-            }
-            Scalar::Other => Err(Reject::BadTimestamp),
-        }
-    }
-}
-
-/// One value and perhaps a timestamp.
-pub(super) fn parse_value(text: &str, at: &Pointers, out: &mut Parsed) -> Result<(), Reject> {
-    if text.len() >= MAX_DEPTH && depth(text) >= MAX_DEPTH {
-        return Err(Reject::TooDeep);
-    }
-    let (value, ts) = match (&at.value.member, &at.ts.member) {
-        (Some(value), Some(ts)) if text.starts_with('{') => two_members(text, value, ts)?,
-        _ => {
-            let document = document(text)?;
-            let find = |pointer: &str| document.pointer(pointer).map(Scalar::of);
-            (find(&at.value.text), find(&at.ts.text))
-        }
-    };
-    let value = value.ok_or(Reject::NoValue)?;
-    match (&value, value.measurement()) {
-        (Scalar::Text(word), Err(Reject::Malformed)) if keep_word(None, word.trim(), out) => {}
-        (_, number) => out.value = Some(number?),
-    }
-    // Without a timestamp of its own, a document that is the bare value has none either.
-    out.ts_ms = match ts {
-        Some(_) if at.ts.text == at.value.text => None,
-        Some(ts) => ts.timestamp(at.unit)?,
-        None => None,
-    };
-    Ok(())
-}
-
-/// An object of channels; nested objects give dotted names. Numbers, booleans and texts that are
-/// numbers are channels; null is a missing channel; other texts and arrays are no channels.
-pub(super) fn parse_object(text: &str, at: &Pointers, out: &mut Parsed) -> Result<(), Reject> {
-    let document = document(text)?;
-    let members = document.pointer(&at.value.text).ok_or(Reject::NoValue)?;
-    if !members.is_object() {
-        return Err(Reject::Malformed);
-    }
-    if let Some(ts) = document.pointer(&at.ts.text) {
-        out.ts_ms = Scalar::of(ts).timestamp(at.unit)?;
-    }
-    let ts = document.pointer(&at.ts.text);
-    collect(members, ts, &mut String::new(), 0, out);
-    if out.channels.is_empty() && out.refused.is_empty() && out.words.is_empty() {
-        return Err(Reject::NoValue);
-    }
-    Ok(())
-}
-
-fn collect(members: &Value, ts: Option<&Value>, path: &mut String, depth: usize, out: &mut Parsed) {
-    let Value::Object(members) = members else {
-        return;
-    };
-    for (name, value) in members {
-        // The timestamp is no channel: the same node, not an equal one.
-        if ts.is_some_and(|ts| std::ptr::eq(ts, value)) {
-            continue;
-        }
-        let length = path.len();
-        if !path.is_empty() {
-            path.push('.');
-        }
-        path.push_str(name);
-        match value {
-            Value::Object(_) if depth + 1 >= MAX_OBJECT_DEPTH => out.refused.push(Reject::TooDeep),
-            Value::Object(_) => collect(value, ts, path, depth + 1, out),
-            Value::Number(_) | Value::Bool(_) => match Scalar::of(value).measurement() {
-                Ok(x) => out.channels.push((path.clone(), x)),
-                Err(reason) => out.refused.push(reason),
-            },
-            Value::String(text) => {
-                // A name or a unit is no offence; a number that cannot be used is one.
-                match super::number::parse(text.trim()) {
-                    Ok(x) => out.channels.push((path.clone(), x)),
-                    Err(Reject::Malformed) => {
-                        keep_word(Some(path.as_str()), text.trim(), out);
-                    }
-                    Err(reason) => out.refused.push(reason),
-                }
-            }
-            Value::Null | Value::Array(_) => {}
-        }
-        path.truncate(length);
-    }
-}
-
-fn document(text: &str) -> Result<Value, Reject> {
+/// Reads a whole document.
+///
+/// # Errors
+/// Why it is none.
+pub(super) fn document(text: &str) -> Result<Node<'_>, Reject> {
     serde_json::from_str(text).map_err(|error| reason(text, &error))
 }
 
@@ -224,10 +49,21 @@ fn depth(text: &str) -> usize {
     deepest
 }
 
-type TwoMembers = (Option<Scalar>, Option<Scalar>);
+type TwoMembers<'a> = (Option<Node<'a>>, Option<Node<'a>>);
 
 /// Reads two members of the root object and skips the others without building them.
-fn two_members(text: &str, first: &str, second: &str) -> Result<TwoMembers, Reject> {
+/// Arrays and objects come without what is in them.
+///
+/// # Errors
+/// If the text is no JSON object, or nested too deep.
+pub(super) fn two_members<'a>(
+    text: &'a str,
+    first: &str,
+    second: &str,
+) -> Result<TwoMembers<'a>, Reject> {
+    if text.len() >= MAX_DEPTH && depth(text) >= MAX_DEPTH {
+        return Err(Reject::TooDeep);
+    }
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let members = Members { first, second }
         .deserialize(&mut deserializer)
@@ -242,21 +78,24 @@ struct Members<'a> {
 }
 
 impl<'de> DeserializeSeed<'de> for Members<'_> {
-    type Value = TwoMembers;
+    type Value = TwoMembers<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<TwoMembers, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<TwoMembers<'de>, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for Members<'_> {
-    type Value = TwoMembers;
+    type Value = TwoMembers<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TwoMembers, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TwoMembers<'de>, A::Error> {
         let mut found = (None, None);
         while let Some(which) = map.next_key_seed(Which(&self))? {
             match which {
@@ -303,60 +142,115 @@ impl Visitor<'_> for Which<'_, '_> {
 struct ScalarSeed;
 
 impl<'de> DeserializeSeed<'de> for ScalarSeed {
-    type Value = Scalar;
+    type Value = Node<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Scalar, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for ScalarSeed {
-    type Value = Scalar;
+    type Value = Node<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Scalar, E> {
-        Ok(Scalar::Null)
+    fn visit_unit<E>(self) -> Result<Node<'de>, E> {
+        Ok(Node::Null)
     }
 
-    fn visit_bool<E>(self, x: bool) -> Result<Scalar, E> {
-        Ok(Scalar::Whole(i64::from(x)))
+    fn visit_bool<E>(self, x: bool) -> Result<Node<'de>, E> {
+        Ok(Node::Bool(x))
     }
 
-    fn visit_i64<E>(self, n: i64) -> Result<Scalar, E> {
-        Ok(Scalar::Whole(n))
+    fn visit_i64<E>(self, n: i64) -> Result<Node<'de>, E> {
+        Ok(Node::Whole(n))
     }
 
     #[expect(clippy::cast_precision_loss, reason = "measurements are f64")]
-    fn visit_u64<E>(self, n: u64) -> Result<Scalar, E> {
-        Ok(i64::try_from(n).map_or(Scalar::Number(n as f64), Scalar::Whole))
+    fn visit_u64<E>(self, n: u64) -> Result<Node<'de>, E> {
+        Ok(i64::try_from(n).map_or(Node::Number(n as f64), Node::Whole))
     }
 
-    fn visit_f64<E>(self, x: f64) -> Result<Scalar, E> {
-        Ok(Scalar::Number(x))
+    fn visit_f64<E>(self, x: f64) -> Result<Node<'de>, E> {
+        Ok(Node::Number(x))
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
-        Ok(Scalar::Text(text.to_owned()))
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Node<'de>, E> {
+        Ok(Node::Text(Cow::Borrowed(text)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Scalar, A::Error> {
+    fn visit_str<E>(self, text: &str) -> Result<Node<'de>, E> {
+        Ok(Node::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node<'de>, A::Error> {
         while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
+        Ok(Node::Array(Vec::new()))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node<'de>, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
+        Ok(Node::Object(Vec::new()))
     }
+}
+
+/// What is wrong with a document, with its place, in the parser's words.
+pub(super) fn trouble(text: &str) -> String {
+    match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Puts quotes around words that some firmware prints where a number should stand (`nan`,
+/// `-inf`, `Infinity`), so that the document can be read and the value refused by itself. `None`
+/// where there is none.
+pub(super) fn quote_bare_words(text: &str) -> Option<String> {
+    const WORDS: [&str; 4] = ["nan", "infinity", "inf", "undefined"];
+    let bytes = text.as_bytes();
+    let (mut out, mut from, mut at) = (String::new(), 0, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    while at < bytes.len() {
+        let byte = bytes[at];
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if !quoted && (byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'+')) => {
+                let letters = usize::from(!byte.is_ascii_alphabetic());
+                let rest = &bytes[at + letters..];
+                let length = rest
+                    .iter()
+                    .take_while(|b| b.is_ascii_alphanumeric())
+                    .count();
+                let word = &rest[..length];
+                let is_word = WORDS
+                    .iter()
+                    .any(|w| word.eq_ignore_ascii_case(w.as_bytes()));
+                let end = at + letters + length;
+                if is_word {
+                    out.push_str(&text[from..at]);
+                    out.push('"');
+                    out.push_str(&text[at..end]);
+                    out.push('"');
+                    from = end;
+                }
+                at = end.max(at + 1);
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    (from > 0).then(|| out + &text[from..])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::Format;
+    use crate::payload::{Format, Parsed, Pointer, TimeUnit};
 
     fn format(value: &str, ts: &str) -> Format {
         let at = |text| Pointer::new(text).unwrap();
@@ -370,7 +264,7 @@ mod tests {
     }
 
     fn value_and_ts(format: &Format, payload: &str) -> Result<(f64, Option<i64>), Reject> {
-        parse(format, payload).map(|parsed| (parsed.value.unwrap(), parsed.ts_ms))
+        parse(format, payload).map(|parsed| (parsed.number().unwrap(), parsed.ts_ms()))
     }
 
     #[test]
@@ -391,14 +285,6 @@ mod tests {
     }
 
     #[test]
-    fn escaped_member_names_are_understood() {
-        let format = format("/a~1b~0c", "/ts");
-        assert_eq!(value_and_ts(&format, r#"{"a/b~c":7}"#), Ok((7.0, None)));
-        assert!(Pointer::new("value").is_err());
-        assert!(Pointer::new("/a~2").is_err());
-    }
-
-    #[test]
     fn what_cannot_be_used_is_refused_for_its_own_reason() {
         let format = format("/value", "/ts");
         for (payload, reason) in [
@@ -408,6 +294,7 @@ mod tests {
             (r#"{"value":[1]}"#, Reject::Malformed),
             (r#"{"value":"warm"}"#, Reject::Malformed),
             (r#"{"value":"NaN"}"#, Reject::NotFinite),
+            (r#"{"value":nan}"#, Reject::NotFinite),
             (r#"{"value":1e999}"#, Reject::NotFinite),
             (r#"{"value":1e308}"#, Reject::OutOfRange),
             (r#"{"value":1} x"#, Reject::Malformed),
@@ -435,28 +322,14 @@ mod tests {
     }
 
     #[test]
-    fn an_object_of_channels_gives_each_of_them() {
-        let at = |text| Pointer::new(text).unwrap();
-        let format = Format::object(at(""), at("/ts"), TimeUnit::Seconds);
-        let payload = r#"{"ts":2,"name":"pump","flow":1.5,"on":true,"bad":"nan","gone":null,
-                          "motor":{"temp":60,"ts":3}}"#;
-        let parsed = parse(&format, payload).unwrap();
-        assert_eq!(parsed.ts_ms, Some(2000));
-        let mut channels = parsed.channels.clone();
-        channels.sort_by(|a, b| a.0.cmp(&b.0));
-        let expected = [
-            ("flow", 1.5),
-            ("motor.temp", 60.0),
-            ("motor.ts", 3.0),
-            ("on", 1.0),
-        ];
-        let expected: Vec<(String, f64)> = expected
-            .iter()
-            .map(|(n, x)| ((*n).to_owned(), *x))
-            .collect();
-        assert_eq!(channels, expected);
-        assert_eq!(parsed.refused, [Reject::NotFinite]);
-        assert_eq!(parse(&format, r#"{"ts":2}"#), Err(Reject::NoValue));
-        assert_eq!(parse(&format, "[1,2]"), Err(Reject::Malformed));
+    fn bare_words_are_quoted_outside_of_texts_only() {
+        for (text, mended) in [
+            (r#"{"t":nan,"n":"nan"}"#, r#"{"t":"nan","n":"nan"}"#),
+            (r#"[-inf, NaN,true]"#, r#"["-inf", "NaN",true]"#),
+            (r#"{"a\"b":Infinity}"#, r#"{"a\"b":"Infinity"}"#),
+        ] {
+            assert_eq!(quote_bare_words(text).as_deref(), Some(mended));
+        }
+        assert_eq!(quote_bare_words(r#"{"t":"nan","x":1e5}"#), None);
     }
 }

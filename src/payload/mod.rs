@@ -1,143 +1,273 @@
 //! Payload formats, one file each: bytes to readings, outcomes to bytes.
 //!
-//! Nothing in here panics on data, allocates without a bound set by the payload's size, or
-//! recurses deeper than serde_json's own limit of 128.
+//! Every format becomes one tree of [`node::Node`]s that one mapping reads; plain numbers and flat
+//! JSON values take a shorter way without the tree. Nothing in here panics on data, allocates
+//! without a bound set by the payload's size, or recurses deeper than serde_json's own limit of 128.
 
 mod feedback;
+mod glob;
 mod json;
+mod mapping;
+pub mod node;
 mod number;
 mod output;
 mod reject;
+mod template;
 mod time;
 
 pub use feedback::parse_feedback;
-pub use json::Pointer;
+pub use glob::glob;
+pub use mapping::{Found, Measured, Parsed, Refused};
+pub use node::Pointer;
 pub use output::{SCHEMA_VERSION, anomaly_json, prediction_json};
 pub use reject::Reject;
-pub use time::{TimeUnit, parse_rfc3339};
+pub use template::{Names, Template};
+pub use time::{
+    Clock, Moment, Order, Stamp, TimeUnit, check_format, parse_moment, parse_rfc3339, parse_zone,
+};
+
+use node::Node;
 
 /// Largest magnitude believed of a measurement. Beyond it squares and products of the learner's
 /// single-precision kernel are no longer finite, and no physical quantity is meant.
 pub const MAX_MAGNITUDE: f64 = 1e30;
 
-/// How a subscription's payloads are read.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Format {
-    /// A JSON object where the payload starts with a brace, a plain number otherwise.
-    Auto(Pointers),
+/// Longest text that may name a state.
+pub const MAX_WORD_BYTES: usize = 100;
+
+/// The kind of a payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// JSON where the payload starts with `{` or `[`, a plain number otherwise.
+    #[default]
+    Auto,
     /// A decimal number.
     Number,
-    /// One JSON document a reading.
-    Json(Pointers),
+    /// A JSON document with one value a record.
+    Json,
     /// A JSON object of channels.
-    Object(Pointers),
+    Object,
 }
 
-/// Where in a JSON document the value (or the object of channels) and its timestamp are.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pointers {
-    value: Pointer,
-    ts: Pointer,
-    unit: TimeUnit,
+/// Where something is: in the record, or in the whole document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pointer: Pointer,
+    of_record: bool,
 }
 
-/// What one payload holds; reused from payload to payload.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Parsed {
-    /// Source timestamp in unix milliseconds, if the payload has one.
-    pub ts_ms: Option<i64>,
-    /// The value of a payload that carries one channel.
-    pub value: Option<f64>,
-    /// Channels and values of a payload that carries several, in the payload's order.
-    pub channels: Vec<(String, f64)>,
-    /// Texts that are no numbers are wanted too: they may name states.
-    pub wants_words: bool,
-    /// Those texts, of at most [`MAX_WORD_BYTES`], with the channels that the payload names.
-    pub words: Vec<(Option<String>, String)>,
-    /// Members of an object of channels that were refused, the others being fine.
-    pub refused: Vec<Reject>,
-}
-
-impl Parsed {
-    fn clear(&mut self) {
-        self.ts_ms = None;
-        self.value = None;
-        self.channels.clear();
-        self.words.clear();
-        self.refused.clear();
+impl Place {
+    /// `/pointer` into the document, `./pointer` into the record, `.` the record itself, or empty
+    /// for the document.
+    ///
+    /// # Errors
+    /// The allowed form.
+    pub fn new(text: &str) -> Result<Place, String> {
+        let (pointer, of_record) = match text.strip_prefix('.') {
+            Some(pointer) => (pointer, true),
+            None => (text, false),
+        };
+        let pointer = Pointer::new(pointer).map_err(|_| {
+            "a JSON pointer such as /value, or ./value within the record".to_owned()
+        })?;
+        Ok(Place { pointer, of_record })
     }
+}
+
+/// How an input's payloads are read; built by [`Format::auto`] and the like, or field by field.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Format {
+    /// Kind of payload.
+    pub form: Form,
+    /// Array or object whose elements are the records; `None` for the document itself.
+    pub each: Option<Pointer>,
+    /// The value, or the object of channels.
+    pub value: Place,
+    /// The timestamp, which may be missing.
+    pub ts: Place,
+    /// How timestamps are read.
+    pub clock: Clock,
+    /// The quality, where readings have one.
+    pub quality: Option<Place>,
+    /// Qualities that let a reading pass.
+    pub good: Vec<String>,
+    /// Channels wanted, with `*` for any text; all where empty.
+    pub only: Vec<String>,
+    /// Channels not wanted.
+    pub ignore: Vec<String>,
+    /// Numbers with decimal commas, groups, hex, and words for missing values.
+    pub lenient: bool,
+}
+
+/// What is known of a message beside its payload.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scope<'a> {
+    /// Names, as far as the topic decides them; `None` where it decides all.
+    pub names: Option<&'a Names>,
+    /// What decides between two equal local times.
+    pub order: Order,
+    /// A timestamp beside the payload (a user property of MQTT 5), where the payload has none.
+    pub property: Option<&'a str>,
 }
 
 impl Format {
     /// A number, or JSON with its value at `value` and its timestamp, if any, at `ts`.
     pub fn auto(value: Pointer, ts: Pointer, unit: TimeUnit) -> Format {
-        Format::Auto(Pointers { value, ts, unit })
+        Format::of(Form::Auto, value, ts, unit)
+    }
+
+    /// A decimal number.
+    pub fn number() -> Format {
+        Format {
+            form: Form::Number,
+            ..Format::default()
+        }
     }
 
     /// JSON with its value at `value` and its timestamp, if any, at `ts`.
     pub fn json(value: Pointer, ts: Pointer, unit: TimeUnit) -> Format {
-        Format::Json(Pointers { value, ts, unit })
+        Format::of(Form::Json, value, ts, unit)
     }
 
     /// JSON with an object of channels at `channels` and its timestamp, if any, at `ts`.
     pub fn object(channels: Pointer, ts: Pointer, unit: TimeUnit) -> Format {
-        Format::Object(Pointers {
-            value: channels,
-            ts,
-            unit,
-        })
+        Format::of(Form::Object, channels, ts, unit)
+    }
+
+    fn of(form: Form, value: Pointer, ts: Pointer, unit: TimeUnit) -> Format {
+        let place = |pointer| Place {
+            pointer,
+            of_record: false,
+        };
+        Format {
+            form,
+            value: place(value),
+            ts: place(ts),
+            clock: Clock::of_unit(unit),
+            ..Format::default()
+        }
     }
 
     /// The payload names its channels, so that the topic need not.
     pub fn names_channels(&self) -> bool {
-        matches!(self, Format::Object(_))
+        matches!(self.form, Form::Object)
+    }
+
+    /// The name of the timestamp: the last one of its pointer.
+    pub fn ts_name(&self) -> Option<&str> {
+        self.ts.pointer.last()
+    }
+
+    /// Reads one payload into `out`; the topic says nothing but stream and channel.
+    ///
+    /// # Errors
+    /// Why the payload is refused; nothing of it may be used then.
+    pub fn parse(&self, payload: &[u8], out: &mut Parsed) -> Result<(), Reject> {
+        self.read(&Scope::default(), payload, out)
     }
 
     /// Reads one payload into `out`.
     ///
     /// # Errors
-    /// Why the payload is refused; nothing of it may be used then.
-    pub fn parse(&self, payload: &[u8], out: &mut Parsed) -> Result<(), Reject> {
-        out.clear();
+    /// Why the payload is refused, with more in [`Parsed::detail`]; nothing of it may be used then.
+    pub fn read(&self, scope: &Scope<'_>, payload: &[u8], out: &mut Parsed) -> Result<(), Reject> {
+        out.clear(scope.order);
         if payload.is_empty() {
             return Err(Reject::Empty);
         }
-        let text = std::str::from_utf8(payload).map_err(|_| Reject::NotUtf8)?;
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(Reject::Empty);
+        let text = text_of(payload)?;
+        let result = match self.form {
+            Form::Number => self.plain(scope, text, out),
+            Form::Auto if text.starts_with(['{', '[']) => self.json_value(scope, text, out),
+            Form::Auto => self.plain(scope, text, out),
+            Form::Json => self.json_value(scope, text, out),
+            Form::Object => self.document(scope, text, out),
+        };
+        if result.is_ok()
+            && let Some(property) = scope.property
+        {
+            out.stamp_by(property, &self.clock);
         }
-        match self {
-            Format::Number => number_or_word(text, out),
-            Format::Auto(pointers) if text.starts_with(['{', '[']) => {
-                json::parse_value(text, pointers, out)
+        result
+    }
+
+    /// A number, or a word where those are wanted.
+    fn plain(&self, scope: &Scope<'_>, text: &str, out: &mut Parsed) -> Result<(), Reject> {
+        let value = match number::parse(text, self.lenient) {
+            Err(Reject::Malformed) if out.keeps_word(text) => out.word(text),
+            value => Measured::Number(value.inspect_err(|_| out.explain(text))?),
+        };
+        self.bare(scope, value, None, out)
+    }
+
+    /// One value whose stream and channel the topic decides.
+    fn bare(
+        &self,
+        scope: &Scope<'_>,
+        value: Measured,
+        ts: Option<Stamp>,
+        out: &mut Parsed,
+    ) -> Result<(), Reject> {
+        match scope.names {
+            None => out.push(None, None, value, ts),
+            Some(names) => {
+                let record = template::Record {
+                    document: &Node::Null,
+                    node: &Node::Null,
+                    keys: &[],
+                };
+                self.named(names, &record, value, ts, out)?;
             }
-            Format::Auto(_) => number_or_word(text, out),
-            Format::Json(pointers) => json::parse_value(text, pointers, out),
-            Format::Object(pointers) => json::parse_object(text, pointers, out),
+        }
+        Ok(())
+    }
+
+    /// JSON with a value: the short way where value and timestamp are members of the root, and
+    /// nothing else is wanted of it.
+    fn json_value(&self, scope: &Scope<'_>, text: &str, out: &mut Parsed) -> Result<(), Reject> {
+        let short = self.each.is_none() && self.quality.is_none() && scope.names.is_none();
+        if let (true, Some(value), Some(ts)) =
+            (short, self.value.pointer.member(), self.ts.pointer.member())
+            && text.starts_with('{')
+            && let Ok((Some(value), ts)) = json::two_members(text, value, ts)
+            && value.is_scalar()
+        {
+            let value = self.value_of(&value, false, out)?;
+            let ts = match ts {
+                Some(ts) => self.stamp(&ts, out)?,
+                None => None,
+            };
+            out.push(None, None, value, ts);
+            return Ok(());
+        }
+        self.document(scope, text, out)
+    }
+
+    /// JSON, by way of the tree.
+    fn document(&self, scope: &Scope<'_>, text: &str, out: &mut Parsed) -> Result<(), Reject> {
+        match json::document(text) {
+            Ok(document) => self.map(scope, &document, out),
+            Err(reason) => {
+                let mended = json::quote_bare_words(text);
+                if let Some(document) = mended.as_deref().and_then(|t| json::document(t).ok()) {
+                    return self.map(scope, &document, out);
+                }
+                out.explain(text);
+                Err(reason)
+            }
         }
     }
 }
 
-/// Longest text that may name a state.
-pub const MAX_WORD_BYTES: usize = 100;
-
-/// The value of a payload that carries one channel: a number, or a word where those are wanted.
-fn number_or_word(text: &str, out: &mut Parsed) -> Result<(), Reject> {
-    match number::parse(text) {
-        Err(Reject::Malformed) if keep_word(None, text, out) => Ok(()),
-        value => value.map(|value| out.value = Some(value)),
+/// The text of a payload, without a byte order mark, blanks around and zero bytes behind.
+fn text_of(payload: &[u8]) -> Result<&str, Reject> {
+    let text = std::str::from_utf8(payload).map_err(|_| Reject::NotUtf8)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text.trim_end_matches('\0').trim();
+    match text.is_empty() {
+        true => Err(Reject::Empty),
+        false => Ok(text),
     }
-}
-
-/// Keeps a text that is no number, where those are wanted.
-fn keep_word(channel: Option<&str>, text: &str, out: &mut Parsed) -> bool {
-    let keep = out.wants_words && !text.is_empty() && text.len() <= MAX_WORD_BYTES;
-    if keep {
-        let channel = channel.map(str::to_owned);
-        out.words.push((channel, text.to_owned()));
-    }
-    keep
 }
 
 /// A measurement that may be learned from.

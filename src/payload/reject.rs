@@ -23,6 +23,10 @@ pub enum Reject {
     NoValue,
     /// The timestamp is none, or is out of range.
     BadTimestamp,
+    /// The source says that the value is not good.
+    BadQuality,
+    /// Another topic, or another record of the message, gives the same stream and channel.
+    Collision,
     /// The topic fits no pattern.
     NoRoute,
     /// The topic has no channel where the pattern has one.
@@ -55,7 +59,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every reason, for metric labels.
-    pub const ALL: [Reject; 23] = [
+    pub const ALL: [Reject; 25] = [
         Reject::TooBig,
         Reject::Empty,
         Reject::NotUtf8,
@@ -65,6 +69,8 @@ impl Reject {
         Reject::OutOfRange,
         Reject::NoValue,
         Reject::BadTimestamp,
+        Reject::BadQuality,
+        Reject::Collision,
         Reject::NoRoute,
         Reject::NoChannel,
         Reject::BadName,
@@ -93,6 +99,8 @@ impl Reject {
             Reject::OutOfRange => "out_of_range",
             Reject::NoValue => "no_value",
             Reject::BadTimestamp => "bad_timestamp",
+            Reject::BadQuality => "bad_quality",
+            Reject::Collision => "collision",
             Reject::NoRoute => "no_route",
             Reject::NoChannel => "no_channel",
             Reject::BadName => "bad_name",

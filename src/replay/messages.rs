@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::cells::TimeFormat;
 use super::summary::Summary;
 use super::table::TableError;
-use crate::decode::{Decoder, Message};
-use crate::payload::{Reject, prediction_json};
+use crate::decode::{Decoder, Message, Refusals, RefusedTopic, refused_reading};
+use crate::payload::{Refused, Reject, prediction_json};
 use crate::row::{Outcome, Reading};
 use crate::stream::{Stream, StreamParams};
 
@@ -28,6 +28,8 @@ pub struct Messages {
     decoder: Decoder,
     streams: BTreeMap<Arc<str>, Met>,
     refused: HashMap<Reject, u64>,
+    refusals: Refusals,
+    remarks: Vec<String>,
     /// Lines that were messages, and those that were not.
     lines: (u64, u64),
     outcomes: Vec<Outcome>,
@@ -42,6 +44,8 @@ impl Messages {
             decoder,
             streams: BTreeMap::new(),
             refused: HashMap::new(),
+            refusals: Refusals::default(),
+            remarks: Vec::new(),
             lines: (0, 0),
             outcomes: Vec::new(),
             text: String::new(),
@@ -92,10 +96,25 @@ impl Messages {
     }
 
     fn read(&mut self, message: Message<'_>, readings: &mut Vec<Reading>) {
-        let found = self.decoder.read(message, readings);
-        for reason in self.decoder.refused().chain(found.err()) {
+        let whole = self.decoder.read(message, readings).err();
+        let parts: Vec<Refused> = self.decoder.refused().collect();
+        let parts = parts.iter().map(|part| (part.reason, Some(&*part.detail)));
+        for (reason, detail) in parts.chain(whole.map(|reason| (reason, None))) {
             *self.refused.entry(reason).or_default() += 1;
+            let explain = || self.decoder.explain(reason, detail, &message);
+            self.refusals.note(reason, message.topic, 0, explain);
         }
+        self.remarks.extend(self.decoder.remarks());
+    }
+
+    /// Refusals by topic and reason, the first of each explained.
+    pub fn refusals(&self) -> Vec<RefusedTopic> {
+        self.refusals.list()
+    }
+
+    /// Remarks on the inputs, such as the unit of their timestamps.
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
     }
 
     /// Lines of the last file that were no messages.
@@ -117,6 +136,9 @@ impl Messages {
         let verdict = met.stream.push(reading, &mut self.outcomes);
         if let Some(reason) = Reject::from_verdict(verdict) {
             *self.refused.entry(reason).or_default() += 1;
+            let source = format!("{} {}", reading.stream, reading.channel);
+            let explain = || refused_reading(reason, reading);
+            self.refusals.note(reason, &source, 0, explain);
         }
         met.show(&mut self.outcomes, outputs, &mut self.text)
     }
@@ -209,6 +231,7 @@ fn message<'a>(line: &'a [u8], format: &mut Option<TimeFormat>) -> Option<Messag
         payload,
         retained: false,
         arrival_ms,
+        properties: &[],
     })
 }
 

@@ -1,19 +1,19 @@
 //! The intake thread: messages to numbered readings, group commits, acknowledgements.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, warn};
+use tracing::{error, info};
 
 use super::balance::Dispatch;
 use super::store::{Accepted, Delivery, Store};
 use crate::decode::{Decoder, Message};
 use crate::mqtt::{Ack, Delivered, Intake};
-use crate::payload::Reject;
+use crate::payload::{Refused, Reject};
 use crate::row::Reading;
 use crate::status::Status;
 
@@ -21,8 +21,6 @@ use crate::status::Status;
 const IDLE: Duration = Duration::from_millis(50);
 /// Messages in a group at most, however many have come already.
 const MAX_GROUP: usize = 4096;
-/// Time between two log lines for one reason.
-const SAY_EVERY: Duration = Duration::from_secs(60);
 /// Groups that may be on their way to disk at once.
 const PIPELINE: usize = 8;
 
@@ -79,34 +77,6 @@ impl Deliveries {
     }
 }
 
-/// What is said at most once a minute, by reason.
-#[derive(Default)]
-struct Quiet {
-    said: HashMap<Reject, (Instant, u64)>,
-}
-
-impl Quiet {
-    /// Says it, or counts that it was not said.
-    fn say(&mut self, reason: Reject, topic: &str) {
-        let now = Instant::now();
-        let (at, unsaid) = match self.said.get(&reason) {
-            Some((at, unsaid)) if now.duration_since(*at) < SAY_EVERY => (*at, unsaid + 1),
-            before => {
-                let since = before.map_or(0, |(_, unsaid)| *unsaid);
-                let topic: String = topic.chars().take(200).collect();
-                warn!(
-                    reason = reason.as_str(),
-                    topic,
-                    further = since,
-                    "a message is refused; others for this reason are only counted for a minute"
-                );
-                (now, 0)
-            }
-        };
-        self.said.insert(reason, (at, unsaid));
-    }
-}
-
 /// The group being filled.
 #[derive(Default)]
 struct Group {
@@ -120,7 +90,6 @@ struct Group {
 struct Scratch {
     messages: VecDeque<Delivered>,
     readings: Vec<Reading>,
-    quiet: Quiet,
     /// Arrival of the messages, unix milliseconds.
     arrival_ms: i64,
 }
@@ -198,32 +167,44 @@ impl IntakeThread {
             payload: &message.payload,
             retained: message.retain,
             arrival_ms: scratch.arrival_ms,
+            properties: &[],
         };
-        match self.decoder.read(sent, &mut scratch.readings) {
-            Ok(()) => {
-                for reason in self.decoder.refused() {
-                    self.shared.metrics.reject(reason);
-                    scratch.quiet.say(reason, &message.topic);
-                }
-                if let Some(delivery) = delivery {
-                    self.deliveries.note(delivery);
-                }
-                if self.store.groups_commits() {
-                    let mut delivery = delivery;
-                    let kept = scratch.readings.iter().map(|reading| Accepted {
-                        delivery: delivery.take(),
-                        reading: reading.clone(),
-                    });
-                    group.accepted.extend(kept);
-                }
-                for reading in scratch.readings.drain(..) {
-                    self.dispatch.push(reading, message.arrived);
-                }
-            }
-            Err(reason) => {
-                self.shared.metrics.reject(reason);
-                scratch.quiet.say(reason, &message.topic);
-            }
+        let whole = self.decoder.read(sent, &mut scratch.readings).err();
+        self.report_refusals(whole, &sent);
+        if whole.is_some() {
+            return;
+        }
+        if let Some(delivery) = delivery {
+            self.deliveries.note(delivery);
+        }
+        if self.store.groups_commits() {
+            let mut delivery = delivery;
+            let kept = scratch.readings.iter().map(|reading| Accepted {
+                delivery: delivery.take(),
+                reading: reading.clone(),
+            });
+            group.accepted.extend(kept);
+        }
+        for reading in scratch.readings.drain(..) {
+            self.dispatch.push(reading, message.arrived);
+        }
+    }
+
+    /// Counts what was refused of a message, and says it once a minute by reason and topic.
+    fn report_refusals(&mut self, whole: Option<Reject>, message: &Message<'_>) {
+        for remark in self.decoder.remarks() {
+            info!("{remark}");
+        }
+        if let Some(reason) = whole {
+            let explain = || self.decoder.explain(reason, None, message);
+            self.shared
+                .refuse(reason, message.topic, message.arrival_ms, explain);
+        }
+        let parts: Vec<Refused> = self.decoder.refused().collect();
+        for Refused { reason, detail } in parts {
+            let explain = || self.decoder.explain(reason, Some(&detail), message);
+            self.shared
+                .refuse(reason, message.topic, message.arrival_ms, explain);
         }
     }
 

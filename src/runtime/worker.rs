@@ -12,6 +12,7 @@ use super::moving::{Coming, Work};
 use super::store::{MissedEdge, Store, StoreError};
 use crate::assemble::Verdict;
 use crate::config::{OutputSettings, Settings};
+use crate::decode::refused_reading;
 use crate::engine::EngineStats;
 use crate::mqtt::{Message, Out};
 use crate::payload::Reject;
@@ -294,7 +295,7 @@ impl Worker {
                 if panics > 0 {
                     slot.counted = slot.stream.engine().stats().clone();
                 }
-                note_verdict(&self.shared, verdict);
+                note_verdict(&self.shared, verdict, &item.reading);
                 for outcome in outcomes.drain(..) {
                     self.publish(name, outcome, item.arrived);
                 }
@@ -436,8 +437,10 @@ fn or_anew(
     }
 }
 
-fn note_verdict(shared: &Status, verdict: Verdict) {
+fn note_verdict(shared: &Status, verdict: Verdict, reading: &Reading) {
     if let Some(reason) = Reject::from_verdict(verdict) {
-        shared.metrics.reject(reason);
+        let source = format!("{} {}", reading.stream, reading.channel);
+        let explain = || refused_reading(reason, reading);
+        shared.refuse(reason, &source, reading.arrival_ms, explain);
     }
 }

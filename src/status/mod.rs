@@ -8,8 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tracing::warn;
+
+use crate::decode::{Refusal, Refusals, RefusedTopic};
 use crate::engine::EngineStats;
 use crate::metrics::{Metrics, StreamFigures};
+use crate::payload::Reject;
 use crate::row::{Kind, Outcome};
 
 /// A worker that has not been heard of for so long is stuck.
@@ -97,6 +101,7 @@ pub struct Status {
     /// Readings handed to workers and not yet taken by them.
     waiting: AtomicUsize,
     views: Mutex<HashMap<Arc<str>, StreamView>>,
+    refusals: Mutex<Refusals>,
     max_labelled_streams: usize,
 }
 
@@ -115,6 +120,7 @@ impl Status {
             busy: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
             waiting: AtomicUsize::new(0),
             views: Mutex::new(HashMap::new()),
+            refusals: Mutex::default(),
             max_labelled_streams,
         }
     }
@@ -251,6 +257,30 @@ impl Status {
             ready: reasons.is_empty(),
             reasons,
         }
+    }
+
+    /// Counts a refused message or reading; logs it, explained, once a minute by reason and topic.
+    pub fn refuse(
+        &self,
+        reason: Reject,
+        topic: &str,
+        now_ms: i64,
+        explain: impl FnOnce() -> Refusal,
+    ) {
+        self.metrics.reject(reason);
+        let said = lock(&self.refusals).note(reason, topic, now_ms, explain);
+        if let Some((refusal, further)) = said {
+            let also = match further {
+                0 => String::new(),
+                n => format!(" ({n} more in the minute before)"),
+            };
+            warn!("{}{also}", refusal.line());
+        }
+    }
+
+    /// The last refusals by topic and reason, the newest first.
+    pub fn refusals(&self) -> Vec<RefusedTopic> {
+        lock(&self.refusals).list()
     }
 
     /// Replaces what is known of a stream.

@@ -123,16 +123,17 @@ proptest! {
         let Ok(pattern) = Pattern::new(&text, stream, channel, false) else {
             return Ok(());
         };
-        let found = pattern.matches(&topic);
+        let found = pattern.names(&topic);
         let filter = pattern.filter();
         prop_assert_eq!(found.is_some(), delivered(&filter, &topic), "{} {}", filter, topic);
-        if let Some((stream, channel)) = found {
+        if let Some(names) = found {
             let level = |what: &str, fixed: &'static str| {
                 let place = text.split('/').position(|level| level == what);
                 place.map_or(fixed.to_owned(), |i| topic.split('/').nth(i).unwrap().to_owned())
             };
-            prop_assert_eq!(stream, level("{stream}", "s"));
-            prop_assert_eq!(channel.unwrap(), level("{channel}", "c"));
+            let channel = names.channel.unwrap();
+            prop_assert_eq!(names.stream.constant().unwrap(), level("{stream}", "s"));
+            prop_assert_eq!(channel.constant().unwrap(), level("{channel}", "c"));
         }
     }
 
@@ -144,17 +145,17 @@ proptest! {
         let json = Format::json(pointer("/d/v"), pointer("/d/t"), TimeUnit::Millis);
         let object = Format::object(pointer(""), pointer("/t"), TimeUnit::Millis);
         for text in [format!("{x}"), format!("{x:e}"), format!(" {x:?}\n")] {
-            Format::Number.parse(text.as_bytes(), &mut parsed).unwrap();
-            prop_assert_eq!(parsed.value.unwrap().to_bits(), x.to_bits(), "{}", text);
+            Format::number().parse(text.as_bytes(), &mut parsed).unwrap();
+            prop_assert_eq!(parsed.number().unwrap().to_bits(), x.to_bits(), "{}", text);
             let document = format!("{{\"d\":{{\"t\":{ts},\"v\":{}}}}}", text.trim());
             json.parse(document.as_bytes(), &mut parsed).unwrap();
-            prop_assert_eq!(parsed.value.unwrap().to_bits(), x.to_bits(), "{}", document);
-            prop_assert_eq!(parsed.ts_ms, Some(ts));
+            prop_assert_eq!(parsed.number().unwrap().to_bits(), x.to_bits(), "{}", document);
+            prop_assert_eq!(parsed.ts_ms(), Some(ts));
             let document = format!("{{\"t\":{ts},\"flow\":{},\"temp\":1.5}}", text.trim());
             object.parse(document.as_bytes(), &mut parsed).unwrap();
-            let flow = parsed.channels.iter().find(|(name, _)| name == "flow").unwrap();
+            let flow = parsed.channels().find(|(name, _)| *name == "flow").unwrap();
             prop_assert_eq!(flow.1.to_bits(), x.to_bits(), "{}", document);
-            prop_assert_eq!(parsed.ts_ms, Some(ts));
+            prop_assert_eq!(parsed.ts_ms(), Some(ts));
         }
     }
 

@@ -1,0 +1,818 @@
+//! From a document to readings: records, values, timestamps, qualities and names.
+
+use std::ops::Range;
+
+use super::node::Node;
+use super::template::{Key, Names, Record, no_slashes};
+use super::{
+    Clock, Form, Format, MAX_WORD_BYTES, Order, Place, Reject, Scope, Stamp, TimeUnit, glob, json,
+    number,
+};
+
+/// Nesting of an object of channels that is followed; deeper members are refused.
+const MAX_OBJECT_DEPTH: usize = 8;
+/// Nesting of the containers that `each` may lead through.
+const MAX_KEYS: usize = 3;
+/// Members of a record that its names, timestamp and quality are made of, at most.
+const MAX_SOURCES: usize = 8;
+
+/// A measured value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Measured<T = Range<u32>> {
+    /// A number.
+    Number(f64),
+    /// A text that may name a state.
+    Word(T),
+}
+
+/// One value of a payload, with its names within [`Parsed`].
+#[derive(Clone, Debug, PartialEq)]
+struct Item {
+    stream: Option<Range<u32>>,
+    channel: Option<Range<u32>>,
+    value: Measured,
+    ts: Option<Stamp>,
+}
+
+/// One value of a payload.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Found<'a> {
+    /// Stream; `None` where the topic decides it.
+    pub stream: Option<&'a str>,
+    /// Channel; `None` where the topic decides it.
+    pub channel: Option<&'a str>,
+    /// The value.
+    pub value: Measured<&'a str>,
+    /// Its timestamp, if it has one.
+    pub ts: Option<Stamp>,
+}
+
+/// A part of a payload that was refused, the others being fine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The reason.
+    pub reason: Reject,
+    /// The member or record, or what else says more.
+    pub detail: String,
+}
+
+/// What one payload holds; reused from payload to payload.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parsed {
+    items: Vec<Item>,
+    /// Names and words of the items, one behind the other.
+    texts: String,
+    /// The payload is of several records.
+    pub several: bool,
+    /// Texts that are no numbers are wanted too: they may name states.
+    pub wants_words: bool,
+    /// Parts that were refused, the others being fine.
+    pub refused: Vec<Refused>,
+    /// More about why the whole payload was refused; may be empty.
+    pub detail: String,
+    /// What decides between two equal local times, as it stands after the payload.
+    pub order: Order,
+    /// A stamp lies in the hour that a change to summer time leaves out.
+    pub gap: bool,
+    /// The unit that a numeric stamp was taken to have by its size.
+    pub unit: Option<TimeUnit>,
+}
+
+impl Parsed {
+    pub(super) fn clear(&mut self, order: Order) {
+        self.items.clear();
+        self.texts.clear();
+        self.refused.clear();
+        self.detail.clear();
+        self.several = false;
+        self.gap = false;
+        self.unit = None;
+        self.order = order;
+    }
+
+    /// The values, in the payload's order.
+    pub fn found(&self) -> impl Iterator<Item = Found<'_>> {
+        self.items.iter().map(|item| Found {
+            stream: item.stream.clone().map(|span| self.text(span)),
+            channel: item.channel.clone().map(|span| self.text(span)),
+            value: match &item.value {
+                Measured::Number(x) => Measured::Number(*x),
+                Measured::Word(span) => Measured::Word(self.text(span.clone())),
+            },
+            ts: item.ts,
+        })
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Without any value.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The first value, where it is a number.
+    pub fn number(&self) -> Option<f64> {
+        self.items.first().and_then(|item| match item.value {
+            Measured::Number(x) => Some(x),
+            Measured::Word(_) => None,
+        })
+    }
+
+    /// The first value's timestamp, unix milliseconds.
+    pub fn ts_ms(&self) -> Option<i64> {
+        self.items.first()?.ts.map(|stamp| stamp.ms)
+    }
+
+    /// Numbers by the names of their channels, in the payload's order.
+    pub fn channels(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.found().filter_map(|found| match found.value {
+            Measured::Number(x) => Some((found.channel.unwrap_or_default(), x)),
+            Measured::Word(_) => None,
+        })
+    }
+
+    fn text(&self, span: Range<u32>) -> &str {
+        &self.texts[span.start as usize..span.end as usize]
+    }
+
+    /// Appends `text` to the texts.
+    fn span(&mut self, write: impl FnOnce(&mut String)) -> Range<u32> {
+        let from = self.texts.len();
+        write(&mut self.texts);
+        // A payload is below 2^28 bytes, and its names are made of it.
+        let at = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        at(from)..at(self.texts.len())
+    }
+
+    pub(super) fn push(
+        &mut self,
+        stream: Option<Range<u32>>,
+        channel: Option<Range<u32>>,
+        value: Measured,
+        ts: Option<Stamp>,
+    ) {
+        self.items.push(Item {
+            stream,
+            channel,
+            value,
+            ts,
+        });
+    }
+
+    pub(super) fn keeps_word(&self, text: &str) -> bool {
+        self.wants_words && !text.is_empty() && text.len() <= MAX_WORD_BYTES
+    }
+
+    pub(super) fn word(&mut self, text: &str) -> Measured {
+        Measured::Word(self.span(|texts| texts.push_str(text)))
+    }
+
+    /// Keeps what is wrong with a text.
+    pub(super) fn explain(&mut self, text: &str) {
+        if text.starts_with(['{', '[']) {
+            self.detail = json::trouble(text);
+        }
+    }
+
+    fn refuse(&mut self, reason: Reject, detail: impl Into<String>) {
+        self.refused.push(Refused {
+            reason,
+            detail: detail.into(),
+        });
+    }
+
+    /// Gives what has no timestamp the one that came beside the payload.
+    pub(super) fn stamp_by(&mut self, property: &str, clock: &Clock) {
+        let mut order = self.order;
+        match clock.text(property, &mut order) {
+            Ok(Some(stamp)) => {
+                let without = self.items.iter_mut().filter(|item| item.ts.is_none());
+                without.for_each(|item| item.ts = Some(stamp));
+            }
+            Ok(None) => {}
+            Err(reason) => self.refuse(reason, format!("user property {property:?}")),
+        }
+        self.order = order;
+    }
+}
+
+impl Place {
+    fn find<'a>(&self, record: &Record<'a>, implied: bool) -> Option<&'a Node<'a>> {
+        match self.of_record || implied {
+            true => record.node.at(&self.pointer),
+            false => record.in_document(&self.pointer),
+        }
+    }
+}
+
+/// What all members of one record share.
+struct Shared<'a> {
+    stream: Option<Range<u32>>,
+    ts: Option<Stamp>,
+    /// Nodes that are no channels: timestamp, quality, and what the names are made of.
+    skip: [Option<&'a Node<'a>>; MAX_SOURCES],
+}
+
+impl Format {
+    /// Reads a document: each record of it.
+    pub(super) fn map(
+        &self,
+        scope: &Scope<'_>,
+        document: &Node<'_>,
+        out: &mut Parsed,
+    ) -> Result<(), Reject> {
+        let whole = Record {
+            document,
+            node: document,
+            keys: &[],
+        };
+        let result = match &self.each {
+            Some(each) => {
+                let mut keys = Vec::with_capacity(MAX_KEYS + 1);
+                let tokens: Vec<&str> = each.tokens().collect();
+                out.several = true;
+                match self.walk(scope, document, (document, &tokens), &mut keys, out) {
+                    true => Ok(()),
+                    false => {
+                        out.detail = format!("nothing at {each}");
+                        Err(Reject::NoValue)
+                    }
+                }
+            }
+            // A list of what the settings describe one of.
+            None => match document {
+                Node::Array(items) if self.value.find(&whole, false).is_none_or(is_list) => {
+                    out.several = true;
+                    for (idx, node) in items.iter().enumerate() {
+                        let record = Record {
+                            document,
+                            node,
+                            keys: &[Key::Index(idx)],
+                        };
+                        self.one_of_several(scope, &record, true, out);
+                    }
+                    Ok(())
+                }
+                _ => self.record(scope, &whole, false, out),
+            },
+        };
+        result?;
+        if out.items.is_empty() && out.refused.is_empty() {
+            return Err(Reject::NoValue);
+        }
+        Ok(())
+    }
+
+    /// Goes down to the records. False where there are none.
+    fn walk<'a>(
+        &self,
+        scope: &Scope<'_>,
+        document: &'a Node<'a>,
+        (node, tokens): (&'a Node<'a>, &[&str]),
+        keys: &mut Vec<Key<'a>>,
+        out: &mut Parsed,
+    ) -> bool {
+        if let [token, rest @ ..] = tokens
+            && *token != "*"
+        {
+            return match node.get(token) {
+                Some(inner) => self.walk(scope, document, (inner, rest), keys, out),
+                None => false,
+            };
+        }
+        let rest = tokens.get(1..);
+        let mut each = |key: Key<'a>, inner: &'a Node<'a>| {
+            keys.push(key);
+            let found = match rest {
+                Some(rest) if keys.len() <= MAX_KEYS => {
+                    self.walk(scope, document, (inner, rest), keys, out)
+                }
+                Some(_) => false,
+                None => {
+                    let record = Record {
+                        document,
+                        node: inner,
+                        keys,
+                    };
+                    self.one_of_several(scope, &record, false, out);
+                    true
+                }
+            };
+            keys.pop();
+            found
+        };
+        let mut any = false;
+        match node {
+            Node::Array(items) => {
+                for (idx, inner) in items.iter().enumerate() {
+                    any |= each(Key::Index(idx), inner);
+                }
+            }
+            Node::Object(members) => {
+                for (name, inner) in members {
+                    any |= each(Key::Name(name), inner);
+                }
+            }
+            _ => {}
+        }
+        any
+    }
+
+    fn one_of_several(
+        &self,
+        scope: &Scope<'_>,
+        record: &Record<'_>,
+        implied: bool,
+        out: &mut Parsed,
+    ) {
+        if let Err(reason) = self.record(scope, record, implied, out) {
+            let key = match record.keys.last() {
+                Some(Key::Name(name)) => format!("record {name}"),
+                Some(Key::Index(idx)) => format!("record {idx}"),
+                None => String::new(),
+            };
+            let detail = std::mem::take(&mut out.detail);
+            let between = if detail.is_empty() { "" } else { ": " };
+            out.refuse(reason, format!("{key}{between}{detail}"));
+        }
+    }
+
+    /// One record: a value, or an object of channels.
+    fn record(
+        &self,
+        scope: &Scope<'_>,
+        record: &Record<'_>,
+        implied: bool,
+        out: &mut Parsed,
+    ) -> Result<(), Reject> {
+        let value = match (self.value.find(record, implied), record.node) {
+            (Some(value), _) => value,
+            // A bare value among records.
+            (None, node) if !record.keys.is_empty() && node.is_scalar() => node,
+            (None, _) => {
+                out.detail = format!("nothing at {}", self.value.pointer);
+                return Err(Reject::NoValue);
+            }
+        };
+        let quality = self.quality.as_ref().and_then(|q| q.find(record, implied));
+        if let Some(quality) = quality
+            && !self.is_good(quality)
+        {
+            out.detail = "quality ".to_owned();
+            quality.write(&mut out.detail);
+            return Err(Reject::BadQuality);
+        }
+        let ts_node = self.ts_of(record).filter(|ts| !std::ptr::eq(*ts, value));
+        let ts = match ts_node {
+            Some(node) => self.stamp(node, out)?,
+            None => None,
+        };
+        match value {
+            // Where the topic names the channel, an object is no value of it.
+            Node::Object(_)
+                if scope.names.is_none() && self.form != Form::Object && self.each.is_none() =>
+            {
+                Err(Reject::Malformed)
+            }
+            Node::Object(_) => {
+                let mut skip = [None; MAX_SOURCES];
+                let mut places = skip.iter_mut();
+                let mut note = |node| {
+                    if let Some(place) = places.next() {
+                        *place = Some(node);
+                    }
+                };
+                ts_node.into_iter().chain(quality).for_each(&mut note);
+                if let Some(names) = scope.names {
+                    names.stream.sources(record, &mut note);
+                    let channel = names.channel.as_ref();
+                    channel
+                        .into_iter()
+                        .for_each(|c| c.sources(record, &mut note));
+                }
+                let stream = self.stream_of(scope, record, out)?;
+                let shared = Shared { stream, ts, skip };
+                self.members(scope, record, value, &shared, out)
+            }
+            Node::Array(_) => Err(Reject::Malformed),
+            _ if self.form == Form::Object && record.keys.is_empty() => Err(Reject::Malformed),
+            _ => {
+                let value = self.value_of(value, false, out)?;
+                match scope.names {
+                    None => out.push(None, None, value, ts),
+                    Some(names) => self.named(names, record, value, ts, out)?,
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The record's timestamp, or the document's.
+    fn ts_of<'a>(&self, record: &Record<'a>) -> Option<&'a Node<'a>> {
+        // Nowhere, and not the document itself.
+        if self.ts.pointer.is_root() {
+            return None;
+        }
+        let own = record.node.at(&self.ts.pointer);
+        own.or_else(|| record.in_document(&self.ts.pointer))
+    }
+
+    /// A timestamp; null and an empty text are none.
+    pub(super) fn stamp(&self, node: &Node<'_>, out: &mut Parsed) -> Result<Option<Stamp>, Reject> {
+        let result = match node {
+            Node::Null => Ok(None),
+            Node::Whole(n) => {
+                #[expect(clippy::cast_precision_loss, reason = "its size is enough")]
+                let unit = self.unit_of(*n as f64, out);
+                unit.whole(*n).map(|ms| Some(ms.into()))
+            }
+            Node::Number(x) => self
+                .unit_of(*x, out)
+                .fractional(*x)
+                .map(|ms| Some(ms.into())),
+            Node::Text(text) => {
+                let mut order = out.order;
+                let stamp = self.clock.text(text, &mut order);
+                out.order = order;
+                stamp
+            }
+            Node::Bool(_) | Node::Array(_) | Node::Object(_) => Err(Reject::BadTimestamp),
+        };
+        if result.is_err() {
+            out.detail = "timestamp ".to_owned();
+            node.write(&mut out.detail);
+        }
+        out.gap |= matches!(result, Ok(Some(Stamp { gap: true, .. })));
+        result
+    }
+
+    /// The unit of a numeric stamp, by its size where none is set.
+    fn unit_of(&self, n: f64, out: &mut Parsed) -> TimeUnit {
+        match self.clock.unit {
+            TimeUnit::Auto => *out.unit.insert(TimeUnit::by_size(n)),
+            unit => unit,
+        }
+    }
+
+    fn is_good(&self, quality: &Node<'_>) -> bool {
+        let mut text = String::new();
+        // Without a status there is nothing to object to.
+        if *quality == Node::Null {
+            return true;
+        }
+        quality.write(&mut text)
+            && self
+                .good
+                .iter()
+                .any(|good| good.eq_ignore_ascii_case(&text))
+    }
+
+    /// A scalar as a measured value: a number, or a word where those are wanted.
+    pub(super) fn value_of(
+        &self,
+        node: &Node<'_>,
+        member: bool,
+        out: &mut Parsed,
+    ) -> Result<Measured, Reject> {
+        let number = match node {
+            Node::Text(text) if member => number::parse_member(text.trim(), self.lenient),
+            node => node.measurement(self.lenient),
+        };
+        match (node, number) {
+            (_, Ok(x)) => Ok(Measured::Number(x)),
+            (Node::Text(text), Err(Reject::Malformed)) if out.keeps_word(text.trim()) => {
+                Ok(out.word(text.trim()))
+            }
+            (_, Err(reason)) => Err(reason),
+        }
+    }
+
+    fn stream_of(
+        &self,
+        scope: &Scope<'_>,
+        record: &Record<'_>,
+        out: &mut Parsed,
+    ) -> Result<Option<Range<u32>>, Reject> {
+        let Some(names) = scope.names.filter(|n| n.stream.constant().is_none()) else {
+            return Ok(None);
+        };
+        let mut missing = Ok(());
+        let span = out.span(|texts| missing = names.stream.render(record, texts));
+        if let Err(part) = missing {
+            out.detail = format!("the record has no {part} for its stream's name");
+            return Err(Reject::BadName);
+        }
+        Ok(Some(span))
+    }
+
+    /// A value whose channel has the template's name.
+    pub(super) fn named(
+        &self,
+        names: &Names,
+        record: &Record<'_>,
+        value: Measured,
+        ts: Option<Stamp>,
+        out: &mut Parsed,
+    ) -> Result<(), Reject> {
+        let scope = Scope {
+            names: Some(names),
+            ..Scope::default()
+        };
+        let stream = self.stream_of(&scope, record, out)?;
+        let Some(channel) = &names.channel else {
+            out.detail = "the payload names no channel".to_owned();
+            return Err(Reject::NoChannel);
+        };
+        if let Some(name) = channel.constant() {
+            if self.wants(name, name) {
+                out.push(stream, None, value, ts);
+            }
+            return Ok(());
+        }
+        let mut missing = Ok(());
+        let span = out.span(|texts| missing = channel.render(record, texts));
+        if let Err(part) = missing {
+            out.detail = format!("the record has no {part} for its channel's name");
+            return Err(Reject::NoChannel);
+        }
+        let name = out.text(span.clone());
+        if self.wants(name, name) {
+            out.push(stream, Some(span), value, ts);
+        }
+        Ok(())
+    }
+
+    /// An object of channels: nested objects give dotted names. Numbers, booleans and texts that
+    /// are numbers are channels; null is a missing channel; other texts and arrays are none.
+    fn members(
+        &self,
+        scope: &Scope<'_>,
+        record: &Record<'_>,
+        value: &Node<'_>,
+        shared: &Shared<'_>,
+        out: &mut Parsed,
+    ) -> Result<(), Reject> {
+        let mut path = String::new();
+        if let Some(channel) = scope.names.and_then(|names| names.channel.as_ref())
+            && let Err(part) = channel.render(record, &mut path)
+        {
+            out.detail = format!("the record has no {part} for its channels' names");
+            return Err(Reject::NoChannel);
+        }
+        let prefix = path.len() + usize::from(!path.is_empty());
+        self.collect(value, (shared, prefix, 0), &mut path, out);
+        Ok(())
+    }
+
+    fn collect(
+        &self,
+        members: &Node<'_>,
+        (shared, prefix, depth): (&Shared<'_>, usize, usize),
+        path: &mut String,
+        out: &mut Parsed,
+    ) {
+        let Node::Object(members) = members else {
+            return;
+        };
+        for (name, value) in members {
+            // What names or dates the others is no channel: the same node, not an equal one.
+            let mut skip = shared.skip.iter().map_while(|node| *node);
+            if skip.any(|node| std::ptr::eq(node, value)) {
+                continue;
+            }
+            let length = path.len();
+            if !path.is_empty() {
+                path.push('.');
+            }
+            let from = path.len();
+            path.push_str(name);
+            no_slashes(path, from);
+            match value {
+                Node::Object(_) if depth + 1 >= MAX_OBJECT_DEPTH => {
+                    out.refuse(Reject::TooDeep, path.as_str());
+                }
+                Node::Object(_) => self.collect(value, (shared, prefix, depth + 1), path, out),
+                Node::Null | Node::Array(_) => {}
+                _ => self.member(value, shared, (path.as_str(), prefix), out),
+            }
+            path.truncate(length);
+        }
+    }
+
+    fn member(
+        &self,
+        value: &Node<'_>,
+        shared: &Shared<'_>,
+        (name, prefix): (&str, usize),
+        out: &mut Parsed,
+    ) {
+        let within = name.get(prefix..).unwrap_or(name);
+        if !self.wants(name, within) {
+            return;
+        }
+        // A channel that is asked for is a number, whatever its text looks like.
+        match self.value_of(value, self.only.is_empty(), out) {
+            Ok(value) => {
+                let channel = out.span(|texts| texts.push_str(name));
+                out.push(shared.stream.clone(), Some(channel), value, shared.ts);
+            }
+            // A name or a unit is no offence; a number that cannot be used is one. A missing
+            // value is missing.
+            Err(Reject::Malformed | Reject::NoValue) => {}
+            Err(reason) => out.refuse(reason, name),
+        }
+    }
+
+    /// Whether a channel is wanted, by its name or by its path within the record.
+    fn wants(&self, name: &str, within: &str) -> bool {
+        if self.only.is_empty() && self.ignore.is_empty() {
+            return true;
+        }
+        let fits = |globs: &[String]| globs.iter().any(|g| glob(g, name) || glob(g, within));
+        (self.only.is_empty() || fits(&self.only)) && !fits(&self.ignore)
+    }
+}
+
+fn is_list(node: &Node<'_>) -> bool {
+    matches!(node, Node::Array(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::{Pointer, Template};
+
+    fn place(text: &str) -> Place {
+        Place::new(text).unwrap()
+    }
+
+    fn names(stream: &str, channel: Option<&str>) -> Names {
+        let template = |text| Template::new(text, |_| None, |_| None).unwrap();
+        Names {
+            stream: template(stream),
+            channel: channel.map(template),
+        }
+    }
+
+    fn read(format: &Format, names: &Names, payload: &str) -> Result<Parsed, Reject> {
+        let mut parsed = Parsed::default();
+        let scope = Scope {
+            names: Some(names),
+            ..Scope::default()
+        };
+        format.read(&scope, payload.as_bytes(), &mut parsed)?;
+        Ok(parsed)
+    }
+
+    fn lines(parsed: &Parsed) -> Vec<String> {
+        let lines = parsed.found().map(|found| {
+            let value = match found.value {
+                Measured::Number(x) => x.to_string(),
+                Measured::Word(word) => word.to_owned(),
+            };
+            let ts = found.ts.map_or(String::new(), |ts| format!(" @{}", ts.ms));
+            let part = |text: Option<&str>| text.unwrap_or("-").to_owned();
+            format!("{} {} {value}{ts}", part(found.stream), part(found.channel))
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn an_object_of_channels_gives_each_of_them() {
+        let at = |text| Pointer::new(text).unwrap();
+        let format = Format::object(at(""), at("/ts"), TimeUnit::Seconds);
+        let payload = r#"{"ts":2,"name":"pump","flow":1.5,"on":true,"bad":"nan","gone":null,
+                          "motor":{"temp":60,"ts":3},"relay/0":"1"}"#;
+        let mut parsed = Parsed::default();
+        format.parse(payload.as_bytes(), &mut parsed).unwrap();
+        assert_eq!(parsed.ts_ms(), Some(2000));
+        let channels: Vec<(&str, f64)> = parsed.channels().collect();
+        let expected = [
+            ("flow", 1.5),
+            ("on", 1.0),
+            ("motor.temp", 60.0),
+            ("motor.ts", 3.0),
+            ("relay.0", 1.0),
+        ];
+        assert_eq!(channels, expected);
+        assert_eq!(parsed.refused.len(), 1);
+        assert_eq!(parsed.refused[0].reason, Reject::NotFinite);
+        assert_eq!(parsed.refused[0].detail, "bad");
+        let refused = |payload: &[u8]| format.parse(payload, &mut Parsed::default());
+        assert_eq!(refused(br#"{"ts":2}"#), Err(Reject::NoValue));
+        assert_eq!(refused(b"3"), Err(Reject::Malformed));
+    }
+
+    #[test]
+    fn a_sensor_that_prints_nan_costs_its_own_value_only() {
+        let format = Format::object(Pointer::default(), place("/ts").pointer, TimeUnit::Auto);
+        let mut parsed = Parsed::default();
+        let payload = br#"{"t":nan,"h":51.5,"v":-Infinity,"x":3}"#;
+        format.parse(payload, &mut parsed).unwrap();
+        let channels: Vec<(&str, f64)> = parsed.channels().collect();
+        assert_eq!(channels, [("h", 51.5), ("x", 3.0)]);
+        assert_eq!(parsed.refused.len(), 2);
+        let lenient = Format {
+            lenient: true,
+            ..format
+        };
+        lenient.parse(payload, &mut parsed).unwrap();
+        assert_eq!((parsed.len(), parsed.refused.len()), (2, 0));
+    }
+
+    #[test]
+    fn an_array_of_samples_gives_each_with_its_time() {
+        let at = |text| Pointer::new(text).unwrap();
+        let format = Format::object(at("/values"), at("/ts"), TimeUnit::Auto);
+        let payload = r#"[{"ts":1772323195000,"values":{"t":22.5}},
+                          {"ts":1772323196000,"values":{"t":22.7}}]"#;
+        let mut parsed = Parsed::default();
+        format.parse(payload.as_bytes(), &mut parsed).unwrap();
+        let expected = ["- t 22.5 @1772323195000", "- t 22.7 @1772323196000"];
+        assert_eq!(lines(&parsed), expected);
+    }
+
+    #[test]
+    fn records_name_their_stream_and_channel() {
+        let format = Format {
+            each: Some(Pointer::new("/values").unwrap()),
+            value: place("./v"),
+            ts: place("./t"),
+            quality: Some(place("./q")),
+            good: vec!["192".to_owned(), "GOOD".to_owned()],
+            ..Format::default()
+        };
+        let names = names("{/dev}", Some("{./id}"));
+        let payload = r#"{"dev":"D/1","t":5,"values":[
+            {"id":"a","v":1,"t":6,"q":192},{"id":"b","v":2,"q":"good"},
+            {"id":"c","v":3,"q":0},{"v":4},{"id":"e","v":{"x":1,"y":2}}]}"#;
+        let parsed = read(&format, &names, payload).unwrap();
+        let expected = [
+            "D.1 a 1 @6000",
+            "D.1 b 2 @5000",
+            "D.1 e.x 1 @5000",
+            "D.1 e.y 2 @5000",
+        ];
+        assert_eq!(lines(&parsed), expected);
+        let refused: Vec<_> = parsed
+            .refused
+            .iter()
+            .map(|r| (r.reason, &*r.detail))
+            .collect();
+        assert_eq!(refused[0], (Reject::BadQuality, "record 2: quality 0"));
+        assert_eq!(refused[1].0, Reject::NoChannel);
+        assert_eq!(read(&format, &names, r#"{"dev":1}"#), Err(Reject::NoValue));
+    }
+
+    #[test]
+    fn records_within_records_are_reached_by_a_star() {
+        let format = Format {
+            each: Some(Pointer::new("/*").unwrap()),
+            value: place("./values"),
+            ts: place("./ts"),
+            ..Format::default()
+        };
+        let payload =
+            r#"{"A":[{"ts":1,"values":{"t":42}}],"B":[{"ts":2,"values":{"t":43,"h":1}}]}"#;
+        let parsed = read(&format, &names("{key1}", None), payload).unwrap();
+        assert_eq!(
+            lines(&parsed),
+            ["A t 42 @1000", "B t 43 @2000", "B h 1 @2000"]
+        );
+        let format = Format {
+            each: Some(Pointer::new("/entries/*/list").unwrap()),
+            value: place("./value"),
+            ..Format::default()
+        };
+        let payload = r#"{"entries":[{"alias":"/x/y","list":[{"value":1},{"value":2}]},
+                                     {"alias":"z","list":[7]}]}"#;
+        let parsed = read(&format, &names("s", Some("{/entries/*/alias}")), payload).unwrap();
+        assert_eq!(lines(&parsed), ["- x.y 1", "- x.y 2", "- z 7"]);
+    }
+
+    #[test]
+    fn channels_are_taken_by_globs_and_sources_of_names_are_none() {
+        let format = Format {
+            form: Form::Object,
+            ts: place("/time"),
+            only: vec!["t*".to_owned(), "h".to_owned()],
+            ignore: vec!["*.F".to_owned()],
+            ..Format::default()
+        };
+        let names = names("{/model}-{/id}", None);
+        let payload = r#"{"time":"2026-03-01 00:00:00","model":"P","id":5,"temp":{"C":1,"F":2},
+                          "h":"007","x":3}"#;
+        let parsed = read(&format, &names, payload).unwrap();
+        let expected = ["P-5 temp.C 1 @1772323200000", "P-5 h 7 @1772323200000"];
+        assert_eq!(lines(&parsed), expected);
+        let all = Format {
+            only: vec![],
+            ..format
+        };
+        let parsed = read(&all, &names, payload).unwrap();
+        assert_eq!(lines(&parsed).len(), 2, "{:?}", lines(&parsed));
+    }
+}
