@@ -283,14 +283,14 @@ fn stream_template(
 ) -> Result<Template, String> {
     let level = captured.iter().position(|name| name == "stream");
     if settings.stream.is_empty() {
-        let level = level.ok_or("one {stream}, or none and a `stream`")?;
+        let level = level.ok_or("one {stream}, or none and a fixed `stream`")?;
         return Ok(Template::of_levels(&[level]));
     }
     let template = template(settings.stream, settings, captured)
         .map_err(|allowed| format!("a `stream` made of {allowed}"))?;
     match level {
         Some(level) if !template.names_level(level) => {
-            Err("one {stream}, or none and a `stream`".to_owned())
+            Err("one {stream}, or none and a fixed `stream`".to_owned())
         }
         _ => Ok(template),
     }
@@ -301,7 +301,7 @@ fn channel_template(
     captured: &[String],
 ) -> Result<Option<Template>, String> {
     let level = captured.iter().position(|name| name == "channel");
-    let allowed = || "one {channel}, or none and a `channel`".to_owned();
+    let allowed = || "one {channel}, or none and a fixed `channel`".to_owned();
     if settings.channel.is_empty() {
         return match level {
             Some(level) => Ok(Some(Template::of_levels(&[level]))),

@@ -60,10 +60,8 @@ mod tests {
     }
 
     fn parse(format: &Format, payload: &str) -> Result<Parsed, Reject> {
-        let mut parsed = Parsed {
-            wants_words: true,
-            ..Parsed::default()
-        };
+        let mut parsed = Parsed::default();
+        parsed.wants_words = true;
         format.parse(payload.as_bytes(), &mut parsed)?;
         Ok(parsed)
     }
