@@ -140,7 +140,7 @@ fn all_offences_are_said_at_once_with_key_range_and_what_was_found() {
         "http.listen: address:port such as 127.0.0.1:9184, or empty for none, got \"9184\"",
         "input[0].topic: one {channel}, or none and a fixed `channel`, got \"plant/{stream}\"",
         "input[0].qos: a whole number from 0 to 1, got 2",
-        "input[1].value: a JSON pointer such as /value or /data/0/v, got \"nothing\"",
+        "input[1].value: a JSON pointer such as /value or /data/0/v, with . in front within the record, got \"nothing\"",
         "surprise: no such key",
         "nope: no such key (from the environment)",
     ] {

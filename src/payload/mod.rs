@@ -67,9 +67,8 @@ impl Place {
             Some(pointer) => (pointer, true),
             None => (text, false),
         };
-        let pointer = Pointer::new(pointer).map_err(|_| {
-            "a JSON pointer such as /value, or ./value within the record".to_owned()
-        })?;
+        let pointer = Pointer::new(pointer)
+            .map_err(|allowed| format!("{allowed}, with . in front within the record"))?;
         Ok(Place { pointer, of_record })
     }
 }
