@@ -5,10 +5,12 @@
 
 mod calendar;
 mod encoder;
+mod receptive;
 mod scale;
 
 pub use calendar::{CALENDAR_WIDTH, Calendar, encode_calendar, hour_of_day};
 pub use encoder::{Delta, Encode, Encoder, Latency, Population, Rate, Raw, Thermometer};
+pub use receptive::ReceptiveFields;
 pub use scale::{Level, StepScale};
 
 use serde::{Deserialize, Serialize};

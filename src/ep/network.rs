@@ -562,6 +562,7 @@ impl Network {
     }
 }
 
+mod averaged;
 pub(super) mod batch;
 pub(super) mod committee;
 #[cfg(test)]
@@ -569,7 +570,6 @@ mod exact;
 #[cfg(test)]
 mod hostile;
 mod normal;
-mod parallel;
 pub(super) mod readout;
 #[cfg(test)]
 mod tests;

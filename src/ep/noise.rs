@@ -27,25 +27,28 @@ impl NoiseVariance {
         }
     }
 
+    /// Changes how many observations count at most, 6 and more.
+    pub fn set_memory(&mut self, memory: f64) {
+        self.cap = 3.0 + (0.5 * memory).max(0.0);
+        self.limit();
+    }
+
     /// The variance.
     pub fn mean(&self) -> f64 {
         self.beta / (self.alpha - 1.0)
     }
 
-    /// Learns from a prediction made without the observation (a first visit, or a cavity):
-    /// residual `r`, variance of ignorance `v`. The expected squared noise given the observation is
-    /// (sigma2 r/T)^2 + sigma2 V/T, T = V + sigma2. Values that are not finite are left out; says
-    /// whether it learned.
+    /// Learns from a prediction under a cavity: residual `r`, variance of ignorance `v`. The expected
+    /// squared noise under the tilted distribution is (sigma2 r/T)^2 + sigma2 V/T, T = V + sigma2.
+    /// The cavity of a first visit is the belief itself, that of full EP the belief without the
+    /// sample's site, that of stochastic EP the belief without an average site. The last still
+    /// holds most of the sample, so that the noise comes out too small; the posterior mean of the
+    /// squared residual, r^2 + V, is much worse, because a factorised belief overstates V: the noise
+    /// grows, then V with it. Values that are not finite are left out; says whether it learned.
     pub fn observe(&mut self, r: f64, v: f64) -> bool {
         let sigma2 = self.mean();
         let share = sigma2 / (v + sigma2);
         self.add(share * share * r * r + share * v)
-    }
-
-    /// Learns from a prediction that has seen the observation before (a revisit under stochastic
-    /// EP): residual and ignorance count in full.
-    pub fn observe_again(&mut self, r: f64, v: f64) -> bool {
-        self.add(r * r + v)
     }
 
     fn add(&mut self, squared: f64) -> bool {
@@ -54,12 +57,16 @@ impl NoiseVariance {
         }
         self.alpha += 0.5;
         self.beta += 0.5 * squared;
+        self.limit();
+        true
+    }
+
+    /// Bounds the memory, keeps the mean.
+    fn limit(&mut self) {
         if self.alpha > self.cap {
-            // Keeps the mean, bounds the memory.
             self.beta *= (self.cap - 1.0) / (self.alpha - 1.0);
             self.alpha = self.cap;
         }
-        true
     }
 }
 
@@ -94,7 +101,7 @@ mod tests {
         let mut noise = NoiseVariance::new(0.3, 100.0);
         let before = noise;
         assert!(!noise.observe(f64::NAN, 1.0));
-        assert!(!noise.observe_again(f64::INFINITY, 1.0));
+        assert!(!noise.observe(f64::INFINITY, 1.0));
         assert_eq!(noise, before);
     }
 }

@@ -10,6 +10,8 @@ pub struct Sites {
     runs: Vec<(usize, usize)>,
     precision: Vec<f32>,
     shift: Vec<f32>,
+    /// The belief without any site, precision and shift of every weight; `None`: the prior.
+    base: Option<(Vec<f64>, Vec<f64>)>,
 }
 
 impl Sites {
@@ -18,6 +20,15 @@ impl Sites {
         Sites {
             runs: vec![(0, 0); samples],
             ..Sites::default()
+        }
+    }
+
+    /// Empty sites for `samples` samples over the network's present belief: what it knows already
+    /// stays, and is the prior of what it learns through these sites.
+    pub fn over(network: &mut Network, samples: usize) -> Sites {
+        Sites {
+            base: Some(natural(network)),
+            ..Sites::new(samples)
         }
     }
 
@@ -99,13 +110,8 @@ impl Sites {
     /// `index` gives a sample's active inputs.
     pub fn rebuild<'a>(&self, network: &mut Network, index: impl Fn(usize) -> &'a [u32]) {
         let all: Vec<u32> = (0..network.inputs() as u32).collect();
-        let (mut p, mut h) = (Vec::new(), Vec::new());
-        network.at_prior().visit(&all, &mut |m, s, _| {
-            for (m, s) in m.iter().zip(s) {
-                p.push(1.0 / f64::from(*s));
-                h.push(f64::from(*m) / f64::from(*s));
-            }
-        });
+        let base = self.base.clone();
+        let (mut p, mut h) = base.unwrap_or_else(|| natural(&mut network.at_prior()));
         let stride = network.weights_touched(1) - network.weights_touched(0);
         let dense = stride * all.len();
         for (i, &(start, end)) in self.runs.iter().enumerate() {
@@ -129,6 +135,19 @@ impl Sites {
             }
         });
     }
+}
+
+/// Precision and shift of every weight, in the order of [`Network::visit`] with all inputs.
+fn natural(network: &mut Network) -> (Vec<f64>, Vec<f64>) {
+    let all: Vec<u32> = (0..network.inputs() as u32).collect();
+    let (mut p, mut h) = (Vec::new(), Vec::new());
+    network.visit(&all, &mut |m, s, _| {
+        for (m, s) in m.iter().zip(s) {
+            p.push(1.0 / f64::from(*s));
+            h.push(f64::from(*m) / f64::from(*s));
+        }
+    });
+    (p, h)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Symmetric positive definite systems, small and dense, in f64.
 
+use serde::{Deserialize, Serialize};
+
 /// The lower factor L of A = L L', row after row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cholesky {
     n: usize,
     lower: Vec<f64>,

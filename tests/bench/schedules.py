@@ -23,7 +23,7 @@ import numpy as np
 from surrogate import next_step
 
 SCHEDULES = ["sequential", "exact"]
-SCHEDULES += [f"{s} --batch {b}" for s in ("exact", "averaged", "parallel") for b in (16, 64)]
+SCHEDULES += [f"{s} --batch {b}" for s in ("exact", "averaged") for b in (16, 64)]
 SPLITS = {"concrete": 5, "power-plant": 2}
 
 

@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 3] = [
     &["encode", "ep"],
     &[
         "row", "payload", "route", "decode", "assemble", "predict", "detect", "engine", "stream",
-        "history",
+        "history", "fit",
     ],
 ];
 const EDGE: usize = FLOORS.len();

@@ -5,11 +5,12 @@ use std::path::Path;
 use clap::ValueEnum;
 
 use super::images;
-use super::samples::{Samples, Targets, shuffled};
 use super::table::{Table, TableError, Tables, Wanted};
-use super::trainer::Learned;
-use super::{FitArgs, Task};
+use super::{FitArgs, Model, Task};
 use crate::cli::CliError;
+use crate::encode::{ReceptiveFields, Spikes};
+use crate::ep::Family;
+use crate::fit::{Samples, Targets, shuffled};
 
 /// How columns become inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -68,7 +69,7 @@ impl Data {
     ///
     /// # Errors
     /// If a file cannot be read or does not fit the task.
-    pub fn load(args: &FitArgs, saved: Option<&Learned>) -> Result<Data, CliError> {
+    pub fn load(args: &FitArgs, saved: Option<&Model>) -> Result<Data, CliError> {
         if args.train_images.is_some() {
             return Ok(Data::from_images(args)?);
         }
@@ -101,11 +102,14 @@ impl Data {
         if let Some(limit) = args.limit {
             train = train.select(&(0..train.rows().min(limit)).collect::<Vec<_>>());
         }
+        let grid = args.task == Task::Regression && args.weights != Family::Gaussian;
+        let usual = if grid { Encoding::Both } else { Encoding::Raw };
+        let encoding = args.encode.unwrap_or(usual);
         Ok(Data::from_tables(
             &train,
             &test,
             read.target,
-            (args.task, args.encode),
+            (args.task, encoding),
             saved,
         )?)
     }
@@ -119,7 +123,7 @@ impl Data {
         test: &Table,
         target: usize,
         (task, encoding): (Task, Encoding),
-        saved: Option<&Learned>,
+        saved: Option<&Model>,
     ) -> Result<Data, TableError> {
         let usable = |table: &Table| -> Vec<usize> {
             let good = |i: &usize| table.row(*i)[target].is_finite();
@@ -215,8 +219,22 @@ impl Data {
             let scale = if top > 0.0 { 1.0 / top } else { 1.0 };
             let n = images.rows.min(limit.unwrap_or(images.rows));
             let mut samples = Samples::default();
+            let mut fields = match (args.receptive_fields, images.image) {
+                (false, _) => None,
+                (true, Some((height, width))) => Some(ReceptiveFields::new(width, height)),
+                (true, None) => {
+                    let text = "--receptive-fields needs images of three dimensions: how many, rows, columns";
+                    return Err(TableError::Misfit(text.into()));
+                }
+            };
+            let mut spikes = Spikes::default();
             for row in images.values.chunks_exact(images.width).take(n) {
-                samples.push(row.iter().map(|v| scale * v), 1.0);
+                let Some(fields) = &mut fields else {
+                    samples.push(row.iter().map(|v| scale * v), 1.0);
+                    continue;
+                };
+                fields.encode(row, &mut spikes);
+                samples.push_spikes(&spikes, fields.inputs(), 1.0);
             }
             let labels: Vec<f64> = labels.values[..n].iter().map(|v| f64::from(*v)).collect();
             Ok((samples, labels))

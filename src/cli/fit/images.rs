@@ -17,6 +17,8 @@ pub struct Array {
     pub rows: usize,
     /// Values of one row; 1 for labels.
     pub width: usize,
+    /// Rows and columns of an image; none for other arrays.
+    pub image: Option<(usize, usize)>,
     /// Values, row after row.
     pub values: Vec<f32>,
 }
@@ -72,9 +74,14 @@ fn shaped(shape: &[usize], values: Vec<f32>) -> Result<Array, String> {
         let n = values.len();
         return Err(format!("{n} values do not fill the shape {shape:?}"));
     }
+    let image = match shape {
+        [_, height, across] => Some((*height, *across)),
+        _ => None,
+    };
     Ok(Array {
         rows,
         width,
+        image,
         values,
     })
 }

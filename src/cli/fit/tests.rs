@@ -55,7 +55,7 @@ fn a_table_is_learned_and_saved_and_loads_with_the_same_bits() {
     run(args).unwrap();
     let bytes = std::fs::read(&model).unwrap();
     assert_eq!(bytes[..8], MAGIC);
-    let learned: trainer::Learned = postcard::from_bytes(&bytes[12..]).unwrap();
+    let learned: Model = postcard::from_bytes(&bytes[12..]).unwrap();
     assert_eq!(postcard::to_allocvec(&learned).unwrap(), bytes[12..]);
     assert_eq!(load(&model).unwrap(), learned);
     let mut damaged = bytes;

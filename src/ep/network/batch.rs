@@ -4,13 +4,12 @@
 //! |---|---|
 //! | sequential | one sample after the other |
 //! | exact | a site a sample, true cavities, several sweeps |
-//! | averaged | one averaged site: from the second sweep on a visit first takes out its share 1/B |
-//! | parallel | all samples against the belief before the batch, damped unit by unit |
+//! | averaged | averaged EP: all samples against one cavity, one site for all, the average of theirs; damped unit by unit |
 //!
 //! The guard: expectation propagation need not converge. If the batch's log evidence fell or is not
 //! finite, the batch is restored and learned sequentially; if even that is not finite, skipped.
 
-use super::parallel::parallel;
+use super::averaged::averaged;
 use super::{Input, Network};
 use crate::ep::factor::{gaussian, probit, softmax};
 use crate::ep::family::Family;
@@ -54,10 +53,8 @@ pub enum BatchSchedule {
     Sequential,
     /// A site for each sample of the batch.
     Exact,
-    /// One averaged site for the batch.
+    /// Averaged EP: all samples against one cavity, one averaged site for the batch, damped.
     Averaged,
-    /// All at once, damped.
-    Parallel,
 }
 
 /// Learns in guarded mini-batches.
@@ -127,7 +124,6 @@ impl BatchLearner {
             BatchSchedule::Sequential => Report::default(),
             BatchSchedule::Exact => exact(network, batch, self.sweeps),
             BatchSchedule::Averaged => averaged(network, batch, self.sweeps),
-            BatchSchedule::Parallel => parallel(network, batch),
         };
         network.ln_keep = ln_keep;
         network.clock = saved.clock + batch.len() as f64 * f64::from(weight);
@@ -211,30 +207,8 @@ fn exact(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Report {
     report
 }
 
-fn averaged(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Report {
-    let base = Flat::of(network);
-    let keep = 1.0 - 1.0 / batch.len() as f32;
-    let mut report = sequential(network, batch, 1.0);
-    for _ in 1..sweeps {
-        report = Report::default();
-        for &sample in batch {
-            let mut at = 0;
-            network.visit(&base.index, &mut |m, s, _| {
-                for (m, s) in m.iter_mut().zip(s) {
-                    let (p0, h0) = (1.0 / base.variance[at], base.mean[at] / base.variance[at]);
-                    let p = keep.mul_add(1.0 / *s - p0, p0);
-                    *m = keep.mul_add(*m / *s - h0, h0) / p;
-                    *s = 1.0 / p;
-                    at += 1;
-                }
-            });
-            report += sample.1.teach(network, sample.0, 1.0);
-        }
-    }
-    report
-}
-
 /// Every weight of a network in one row: all inputs' rows, then each upper layer with its biases.
+#[derive(Clone)]
 pub(super) struct Flat {
     pub index: Vec<u32>,
     pub mean: Vec<f32>,
@@ -257,6 +231,37 @@ impl Flat {
             flat.floor.resize(flat.mean.len(), floor);
         });
         flat
+    }
+
+    /// This belief times `share` of a site in natural parameters; precisions below the prior's are
+    /// lifted to it and counted.
+    pub(super) fn times(
+        &self,
+        precision: &[f32],
+        shift: &[f32],
+        share: f32,
+        report: &mut Report,
+    ) -> Flat {
+        let mut flat = self.clone();
+        for at in 0..precision.len() {
+            let p0 = 1.0 / self.variance[at];
+            let wanted = share.mul_add(precision[at], p0);
+            let p = wanted.max(self.floor[at]);
+            report.clipped += u64::from(wanted < 0.999 * p);
+            flat.mean[at] = share.mul_add(shift[at], self.mean[at] * p0) / p;
+            flat.variance[at] = 1.0 / p;
+        }
+        flat
+    }
+
+    /// Gives the network this belief.
+    pub(super) fn write(&self, network: &mut Network) {
+        let mut at = 0;
+        network.visit(&self.index, &mut |m, s, _| {
+            m.copy_from_slice(&self.mean[at..at + m.len()]);
+            s.copy_from_slice(&self.variance[at..at + m.len()]);
+            at += m.len();
+        });
     }
 }
 
@@ -301,11 +306,10 @@ mod tests {
         rows.0.iter().map(error).sum::<f32>() / rows.0.len() as f32
     }
 
-    const EVERY: [BatchSchedule; 4] = [
+    const EVERY: [BatchSchedule; 3] = [
         BatchSchedule::Sequential,
         BatchSchedule::Exact,
         BatchSchedule::Averaged,
-        BatchSchedule::Parallel,
     ];
 
     #[test]
@@ -364,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn parallel_sites_of_orthogonal_inputs_are_exact() {
+    fn averaged_sites_of_orthogonal_inputs_are_exact() {
         let mut draft = NetworkDraft::regression(3, &[], 1);
         draft.priors.direct.variance = 0.5;
         let spec = draft.build().unwrap();
@@ -379,7 +383,7 @@ mod tests {
             .collect();
         let (mut one, mut all) = (Network::new(&spec), Network::new(&spec));
         sequential(&mut one, &batch, 1.0);
-        let report = BatchLearner::new(BatchSchedule::Parallel, 12, 1).learn(&mut all, &batch, 1.0);
+        let report = BatchLearner::new(BatchSchedule::Averaged, 12, 1).learn(&mut all, &batch, 1.0);
         assert_eq!(report.fell_back, 0);
         for j in 0..3 {
             // The cavity's marginal variance enters each step: close, not equal.
@@ -398,7 +402,7 @@ mod tests {
             *row = (first.0, [if i % 2 == 0 { 30.0 } else { -30.0 }]);
         }
         let mut net = network(&[16]);
-        let mut learner = BatchLearner::new(BatchSchedule::Parallel, 40, 1);
+        let mut learner = BatchLearner::new(BatchSchedule::Averaged, 40, 1);
         let report = learner.learn(&mut net, &rows.samples(), 1.0);
         assert!(report.damped > 0 && report.fell_back > 0, "{report:?}");
         assert!(learner.size() < 40, "{}", learner.size());
@@ -442,7 +446,6 @@ mod tests {
             BatchSchedule::Sequential,
             BatchSchedule::Exact,
             BatchSchedule::Averaged,
-            BatchSchedule::Parallel,
         ] {
             let mut draft = NetworkDraft::classification(4, &[12], 3);
             (draft.output, draft.power, draft.seed) = (OutputKind::Softmax, 1.0, 4);

@@ -7,19 +7,23 @@
 //! whole: the networks learned from the same rows, so what they do not know does not average out,
 //! and its width is kept.
 
+use serde::{Deserialize, Serialize};
+
 use super::normal::Normal;
 use super::readout::{MAX_JOINT, Predicted, Readout, Table};
 use super::{Input, Network};
 
 /// Networks with their readouts, and all output weights learned at once.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Committee {
     members: Vec<Readout>,
     /// Output weights of all members, one a draw of idle units; none where they are not known
     /// jointly.
     together: Vec<Vec<f64>>,
     /// Parts of the last prediction, each with its member.
+    #[serde(skip)]
     seen: Vec<(usize, Predicted)>,
+    #[serde(skip)]
     features: Vec<f64>,
 }
 

@@ -8,11 +8,10 @@ use super::*;
 use crate::ep::{Family, NetworkDraft, Sites};
 use crate::num::counter;
 
-const SCHEDULES: [BatchSchedule; 4] = [
+const SCHEDULES: [BatchSchedule; 3] = [
     BatchSchedule::Sequential,
     BatchSchedule::Exact,
     BatchSchedule::Averaged,
-    BatchSchedule::Parallel,
 ];
 
 type Row = ([f32; 3], [f32; 1]);

@@ -13,6 +13,8 @@
 //!   draw of their weights has its threshold somewhere, also where there is no data. Several draws,
 //!   each with its own joint output weights, make a mixture.
 
+use serde::{Deserialize, Serialize};
+
 use super::normal::Normal;
 use super::{Input, Network};
 use crate::ep::factor::student;
@@ -48,7 +50,7 @@ pub struct Predicted {
 }
 
 /// How far output weights are known.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Spread {
     /// A variance each.
     Single(Vec<f64>),
@@ -57,23 +59,25 @@ enum Spread {
 }
 
 /// One component: hidden layers, and the output weights given these.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Part {
     network: Network,
     mean: Vec<f64>,
     spread: Spread,
     /// What the output's weights met in the last prediction.
+    #[serde(skip)]
     features: Vec<f64>,
 }
 
 /// Predicts the single output of a regression as a mixture of equal parts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Readout {
     parts: Vec<Part>,
     /// How often each part counts: any two joint readouts weigh the same.
     copies: u32,
     /// E w^2 of the weights of spikes.
     square: Vec<f64>,
+    #[serde(skip)]
     work: Vec<f64>,
 }
 
@@ -125,7 +129,7 @@ impl Readout {
         let mut readout = Readout::single(network);
         let Part { network, mean, .. } = &mut readout.parts[0];
         readout.copies = DRAWS;
-        let gaussian = network.spec.families.iter().all(|f| *f == Family::Gaussian);
+        let gaussian = network.spec.families.last() == Some(&Family::Gaussian);
         if !gaussian || mean.len() > MAX_JOINT {
             return (readout, Vec::new());
         }

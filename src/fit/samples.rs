@@ -1,5 +1,6 @@
 //! Samples in sparse form, their targets, and random orders.
 
+use crate::encode::Spikes;
 use crate::ep::Input;
 use crate::num::counter;
 
@@ -31,9 +32,24 @@ impl Samples {
         self.inputs = n as usize + 1;
     }
 
+    /// Adds a sample from its spikes, in ascending order of index below `width`, and the value of the bias.
+    pub fn push_spikes(&mut self, spikes: &Spikes, width: usize, bias: f32) {
+        self.start.push(self.index.len());
+        self.index.extend(&spikes.index);
+        self.value.extend(&spikes.value);
+        self.index.push(width as u32);
+        self.value.push(bias);
+        self.inputs = width + 1;
+    }
+
     /// Number of samples.
     pub fn len(&self) -> usize {
         self.start.len()
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.start.is_empty()
     }
 
     /// Sample `i`.

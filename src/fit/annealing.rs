@@ -4,7 +4,7 @@
 //! holds back; towards the end steps must become small, so that the belief settles. The power falls
 //! in a straight line over the run, and the memory N grows as the power falls: a belief at rest is
 //! the prior times the average site to the power of (likelihood power times N), and that product
-//! stays [`Boldness::tables`] times the number of rows. Figures chosen on the last 10,000 of MNIST's
+//! stays [`Annealing::tables`] times the number of rows. Figures chosen on the last 10,000 of MNIST's
 //! training images, after learning the others.
 
 use crate::ep::Family;
@@ -26,7 +26,7 @@ const INPUTS: f64 = 785.0;
 
 /// What a run starts with, by family.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Boldness {
+pub struct Annealing {
     /// Likelihood power of hidden weights at the start.
     start: f64,
     /// Power of the output's weights over that of the hidden ones: their inputs are never silent.
@@ -45,11 +45,11 @@ pub struct Step {
     pub hidden: f32,
     /// Likelihood power of the output's weights.
     pub output: f32,
-    /// Steps of forgetting of each sample, 0 to 1, at [`Boldness::memory`].
+    /// Steps of forgetting of each sample, 0 to 1, at [`Annealing::memory`].
     pub weight: f32,
 }
 
-impl Boldness {
+impl Annealing {
     /// For `passes` passes (1 and more) over `rows` samples (1 and more) of `inputs` values. A model
     /// that is `known` already starts at Bayes' rule.
     pub fn new(
@@ -57,7 +57,7 @@ impl Boldness {
         inputs: usize,
         (rows, passes): (usize, u32),
         known: bool,
-    ) -> Boldness {
+    ) -> Annealing {
         let share = (inputs as f64 / INPUTS).min(1.0);
         let wide = |figure: f64| libm::pow(figure, share);
         let fewer = (ROWS / rows as f64).max(1.0);
@@ -69,7 +69,7 @@ impl Boldness {
             ),
             Family::Binary | Family::Levels(_) => (6.0, 1.0, 12.0),
         };
-        Boldness {
+        Annealing {
             start: if known { 1.0 } else { start },
             output,
             tables,
@@ -102,16 +102,16 @@ mod tests {
 
     #[test]
     fn the_power_falls_and_what_is_remembered_stays() {
-        let boldness = Boldness::new(Family::Gaussian, 785, (1000, 3), false);
+        let annealing = Annealing::new(Family::Gaussian, 785, (1000, 3), false);
         let mut before = f32::INFINITY;
         for seen in [0, 500, 1000, 2999, 3000, 9000] {
-            let step = boldness.at(seen);
+            let step = annealing.at(seen);
             assert!(step.hidden <= before && step.output <= step.hidden);
             assert!(step.weight > 0.0 && step.weight <= 1.0);
             before = step.hidden;
-            let kept = f64::from(step.hidden / step.weight) * boldness.memory();
-            assert!((kept / 1000.0 - boldness.tables).abs() < 1e-4, "{kept}");
+            let kept = f64::from(step.hidden / step.weight) * annealing.memory();
+            assert!((kept / 1000.0 - annealing.tables).abs() < 1e-4, "{kept}");
         }
-        assert!((f64::from(before) - END * boldness.start).abs() < 1e-6);
+        assert!((f64::from(before) - END * annealing.start).abs() < 1e-6);
     }
 }

@@ -1,10 +1,10 @@
 //! One network of an ensemble: a pass over the samples, each predicted and scored before it is
 //! learned.
 
-use super::boldness::Boldness;
+use super::annealing::Annealing;
+use super::plan::Schedule;
 use super::samples::{Samples, Targets, shuffled};
 use super::score::{RegressionSums, Sums};
-use super::trainer::Schedule;
 use crate::ep::factor::student;
 use crate::ep::noise::NoiseVariance;
 use crate::ep::{BatchLearner, Lesson, Network, Report, Sites};
@@ -18,7 +18,11 @@ const POWER_BLOCK: usize = 16;
 /// Degrees of freedom of the noise of a regression. Under a Gaussian a single row that is ten
 /// standard deviations off counts for fifty nats, enough for units that fire at random, much against
 /// the rows around it, only to explain that row.
-pub const STUDENT_NU: f64 = 30.0;
+const STUDENT_NU: f64 = 30.0;
+
+/// Noise of the spikes over noise of the standardised observations: where targets are noisy, soft
+/// thresholds keep single samples from moving them.
+const SPIKE_NOISE: f64 = 1.0;
 
 /// One network with its noise and what its schedule keeps.
 #[derive(Clone, Debug)]
@@ -29,18 +33,18 @@ pub struct Member {
     batches: Option<BatchLearner>,
     in_order: bool,
     /// Of a classifier.
-    boldness: Option<Boldness>,
+    annealing: Option<Annealing>,
     seed: u64,
     /// Samples learned so far.
     seen: u64,
+    /// The memory that was set, if any was.
+    memory: Option<Option<f64>>,
 }
 
 /// What a pass knows of its samples, and its score.
 struct Round<'a> {
     samples: &'a Samples,
     targets: &'a Targets,
-    /// Predictions have seen their own sample before.
-    again: bool,
     /// Observation noise variance for the present samples.
     sigma2: f64,
     /// Noise variance that each sample of the present batch is learned with.
@@ -77,11 +81,7 @@ impl Round<'_> {
                 sums.add(y, &[(mean, v + self.sigma2)]);
                 let weight = student::weight(y - mean, v + self.sigma2, STUDENT_NU);
                 self.noise.push((self.sigma2 / weight) as f32);
-                if self.again {
-                    noise.observe_again(y - mean, v);
-                } else {
-                    noise.observe(y - mean, v);
-                }
+                noise.observe(y - mean, v);
             }
             (Targets::Class(c), Sums::Class(sums)) => {
                 network.predict_class(x, &mut self.probabilities);
@@ -101,9 +101,10 @@ impl Member {
             sites: None,
             batches: None,
             in_order: false,
-            boldness: None,
+            annealing: None,
             seed,
             seen: 0,
+            memory: None,
         }
     }
 
@@ -111,7 +112,7 @@ impl Member {
     pub fn with_schedule(mut self, schedule: Schedule, samples: usize) -> Member {
         match schedule {
             Schedule::Sequential => (),
-            Schedule::Exact => self.sites = Some(Sites::new(samples)),
+            Schedule::Exact => self.sites = Some(Sites::over(&mut self.network, samples)),
             Schedule::Batches(schedule, size) => {
                 self.batches = Some(BatchLearner::new(schedule, size.max(1), SWEEPS));
             }
@@ -126,11 +127,11 @@ impl Member {
     }
 
     /// Sets how boldly a classifier learns.
-    pub fn with_boldness(mut self, boldness: Option<Boldness>) -> Member {
-        if boldness.is_some() {
+    pub fn with_annealing(mut self, annealing: Option<Annealing>) -> Member {
+        if annealing.is_some() {
             self.network.centre_priors();
         }
-        self.boldness = boldness;
+        self.annealing = annealing;
         self
     }
 
@@ -143,38 +144,55 @@ impl Member {
         }
     }
 
-    /// Before pass `passes` (from 0) over `rows` samples: without `memory`, nothing is forgotten in
-    /// the first pass of a regression, and a table's worth from then on; a classifier's boldness
-    /// says its own. A site a sample needs no forgetting.
-    pub fn remember(&mut self, memory: Option<f64>, passes: u32, rows: usize) {
-        if self.sites.is_some() || passes > 1 {
+    /// Before a pass over samples that it saw before (`again`) or not; `rows` are all that were ever
+    /// learned. Without `memory`, a regression forgets nothing in the first pass and remembers
+    /// all rows from then on; a classifier's annealing says its own. A site a sample needs no
+    /// forgetting.
+    pub fn remember(&mut self, memory: Option<f64>, again: bool, rows: f64) {
+        if self.sites.is_some() {
             return;
         }
-        let usual = match &self.boldness {
-            Some(boldness) => Some(boldness.memory()),
-            None => (passes > 0).then(|| (rows as f64).max(2.0)),
+        let usual = match &self.annealing {
+            Some(annealing) => Some(annealing.memory()),
+            None => again.then(|| rows.max(2.0)),
         };
-        self.network.set_memory(memory.or(usual));
+        let memory = memory.or(usual);
+        if self.memory != Some(memory) {
+            self.network.set_memory(memory);
+            self.memory = Some(memory);
+        }
     }
 
-    /// One pass over all samples; `passes` went before. `tick` is called now and
+    /// Spike noise follows observation noise.
+    pub fn follow_noise(&mut self) {
+        let noise = SPIKE_NOISE * self.noise.mean();
+        self.network.set_spike_noise(noise as f32);
+    }
+
+    /// Variance and degrees of freedom of the observation noise.
+    pub fn noise_law(&self) -> (f64, f64) {
+        (self.noise.mean(), STUDENT_NU)
+    }
+
+    /// One pass over the samples `rows`; `passes` went before. `tick` is called now and
     /// then with the number of samples done.
     pub fn pass(
         &mut self,
         (samples, targets): (&Samples, &Targets),
+        rows: &[usize],
         passes: u32,
         report: &mut Report,
         tick: &mut dyn FnMut(u64),
     ) -> Sums {
-        let order = if self.in_order {
-            (0..samples.len()).collect()
+        let order: Vec<usize> = if self.in_order {
+            rows.to_vec()
         } else {
-            shuffled(samples.len(), self.seed, passes)
+            let order = shuffled(rows.len(), self.seed, passes);
+            order.into_iter().map(|i| rows[i]).collect()
         };
         let mut round = Round {
             samples,
             targets,
-            again: passes > 0 && self.sites.is_none(),
             sigma2: 0.0,
             noise: Vec::new(),
             weight: 1.0,
@@ -191,8 +209,8 @@ impl Member {
                 .as_ref()
                 .map_or(POWER_BLOCK, BatchLearner::size);
             let batch = &order[at..(at + size).min(order.len())];
-            if let Some(boldness) = &self.boldness {
-                let step = boldness.at(self.seen);
+            if let Some(annealing) = &self.annealing {
+                let step = annealing.at(self.seen);
                 self.network.set_power(step.hidden, step.output);
                 round.weight = step.weight;
             }

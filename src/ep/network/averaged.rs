@@ -1,7 +1,11 @@
-//! All samples of a mini-batch against the belief before it, damped unit by unit.
+//! Averaged EP within a mini-batch: one site for the batch, the average of the sites of its samples.
 //!
-//! The whole step of a unit is the sum of what each sample would do by itself. Of it the unit takes
-//! the share clip(sum of g domega / (sum of Gamma+ domega^2 + sum of dm^2/s), 0, 1): one line search.
+//! The belief is q0 f^B: q0 the belief without the batch, f the averaged site (in the first sweep
+//! 1). A sweep projects every sample against one cavity, q0 f^(B-1), and moves f^B towards the
+//! product of the sites that come of it. Sites of one cavity do not know of each other, and several
+//! of them may each explain the same error: each unit takes only the share
+//! clip(sum of g domega / (sum of Gamma+ domega^2 + sum of dm^2/s), 0, 1) of its step in the first
+//! sweep (a line search), and at most half a step in those that follow.
 
 use super::Network;
 use super::batch::{Flat, Lesson, Sample};
@@ -51,19 +55,77 @@ fn output_messages(network: &Network, lesson: Lesson<'_>) -> (Vec<f32>, Vec<f32>
         .unzip()
 }
 
-/// Learns a batch against the belief before it, damped.
-pub(super) fn parallel(network: &mut Network, batch: &[Sample<'_>]) -> Report {
+/// Largest share of a step after the first sweep: two beliefs that each answer the other's error
+/// would swing for ever.
+const LATER: f32 = 0.5;
+
+/// Learns a batch in `sweeps` sweeps (1 and more) by averaged EP.
+pub(super) fn averaged(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Report {
     let base = Flat::of(network);
-    let stride = network.input.stride();
-    let upper_at = base.index.len() * stride;
     let n = base.mean.len();
+    // f^B, in natural parameters.
+    let (mut precision, mut shift) = (vec![0.0f32; n], vec![0.0f32; n]);
+    let mut report = Report::default();
+    for sweep in 0..sweeps {
+        let kept = 1.0 - 1.0 / batch.len() as f32;
+        let cavity = if sweep == 0 {
+            base.clone()
+        } else {
+            base.times(&precision, &shift, kept, &mut report)
+        };
+        let (sites, sent, learned) = project(network, batch, &cavity);
+        report = Report {
+            clipped: report.clipped + learned.clipped,
+            ..learned
+        };
+        let now = base.times(&precision, &shift, 1.0, &mut report);
+        let goal = base.times(&sites.0, &sites.1, 1.0, &mut report);
+        let change: Vec<f32> = goal
+            .mean
+            .iter()
+            .zip(&now.mean)
+            .map(|(a, b)| a - b)
+            .collect();
+        let mut share = damping(network, batch, &sent, (&base, &change));
+        if sweep > 0 {
+            share.iter_mut().for_each(|share| *share = share.min(LATER));
+        }
+        let damped = share.iter().any(|share| *share < 1.0);
+        for at in 0..n {
+            precision[at] += share[at] * (sites.0[at] - precision[at]);
+            // The mean, not the shift, takes its share: the line search is one over means.
+            let mean = share[at].mul_add(change[at], now.mean[at]);
+            let total = 1.0 / base.variance[at] + precision[at];
+            shift[at] = mean * total.max(base.floor[at]) - base.mean[at] / base.variance[at];
+        }
+        if damped {
+            report.damped = std::mem::take(&mut report.accepted);
+        }
+    }
+    base.times(&precision, &shift, 1.0, &mut report)
+        .write(network);
+    report
+}
+
+/// Sums of precisions and shifts of sites, one entry a weight.
+type Sums = (Vec<f32>, Vec<f32>);
+
+/// The product of the samples' sites, each against the cavity, and what they sent to the units.
+fn project(
+    network: &mut Network,
+    batch: &[Sample<'_>],
+    cavity: &Flat,
+) -> (Sums, Vec<Sent>, Report) {
+    let stride = network.input.stride();
+    let upper_at = cavity.index.len() * stride;
+    let n = cavity.mean.len();
     let (mut precision, mut shift) = (vec![0.0f32; n], vec![0.0f32; n]);
     let mut sent = Vec::new();
     let mut report = Report::default();
+    cavity.write(network);
     for &sample in batch {
-        let learned = sample.1.teach(network, sample.0, 1.0);
+        report += sample.1.teach(network, sample.0, 1.0);
         sent.push(Sent::of(network, sample.1));
-        report += learned;
         let places = |index: &[u32]| {
             let rows: Vec<usize> = index.iter().map(|j| *j as usize * stride).collect();
             let rows = rows.into_iter().flat_map(move |at| at..at + stride);
@@ -74,34 +136,13 @@ pub(super) fn parallel(network: &mut Network, batch: &[Sample<'_>]) -> Report {
             for (m, s) in m.iter_mut().zip(s) {
                 // The runs cover exactly these places.
                 let Some(at) = place.next() else { return };
-                precision[at] += 1.0 / *s - 1.0 / base.variance[at];
-                shift[at] += *m / *s - base.mean[at] / base.variance[at];
-                (*m, *s) = (base.mean[at], base.variance[at]);
+                precision[at] += 1.0 / *s - 1.0 / cavity.variance[at];
+                shift[at] += *m / *s - cavity.mean[at] / cavity.variance[at];
+                (*m, *s) = (cavity.mean[at], cavity.variance[at]);
             }
         });
     }
-    // The whole step.
-    let mut change = vec![0.0f32; n];
-    for at in 0..n {
-        let p0 = 1.0 / base.variance[at];
-        let p = (p0 + precision[at]).max(base.floor[at]);
-        precision[at] = p - p0;
-        change[at] = (base.mean[at] * p0 + shift[at]) / p - base.mean[at];
-    }
-    let share = damping(network, batch, &sent, (&base, &change));
-    let damped = share.iter().any(|share| *share < 1.0);
-    let mut at = 0;
-    network.visit(&base.index, &mut |m, s, _| {
-        for (m, s) in m.iter_mut().zip(s) {
-            *m = share[at].mul_add(change[at], base.mean[at]);
-            *s = 1.0 / share[at].mul_add(precision[at], 1.0 / base.variance[at]);
-            at += 1;
-        }
-    });
-    if damped {
-        report.damped = std::mem::take(&mut report.accepted);
-    }
-    report
+    ((precision, shift), sent, report)
 }
 
 /// Line search of one unit: sums of g domega, Gamma+ domega^2 and dm^2/s.

@@ -1,0 +1,215 @@
+//! Networks that have learned a table predict together, in intervals of calibrated width.
+
+use serde::{Deserialize, Serialize};
+
+use super::member::Member;
+use super::samples::{Samples, Targets};
+use super::score::{ClassSums, RegressionSums, Score};
+use crate::ep::{Committee, Input, Network, Predicted};
+
+/// Observations that the prior of the width, a factor of 1 on variances, is worth.
+const WIDTH_PRIOR: f64 = 6.0;
+
+/// A prediction in units of the standardised target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Forecast {
+    /// Mean.
+    pub mean: f64,
+    /// Standard deviation, all noise included.
+    pub sd: f64,
+    /// Standard deviation of the expected target: what is not known.
+    pub ignorance: f64,
+}
+
+/// What predicts after a pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ensemble {
+    kind: Kind,
+    /// Observation noise variance of each network.
+    noise: Vec<f64>,
+    /// Factor on the variances of a regression's predictions.
+    width: f64,
+}
+
+/// Of which task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Kind {
+    Regression(Box<Committee>),
+    Classes(usize, Vec<Network>),
+}
+
+impl Ensemble {
+    /// By the networks' own beliefs.
+    pub(super) fn new(members: &[Member], classes: Option<usize>) -> Ensemble {
+        let networks = members.iter().map(|m| &m.network);
+        Ensemble {
+            kind: match classes {
+                None => Kind::Regression(Box::new(Committee::single(networks))),
+                Some(n) => Kind::Classes(n, networks.cloned().collect()),
+            },
+            noise: noises(members),
+            width: 1.0,
+        }
+    }
+
+    /// Takes the networks as they are now, by their own beliefs; the width stays.
+    pub(super) fn follow(&mut self, members: &[Member]) {
+        *self = Ensemble {
+            width: self.width,
+            ..Ensemble::new(members, self.classes())
+        };
+    }
+
+    /// Replaces what predicts a regression.
+    pub(super) fn set_committee(&mut self, committee: Committee) {
+        self.kind = Kind::Regression(Box::new(committee));
+    }
+
+    /// Number of classes; `None` for regression.
+    pub fn classes(&self) -> Option<usize> {
+        match self.kind {
+            Kind::Regression(_) => None,
+            Kind::Classes(n, _) => Some(n),
+        }
+    }
+
+    /// Sets the factor on variances that makes held-out rows most probable.
+    pub(super) fn calibrate(&mut self, samples: &Samples, targets: &Targets, held: &[usize]) {
+        let Targets::Real(y) = targets else { return };
+        self.width = 1.0;
+        let mut seen = Vec::new();
+        for &i in held {
+            let mut parts = Vec::new();
+            self.parts(samples.get(i), |part, noise| {
+                parts.push((part.mean, part.ignorance + part.spikes + noise));
+            });
+            seen.push((f64::from(y[i]), parts));
+        }
+        let score = |ln: f64| {
+            let width = ln.exp();
+            let mut sums = RegressionSums::default();
+            for (y, parts) in &seen {
+                let wide: Vec<_> = parts.iter().map(|(m, v)| (*m, v * width)).collect();
+                sums.add(*y, &wide);
+            }
+            // The prior: so many observations exactly one standard deviation off.
+            let prior = -0.5 * WIDTH_PRIOR * (ln + 1.0 / width);
+            sums.score(1.0).log_score() * seen.len() as f64 + prior
+        };
+        self.width = maximum(score, (-4.0, 4.0)).exp();
+    }
+
+    /// Factor on the variances of a regression's predictions; 1 where it was not calibrated.
+    pub fn width(&self) -> f64 {
+        self.width
+    }
+
+    /// Score on samples that are not learned; `scale`: of the targets.
+    pub fn test(&mut self, samples: &Samples, targets: &Targets, scale: f64) -> Score {
+        match targets {
+            Targets::Real(y) => {
+                let mut sums = RegressionSums::default();
+                let mut parts = Vec::new();
+                let width = self.width;
+                for (i, &y) in y.iter().enumerate() {
+                    parts.clear();
+                    self.parts(samples.get(i), |seen, noise| {
+                        let variance = width * (seen.ignorance + seen.spikes + noise);
+                        parts.push((seen.mean, variance));
+                    });
+                    sums.add(f64::from(y), &parts);
+                }
+                sums.score(scale)
+            }
+            Targets::Class(classes) => {
+                let mut sums = ClassSums::default();
+                let mut mean = vec![0.0f32; self.classes().unwrap_or(0)];
+                for (i, &class) in classes.iter().enumerate() {
+                    self.predict_class(samples.get(i), &mut mean);
+                    sums.add(class, &mean);
+                }
+                sums.score()
+            }
+        }
+    }
+
+    /// Class probabilities, written to `out`; the mean over the networks.
+    ///
+    /// # Panics
+    /// If it is a regression or `out` has another length than there are classes.
+    pub fn predict_class(&mut self, x: Input<'_>, out: &mut [f32]) {
+        let Kind::Classes(n, networks) = &mut self.kind else {
+            panic!("a classifier");
+        };
+        let share = 1.0 / networks.len() as f32;
+        let mut one = vec![0.0f32; *n];
+        out.fill(0.0);
+        for network in networks {
+            network.predict_class(x, &mut one);
+            out.iter_mut()
+                .zip(&one)
+                .for_each(|(out, p)| *out += share * p);
+        }
+    }
+
+    /// All parts of a regression's prediction, each with its network's noise variance.
+    fn parts(&mut self, x: Input<'_>, mut seen: impl FnMut(Predicted, f64)) {
+        let noise = &self.noise;
+        if let Kind::Regression(committee) = &mut self.kind {
+            committee.predict(x, |i, part| seen(part, noise[i]));
+        }
+    }
+
+    /// Predicts a regression, in units of the standardised target.
+    pub fn predict(&mut self, x: Input<'_>) -> Forecast {
+        let (mut n, mut mean, mut second, mut ignorance) = (0.0, 0.0, 0.0, 0.0);
+        let width = self.width;
+        self.parts(x, |seen, noise| {
+            n += 1.0;
+            mean += seen.mean;
+            let square = seen.mean * seen.mean;
+            second += width.mul_add(seen.ignorance + seen.spikes + noise, square);
+            ignorance += width.mul_add(seen.ignorance, square);
+        });
+        mean /= n;
+        let sd = |second: f64| (second / n - mean * mean).max(0.0).sqrt();
+        Forecast {
+            mean,
+            sd: sd(second),
+            ignorance: sd(ignorance),
+        }
+    }
+
+    /// Predictions know the output weights jointly.
+    pub fn is_joint(&self) -> bool {
+        matches!(&self.kind, Kind::Regression(committee) if committee.is_joint())
+    }
+
+    /// The output weights of several networks were learned at once.
+    pub fn is_together(&self) -> bool {
+        matches!(&self.kind, Kind::Regression(committee) if committee.is_together())
+    }
+
+    /// Standard deviation of the noise, mean over the networks, in units of the targets.
+    pub fn noise_sd(&self) -> f64 {
+        self.noise.iter().map(|v| v.sqrt()).sum::<f64>() / self.noise.len() as f64
+    }
+}
+
+fn noises(members: &[Member]) -> Vec<f64> {
+    members.iter().map(|m| m.noise.mean()).collect()
+}
+
+/// Where a function of one peak is largest, by golden section.
+fn maximum(f: impl Fn(f64) -> f64, (mut low, mut high): (f64, f64)) -> f64 {
+    let golden = 0.5 * (5f64.sqrt() - 1.0);
+    while high - low > 1e-3 {
+        let (a, b) = (high - golden * (high - low), low + golden * (high - low));
+        if f(a) > f(b) {
+            high = b;
+        } else {
+            low = a;
+        }
+    }
+    0.5 * (low + high)
+}

@@ -1,0 +1,15 @@
+//! Learns a table: an ensemble of networks, pass by pass, with noise, sites and readout.
+
+mod annealing;
+mod ensemble;
+mod member;
+mod plan;
+mod samples;
+mod score;
+mod trainer;
+
+pub use ensemble::{Ensemble, Forecast};
+pub use plan::{Plan, Schedule};
+pub use samples::{Samples, Targets, shuffled};
+pub use score::{Classification, Regression, Score};
+pub use trainer::{Learned, Trainer};
