@@ -38,6 +38,9 @@ pub fn run(args: CheckArgs) -> Result<(), CliError> {
     let settings = config::load(args.config.as_deref(), &args.overrides.pairs()?)?;
     let mut stdout = std::io::stdout().lock();
     write!(stdout, "{}", settings.to_toml())?;
+    for warning in settings.warnings() {
+        writeln!(stdout, "# warning: {warning}")?;
+    }
     for line in crate::cli::needs::check(&settings).map_err(CliError::Runtime)? {
         writeln!(stdout, "# {line}")?;
     }

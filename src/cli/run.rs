@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
 
 use crate::cli::CliError;
 use crate::config::{Durability, StateSettings};
@@ -75,6 +76,9 @@ pub struct RunArgs {
 pub fn run(args: RunArgs) -> Result<(), CliError> {
     let settings = config::load(args.config.as_deref(), &args.overrides.pairs()?)?;
     crate::cli::logging::init(&settings.log_level)?;
+    for warning in settings.warnings() {
+        warn!("{warning}");
+    }
     let hooks = runtime::Hooks {
         store: store(&settings.state)?,
         ..runtime::Hooks::default()

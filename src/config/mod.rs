@@ -7,6 +7,7 @@ mod channels;
 mod model;
 mod mqtt;
 mod reader;
+mod secrets;
 mod settings;
 
 use std::path::Path;

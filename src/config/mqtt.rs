@@ -6,6 +6,7 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 
 use super::reader::{Report, Section};
+use super::secrets::{SecretFiles, secret_file};
 use super::settings::{Input, MqttSettings, Protocol, TlsSettings, any, not_empty};
 use crate::payload::{Clock, Form, Format, Place, Pointer, TimeUnit, check_format, parse_zone};
 use crate::route::{Pattern, PatternSettings};
@@ -17,7 +18,12 @@ const CA_BUNDLES: [&str; 3] = [
     "/etc/ssl/cert.pem",
 ];
 
-pub(super) fn mqtt(value: Option<Value>, report: &mut Report) -> Option<MqttSettings> {
+/// `files` are those that hold secrets.
+pub(super) fn mqtt(
+    value: Option<Value>,
+    files: &mut SecretFiles,
+    report: &mut Report,
+) -> Option<MqttSettings> {
     let mut s = Section::new("mqtt", "[mqtt]", value, report);
     let url = s.discreet_text("url", "mqtt://127.0.0.1:1883", |url| {
         parse_url(url).map(|_| ())
@@ -30,16 +36,9 @@ pub(super) fn mqtt(value: Option<Value>, report: &mut Report) -> Option<MqttSett
     let client_id = s.text("client_id", "spiked", not_empty);
     let username = s.text("username", "", any);
     let mut password = s.secret("password");
-    let password_file = s.text("password_file", "", any);
-    if !password_file.is_empty() {
-        match std::fs::read_to_string(&password_file) {
-            Ok(text) => password = text.trim_end_matches(['\r', '\n']).to_owned(),
-            Err(error) => s.problem(
-                "password_file",
-                "a readable file",
-                &format!("{password_file:?}: {error}"),
-            ),
-        }
+    let kept = secret_file(&mut s, "password_file", "mqtt-password", files);
+    if let Some(kept) = kept {
+        password = kept;
     }
     if !password.is_empty() && username.is_empty() {
         s.problem("username", "a name where there is a password", "none");
@@ -47,6 +46,9 @@ pub(super) fn mqtt(value: Option<Value>, report: &mut Report) -> Option<MqttSett
     let ca_file = s.text("ca_file", "", any);
     let cert = s.text("client_cert_file", "", any);
     let key = s.text("client_key_file", "", any);
+    if !key.is_empty() {
+        files.push(PathBuf::from(&key));
+    }
     let keep_alive = s.number("keep_alive_s", 30.0, 5.0..=3600.0);
     let max_payload_bytes = s.size("max_payload_bytes", 262_144, 1024..=268_435_455);
     let reconnect_max = s.number("reconnect_max_s", 30.0, 0.1..=3600.0);

@@ -12,6 +12,7 @@ use super::channels::{channels, predict};
 use super::model::{engine, stream};
 use super::mqtt::{inputs, mqtt};
 use super::reader::{Report, Section, unknown};
+use super::secrets::{SecretFiles, readable_by_all, secret_file};
 use crate::decode::Decoder;
 use crate::payload::Format;
 use crate::route::{Pattern, Router};
@@ -42,6 +43,7 @@ pub struct Settings {
     pub http: HttpSettings,
     /// What is kept on disk.
     pub state: StateSettings,
+    secret_files: SecretFiles,
     effective: String,
 }
 
@@ -163,12 +165,29 @@ pub struct RuntimeSettings {
 }
 
 /// The HTTP listener.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct HttpSettings {
     /// Address; `None` when switched off.
     pub listen: Option<SocketAddr>,
     /// Streams that get metrics of their own, with a `stream` label; 0 for none.
     pub max_labelled_streams: usize,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Host names that requests may be for.
+    pub allowed_hosts: Vec<String>,
+    /// Token that every request but a probe's needs; `None` for none.
+    pub token: Option<String>,
+}
+
+impl fmt::Debug for HttpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpSettings")
+            .field("listen", &self.listen)
+            .field("max_labelled_streams", &self.max_labelled_streams)
+            .field("max_connections", &self.max_connections)
+            .field("allowed_hosts", &self.allowed_hosts)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is kept on disk.
@@ -207,6 +226,11 @@ impl Settings {
         &self.effective
     }
 
+    /// What is right but unwise.
+    pub fn warnings(&self) -> Vec<String> {
+        readable_by_all(&self.secret_files)
+    }
+
     /// What each stream is built from.
     pub fn stream_params(&self) -> &StreamParams {
         &self.stream
@@ -241,7 +265,8 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
     };
     let mut report = Report::default();
     let r = &mut report;
-    let mqtt = mqtt(root.remove("mqtt"), r);
+    let mut secret_files = SecretFiles::new();
+    let mqtt = mqtt(root.remove("mqtt"), &mut secret_files, r);
     let inputs = inputs(root.remove("input"), r);
     let output = output(root.remove("output"), r);
     let (caps, assemble) = stream(root.remove("stream"), r);
@@ -255,7 +280,7 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
         r,
     );
     let runtime = runtime(root.remove("runtime"), r);
-    let http = http(root.remove("http"), r);
+    let http = http(root.remove("http"), &mut secret_files, r);
     let state = state(root.remove("state"), r);
     let log_level = log(root.remove("log"), r);
     unknown("", root, r);
@@ -275,6 +300,7 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
             runtime,
             http,
             state,
+            secret_files,
             effective: report.effective,
         }),
         _ => Err(vec!["the configuration is incomplete".to_owned()]),
@@ -337,7 +363,7 @@ fn runtime(value: Option<Value>, report: &mut Report) -> RuntimeSettings {
     settings
 }
 
-fn http(value: Option<Value>, report: &mut Report) -> HttpSettings {
+fn http(value: Option<Value>, files: &mut SecretFiles, report: &mut Report) -> HttpSettings {
     let mut s = Section::new("http", "[http]", value, report);
     let listen = s.text("listen", "127.0.0.1:9184", |text| {
         if text.is_empty() || text.parse::<SocketAddr>().is_ok() {
@@ -349,6 +375,9 @@ fn http(value: Option<Value>, report: &mut Report) -> HttpSettings {
     let settings = HttpSettings {
         listen: listen.parse().ok(),
         max_labelled_streams: s.size("max_labelled_streams", 50, 0..=10_000),
+        max_connections: s.size("max_connections", 64, 1..=10_000),
+        allowed_hosts: s.list("allowed_hosts", not_empty),
+        token: secret_file(&mut s, "token_file", "http-token", files).filter(|t| !t.is_empty()),
     };
     s.done();
     settings

@@ -1,5 +1,7 @@
 //! /metrics, /healthz, /readyz, /streams and a small live page.
 
+mod limits;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,6 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::error;
 
 use crate::decode::RefusedTopic;
+pub use self::limits::Limits;
 use crate::status::{Status, StreamView};
 
 /// Streams shown by /streams at most.
@@ -22,7 +25,7 @@ const MAX_STREAMS: usize = 500;
 const MAX_REFUSALS: usize = 50;
 
 /// Serves on `listener` until the task is aborted.
-pub fn start(listener: TcpListener, shared: Arc<Status>) -> JoinHandle<()> {
+pub fn start(listener: TcpListener, limits: Limits, shared: Arc<Status>) -> JoinHandle<()> {
     let app = Router::new()
         .route("/", get(page))
         .route("/streams", get(streams))
@@ -31,7 +34,7 @@ pub fn start(listener: TcpListener, shared: Arc<Status>) -> JoinHandle<()> {
         .route("/readyz", get(readyz))
         .with_state(shared);
     tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app).await {
+        if let Err(error) = limits::serve(listener, app, limits).await {
             error!(%error, "the HTTP listener has failed");
         }
     })

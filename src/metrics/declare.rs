@@ -62,7 +62,17 @@ impl Declare<'_> {
 
     /// A gauge by label.
     pub fn gauges(&self, name: &str, help: &str, label: &str) -> prometheus::Result<GaugeVec> {
-        let metric = GaugeVec::new(Opts::new(name, help), &[label])?;
+        self.gauges_by(name, help, &[label])
+    }
+
+    /// A gauge by several labels.
+    pub fn gauges_by(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> prometheus::Result<GaugeVec> {
+        let metric = GaugeVec::new(Opts::new(name, help), labels)?;
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }

@@ -495,7 +495,10 @@ fn whole(n: impl TryInto<i64>) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::row::ChannelOutcome;
 
     fn figures(stats: &EngineStats, incident: Option<Kind>) -> StreamFigures<'_> {
         StreamFigures {
@@ -504,6 +507,8 @@ mod tests {
             incident,
             last_reading_age: Duration::from_secs(3),
             usual_interval: Duration::from_secs(1),
+            channels: &[],
+            outcomes: &[],
         }
     }
 
@@ -525,6 +530,27 @@ mod tests {
         let text = metrics.encode().unwrap();
         assert!(!text.contains("stream=\"b\""), "{text}");
         assert!(text.contains("spiked_streams_unlabelled 1\n"));
+    }
+
+    #[test]
+    fn channels_have_series_as_far_as_their_number_is_borne() {
+        let metrics = Metrics::new().unwrap();
+        let stats = EngineStats::default();
+        let channels: Vec<Arc<str>> = (0..10).map(|c| format!("c{c}").into()).collect();
+        let outcomes = vec![ChannelOutcome::unknown(1.5); 10];
+        let figures = StreamFigures {
+            channels: &channels,
+            outcomes: &outcomes,
+            ..figures(&stats, None)
+        };
+        metrics.set_labelled(&[("a", figures)], 0);
+        let text = metrics.encode().unwrap();
+        let of_channels = text
+            .lines()
+            .filter(|line| line.starts_with("spiked_channel_value{"));
+        assert_eq!(of_channels.count(), 8);
+        assert!(text.contains("spiked_channel_value{channel=\"c7\",stream=\"a\"} 1.5\n"));
+        assert!(text.contains("spiked_channels_unlabelled 2\n"));
     }
 
     #[test]

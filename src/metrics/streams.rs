@@ -1,7 +1,6 @@
 //! Figures of single streams, under a label each, for so many streams as are wanted.
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts};
@@ -9,7 +8,7 @@ use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Opts};
 use super::declare::Declare;
 use super::whole;
 use crate::engine::EngineStats;
-use crate::row::Kind;
+use crate::row::{ChannelOutcome, Kind};
 
 /// What is exported of one stream.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +23,15 @@ pub struct StreamFigures<'a> {
     pub last_reading_age: Duration,
     /// Usual time between two readings of a channel; zero while unknown.
     pub usual_interval: Duration,
+    /// Channel names.
+    pub channels: &'a [Arc<str>],
+    /// The channels in the last row.
+    pub outcomes: &'a [ChannelOutcome],
 }
+
+/// Channels that have series of their own, a stream with a label: more channels than that in all have
+/// none beyond it.
+const CHANNELS_A_STREAM: usize = 8;
 
 /// Figures of single streams.
 #[derive(Debug)]
@@ -39,8 +46,10 @@ pub(super) struct StreamMetrics {
     coverage: GaugeVec,
     rmse_ratio: GaugeVec,
     unlabelled: IntGauge,
-    /// Streams that have series now.
-    labelled: Mutex<BTreeSet<String>>,
+    channel_value: GaugeVec,
+    channel_mean: GaugeVec,
+    channel_sd: GaugeVec,
+    channels_unlabelled: IntGauge,
 }
 
 impl StreamMetrics {
@@ -98,22 +107,75 @@ impl StreamMetrics {
                 "spiked_streams_unlabelled",
                 "Streams without series of their own, since there are more than http.max_labelled_streams",
             )?,
-            labelled: Mutex::default(),
+            channel_value: d.gauges_by(
+                "spiked_channel_value",
+                "Last value of one channel, in its own unit (eight times http.max_labelled_streams channels)",
+                &["stream", "channel"],
+            )?,
+            channel_mean: d.gauges_by(
+                "spiked_channel_predicted_mean",
+                "The same as it was predicted before it was measured",
+                &["stream", "channel"],
+            )?,
+            channel_sd: d.gauges_by(
+                "spiked_channel_predicted_sd",
+                "Standard deviation of that prediction",
+                &["stream", "channel"],
+            )?,
+            channels_unlabelled: d.int_gauge(
+                "spiked_channels_unlabelled",
+                "Channels of the streams with series of their own that have none, since there are too many",
+            )?,
         })
     }
 
     /// Sets the figures of these streams and removes the series of all others, of which `rest` are alive.
     pub fn set(&self, streams: &[(&str, StreamFigures<'_>)], rest: usize) {
         self.unlabelled.set(whole(rest));
-        let now: BTreeSet<String> = streams.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let mut labelled = self.labelled.lock().unwrap_or_else(PoisonError::into_inner);
-        for gone in labelled.difference(&now) {
-            self.remove(gone);
+        for gauge in self.gauges() {
+            gauge.reset();
         }
-        *labelled = now;
-        drop(labelled);
+        self.rows.reset();
+        self.incident.reset();
+        let mut room = CHANNELS_A_STREAM * streams.len();
+        let mut without = 0;
         for (name, figures) in streams {
             self.set_one(name, figures);
+            let labelled = figures.outcomes.len().min(room);
+            room -= labelled;
+            without += figures.outcomes.len() - labelled;
+            let channels = figures.channels.iter().zip(&figures.outcomes[..labelled]);
+            for (channel, outcome) in channels {
+                self.set_channel([name, channel], outcome);
+            }
+        }
+        self.channels_unlabelled.set(whole(without));
+    }
+
+    fn gauges(&self) -> [&GaugeVec; 10] {
+        [
+            &self.score,
+            &self.age,
+            &self.interval,
+            &self.log_density,
+            &self.log_density_baseline,
+            &self.coverage,
+            &self.rmse_ratio,
+            &self.channel_value,
+            &self.channel_mean,
+            &self.channel_sd,
+        ]
+    }
+
+    fn set_channel(&self, labels: [&str; 2], outcome: &ChannelOutcome) {
+        for (gauge, x) in [
+            (&self.channel_value, outcome.value),
+            (&self.channel_mean, outcome.mean),
+            (&self.channel_sd, outcome.sd),
+        ] {
+            if x.is_finite() {
+                gauge.with_label_values(&labels).set(x);
+            }
         }
     }
 
@@ -149,25 +211,6 @@ impl StreamMetrics {
             if x.is_finite() {
                 gauge.with_label_values(&[name]).set(x);
             }
-        }
-    }
-
-    /// A series that is missing, since its figure was never known, is no error.
-    fn remove(&self, name: &str) {
-        let _ = self.rows.remove_label_values(&[name]);
-        for gauge in [
-            &self.score,
-            &self.age,
-            &self.interval,
-            &self.log_density,
-            &self.log_density_baseline,
-            &self.coverage,
-            &self.rmse_ratio,
-        ] {
-            let _ = gauge.remove_label_values(&[name]);
-        }
-        for kind in Kind::ALL {
-            let _ = self.incident.remove_label_values(&[name, kind.as_str()]);
         }
     }
 }

@@ -18,6 +18,7 @@ use super::store::{NoStore, Restored, Store};
 use super::worker::{Slot, Worker};
 use super::{Hooks, ServeError, Started, Summary, supervise};
 use crate::config::{OutputSettings, Protocol, Settings};
+use crate::http::Limits;
 use crate::metrics::{Class, Metrics};
 use crate::mqtt::outbox::Outbox;
 use crate::mqtt::{self, Client, ClientHandles, Intake, Link, LinkOptions, Message, V4, V5};
@@ -65,7 +66,7 @@ pub async fn serve(
     };
     let mut restored = store.restore(settings.stream_params())?;
     let http_addr = listener.as_ref().and_then(|l| l.local_addr().ok());
-    let http = listener.map(|l| crate::http::start(l, shared.clone()));
+    let http = listener.map(|l| crate::http::start(l, Limits::new(&settings.http), shared.clone()));
 
     let intake = Intake::new(settings.runtime.queue_messages, settings.runtime.overload);
     let start = match settings.mqtt.protocol {

@@ -66,6 +66,8 @@ impl StreamView {
             incident: self.incident,
             last_reading_age: self.touched.elapsed(),
             usual_interval: self.usual_interval,
+            channels: &self.channels,
+            outcomes: last.map_or(&[], |last| &last.channels),
         }
     }
 }
@@ -103,6 +105,8 @@ pub struct Status {
     views: Mutex<HashMap<Arc<str>, StreamView>>,
     refusals: Mutex<Refusals>,
     max_labelled_streams: usize,
+    /// Held by a scrape: series of single streams are set anew by each.
+    scraping: Mutex<()>,
 }
 
 impl Status {
@@ -122,6 +126,7 @@ impl Status {
             views: Mutex::new(HashMap::new()),
             refusals: Mutex::default(),
             max_labelled_streams,
+            scraping: Mutex::default(),
         }
     }
 
@@ -303,6 +308,7 @@ impl Status {
     /// # Errors
     /// If a metric cannot be encoded.
     pub fn scrape(&self) -> prometheus::Result<String> {
+        let _alone = lock(&self.scraping);
         self.metrics.ready.set(i64::from(self.health().ready));
         {
             let views = lock(&self.views);

@@ -14,7 +14,7 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 }
 
 /// Every `expr` and every query of a dashboard.
-fn expressions(dashboard: &serde_json::Value, found: &mut Vec<String>) {
+pub fn expressions(dashboard: &serde_json::Value, found: &mut Vec<String>) {
     match dashboard {
         serde_json::Value::Object(members) => {
             for (key, value) in members {
@@ -29,6 +29,14 @@ fn expressions(dashboard: &serde_json::Value, found: &mut Vec<String>) {
         }
         _ => {}
     }
+}
+
+/// The dashboards.
+pub fn dashboards() -> Vec<serde_json::Value> {
+    ["fleet", "stream", "learning", "operations"]
+        .map(|name| read(&format!("deploy/grafana/spiked-{name}.json")))
+        .map(|text| serde_json::from_str(&text).expect("a dashboard is JSON"))
+        .into()
 }
 
 /// Names of the samples in the exposition format.
@@ -55,10 +63,10 @@ fn dashboard_rules_and_readme_name_the_metrics_that_are_exported() {
     let text = demo.metrics("spiked_stream_rows{stream=\"pump-1\"}");
     let exported = exported(&text);
 
-    let dashboard = read("deploy/grafana/spiked.json");
-    let dashboard = serde_json::from_str(&dashboard).expect("a dashboard is JSON");
     let mut used = Vec::new();
-    expressions(&dashboard, &mut used);
+    for dashboard in dashboards() {
+        expressions(&dashboard, &mut used);
+    }
     assert!(used.len() > 20, "{} expressions", used.len());
     used.push(read("deploy/prometheus/spiked.rules.yml"));
     for expression in used {

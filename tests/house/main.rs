@@ -3,5 +3,6 @@
 mod architecture;
 mod demo;
 mod deploy;
+mod prometheus;
 mod readme;
 mod support;
