@@ -1,5 +1,6 @@
 //! The command line: one file a command, and the way from an error to an exit code.
 
+pub mod backup;
 pub mod check;
 pub mod demo;
 pub mod fit;
@@ -97,6 +98,10 @@ enum Command {
     Fit(Box<fit::FitArgs>),
     /// Look into a state directory: streams, snapshots, journal, incidents
     Inspect(inspect::InspectArgs),
+    /// Copy the state to a file, also while the service runs
+    Backup(backup::BackupArgs),
+    /// Put such a copy in the place of the state; the service must not run
+    Restore(backup::BackupArgs),
     /// Print the completion script for a shell
     #[command(hide = true)]
     Completions {
@@ -147,6 +152,8 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Replay(args) => replay::run(args),
         Command::Fit(args) => fit::run(*args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Backup(args) => backup::backup(args),
+        Command::Restore(args) => backup::restore(args),
         Command::Completions { shell } => completions(shell),
         Command::Manpage { folder } => manpage(folder.as_deref()),
     }

@@ -14,8 +14,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tracing::error;
 
-use crate::decode::RefusedTopic;
 pub use self::limits::Limits;
+use crate::decode::RefusedTopic;
 use crate::status::{Status, StreamView};
 
 /// Streams shown by /streams at most.

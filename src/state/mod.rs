@@ -20,6 +20,7 @@
 //! moment and a power cut (WAL with `synchronous = FULL`). With [`Durability::Snapshot`] the
 //! readings since the last snapshot are lost, with [`Durability::None`] all of them.
 
+mod backup;
 mod db;
 mod error;
 mod export;
@@ -31,6 +32,7 @@ mod store;
 mod supervise;
 mod writer;
 
+pub use backup::{backup, restore};
 pub use db::{FILE_NAME, Reader, SnapshotRow, TableCounts, is_in_use};
 pub use error::StateError;
 pub use export::{export, import};
