@@ -33,3 +33,4 @@ pub mod runtime;
 pub mod state;
 pub mod status;
 pub mod stream;
+pub mod table;

@@ -1,7 +1,9 @@
 //! `spiked replay`: the daemon's engine over recorded data, faster than real time.
 
+mod reading;
+
 use std::fs::File;
-use std::io::{BufReader, BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -10,9 +12,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::cli::CliError;
+use crate::cli::run::Overrides;
 use crate::config::Settings;
 use crate::engine::EngineParams;
-use crate::replay::{Messages, Outputs, Replayed, Summary, Table, TableOptions};
+use crate::replay::{Messages, Outputs, Replayed, Summary};
+use crate::table::{Table, TableOptions};
+pub use reading::ReadingArgs;
 
 /// Arguments of `spiked replay`.
 #[derive(Debug, Args)]
@@ -26,23 +31,20 @@ pub struct ReplayArgs {
     /// Print the summary as JSON: a list with one object per recording
     #[arg(long)]
     pub json: bool,
-    /// The time column (default: found by its name or its content)
-    #[arg(long, value_name = "COLUMN")]
-    pub time: Option<String>,
-    /// How its times are written, such as "%d/%m/%Y %H:%M" (strftime; default: found by its content)
-    #[arg(long, value_name = "PATTERN")]
-    pub time_format: Option<String>,
-    /// Columns that are no channels
-    #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
-    pub ignore: Vec<String>,
-    /// The files hold recorded messages, a line each of time, topic and payload, as `mosquitto_sub
-    /// -F '%U %t %p'` writes them: the daemon's streams, one file after the other
-    #[arg(long, conflicts_with_all = ["time", "time_format", "ignore", "continue_model"])]
+    /// Any setting, as section.key=value; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// How the recordings are to be read.
+    #[command(flatten)]
+    pub reading: ReadingArgs,
+    /// The files hold recorded messages, a line each, as `mosquitto_sub -F '%j'` (or '%J', or '%U %t
+    /// %p') writes them: the daemon's streams, one file after the other
+    #[arg(long, conflicts_with_all = ["ReadingArgs", "continue_model"])]
     pub messages: bool,
     /// Go on with the same model from file to file
     #[arg(long = "continue")]
     pub continue_model: bool,
-    /// Recordings: a time column and a column a channel, separated by `,`, `;` or tabs
+    /// Recordings: text tables with a time column, also packed with gzip
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 }
@@ -52,7 +54,11 @@ pub struct ReplayArgs {
 /// # Errors
 /// If the configuration is wrong or a recording cannot be read.
 pub fn run(args: ReplayArgs) -> Result<(), CliError> {
-    let settings = crate::config::load(args.config.as_deref(), &[])?;
+    let overrides = Overrides {
+        set: args.set.clone(),
+        ..Overrides::default()
+    };
+    let settings = crate::config::load(args.config.as_deref(), &overrides.pairs()?)?;
     let params = &settings.stream_params().engine;
     if let Some(out) = &args.out {
         if !args.messages {
@@ -105,13 +111,19 @@ fn replay_messages(args: &ReplayArgs, settings: &Settings) -> Result<(), CliErro
     for file in &args.files {
         let fail =
             |e: &dyn std::fmt::Display| CliError::Runtime(format!("{}: {e}", file.display()));
-        let input = File::open(file).map_err(|e| fail(&e))?;
+        let input = crate::table::text_of(file).map_err(|e| fail(&e))?;
         let bar = progress_bar(file);
-        let input = BufReader::with_capacity(1 << 16, input);
         messages
             .run(input, outputs.as_deref_mut(), |at| bar.set_position(at))
             .map_err(|e| fail(&e))?;
         bar.finish_and_clear();
+        if !messages.guessed().is_empty() {
+            let topics = messages.guessed().join(", ");
+            say(
+                file,
+                format!("blanks taken as part of the topic: {topics} (-F '%j' leaves no doubt)"),
+            );
+        }
         if messages.unreadable() > 0 {
             let n = messages.unreadable();
             say(file, format!("{n} lines are no messages; left out"));
@@ -204,12 +216,10 @@ fn replay_file(
     let stream = file.file_stem().unwrap_or_default();
     let stream = stream.to_string_lossy().into_owned();
     let options = TableOptions {
-        time: args.time.clone(),
-        time_format: args.time_format.clone(),
-        ignore: args.ignore.clone(),
         states: params
             .lists_states()
             .then(|| (params.clone(), stream.clone())),
+        ..args.reading.options()?
     };
     let mut table = Table::open(file, &options).map_err(|e| fail(&e))?;
     let mut replayed = match before {
@@ -273,6 +283,9 @@ fn say(file: &Path, text: String) {
 /// Says on standard error what was read differently from what one might expect.
 fn report_oddities(table: &Table<'_>, file: &Path) {
     let say = |text: String| say(file, text);
+    if !table.found().is_empty() {
+        say(format!("read as: {}", table.found().join("; ")));
+    }
     if table.time_column().is_none() {
         say(
             "no time column found; rows are taken as one second apart (--time names it, \
@@ -289,6 +302,17 @@ fn report_oddities(table: &Table<'_>, file: &Path) {
         say(format!(
             "left out, nothing to learn: {}",
             table.ignored().join(", ")
+        ));
+    }
+    if let Some((lines, (line, why, text))) = table.unreadable_lines() {
+        say(format!(
+            "{lines} lines left out that cannot be read, the first is line {line}: {why}: {text:?}"
+        ));
+    }
+    if table.times_in_gap() > 0 {
+        say(format!(
+            "{} times do not exist in their zone, where its clock is put forward",
+            table.times_in_gap()
         ));
     }
     if table.unreadable() > 0 {

@@ -1,19 +1,22 @@
-//! Recorded messages through the daemon's streams: a line each of time, topic and payload.
+//! Runs recorded messages through the daemon's streams.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 
-use super::cells::TimeFormat;
+use super::ReplayError;
+use super::recorded::{LineReader, Recorded};
 use super::summary::Summary;
-use super::table::TableError;
-use crate::decode::{Decoder, Message, Refusals, RefusedTopic, refused_reading};
+use crate::decode::{Decoder, Refusals, RefusedTopic, refused_reading};
 use crate::payload::{Refused, Reject, prediction_json};
 use crate::row::{Outcome, Reading};
 use crate::stream::{Stream, StreamParams};
 
 /// Where a stream's predictions go: asked for with its name when its first row comes.
 pub type Outputs<'a> = dyn FnMut(&str) -> std::io::Result<Box<dyn Write>> + 'a;
+
+/// Topics with blanks that are named.
+const MAX_GUESSED: usize = 3;
 
 /// One stream that was met.
 struct Met {
@@ -34,6 +37,9 @@ pub struct Messages {
     lines: (u64, u64),
     outcomes: Vec<Outcome>,
     text: String,
+    /// Topics met in lines that blanks separate.
+    topics: HashSet<String>,
+    guessed: Vec<String>,
 }
 
 impl Messages {
@@ -49,10 +55,13 @@ impl Messages {
             lines: (0, 0),
             outcomes: Vec::new(),
             text: String::new(),
+            topics: HashSet::new(),
+            guessed: Vec::new(),
         }
     }
 
-    /// Takes every line of `input`: time, topic and payload, with blanks or tabs between them.
+    /// Takes every line of `input`: JSON as `mosquitto_sub -F '%j'` writes it, or time, topic and
+    /// payload with blanks or tabs between them.
     /// Predictions go to `outputs`, a line a row as the daemon publishes them; `progress` is told
     /// the bytes read now and then.
     ///
@@ -63,23 +72,20 @@ impl Messages {
         mut input: impl BufRead,
         mut outputs: Option<&mut Outputs<'_>>,
         mut progress: impl FnMut(u64),
-    ) -> Result<(), TableError> {
+    ) -> Result<(), ReplayError> {
         let (mut line, mut first, mut bytes) = (Vec::new(), None, 0);
-        let (mut format, mut readings) = (None, Vec::new());
+        let (mut reader, mut readings) = (LineReader::default(), Vec::new());
         self.lines = (0, 0);
         while input.read_until(b'\n', &mut line)? > 0 {
             bytes += line.len() as u64;
             let text = line.trim_ascii_end();
-            match message(text, &mut format) {
-                Some(message) => {
-                    self.lines.0 += 1;
-                    self.read(message, &mut readings);
-                }
-                None if text.is_empty() => {}
-                None => {
-                    self.lines.1 += 1;
-                    first.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
-                }
+            let messages = reader.read(text);
+            if !messages.is_empty() {
+                self.lines.0 += 1;
+                self.read(&messages, &mut readings);
+            } else if !text.is_empty() {
+                self.lines.1 += 1;
+                first.get_or_insert_with(|| String::from_utf8_lossy(text).into_owned());
             }
             for reading in readings.drain(..) {
                 self.learn(&reading, &mut outputs)?;
@@ -89,22 +95,64 @@ impl Messages {
         }
         match first {
             Some(text) if self.lines.0 == 0 => {
-                Err(TableError::Messages(text.chars().take(80).collect()))
+                Err(ReplayError::Messages(text.chars().take(80).collect()))
             }
             _ => Ok(()),
         }
     }
 
-    fn read(&mut self, message: Message<'_>, readings: &mut Vec<Reading>) {
-        let whole = self.decoder.read(message, readings).err();
+    /// Takes the first of the messages that a line may be which an input accepts; where none is
+    /// accepted, it is refused as an input refuses it, if any takes its topic.
+    fn read(&mut self, messages: &[Recorded<'_>], readings: &mut Vec<Reading>) {
+        let mut likeliest = (Reject::NoRoute, 0);
+        for (i, recorded) in messages.iter().enumerate() {
+            let known = self.topics.contains(&*recorded.topic);
+            match self.decoder.read(recorded.message(), readings) {
+                Ok(()) => {
+                    self.accepted(recorded, (i > 0, messages.len() > 1));
+                    return;
+                }
+                Err(reason) if known || likeliest.0 == Reject::NoRoute => likeliest = (reason, i),
+                Err(_) => {}
+            }
+            if known {
+                break;
+            }
+        }
+        let (reason, i) = likeliest;
+        let message = messages[i].message();
+        // Read again, for the explanation of this one.
+        let reason = self.decoder.read(message, readings).err().unwrap_or(reason);
+        *self.refused.entry(reason).or_default() += 1;
+        let explain = || self.decoder.explain(reason, None, &message);
+        self.refusals.note(reason, message.topic, 0, explain);
+        self.remarks.extend(self.decoder.remarks());
+    }
+
+    /// Notes the parts of a message that were refused, and a topic that was told from its payload.
+    fn accepted(&mut self, recorded: &Recorded<'_>, (guessed, doubtful): (bool, bool)) {
+        let message = recorded.message();
         let parts: Vec<Refused> = self.decoder.refused().collect();
-        let parts = parts.iter().map(|part| (part.reason, Some(&*part.detail)));
-        for (reason, detail) in parts.chain(whole.map(|reason| (reason, None))) {
-            *self.refused.entry(reason).or_default() += 1;
-            let explain = || self.decoder.explain(reason, detail, &message);
-            self.refusals.note(reason, message.topic, 0, explain);
+        for part in &parts {
+            *self.refused.entry(part.reason).or_default() += 1;
+            let explain = || {
+                self.decoder
+                    .explain(part.reason, Some(&part.detail), &message)
+            };
+            self.refusals.note(part.reason, message.topic, 0, explain);
         }
         self.remarks.extend(self.decoder.remarks());
+        if doubtful && !self.topics.contains(&*recorded.topic) {
+            self.topics.insert(recorded.topic.to_string());
+            if guessed && self.guessed.len() < MAX_GUESSED {
+                self.guessed.push(recorded.topic.to_string());
+            }
+        }
+    }
+
+    /// Topics with blanks in them that were told from their payloads by what an input takes.
+    pub fn guessed(&self) -> &[String] {
+        &self.guessed
     }
 
     /// Refusals by topic and reason, the first of each explained.
@@ -126,7 +174,7 @@ impl Messages {
         &mut self,
         reading: &Reading,
         outputs: &mut Option<&mut Outputs<'_>>,
-    ) -> Result<(), TableError> {
+    ) -> Result<(), ReplayError> {
         let met = self.streams.entry(reading.stream.clone());
         let met = met.or_insert_with(|| Met {
             stream: Stream::new(&reading.stream, &self.params),
@@ -150,7 +198,7 @@ impl Messages {
     pub fn finish(
         &mut self,
         mut outputs: Option<&mut Outputs<'_>>,
-    ) -> Result<Vec<(Arc<str>, Summary)>, TableError> {
+    ) -> Result<Vec<(Arc<str>, Summary)>, ReplayError> {
         let mut all = Vec::new();
         for (name, mut met) in std::mem::take(&mut self.streams) {
             met.stream.finish(&mut self.outcomes);
@@ -181,7 +229,7 @@ impl Met {
         outcomes: &mut Vec<Outcome>,
         outputs: &mut Option<&mut Outputs<'_>>,
         text: &mut String,
-    ) -> Result<(), TableError> {
+    ) -> Result<(), ReplayError> {
         let channels = self.stream.channels();
         if !outcomes.is_empty() {
             self.summary.add(channels);
@@ -212,33 +260,6 @@ impl Met {
         }
         Ok(())
     }
-}
-
-/// The message in a line; the first time met says how all are written.
-fn message<'a>(line: &'a [u8], format: &mut Option<TimeFormat>) -> Option<Message<'a>> {
-    let (time, rest) = word(line);
-    let (topic, payload) = word(rest);
-    let (time, topic) = (
-        std::str::from_utf8(time).ok()?,
-        std::str::from_utf8(topic).ok()?,
-    );
-    if format.is_none() {
-        *format = TimeFormat::of(&[time]);
-    }
-    let arrival_ms = format.as_ref()?.parse(time)?;
-    (!topic.is_empty()).then_some(Message {
-        topic,
-        payload,
-        retained: false,
-        arrival_ms,
-        properties: &[],
-    })
-}
-
-/// Up to the first blank or tab, and what is behind it.
-fn word(text: &[u8]) -> (&[u8], &[u8]) {
-    let end = text.iter().position(|byte| matches!(byte, b' ' | b'\t'));
-    end.map_or((text, &[]), |end| (&text[..end], &text[end + 1..]))
 }
 
 fn utc_text(ms: i64) -> String {

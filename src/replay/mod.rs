@@ -1,25 +1,38 @@
 //! Recorded data through the daemon's engine: tables in, predictions and a summary out.
 
 mod ahead;
-mod cells;
 mod flagged;
 mod messages;
-mod probe;
+mod recorded;
 mod summary;
-mod table;
 
 use std::io::Write;
 
 use crate::engine::{Engine, EngineParams, Plan};
 use crate::row::{Outcome, Row};
+use crate::table::{Table, TableError};
 
 pub use ahead::{HorizonSummary, StateSummary};
-pub use cells::{Cell, Decimal, parse_number};
 pub use flagged::{Flagged, FlaggedIncident, Part};
 pub use messages::{Messages, Outputs};
-pub use probe::{bare, separator};
 pub use summary::{ChannelSummary, Summary, Verdict};
-pub use table::{Table, TableError, TableOptions};
+
+/// Why a recording cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// Reading or writing failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The table cannot be read.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// Not a recording of messages.
+    #[error(
+        "{0:?} is no message; expected JSON lines as mosquitto_sub -F '%j' writes them, or lines of \
+         time, topic and payload as -F '%U %t %p' does"
+    )]
+    Messages(String),
+}
 
 /// The engine of a recording, with the channel names that it was built for.
 pub struct Replayed {
@@ -68,7 +81,7 @@ impl Replayed {
         table: &mut Table<'_>,
         mut out: Option<&mut dyn Write>,
         mut progress: impl FnMut(u64),
-    ) -> Result<Summary, TableError> {
+    ) -> Result<Summary, ReplayError> {
         let mut summary = Summary::new(&self.channels, self.engine.params());
         let mut line = Vec::new();
         if let Some(out) = out.as_mut() {

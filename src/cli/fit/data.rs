@@ -58,7 +58,9 @@ pub struct Data {
 impl From<TableError> for CliError {
     fn from(error: TableError) -> CliError {
         match error {
-            TableError::Io { .. } => CliError::Runtime(error.to_string()),
+            TableError::Io { .. } | TableError::Table { .. } => {
+                CliError::Runtime(error.to_string())
+            }
             _ => CliError::Config(error.to_string()),
         }
     }

@@ -1,7 +1,9 @@
 //! A file of records: its header, what its columns hold, and the table that they make.
 
+use std::io;
+
 use super::table::{Table, TableError};
-use crate::replay::{Cell, Decimal, bare, parse_number, separator};
+use crate::table::{Cell, Decimal, LayoutOptions, Sheet, parse_number};
 
 /// Which columns become a table's, and how.
 pub(super) struct Columns {
@@ -22,48 +24,36 @@ pub(super) struct File<'a> {
 }
 
 impl File<'_> {
-    pub(super) fn of<'a>(text: &str, path: &'a str) -> Result<File<'a>, TableError> {
-        let text = text.trim_start_matches('\u{feff}');
-        let separator = separator(text.trim_start().as_bytes());
-        let mut rows = match separator {
-            Some(separator) => separated(text, separator, path)?,
-            None => spaced(text),
+    /// Reads the records of a file.
+    pub(super) fn of<'a>(input: impl io::Read, path: &'a str) -> Result<File<'a>, TableError> {
+        let fault = |source: crate::table::TableError| TableError::Table {
+            path: path.into(),
+            source,
         };
-        let decimal = match separator {
-            Some(b',') => Decimal::Point,
-            _ => Decimal::of(
-                rows.iter()
-                    .flat_map(|row| row.1.iter().map(String::as_bytes)),
-            ),
-        };
-        let Some((_, head)) = rows.first() else {
-            return Err(TableError::Empty(path.into()));
-        };
-        let width = head.len();
-        let held = |column: usize| {
-            let cells = rows.iter().skip(1).filter_map(move |row| row.1.get(column));
-            cells.map(|cell| parse_number(cell.as_bytes(), decimal))
-        };
-        let words = |column| {
-            let other = |cell: Cell| cell == Cell::Other;
-            held(column).any(other) && !held(column).any(|cell| matches!(cell, Cell::Number(_)))
-        };
-        let words: Vec<bool> = (0..width).map(words).collect();
-        // Texts over a column of numbers are names; a table of texts alone has a header.
-        let no_number = |cell: &String| parse_number(cell.as_bytes(), decimal) == Cell::Other;
-        let names_over_numbers = head
-            .iter()
-            .zip(&words)
-            .any(|(cell, texts)| !texts && no_number(cell));
-        let has_header = names_over_numbers || words.iter().all(|&texts| texts);
-        let names: Vec<String> = if has_header {
-            rows.remove(0).1
-        } else {
-            (0..width).map(|i| i.to_string()).collect()
-        };
+        let mut sheet = Sheet::of(input, &LayoutOptions::default()).map_err(fault)?;
+        let mut rows = Vec::new();
+        while let Some(row) = sheet.read_texts().map_err(fault)? {
+            rows.push(row);
+        }
         if rows.is_empty() {
             return Err(TableError::Empty(path.into()));
         }
+        let (width, decimal) = (sheet.width(), sheet.decimal());
+        let words = |column: usize| {
+            let cells = rows.iter().filter_map(|row| row.1.get(column));
+            let mut read = cells.map(|cell| parse_number(cell.as_bytes(), decimal));
+            let mut other = false;
+            let number = read.any(|cell| {
+                other |= cell == Cell::Other;
+                matches!(cell, Cell::Number(_))
+            });
+            other && !number
+        };
+        let words = (0..width).map(words).collect();
+        let names = match sheet.names() {
+            Some(names) => names.to_vec(),
+            None => (0..width).map(|i| i.to_string()).collect(),
+        };
         Ok(File {
             path,
             names,
@@ -115,7 +105,7 @@ impl File<'_> {
     fn value(
         &self,
         cell: &str,
-        (line, column): (usize, usize),
+        (line, column): (u64, usize),
         columns: &Columns,
     ) -> Result<f64, TableError> {
         let named = columns.named == Some(column);
@@ -141,37 +131,4 @@ impl File<'_> {
 }
 
 /// A row's line, from 1, and its cells.
-type Record = (usize, Vec<String>);
-
-/// Fields as RFC 4180 has them: in double quotes they may hold separators, line breaks and quotes.
-fn separated(text: &str, separator: u8, path: &str) -> Result<Vec<Record>, TableError> {
-    let mut reader = csv::ReaderBuilder::new()
-        .delimiter(separator)
-        .has_headers(false)
-        .flexible(true)
-        .trim(csv::Trim::All)
-        .from_reader(text.as_bytes());
-    let mut records = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|e| TableError::Misfit(format!("{path}: {e}")))?;
-        let line = record.position().map_or(0, |at| at.line() as usize);
-        let cells: Vec<String> = record.iter().map(|cell| bare(cell).to_owned()).collect();
-        if cells.iter().any(|cell| !cell.is_empty()) || cells.len() > 1 {
-            records.push((line, cells));
-        }
-    }
-    Ok(records)
-}
-
-/// Cells between white space.
-fn spaced(text: &str) -> Vec<Record> {
-    let cells = |line: &str| -> Vec<String> {
-        let cells = line.split_whitespace();
-        cells
-            .map(|cell| cell.trim_matches('"').to_owned())
-            .collect()
-    };
-    let lines = text.lines().enumerate();
-    let full = lines.filter(|(_, line)| !line.trim().is_empty());
-    full.map(|(i, line)| (i + 1, cells(line))).collect()
-}
+type Record = (u64, Vec<String>);

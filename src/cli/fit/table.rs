@@ -25,6 +25,14 @@ pub enum TableError {
         /// What went wrong.
         source: std::io::Error,
     },
+    /// The file is no table.
+    #[error("{path}: {source}")]
+    Table {
+        /// Which file.
+        path: String,
+        /// What is wrong.
+        source: crate::table::TableError,
+    },
     /// No line holds data.
     #[error("{0}: no rows of data")]
     Empty(String),
@@ -34,7 +42,7 @@ pub enum TableError {
         /// Which file.
         path: String,
         /// Line, from 1.
-        line: usize,
+        line: u64,
         /// Column, from 1.
         column: usize,
         /// The cell's text.
@@ -46,7 +54,7 @@ pub enum TableError {
         /// Which file.
         path: String,
         /// Line, from 1.
-        line: usize,
+        line: u64,
         /// Columns found.
         got: usize,
         /// Columns of the first line.
@@ -90,31 +98,33 @@ impl Tables {
     /// # Errors
     /// If one cannot be read, holds no data, or a cell is no number in a column of numbers.
     pub fn read(paths: &[&Path], wanted: Wanted<'_>) -> Result<Tables, TableError> {
-        let mut texts = Vec::new();
-        for path in paths {
-            let shown = path.display().to_string();
-            match std::fs::read_to_string(path) {
-                Ok(text) => texts.push((text, shown)),
-                Err(source) => {
-                    return Err(TableError::Io {
-                        path: shown,
-                        source,
-                    });
-                }
-            }
-        }
-        Tables::parse(&texts, wanted)
+        let shown: Vec<String> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let files = paths.iter().zip(&shown).map(|(path, shown)| {
+            let input = std::fs::File::open(path).map_err(|source| TableError::Io {
+                path: shown.clone(),
+                source,
+            })?;
+            File::of(input, shown)
+        });
+        Tables::of(&files.collect::<Result<Vec<File<'_>>, _>>()?, wanted)
     }
 
-    /// The same of files' texts, each with its path for messages.
-    ///
-    /// # Errors
-    /// As [`Tables::read`].
-    pub fn parse(texts: &[(String, String)], wanted: Wanted<'_>) -> Result<Tables, TableError> {
-        let files: Vec<File<'_>> = texts
+    /// Reads texts, each with its path for messages.
+    #[cfg(test)]
+    pub(super) fn parse(
+        texts: &[(String, String)],
+        wanted: Wanted<'_>,
+    ) -> Result<Tables, TableError> {
+        let files = texts
             .iter()
-            .map(|(text, path)| File::of(text, path))
-            .collect::<Result<_, _>>()?;
+            .map(|(text, path)| File::of(text.as_bytes(), path));
+        Tables::of(&files.collect::<Result<Vec<File<'_>>, _>>()?, wanted)
+    }
+
+    fn of(files: &[File<'_>], wanted: Wanted<'_>) -> Result<Tables, TableError> {
         let Some(first) = files.first() else {
             return Err(TableError::Empty(String::new()));
         };
@@ -188,8 +198,8 @@ mod tests {
     use super::*;
 
     fn parse(text: &str, path: &str) -> Result<Table, TableError> {
-        let texts = [(text.to_owned(), path.to_owned())];
-        Tables::parse(&texts, Wanted::default()).map(|mut tables| tables.tables.remove(0))
+        Tables::parse(&[(text.to_owned(), path.to_owned())], Wanted::default())
+            .map(|mut tables| tables.tables.remove(0))
     }
 
     #[test]

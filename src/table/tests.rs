@@ -1,0 +1,647 @@
+//! One table of readings in every form in which recordings come: each must be read as the same.
+
+use std::io::Write;
+
+use super::*;
+use crate::engine::{EngineSettings, Plan, Rule, Values};
+use crate::row::Row;
+
+/// Midnight of 2026-03-01, UTC.
+const MIDNIGHT_MS: i64 = 1_772_323_200_000;
+/// First row of the table: two hours before the next midnight.
+const START_MS: i64 = MIDNIGHT_MS + 22 * 3_600_000;
+/// A row a minute.
+const STEP_MS: i64 = 60_000;
+/// Rows of the table.
+const ROWS: usize = 240;
+
+pub(super) struct Read {
+    pub(super) channels: Vec<String>,
+    pub(super) rows: Vec<(i64, Vec<f64>)>,
+    pub(super) found: String,
+    pub(super) ignored: Vec<String>,
+    pub(super) lines_left_out: u64,
+}
+
+pub(super) fn read(bytes: &[u8], options: &TableOptions) -> Result<Read, TableError> {
+    let mut table = Table::of(bytes, options)?;
+    let mut row = Row {
+        ts_ms: 0,
+        arrival_ms: 0,
+        values: vec![0.0; table.channels().len()],
+    };
+    let mut rows = Vec::new();
+    while table.read(&mut row)? {
+        rows.push((row.ts_ms, row.values.clone()));
+    }
+    Ok(Read {
+        channels: table.channels().to_vec(),
+        rows,
+        found: table.found().join("; "),
+        ignored: table.ignored().to_vec(),
+        lines_left_out: table.unreadable_lines().map_or(0, |(lines, _)| lines),
+    })
+}
+
+fn read_text(text: &str) -> Read {
+    read(text.as_bytes(), &TableOptions::default()).unwrap_or_else(|e| panic!("{e}: {text:.300}"))
+}
+
+fn refusal(text: &str, options: &TableOptions) -> String {
+    read(text.as_bytes(), options)
+        .err()
+        .expect("refused")
+        .to_string()
+}
+
+/// Temperature, pressure and humidity of a row, in hundredths.
+fn values(i: usize) -> [f64; 3] {
+    let angle = i as f64 / 20.0;
+    let hundredths = |x: f64| (x * 100.0).round() / 100.0;
+    let noise = ((i * 7919) % 13) as f64 / 50.0;
+    [
+        hundredths(20.0 + 2.0 * angle.sin() + noise),
+        hundredths(1013.0 + angle.cos() - noise),
+        hundredths(52.0 + 4.0 * (angle / 3.0).sin() + noise),
+    ]
+}
+
+/// A time of the table by a pattern of strftime, in a zone.
+fn at(i: usize, pattern: &str, zone: &str) -> String {
+    let stamp = jiff::Timestamp::from_millisecond(START_MS + STEP_MS * i as i64).unwrap();
+    stamp.in_tz(zone).unwrap().strftime(pattern).to_string()
+}
+
+/// The table with a line a row: times by a pattern, values with `decimal`, parted by `separator`.
+fn lines(pattern: &str, separator: &str, decimal: &str) -> Vec<String> {
+    let line = |i: usize| {
+        let cells = values(i).map(|x| format!("{x:.2}").replace('.', decimal));
+        let time = at(i, pattern, "UTC").replace('|', separator);
+        format!("{time}{separator}{}", cells.join(separator))
+    };
+    (0..ROWS).map(line).collect()
+}
+
+fn check(read: &Read, names: [&str; 3]) {
+    assert_eq!(read.channels, names);
+    assert_eq!(read.rows.len(), ROWS);
+    for (i, (ts_ms, row)) in read.rows.iter().enumerate() {
+        assert_eq!(*ts_ms, START_MS + STEP_MS * i as i64, "row {i}");
+        assert_eq!(row, &values(i), "row {i}");
+    }
+}
+
+const NAMES: [&str; 3] = ["temp", "pres", "hum"];
+const ISO: &str = "%Y-%m-%d %H:%M:%S";
+
+fn plain() -> String {
+    format!("time,temp,pres,hum\n{}\n", lines(ISO, ",", ".").join("\n"))
+}
+
+#[test]
+fn times_are_read_in_every_form() {
+    for (pattern, separator) in [
+        (ISO, ","),
+        ("%Y-%m-%dT%H:%M:%SZ", ";"),
+        ("%Y-%m-%d %H:%M:%S UTC", ","),
+        ("%Y-%m-%d %H:%M:%S.000000+00:00", "\t"),
+        ("%Y/%m/%d %H:%M", ","),
+        ("%d.%m.%Y %H:%M:%S", ";"),
+        ("%d/%m/%Y %-H:%M:%S", ","),
+        ("%m/%d/%Y %-I:%M:%S %p", ","),
+        ("%d-%b-%y %H:%M", "|"),
+        ("%s", ","),
+        ("%s000", "\t"),
+        ("%s.000", ";"),
+        // In a column of their own.
+        ("%d.%m.%Y|%H:%M:%S", ";"),
+        ("%d/%m/%Y|%-H:%M:%S", ","),
+        ("%d/%m/%Y|%H.%M.%S", ";"),
+        ("%Y-%m-%d|%H:%M", " "),
+        ("%Y|%m|%d|%H|%M", ","),
+    ] {
+        let names = match pattern.matches('|').count() {
+            0 => "Timestamp",
+            1 => "Date|Time",
+            _ => "year|month|day|hour|minute",
+        };
+        let names = format!("{names}|temp|pres|hum").replace('|', separator);
+        let text = format!("{names}\n{}\n", lines(pattern, separator, ".").join("\n"));
+        let read = read_text(&text);
+        assert!(read.ignored.is_empty(), "{pattern}: {:?}", read.ignored);
+        check(&read, NAMES);
+    }
+}
+
+#[test]
+fn the_last_minute_of_a_day_may_be_written_as_24_00() {
+    let text =
+        "Datum;Uhrzeit;a\n01.03.2026;23:00;1,5\n01.03.2026;24:00;2,5\n02.03.2026;01:00;3,5\n";
+    let read = read_text(text);
+    let ms: Vec<i64> = read.rows.iter().map(|row| row.0).collect();
+    assert_eq!(
+        ms,
+        [
+            MIDNIGHT_MS + 82_800_000,
+            MIDNIGHT_MS + 86_400_000,
+            MIDNIGHT_MS + 90_000_000
+        ]
+    );
+}
+
+#[test]
+fn lines_above_the_data_are_known_for_what_they_are() {
+    let body = |separator: &str| lines(ISO, separator, ".").join("\n");
+    let head = "time,temp,pres,hum";
+    for (text, said) in [
+        (
+            format!("sep=;\n{}\n{}", head.replace(',', ";"), body(";")),
+            "names the separator",
+        ),
+        (
+            format!("Station 7\n\n{head}\n{}", body(",")),
+            "names in line 3",
+        ),
+        (
+            format!("Station 7,,,\nexported,2026-03-05,,\n{head}\n{}", body(",")),
+            "names in line 3",
+        ),
+        (
+            format!("# made by a logger\n# at 2026-03-05\n{head}\n{}", body(",")),
+            "names in line 3",
+        ),
+        (format!("#{head}\n{}", body(",")), ""),
+        (
+            format!("{head}\nyyyy-mm-dd,\u{b0}C,hPa,%\n{}", body(",")),
+            "passed over below the names",
+        ),
+        (format!("\u{feff}{head}\n\n{}\n\n\n,,,\n", body(",")), ""),
+        (
+            format!("{head},,\n{}", lines(ISO, ",", ".").join(",,\n") + ",,"),
+            "",
+        ),
+    ] {
+        let read = read_text(&text);
+        assert!(
+            read.found.contains(said),
+            "{:?} in {:.80}",
+            read.found,
+            text
+        );
+        assert_eq!(read.lines_left_out, 0, "{text:.80}");
+        check(&read, NAMES);
+    }
+}
+
+#[test]
+fn loggers_rows_of_units_and_row_numbers_are_no_data() {
+    let numbered = |i: usize, line: &String| {
+        let (time, rest) = line.split_once(',').unwrap();
+        format!("\"{time}\",{i},{rest}")
+    };
+    let body: Vec<String> = lines(ISO, ",", ".")
+        .iter()
+        .enumerate()
+        .map(|(i, l)| numbered(i, l))
+        .collect();
+    let body = body.join("\n");
+    // As wide as the data, and narrower.
+    for station in [
+        "\"TOA5\",\"CR1000\",\"CR1000\",\"12345\",\"CR1000.Std.32.07\",\"CPU:w.CR1\",\"1234\",\"Weather\"",
+        "\"TOA5\",\"CR1000\",\"CR1000\",\"12345\",\"CPU:w.CR1\"",
+    ] {
+        let text = format!(
+            "{station}\n\"TIMESTAMP\",\"RECORD\",\"temp\",\"pres\",\"hum\"\n\
+             \"TS\",\"RN\",\"Deg C\",\"hPa\",\"%\"\n\"\",\"\",\"Avg\",\"Avg\",\"Smp\"\n{body}\n"
+        );
+        let read = read_text(&text);
+        assert_eq!(read.ignored, ["RECORD (row numbers)"]);
+        check(&read, NAMES);
+    }
+    let title = "\"Plot Title: greenhouse\"\n\"#\",\"Date Time, GMT+00:00\",temp,pres,hum\n";
+    let hobo: Vec<String> = lines("%m/%d/%y %I:%M:%S %p", ",", ".")
+        .iter()
+        .enumerate()
+        .map(|(i, line)| format!("{},{line}", i + 1))
+        .collect();
+    let read = read_text(&format!("{title}{}\n", hobo.join("\n")));
+    assert_eq!(read.ignored, ["# (row numbers)"]);
+    check(&read, NAMES);
+}
+
+#[test]
+fn devices_above_the_names_of_their_sensors_are_part_of_the_name() {
+    let text = format!(
+        "timestamp,Battery [1],Battery [1],Solar [2]\nEurope/Berlin (+01:00),Voltage,Current,Voltage\n\
+         ,V,A,V\n{}\n",
+        (0..ROWS)
+            .map(|i| {
+                let [a, b, c] = values(i);
+                format!("{},{a},{b},{c}", at(i, ISO, "Europe/Berlin"))
+            })
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
+    check(
+        &read_text(&text),
+        [
+            "Battery [1] Voltage",
+            "Battery [1] Current",
+            "Solar [2] Voltage",
+        ],
+    );
+}
+
+#[test]
+fn a_file_without_names_numbers_its_columns() {
+    let read = read_text(&lines("%s", ",", ".").join("\n"));
+    assert!(read.found.contains("no header"), "{}", read.found);
+    check(&read, ["2", "3", "4"]);
+    let first_missing = format!(
+        "1772323140,nan,nan,nan\n{}",
+        lines("%s", ",", ".").join("\n")
+    );
+    assert_eq!(read_text(&first_missing).rows.len(), ROWS + 1);
+    let options = TableOptions {
+        layout: LayoutOptions {
+            header: Header::Line(2),
+            ..LayoutOptions::default()
+        },
+        ..TableOptions::default()
+    };
+    let text = format!(
+        "1,2,3,4\nx,temp,pres,hum\n{}",
+        lines("%s", ",", ".").join("\n")
+    );
+    check(
+        &super::tests::read(text.as_bytes(), &options).unwrap(),
+        NAMES,
+    );
+}
+
+#[test]
+fn encodings_and_compression_make_no_difference() {
+    let text = format!(
+        "Zeit;T [°C];p;φ\n{}\n",
+        lines("%d.%m.%Y %H:%M:%S", ";", ",").join("\n")
+    );
+    let names = ["T [°C]", "p", "φ"];
+    check(&read_text(&text), names);
+    let wide: Vec<u8> = format!("\u{feff}{text}")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    check(&read(&wide, &TableOptions::default()).unwrap(), names);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(text.as_bytes()).unwrap();
+    check(
+        &read(&packed.finish().unwrap(), &TableOptions::default()).unwrap(),
+        names,
+    );
+    let latin: Vec<u8> = text.replace('φ', "h").chars().map(|c| c as u8).collect();
+    check(
+        &read(&latin, &TableOptions::default()).unwrap(),
+        ["T [°C]", "p", "h"],
+    );
+    let mac = text.replace('\n', "\r");
+    check(&read_text(&mac), names);
+}
+
+#[test]
+fn newest_first_is_turned_round_unless_the_order_is_to_be_kept() {
+    let mut body = lines(ISO, ",", ".");
+    body.reverse();
+    let text = format!("time,temp,pres,hum\n{}\n", body.join("\n"));
+    let read = read_text(&text);
+    assert!(read.found.contains("newest first"), "{}", read.found);
+    check(&read, NAMES);
+    let kept = TableOptions {
+        keep_order: true,
+        ..TableOptions::default()
+    };
+    let read = super::tests::read(text.as_bytes(), &kept).unwrap();
+    assert_eq!(read.rows[0].0, START_MS + STEP_MS * (ROWS as i64 - 1));
+}
+
+#[test]
+fn single_lines_that_cannot_be_read_are_counted_and_left_out() {
+    for (at, line, left_out) in [
+        (5, "# a comment", 0),
+        (5, "   ", 0),
+        (5, "no time,1,2,3", 1),
+        (5, ",1,2,3", 1),
+        (5, "2026-03-01 00:04:30,1,2,3,4,5", 1),
+        (5, "time,temp,pres,hum", 0),
+        (5, "\"never closed,1,2,3", 1),
+        (ROWS, "Total,300,,", 1),
+        (ROWS, "-- end of report --", 1),
+    ] {
+        let mut body = lines(ISO, ",", ".");
+        body.insert(at, line.to_owned());
+        let read = read_text(&format!("time,temp,pres,hum\n{}\n", body.join("\n")));
+        assert_eq!(read.lines_left_out, left_out, "{line}");
+        check(&read, NAMES);
+    }
+    let mostly = format!(
+        "time,a\n{}{}",
+        "2026-03-01,1\n".repeat(1500),
+        "soon,2\n".repeat(5000)
+    );
+    let options = TableOptions {
+        layout: LayoutOptions::default(),
+        ..TableOptions::default()
+    };
+    let error = refusal(&mostly, &options);
+    assert!(error.contains("soon") && error.contains("line"), "{error}");
+}
+
+#[test]
+fn a_column_named_like_a_time_that_cannot_be_read_stops_the_run() {
+    for text in [
+        "time,temp\nfirst moment,1\nsecond moment,2\nthird,3\n",
+        "temp,Zeitstempel\n1,Q1 2026\n2,Q2 2026\n3,Q3 2026\n",
+        // The hour alone would put all rows of a day at midnight.
+        "Date,Time,temp\n01/03/2026,noon,1\n01/03/2026,evening,2\n02/03/2026,noon,3\n",
+    ] {
+        let error = refusal(text, &TableOptions::default());
+        assert!(
+            error.contains("is no time") && error.contains("--time-format"),
+            "{error}"
+        );
+    }
+    let ignored = TableOptions {
+        ignore: vec!["time".into()],
+        ..TableOptions::default()
+    };
+    let read = read("time,a\nfirst,1\nsecond,2\n".as_bytes(), &ignored).unwrap();
+    assert_eq!(read.channels, ["a"]);
+}
+
+#[test]
+fn units_and_grouped_thousands_in_cells_are_numbers() {
+    let cells = |i: usize| {
+        let [a, b, c] = values(i);
+        format!(
+            "{},{a:.2} °C,\"{},{:06.2} hPa\",{c:.2}%",
+            at(i, ISO, "UTC"),
+            (b / 1000.0) as u32,
+            b % 1000.0
+        )
+    };
+    let body: Vec<String> = (0..ROWS).map(cells).collect();
+    let read = read_text(&format!("time,temp,pres,hum\n{}\n", body.join("\n")));
+    assert!(read.found.contains("temp in °C"), "{}", read.found);
+    // Below 1000 hPa the group is a zero, which is no group.
+    let good =
+        |row: &(i64, Vec<f64>), i: usize| row.1[0] == values(i)[0] && row.1[2] == values(i)[2];
+    assert!(read.rows.iter().enumerate().all(|(i, row)| good(row, i)));
+    let quoted: Vec<String> = (0..ROWS)
+        .map(|i| {
+            format!(
+                "{},{}",
+                at(i, ISO, "UTC"),
+                values(i)
+                    .map(|x| format!("\"{x:.2}\"").replace('.', ","))
+                    .join(",")
+            )
+        })
+        .collect();
+    let read = read_text(&format!("time,temp,pres,hum\n{}\n", quoted.join("\n")));
+    assert!(read.found.contains("decimal comma"), "{}", read.found);
+    check(&read, NAMES);
+}
+
+/// A line a reading, rows in turn.
+fn long(header: &str, line: impl Fn(usize, &str, f64) -> String) -> String {
+    let rows = (0..ROWS).flat_map(|i| {
+        let line = &line;
+        values(i)
+            .into_iter()
+            .zip(NAMES)
+            .map(move |(x, name)| line(i, name, x))
+            .collect::<Vec<_>>()
+    });
+    format!("{header}\n{}\n", rows.collect::<Vec<_>>().join("\n"))
+}
+
+#[test]
+fn a_line_a_reading_becomes_a_column_a_channel() {
+    let time = |i: usize| at(i, ISO, "UTC");
+    for text in [
+        long("time,sensor,value", |i, name, x| {
+            format!("{},{name},{x}", time(i))
+        }),
+        // What the columns are called does not matter where times repeat.
+        long("a;b;c", |i, name, x| {
+            format!("{};{name};{}", time(i), x.to_string().replace('.', ","))
+        }),
+        long("Series;Time;Value", |i, name, x| {
+            format!("{name};{};{x}", time(i))
+        }),
+        long("entity_id,state,last_changed", |i, name, x| {
+            format!("{name},{x},{}", at(i, "%Y-%m-%dT%H:%M:%S.000Z", "UTC"))
+        }),
+        long("time,site,sensor,unit,value", |i, name, x| {
+            format!("{},north,{name},u{name},{x}", time(i))
+        }),
+        long("time,sensor,value", |i, name, x| {
+            format!("{},{name},{x} u", time(i))
+        }),
+    ] {
+        let read = read_text(&text);
+        assert!(
+            read.found.contains("a line a reading"),
+            "{}: {text:.100}",
+            read.found
+        );
+        check(&read, NAMES);
+    }
+}
+
+#[test]
+fn several_devices_in_turn_are_not_mixed() {
+    let line = |i: usize, device: &str| {
+        let [a, b, _] = values(i);
+        format!("{},{device},{a},{b}", at(i, ISO, "UTC"))
+    };
+    let body: Vec<String> = (0..ROWS)
+        .flat_map(|i| [line(i, "north"), line(i, "south")])
+        .collect();
+    let read = read_text(&format!("time,device,temp,pres\n{}\n", body.join("\n")));
+    assert_eq!(
+        read.channels,
+        ["north.temp", "north.pres", "south.temp", "south.pres"]
+    );
+    assert_eq!(read.rows.len(), ROWS);
+    // With devices that are numbers as well.
+    let read = read_text(&format!(
+        "time,device_id,temp,pres\n{}\n",
+        body.join("\n").replace("north", "1").replace("south", "2")
+    ));
+    assert_eq!(read.channels, ["1.temp", "1.pres", "2.temp", "2.pres"]);
+}
+
+#[test]
+fn a_history_with_a_time_a_reading_makes_rows_of_the_readings_near_each_other() {
+    let text = long("entity_id,state,last_changed", |i, name, x| {
+        let late = NAMES.iter().position(|n| *n == name).unwrap() as i64 * 137;
+        let ms = START_MS + STEP_MS * i as i64 + late;
+        let stamp = jiff::Timestamp::from_millisecond(ms).unwrap();
+        format!("sensor.{name},{x},{stamp}")
+    });
+    let text = text
+        + "binary_sensor.door,on,2026-03-01T00:10:00.500Z\nsensor.hum,unavailable,2026-03-02T02:00:00Z\n";
+    let read = read_text(&text);
+    assert_eq!(read.channels, ["sensor.temp", "sensor.pres", "sensor.hum"]);
+    assert_eq!(read.ignored, ["binary_sensor.door"]);
+    assert_eq!(read.rows.len(), ROWS + 1, "{}", read.found);
+    assert_eq!(read.rows[7].1, values(7));
+}
+
+#[test]
+fn influx_tables_below_each_other_are_columns_of_one_table() {
+    let annotations = "#group,false,false,true,true,false,false,true,true\n\
+        #datatype,string,long,dateTime:RFC3339,dateTime:RFC3339,dateTime:RFC3339,double,string,string\n\
+        #default,_result,,,,,,,\n";
+    let header = ",result,table,_start,_stop,_time,_value,_field,_measurement\n";
+    let stamp = |i: usize| at(i, "%Y-%m-%dT%H:%M:%SZ", "UTC");
+    let table = |place: usize| -> String {
+        let line = |i: usize| {
+            format!(
+                ",,{place},2026-03-01T00:00:00Z,2026-03-02T00:00:00Z,{},{},{},air\r\n",
+                stamp(i),
+                values(i)[place],
+                NAMES[place]
+            )
+        };
+        (0..ROWS).map(line).collect()
+    };
+    let tables = [table(0), table(1), table(2)];
+    let one = format!("{annotations}{header}{}", tables.concat());
+    let blocks: String = tables
+        .iter()
+        .map(|table| format!("{annotations}{header}{table}\r\n"))
+        .collect();
+    let plain = format!("{header}{}", tables.concat());
+    for text in [one, blocks, plain] {
+        check(&read_text(&text), NAMES);
+    }
+}
+
+#[test]
+fn a_text_column_beside_channels_is_no_name_where_times_do_not_repeat() {
+    let body: Vec<String> = lines(ISO, ",", ".")
+        .iter()
+        .enumerate()
+        .map(|(i, line)| format!("{line},{}", if i % 50 < 40 { "run" } else { "idle" }))
+        .collect();
+    let text = format!("time,temp,pres,hum,mode\n{}\n", body.join("\n"));
+    let read = read_text(&text);
+    assert_eq!(read.ignored, ["mode"]);
+    check(&read, NAMES);
+    let mut table = Table::of(text.as_bytes(), &TableOptions::default()).unwrap();
+    let mut row = Row {
+        ts_ms: 0,
+        arrival_ms: 0,
+        values: vec![0.0; 3],
+    };
+    while table.read(&mut row).unwrap() {}
+    let texts: Vec<_> = table
+        .texts()
+        .map(|(name, texts)| (name.to_owned(), texts.len()))
+        .collect();
+    assert_eq!(texts, [("mode".to_owned(), 2)]);
+}
+
+#[test]
+fn an_option_overrides_everything_that_is_found() {
+    let options = |change: fn(&mut TableOptions)| {
+        let mut options = TableOptions::default();
+        change(&mut options);
+        options
+    };
+    let by_sensor = long("time,sensor,value", |i, name, x| {
+        format!("{},{name},{x}", at(i, ISO, "UTC"))
+    });
+    let wide = options(|o| o.shape = Shape::Wide);
+    assert_eq!(
+        read(by_sensor.as_bytes(), &wide).unwrap().channels,
+        ["value"]
+    );
+    let named = options(|o| {
+        o.shape = Shape::Long {
+            names: vec!["b".into()],
+            value: "c".into(),
+        }
+    });
+    let text = by_sensor.replace("time,sensor,value", "a,b,c");
+    check(&read(text.as_bytes(), &named).unwrap(), NAMES);
+    let headless = options(|o| o.layout.header = Header::None);
+    assert_eq!(
+        read(plain().as_bytes(), &headless).unwrap().channels,
+        ["2", "3", "4"]
+    );
+    let comma = options(|o| o.layout.decimal = Some(Decimal::Comma));
+    let thousand = read(b"t;a\n1772323200;1.234\n1772323260;2.345\n", &comma).unwrap();
+    assert_eq!(thousand.rows[0].1, [1234.0]);
+    let zone = options(|o| o.timezone = jiff::tz::TimeZone::get("Europe/Berlin").ok());
+    let read = read(plain().as_bytes(), &zone).unwrap();
+    assert_eq!(read.rows[0].0, START_MS - 3_600_000);
+    let unknown = options(|o| o.ignore = vec!["anomaly".into()]);
+    let error = refusal("t,a\n0,1\n", &unknown);
+    assert!(
+        error.contains("\"anomaly\"") && error.contains("t, a"),
+        "{error}"
+    );
+}
+
+#[test]
+fn names_that_come_again_are_numbered_and_small_numbers_named_t_are_no_times() {
+    let read = read_text("time,a,a\n1772323200,2,3\n1772323260,4,5\n");
+    assert_eq!(read.channels, ["a", "a (2)"]);
+    let read = read_text("T,RH\n20.5,50\n21.5,51\n20.0,52\n22.0,50\n");
+    assert_eq!(read.channels, ["T", "RH"]);
+}
+
+#[test]
+fn a_file_without_numbers_is_refused() {
+    let error = refusal(
+        "t,a\n1772323200,\n1772323201,n/a\n",
+        &TableOptions::default(),
+    );
+    assert!(error.contains("no column of numbers"), "{error}");
+    for text in ["", "\n\n", "time,a\n"] {
+        assert!(
+            refusal(text, &TableOptions::default()).contains("no rows"),
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
+fn texts_that_name_states_are_read_also_where_they_are_a_word_for_none() {
+    let states = vec!["none".to_owned(), "leak".to_owned()];
+    let rule = Rule {
+        stream: "*".into(),
+        channel: "fault".into(),
+        plan: Plan {
+            values: Values::states(&states).unwrap(),
+            ..Plan::default()
+        },
+    };
+    let settings = EngineSettings {
+        channels: vec![rule],
+        ..EngineSettings::default()
+    };
+    let options = TableOptions {
+        states: Some((EngineParams::new(settings).unwrap(), "s".into())),
+        ..TableOptions::default()
+    };
+    let text = "ts,fault,other\n1,none,none\n2,leak,1\n3,burst,2\n4,,3\n5,1,4\n";
+    let read = read(text.as_bytes(), &options).unwrap();
+    assert_eq!(read.channels, ["fault", "other"]);
+    let faults: Vec<f64> = read.rows.iter().map(|row| row.1[0]).collect();
+    assert_eq!(faults[..2], [0.0, 1.0]);
+    assert!(faults[2].is_nan() && faults[3].is_nan() && read.rows[0].1[1].is_nan());
+    assert_eq!(faults[4], 1.0);
+}

@@ -1,0 +1,399 @@
+//! Finds how a time column is written and reads its times as unix milliseconds.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::fmt::strtime::BrokenDownTime;
+use jiff::tz::{AmbiguousOffset, TimeZone};
+
+use super::civil::{self, Order};
+
+/// Start of 1900, unix milliseconds: no recording is older, a year of two digits read as one of four is.
+const YEAR_1900: i64 = -2_208_988_800_000;
+/// Start of 1998: a number of seconds that big is hardly anything but a time.
+const YEAR_1998: i64 = 883_612_800_000;
+/// 1980 and 2100 as the days that spreadsheets count from 1899-12-30.
+const SPREADSHEET_DAYS: std::ops::Range<f64> = 29_221.0..73_051.0;
+/// Unix time of the spreadsheets' day 0, days.
+const SPREADSHEET_EPOCH: f64 = -25_569.0;
+
+/// How the time column is written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum TimeFormat {
+    /// A date, or a date and a time of day.
+    Civil(Order),
+    /// The same by a pattern of `strftime`.
+    Pattern(String),
+    /// A unix time; this many milliseconds to its unit.
+    Unix(f64),
+    /// Days since 1899-12-30, as spreadsheets store times.
+    Days,
+    /// There is none: rows are taken as one second apart.
+    None,
+}
+
+/// A time as it is written: a moment, or a date and time of some zone.
+enum Written {
+    Moment(i64),
+    Local(DateTime),
+}
+
+impl TimeFormat {
+    /// Judges samples of a column: the format that most fit, which must be at least half; of dates
+    /// that can be read in two ways the one whose largest step is smaller. `None` for no times.
+    pub(crate) fn of(samples: &[impl AsRef<str>]) -> Option<TimeFormat> {
+        let numbers = samples
+            .iter()
+            .filter_map(|text| text.as_ref().trim().parse::<f64>().ok());
+        let number = numbers.clone().next();
+        let mut formats: Vec<TimeFormat> = Vec::new();
+        if let Some(x) = number {
+            let days = samples.len() > 1
+                && numbers.clone().count() == samples.len()
+                && numbers.clone().all(|x| SPREADSHEET_DAYS.contains(&x))
+                && numbers.clone().any(|x| x.fract() != 0.0);
+            if days {
+                return Some(TimeFormat::Days);
+            }
+            formats.push(TimeFormat::Unix(unit_of(x)));
+        }
+        let orders = [
+            Order::YearMonthDay,
+            Order::MonthDayYear,
+            Order::DayMonthYear,
+        ];
+        formats.extend(orders.map(TimeFormat::Civil));
+        if number.is_some_and(|x| (1e7..1e8).contains(&x)) {
+            // 20260301 is a day if all are days.
+            let day = TimeFormat::Civil(Order::YearMonthDay);
+            if day.fits(samples) == samples.len() && !samples.is_empty() {
+                return Some(day);
+            }
+        }
+        let most = formats.iter().map(|format| format.fits(samples)).max()?;
+        if most == 0 || 2 * most < samples.len() {
+            return None;
+        }
+        formats.retain(|format| format.fits(samples) == most);
+        formats
+            .into_iter()
+            .min_by_key(|format| format.disorder(samples))
+    }
+
+    /// Itself, if at least half of the samples are written so.
+    pub(super) fn that_fits(self, samples: &[impl AsRef<str>]) -> Option<TimeFormat> {
+        let n = self.fits(samples);
+        (n > 0 && 2 * n >= samples.len()).then_some(self)
+    }
+
+    /// Samples that are written so, none of them in antiquity.
+    fn fits(&self, samples: &[impl AsRef<str>]) -> usize {
+        let since = match self {
+            TimeFormat::Unix(_) => i64::MIN,
+            _ => YEAR_1900,
+        };
+        let ms = |text: &str| self.utc_ms(text).filter(|ms| *ms >= since);
+        samples
+            .iter()
+            .filter(|text| ms(text.as_ref()).is_some())
+            .count()
+    }
+
+    /// Whether the times run both ways, and the largest step: a wrong order of day and month jumps.
+    fn disorder(&self, samples: &[impl AsRef<str>]) -> (bool, i64) {
+        let ms: Vec<i64> = samples
+            .iter()
+            .filter_map(|text| self.utc_ms(text.as_ref()))
+            .collect();
+        let both = !ms.is_sorted() && !ms.iter().rev().is_sorted();
+        let steps = ms.windows(2).map(|pair| pair[1].abs_diff(pair[0]));
+        (
+            both,
+            i64::try_from(steps.max().unwrap_or(0)).unwrap_or(i64::MAX),
+        )
+    }
+
+    /// The times run from old to new, or from new to old.
+    pub(super) fn runs_one_way(&self, samples: &[impl AsRef<str>]) -> bool {
+        !self.disorder(samples).0
+    }
+
+    /// Numbers that can hardly be anything but unix times: from 1998 on, running one way.
+    pub(super) fn is_plainly_unix(&self, samples: &[impl AsRef<str>]) -> bool {
+        if !matches!(self, TimeFormat::Unix(_)) {
+            return false;
+        }
+        let ms: Option<Vec<i64>> = samples
+            .iter()
+            .map(|text| self.utc_ms(text.as_ref()))
+            .collect();
+        ms.is_some_and(|ms| {
+            ms.first() != ms.last()
+                && (ms.is_sorted() || ms.iter().rev().is_sorted())
+                && ms.iter().all(|ms| *ms > YEAR_1998)
+        })
+    }
+
+    /// The other reading of days such as 01/02/2026, where the samples do not tell them apart.
+    pub(super) fn doubt(&self, samples: &[impl AsRef<str>]) -> Option<&'static str> {
+        let (other, pattern) = match self {
+            TimeFormat::Civil(Order::MonthDayYear) => (Order::DayMonthYear, "%d/%m/%Y"),
+            TimeFormat::Civil(Order::DayMonthYear) => (Order::MonthDayYear, "%m/%d/%Y"),
+            _ => return None,
+        };
+        let turned = TimeFormat::Civil(other);
+        let differ = |text: &str| self.utc_ms(text) != turned.utc_ms(text);
+        let doubtful = turned.fits(samples) == self.fits(samples)
+            && turned.disorder(samples) == self.disorder(samples)
+            && samples.iter().any(|text| differ(text.as_ref()));
+        doubtful.then_some(pattern)
+    }
+
+    /// Says what a time should look like.
+    pub(super) fn expected(&self) -> String {
+        match self {
+            TimeFormat::Pattern(pattern) => format!("{pattern} (strftime)"),
+            _ => "unix seconds or milliseconds, or a date and time such as 2026-01-31 13:45:00; \
+                  --time-format tells any other, --time another column, --ignore leaves it out"
+                .to_owned(),
+        }
+    }
+
+    fn read(&self, text: &str) -> Option<Written> {
+        let text = text.trim();
+        match self {
+            TimeFormat::Unix(unit) => unix(text, *unit).map(Written::Moment),
+            TimeFormat::Days => {
+                let days: f64 = text.parse().ok()?;
+                let days = SPREADSHEET_DAYS
+                    .contains(&days)
+                    .then_some(days + SPREADSHEET_EPOCH)?;
+                let stamp = Timestamp::from_second((days * 86_400.0).round() as i64).ok()?;
+                Some(Written::Local(TimeZone::UTC.to_datetime(stamp)))
+            }
+            TimeFormat::Civil(order) => match civil::parse(text, *order) {
+                Some(written) => match written.offset_s {
+                    Some(offset_s) => {
+                        let utc = utc(written.at)?;
+                        Some(Written::Moment(utc - i64::from(offset_s) * 1000))
+                    }
+                    None => Some(Written::Local(written.at)),
+                },
+                None if *order == Order::YearMonthDay => {
+                    let stamp: Timestamp = text.parse().ok()?;
+                    Some(Written::Moment(stamp.as_millisecond()))
+                }
+                None => None,
+            },
+            TimeFormat::Pattern(pattern) => {
+                let parts = BrokenDownTime::parse(pattern, text).ok()?;
+                if parts.offset().is_some() || parts.timestamp().is_some() {
+                    let stamp = parts.to_timestamp().ok()?;
+                    return Some(Written::Moment(stamp.as_millisecond()));
+                }
+                let date = parts.to_date().ok()?;
+                let time = parts.to_time().unwrap_or_default();
+                Some(Written::Local(date.to_datetime(time)))
+            }
+            TimeFormat::None => None,
+        }
+    }
+
+    /// Unix milliseconds, a time without an offset taken as UTC.
+    pub(crate) fn utc_ms(&self, text: &str) -> Option<i64> {
+        match self.read(text)? {
+            Written::Moment(ms) => Some(ms),
+            Written::Local(at) => utc(at),
+        }
+    }
+}
+
+/// Milliseconds to the unit of a unix time, by its size.
+fn unit_of(x: f64) -> f64 {
+    match x.abs() {
+        // Nanoseconds, microseconds, milliseconds since about 1973; else seconds.
+        x if x >= 1e17 => 1e-6,
+        x if x >= 1e14 => 1e-3,
+        x if x >= 1e11 => 1.0,
+        _ => 1000.0,
+    }
+}
+
+fn unix(text: &str, unit: f64) -> Option<i64> {
+    if unit >= 1.0
+        && let Ok(whole) = text.parse::<i64>()
+    {
+        return whole
+            .checked_mul(unit as i64)
+            .filter(|ms| ms.abs() < 9_000_000_000_000_000);
+    }
+    let x: f64 = text.parse().ok()?;
+    (x.is_finite() && x.abs() * unit < 9e15).then(|| (x * unit).round() as i64)
+}
+
+fn utc(moment: DateTime) -> Option<i64> {
+    let stamp = TimeZone::UTC.to_timestamp(moment).ok()?;
+    Some(stamp.as_millisecond())
+}
+
+/// The order in which times stand in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct RowOrder {
+    /// The rows run from new to old.
+    pub(super) newest_first: bool,
+    /// Several lines share a time: a line a reading.
+    pub(super) repeats: bool,
+}
+
+/// Reads the times of a column in turn. Local times that a change of the clock makes twice are told
+/// apart by their order.
+pub(super) struct Clock {
+    format: TimeFormat,
+    zone: TimeZone,
+    order: RowOrder,
+    last_ms: Option<i64>,
+    /// Local times that the zone leaves out; taken as if the clock had not been put forward.
+    pub(super) in_gap: u64,
+}
+
+impl Clock {
+    pub(super) fn new(format: TimeFormat, zone: TimeZone, order: RowOrder) -> Clock {
+        Clock {
+            format,
+            zone,
+            order,
+            last_ms: None,
+            in_gap: 0,
+        }
+    }
+
+    /// Unix milliseconds; `None` for a time that is written otherwise.
+    pub(super) fn read(&mut self, text: &str) -> Option<i64> {
+        let ms = match self.format.read(text)? {
+            Written::Moment(ms) => ms,
+            Written::Local(at) if self.zone == TimeZone::UTC => utc(at)?,
+            Written::Local(at) => self.local(at)?,
+        };
+        self.last_ms = Some(ms);
+        Some(ms)
+    }
+
+    fn local(&mut self, at: DateTime) -> Option<i64> {
+        let ambiguous = self.zone.to_ambiguous_timestamp(at);
+        let (early, late) = match ambiguous.offset() {
+            AmbiguousOffset::Unambiguous { offset } => {
+                return Some(offset.to_timestamp(at).ok()?.as_millisecond());
+            }
+            AmbiguousOffset::Gap { before, .. } => {
+                self.in_gap += 1;
+                return Some(before.to_timestamp(at).ok()?.as_millisecond());
+            }
+            AmbiguousOffset::Fold { before, after } => (
+                before.to_timestamp(at).ok()?.as_millisecond(),
+                after.to_timestamp(at).ok()?.as_millisecond(),
+            ),
+        };
+        let Some(last) = self.last_ms else {
+            return Some(if self.order.newest_first { late } else { early });
+        };
+        // A time that comes again is the second of the two, unless times repeat anyway.
+        let again = !self.order.repeats;
+        Some(match self.order.newest_first {
+            false if early < last || (again && early == last) => late,
+            false => early,
+            true if late > last || (again && late == last) => early,
+            true => late,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strokes_are_read_as_what_runs_on_and_else_in_doubt() {
+        use Order::{DayMonthYear, MonthDayYear};
+        for (samples, order) in [
+            // A month after the other, or a day.
+            (vec!["31/01/2020 10:00", "01/02/2020 10:00"], DayMonthYear),
+            (
+                vec!["12/01/2020 10:00", "01/02/2020 10:00", "02/02/2020 10:00"],
+                DayMonthYear,
+            ),
+            (vec!["01/03/2026 23:00", "02/03/2026 0:00"], DayMonthYear),
+            (vec!["03/01/2026 23:00", "03/02/2026 0:00"], MonthDayYear),
+            (vec!["02/03/2026 0:00", "01/03/2026 23:00"], DayMonthYear),
+        ] {
+            let format = TimeFormat::of(&samples).expect("times");
+            assert_eq!(format, TimeFormat::Civil(order), "{samples:?}");
+            assert_eq!(format.doubt(&samples), None, "{samples:?}");
+        }
+        let day = ["03/04/2020 10:00", "03/04/2020 10:01"];
+        let format = TimeFormat::of(&day).expect("a time");
+        assert_eq!(format, TimeFormat::Civil(MonthDayYear));
+        assert_eq!(format.doubt(&day), Some("%d/%m/%Y"));
+    }
+
+    #[test]
+    fn numbers_are_unix_times_days_or_the_days_of_a_spreadsheet() {
+        let read = |samples: &[&str]| {
+            let format = TimeFormat::of(samples).expect("times");
+            format.utc_ms(samples[0])
+        };
+        assert_eq!(read(&["1583748873"]), Some(1_583_748_873_000));
+        assert_eq!(read(&["1583748873123"]), Some(1_583_748_873_123));
+        assert_eq!(read(&["1583748873123456789"]), Some(1_583_748_873_123));
+        assert_eq!(read(&["0", "1", "2"]), Some(0));
+        assert_eq!(read(&["20200309", "20200310"]), Some(1_583_712_000_000));
+        assert_eq!(read(&["43899.5", "43899.75"]), Some(1_583_755_200_000));
+    }
+
+    #[test]
+    fn a_few_lines_that_are_no_times_do_not_spoil_a_column() {
+        let mut samples = vec!["2026-03-01 00:00:00 UTC"; 5];
+        samples.extend(["Total", "# a comment"]);
+        assert_eq!(
+            TimeFormat::of(&samples),
+            Some(TimeFormat::Civil(Order::YearMonthDay))
+        );
+        assert_eq!(TimeFormat::of(&["soon", "later", "2026-03-01"]), None);
+    }
+
+    #[test]
+    fn a_zone_is_applied_and_the_hour_that_comes_twice_is_told_by_its_order() {
+        let zone = TimeZone::get("Europe/Berlin").expect("bundled");
+        let civil = TimeFormat::Civil(Order::YearMonthDay);
+        let night = [
+            "2025-10-26 01:30",
+            "2025-10-26 02:30",
+            "2025-10-26 02:30",
+            "2025-10-26 03:30",
+        ];
+        let mut clock = Clock::new(civil.clone(), zone.clone(), RowOrder::default());
+        let ms: Vec<i64> = night
+            .iter()
+            .map(|text| clock.read(text).expect("a time"))
+            .collect();
+        assert!(
+            ms.windows(2).all(|pair| pair[1] - pair[0] == 3_600_000),
+            "{ms:?}"
+        );
+        let mut back = Clock::new(
+            civil.clone(),
+            zone.clone(),
+            RowOrder {
+                newest_first: true,
+                repeats: false,
+            },
+        );
+        let turned: Vec<i64> = night
+            .iter()
+            .rev()
+            .filter_map(|text| back.read(text))
+            .collect();
+        assert!(turned.iter().rev().eq(&ms), "{turned:?}");
+        let mut spring = Clock::new(civil, zone, RowOrder::default());
+        assert_eq!(spring.read("2025-03-30 02:30:00"), Some(1_743_298_200_000));
+        assert_eq!(spring.in_gap, 1);
+    }
+}
