@@ -7,7 +7,7 @@
 //! | 0 numbers | [`num`] | std only |
 //! | 1 model | [`ep`], [`encode`] | arrays and a passed-in RNG: no I/O, no clock |
 //! | 2 stream | [`row`], [`payload`], [`route`], [`decode`], [`assemble`], [`predict`], [`detect`], [`engine`], [`stream`], [`history`], [`fit`] | bytes and timestamps as arguments: no I/O, no clock |
-//! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `status`, `runtime`, `charts`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
+//! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `progress`, `status`, `runtime`, `charts`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
 
 pub mod assemble;
 pub mod charts;
@@ -26,6 +26,7 @@ pub mod mqtt;
 pub mod num;
 pub mod payload;
 pub mod predict;
+pub mod progress;
 pub mod replay;
 pub mod route;
 pub mod row;

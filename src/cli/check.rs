@@ -70,7 +70,6 @@ fn connect(settings: &Settings) -> Result<Vec<bool>, CliError> {
         mqtt: settings.mqtt.clone(),
         status_topic: None,
         clean_session: true,
-        in_flight: 1,
     };
     options.mqtt.client_id = format!("{}-check-{}", options.mqtt.client_id, std::process::id());
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -53,7 +53,10 @@ impl From<crate::config::ConfigError> for CliError {
 
 impl From<crate::runtime::ServeError> for CliError {
     fn from(error: crate::runtime::ServeError) -> CliError {
-        CliError::Runtime(error.to_string())
+        match error {
+            crate::runtime::ServeError::Mqtt(_) => CliError::Config(error.to_string()),
+            other => CliError::Runtime(other.to_string()),
+        }
     }
 }
 

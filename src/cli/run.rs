@@ -106,14 +106,18 @@ fn store(settings: &StateSettings) -> Result<Option<Arc<dyn Store>>, CliError> {
     Ok(Some(Arc::new(store)))
 }
 
-/// Ends with the first SIGTERM or SIGINT.
+/// Ends with the first SIGTERM or SIGINT. SIGHUP ends nothing.
 fn shutdown_signal() -> Result<impl Future<Output = ()>, CliError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => warn!("SIGHUP changes nothing: restart to read the settings anew"),
+            }
         }
     })
 }

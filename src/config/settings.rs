@@ -162,6 +162,8 @@ pub struct RuntimeSettings {
     pub overload: Overload,
     /// Time for an orderly shutdown.
     pub grace: Duration,
+    /// Longest time without progress of a thread or task before the daemon is unhealthy.
+    pub stuck_after: Duration,
 }
 
 /// The HTTP listener.
@@ -216,6 +218,8 @@ pub struct StateSettings {
     pub snapshot_every: Duration,
     /// Size of the journal at which a snapshot is forced, bytes.
     pub journal_max_bytes: u64,
+    /// Learning that a restart may have to repeat, at most, by each worker: more makes snapshots due.
+    pub recovery: Duration,
     /// Streams without a reading for so long leave memory; `None` for never.
     pub idle_evict: Option<Duration>,
 }
@@ -358,6 +362,7 @@ fn runtime(value: Option<Value>, report: &mut Report) -> RuntimeSettings {
         queue_messages: s.size("queue_messages", 10_000, 100..=100_000_000),
         overload: s.choice("overload", "block", &OVERLOADS),
         grace: Duration::from_secs_f64(s.number("shutdown_grace_s", 10.0, 0.1..=600.0)),
+        stuck_after: Duration::from_secs_f64(s.number("stuck_after_s", 20.0, 1.0..=3600.0)),
     };
     s.done();
     settings
@@ -414,6 +419,7 @@ fn state(value: Option<Value>, report: &mut Report) -> StateSettings {
             1.0..=86_400.0,
         )),
         journal_max_bytes: s.integer("journal_max_bytes", 268_435_456, 1_048_576..=1 << 50),
+        recovery: Duration::from_secs_f64(s.number("recovery_s", 3.0, 0.1..=3600.0)),
         idle_evict: Some(s.number("idle_evict_s", 0.0, 0.0..=31_536_000.0))
             .filter(|seconds| *seconds > 0.0)
             .map(Duration::from_secs_f64),

@@ -79,6 +79,10 @@ pub struct Metrics {
     pub messages_received: IntCounter,
     /// Readings accepted.
     pub readings_received: IntCounter,
+    /// Readings accepted before the start and learned again.
+    pub readings_replayed: IntCounter,
+    /// Seconds of learning that no snapshot has, of the worker with the most.
+    pub unsaved_learning: Gauge,
     rejected: IntCounterVec,
     /// Messages dropped because the intake queue was full.
     pub messages_dropped: IntCounter,
@@ -182,6 +186,14 @@ impl Metrics {
             readings_received: d.counter(
                 "spiked_readings_received_total",
                 "Readings accepted from messages, handed to the learner",
+            )?,
+            readings_replayed: d.counter(
+                "spiked_readings_replayed_total",
+                "Readings accepted before the start and learned again, since no snapshot had them",
+            )?,
+            unsaved_learning: d.gauge(
+                "spiked_unsaved_learning_seconds",
+                "Learning that a restart would repeat, of the worker with the most (state.recovery_s)",
             )?,
             rejected: d.counters(
                 "spiked_readings_rejected_total",
@@ -303,7 +315,7 @@ impl Metrics {
             )?,
             poison_packets: d.counter(
                 "spiked_broker_oversized_packets_total",
-                "Connections lost to a packet that is larger than can be received",
+                "Packets larger than can be received: discarded as they came, and acknowledged",
             )?,
             published: d.counters(
                 "spiked_messages_published_total",

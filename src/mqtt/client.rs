@@ -1,5 +1,6 @@
 //! Keeps a connection to the broker: one task polls and reconnects, another sends.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,15 +16,17 @@ use super::queue::Intake;
 use super::sending::{send_all, status};
 use super::{Delivered, Event, Link, LinkError, Message};
 use crate::metrics::Class;
+use crate::progress::Pulse;
 use crate::status::{Role, Status, lock};
 
-/// Packets up to here are received whatever the settings say, and judged afterwards: refusing
-/// them at the connection would end it each time that the broker tries again.
-const PACKET_LIMIT: usize = 16 << 20;
-/// MQTT's own limit, for the one connection that gets rid of a packet beyond [`PACKET_LIMIT`].
-const PACKET_MAX: usize = 268_435_455 + 5;
-/// Connections lost to an oversized packet before that is done.
-const POISON_PATIENCE: u32 = 3;
+/// Bytes of a packet beyond its payload at most: topic, packet id, properties.
+const PACKET_OVERHEAD: usize = 70_000;
+/// Connections lost in a row, each soon after it was accepted, before a reason is guessed.
+const SHORT_LIVED: u32 = 3;
+/// A connection that is lost sooner is short-lived.
+const SOON: Duration = Duration::from_secs(30);
+/// Time between two signs of life of a task that waits.
+pub(super) const BEAT: Duration = Duration::from_secs(1);
 /// Time for the last packet to leave.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -126,11 +129,15 @@ pub struct Client<L: Link> {
     pub intake: Intake,
     /// Messages to publish.
     pub outbox: Outbox,
+    /// Largest payload that is received, bytes.
+    pub max_payload_bytes: usize,
     /// Messages are acknowledged as soon as they are in the intake queue, since nothing is kept of
     /// them on disk; otherwise whoever takes them from there sees to it.
     pub acks_at_once: bool,
     /// Flags and metrics.
     pub shared: Arc<Status>,
+    /// Nothing is connected before this is true.
+    pub may_connect: watch::Receiver<bool>,
     /// Told the number of each acknowledged message that is kept on disk.
     pub delivered: OnDelivered,
 }
@@ -180,10 +187,12 @@ struct Polling<L: Link> {
     controls: mpsc::UnboundedSender<Control<L::Sender>>,
     acks: mpsc::UnboundedSender<Vec<Ack>>,
     stop: watch::Receiver<Stop>,
+    may_connect: watch::Receiver<bool>,
+    pulse: Arc<Pulse>,
 }
 
 pub(super) struct ClientParts<L: Link> {
-    side: Role,
+    pub(super) side: Role,
     pub(super) options: L::Options,
     /// Needed ones first.
     pub(super) filters: Vec<(String, u8)>,
@@ -191,6 +200,7 @@ pub(super) struct ClientParts<L: Link> {
     pub(super) status_topic: Option<Arc<str>>,
     pub(super) reconnect_max: Duration,
     pub(super) intake: Intake,
+    max_payload_bytes: usize,
     acks_at_once: bool,
     pub(super) out: Out,
     pub(super) shared: Arc<Status>,
@@ -209,6 +219,7 @@ pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
         status_topic: client.status_topic.clone(),
         reconnect_max: client.reconnect_max,
         intake: client.intake,
+        max_payload_bytes: client.max_payload_bytes,
         acks_at_once: client.acks_at_once,
         out: out.clone(),
         shared: client.shared,
@@ -225,6 +236,11 @@ pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
         controls: controls_tx,
         acks: acks_tx.clone(),
         stop: stop_rx,
+        may_connect: client.may_connect,
+        pulse: parts
+            .shared
+            .pulses
+            .add(format!("{:?}-connection", parts.side)),
     };
     ClientHandles {
         out,
@@ -247,30 +263,52 @@ enum End {
 impl<L: Link> Polling<L> {
     async fn run(mut self) {
         let mut backoff = Backoff::new(self.client.reconnect_max);
-        let mut poisoned = 0;
+        let mut short_lived = 0;
+        while !*self.may_connect.borrow() {
+            self.pulse.beat();
+            tokio::select! {
+                // An error means that the start was given up: the end is near.
+                may = self.may_connect.changed() => if may.is_err() { return self.pulse.end() },
+                _ = self.stop.wait_for(|stop| *stop != Stop::Running) => return self.pulse.end(),
+                () = tokio::time::sleep(BEAT) => {}
+            }
+        }
         loop {
-            let limit = if poisoned >= POISON_PATIENCE {
-                PACKET_MAX
-            } else {
-                PACKET_LIMIT
-            };
+            self.pulse.beat();
+            let limit = self.client.max_payload_bytes + PACKET_OVERHEAD;
             let (error, held) = match self.one_connection(limit).await {
-                End::Stopped => return,
+                End::Stopped => return self.pulse.end(),
                 End::Lost(error, held) => (error, held),
             };
-            poisoned = self.note_loss(&error, poisoned);
+            self.note_loss();
+            short_lived = match held {
+                Some(held) if held < SOON => short_lived + 1,
+                _ => 0,
+            };
+            if error == LinkError::TakenOver || short_lived >= SHORT_LIVED {
+                short_lived = 0;
+                warn!(
+                    side = ?self.client.side,
+                    "connections end soon after they begin: perhaps another client has the same mqtt.client_id"
+                );
+            }
             backoff.lost(held);
             let wait = backoff.wait(rand::rng().random::<f64>());
             warn!(side = ?self.client.side, %error, wait_s = wait.as_secs_f64(), "no connection to the broker, trying again");
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = reached(&mut self.stop, Stop::Now) => return,
+            let until = tokio::time::Instant::now() + wait;
+            while tokio::time::Instant::now() < until {
+                self.pulse.beat();
+                tokio::select! {
+                    () = tokio::time::sleep_until(until) => {}
+                    () = tokio::time::sleep(BEAT) => {}
+                    () = reached(&mut self.stop, Stop::Now) => return self.pulse.end(),
+                }
             }
         }
     }
 
-    /// Notes that a connection ended; returns how many in a row were lost to oversized packets.
-    fn note_loss(&self, error: &LinkError, poisoned: u32) -> u32 {
+    /// Notes that a connection ended.
+    fn note_loss(&self) {
         let shared = &self.client.shared;
         shared.set_connected(self.client.side, false);
         shared.metrics.broker_failures.inc();
@@ -278,18 +316,6 @@ impl<L: Link> Polling<L> {
         shared.metrics.resent.inc_by(resent);
         // The sending task ends with this one, never before it.
         let _ = self.controls.send(Control::Lost);
-        match error {
-            LinkError::TooBig(bytes) => {
-                shared.metrics.poison_packets.inc();
-                warn!(
-                    bytes,
-                    limit = PACKET_LIMIT,
-                    "a packet is too large to be received; the broker delivers it again at each connection"
-                );
-                poisoned + 1
-            }
-            LinkError::Refused(_) | LinkError::Settings(_) | LinkError::Lost(_) => 0,
-        }
     }
 
     async fn one_connection(&mut self, limit: usize) -> End {
@@ -299,29 +325,55 @@ impl<L: Link> Polling<L> {
             Err(error) => return End::Lost(error, None),
         };
         let mut subscribed_since: Option<Instant> = None;
-        let (mut delivered, mut dropped) = (Vec::new(), Vec::new());
+        let mut delivered = Vec::new();
+        // What came and found no room yet: nothing is read before it has.
+        let mut waiting = VecDeque::new();
         loop {
-            let event = tokio::select! {
-                event = link.next(&mut delivered) => event,
-                () = reached(&mut self.stop, Stop::Now) => return End::Stopped,
+            let event = {
+                let mut next = std::pin::pin!(link.next(&mut delivered, waiting.is_empty()));
+                loop {
+                    self.pulse.beat();
+                    tokio::select! {
+                        event = &mut next => break Some(event),
+                        () = self.client.intake.room(), if !waiting.is_empty() => break None,
+                        () = reached(&mut self.stop, Stop::Now) => return End::Stopped,
+                        () = tokio::time::sleep(BEAT) => {}
+                    }
+                }
             };
-            if !delivered.is_empty() {
-                self.take(&mut link, (epoch, &mut delivered, &mut dropped))
-                    .await;
+            for message in delivered.drain(..) {
+                self.client.shared.metrics.messages_received.inc();
+                waiting.push_back(Delivered { epoch, ..message });
             }
+            if !waiting.is_empty() {
+                self.hand_over(&mut link, &mut waiting);
+            }
+            let Some(event) = event else { continue };
             let event = match event {
                 Ok(event) => event,
-                Err(error) => return End::Lost(error, subscribed_since.map(|at| at.elapsed())),
+                Err(error) => {
+                    self.hand_over_all(&mut link, &mut waiting).await;
+                    return End::Lost(error, subscribed_since.map(|at| at.elapsed()));
+                }
             };
             match event {
-                Event::Connected { session_present } => {
+                Event::Connected {
+                    session_present,
+                    receive_maximum,
+                } => {
                     info!(side = ?self.client.side, session_present, "connected to the broker");
                     self.client.shared.set_connected(self.client.side, true);
+                    // The session has its subscriptions. That they are granted anew is said behind all
+                    // that the broker has kept for it.
+                    if session_present && self.client.needed > 0 {
+                        self.client.shared.set_subscribed(true);
+                        subscribed_since = Some(Instant::now());
+                    }
                     self.client.shared.metrics.broker_connections.inc();
                     if self.client.filters.is_empty() {
                         subscribed_since = Some(Instant::now());
                     }
-                    lock(&self.client.out.outbox).connected(epoch);
+                    lock(&self.client.out.outbox).connected(epoch, receive_maximum);
                     let _ = self
                         .controls
                         .send(Control::Connected(epoch, sender.clone()));
@@ -361,40 +413,48 @@ impl<L: Link> Polling<L> {
         all
     }
 
-    async fn take(
-        &self,
-        link: &mut L,
-        (epoch, delivered, dropped): (u64, &mut Vec<Delivered>, &mut Vec<Delivered>),
-    ) {
+    /// Moves messages to the intake queue as far as it has room.
+    fn hand_over(&self, link: &mut L, waiting: &mut VecDeque<Delivered>) {
         let metrics = &self.client.shared.metrics;
-        metrics.messages_received.inc_by(delivered.len() as u64);
-        let mut acks = Vec::new();
-        for message in delivered.iter_mut() {
-            message.epoch = epoch;
-            if self.client.acks_at_once {
-                acks.extend(Ack::of(message));
-            }
+        let mut acks: Vec<Ack> = Vec::new();
+        if self.client.acks_at_once {
+            acks.extend(waiting.iter().filter_map(Ack::of));
         }
-        // Once the queue is closed, what comes is the broker's.
-        let taken = self.client.intake.offer(delivered, dropped).await;
-        if !taken {
-            acks.clear();
-        }
-        metrics.messages_dropped.inc_by(dropped.len() as u64);
-        let dropped = dropped.drain(..);
-        if !self.client.acks_at_once {
-            // Given up: without their acknowledgements the broker would stop delivering.
-            acks.extend(dropped.filter_map(|message| Ack::of(&message)));
-        }
-        if acks.is_empty() {
+        let came = waiting.len();
+        metrics
+            .messages_dropped
+            .inc_by(self.client.intake.put(waiting));
+        if !self.client.acks_at_once || came == 0 {
             return;
         }
-        let ids = acks.iter().map(|ack| ack.packet_id);
-        if link.acknowledge(ids) {
+        // Those that wait for room, the last ones, are acknowledged once they have it. Once the queue is
+        // closed, what comes is the broker's.
+        let left = waiting.iter().filter_map(Ack::of).count();
+        acks.truncate(acks.len() - left);
+        if self.client.intake.is_closed() || acks.is_empty() {
+            return;
+        }
+        if link.acknowledge(acks.iter().map(|ack| ack.packet_id)) {
             metrics.acks.inc_by(acks.len() as u64);
         } else {
             // The sending task ends with this one.
             let _ = self.acks.send(acks);
+        }
+    }
+
+    /// Moves all messages to the intake queue, as there is room: what was read is taken, though its
+    /// connection has ended.
+    async fn hand_over_all(&mut self, link: &mut L, waiting: &mut VecDeque<Delivered>) {
+        while !waiting.is_empty() {
+            self.pulse.beat();
+            self.hand_over(link, waiting);
+            if !waiting.is_empty() {
+                tokio::select! {
+                    () = self.client.intake.room() => {}
+                    () = reached(&mut self.stop, Stop::Now) => return,
+                    () = tokio::time::sleep(BEAT) => {}
+                }
+            }
         }
     }
 

@@ -64,7 +64,14 @@ impl Link for FakeLink {
         Ok((sender, link))
     }
 
-    async fn next(&mut self, delivered: &mut Vec<Delivered>) -> Result<Event, LinkError> {
+    async fn next(
+        &mut self,
+        delivered: &mut Vec<Delivered>,
+        read: bool,
+    ) -> Result<Event, LinkError> {
+        if !read {
+            return std::future::pending().await;
+        }
         match self.script.pop_front() {
             Some(Step::Event(event)) => return event,
             Some(Step::Message(packet_id)) => {
@@ -113,6 +120,7 @@ impl LinkSender for FakeSender {
 fn connected() -> Step {
     Step::Event(Ok(Event::Connected {
         session_present: false,
+        receive_maximum: None,
     }))
 }
 
@@ -129,6 +137,7 @@ fn message(packet_id: u16) -> Delivered {
         retain: false,
         epoch: 0,
         arrived: Instant::now(),
+        fate: crate::mqtt::Fate::Whole,
     }
 }
 
@@ -145,15 +154,18 @@ fn fixture(scripts: Vec<Script>) -> Fixture {
     let shared = Arc::new(Status::new(Metrics::new().unwrap(), 0, 0));
     // The other connection is none of this test's business.
     shared.set_connected(Role::Publisher, true);
+    shared.end_recovery();
     let intake = Intake::new(10, Overload::Block);
     let handles = start::<FakeLink>(Client {
         side: Role::Subscriber,
+        may_connect: tokio::sync::watch::channel(true).1,
         options: broker.clone(),
         filters: vec![("plant/+/+".to_owned(), 1)],
         optional: vec![("feedback".to_owned(), 1)],
         status_topic: Some("status".into()),
         reconnect_max: Duration::from_millis(10),
         intake: intake.clone(),
+        max_payload_bytes: 1000,
         acks_at_once: false,
         outbox: Outbox::new(10, 4),
         shared: shared.clone(),
@@ -246,20 +258,22 @@ async fn a_refused_subscription_is_not_ready_and_a_granted_one_is() {
 }
 
 #[tokio::test]
-async fn oversized_packets_end_in_one_connection_without_limit() {
-    let too_big = || vec![connected(), fails(LinkError::TooBig(20 << 20))];
-    let fixture = fixture(vec![too_big(), too_big(), too_big(), vec![connected()]]);
+async fn what_was_read_is_taken_though_the_connection_has_ended_and_the_queue_is_full() {
+    let messages = (1..=15).map(Step::Message);
+    let mut script = vec![connected()];
+    script.extend(messages);
+    script.push(fails(LinkError::Lost("x".into())));
+    let fixture = fixture(vec![script, vec![connected()]]);
     fixture
-        .until("the fourth connection", |f| {
-            lock(&f.broker.opened).len() == 4
-        })
+        .until("a full queue", |f| f.intake.len() == 10)
         .await;
-    let limits = lock(&fixture.broker.opened).clone();
-    assert_eq!(
-        limits,
-        [PACKET_LIMIT, PACKET_LIMIT, PACKET_LIMIT, PACKET_MAX]
-    );
-    assert_eq!(fixture.shared.metrics.poison_packets.get(), 3);
+    let mut taken = VecDeque::new();
+    for _ in 0..200 {
+        fixture.intake.recv(&mut taken, 2, Duration::ZERO);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let ids: Vec<u16> = taken.iter().map(|message| message.packet_id).collect();
+    assert_eq!(ids, (1..=15).collect::<Vec<u16>>());
 }
 
 #[tokio::test]

@@ -7,20 +7,22 @@
 //! | polling has no back-off | [`backoff`]: doubling with jitter, reset by a subscribed connection that held |
 //! | QoS 1 publishes are lost over a reconnect | [`outbox`]: kept until their PUBACK, sent again by us |
 //! | a collision outlives its session; acks outlive their connection | client and event loop are built anew for each connection; acks carry its epoch |
-//! | a packet over the limit ends every connection of a persistent session | a generous limit, payloads judged afterwards; beyond it one connection without limit |
+//! | a packet over the limit ends every connection of a persistent session | its body is discarded as it comes, and it is acknowledged |
 //! | publishing from the polling task deadlocks | one task polls, another sends |
 //! | a write that waits stops the reading | one connection receives, another publishes |
-//! | an event a poll, a write to the socket a request, reads of 8 KB, no say in when TCP acknowledges | [`v4`] has a [`socket`] of its own and only the library's codec |
+//! | an event a poll, a write to the socket a request, reads of 8 KB, no say in when TCP acknowledges | a [`connection`] over a [`socket`] of our own; the library's codecs only |
 //! | subscriptions end with the session | subscribed anew at every CONNACK, refusals are errors |
 
 pub mod backoff;
 mod client;
+mod connection;
+mod frame;
 pub mod outbox;
 mod probe;
 mod queue;
 mod sending;
 mod socket;
-mod v4;
+mod v311;
 mod v5;
 
 use std::future::Future;
@@ -33,8 +35,8 @@ use crate::metrics::Class;
 pub use client::{Ack, Client, ClientHandles, Out, start};
 pub use probe::probe;
 pub use queue::Intake;
-pub use v4::{V4, V4Sender};
-pub use v5::{V5, V5Sender};
+pub use v5::V5;
+pub use v311::V4;
 
 /// Time for TCP, TLS and CONNACK together, seconds.
 const CONNECT_TIMEOUT_S: u64 = 5;
@@ -50,8 +52,6 @@ pub struct LinkOptions {
     pub status_topic: Option<String>,
     /// The broker forgets us when we go.
     pub clean_session: bool,
-    /// Messages of ours that may be unacknowledged at once.
-    pub in_flight: usize,
 }
 
 /// A message that the broker delivered.
@@ -71,6 +71,20 @@ pub struct Delivered {
     pub epoch: u64,
     /// When it came.
     pub arrived: Instant,
+    /// Whether there is anything to read in it.
+    pub fate: Fate,
+}
+
+/// What became of a message on its way to the intake thread, which acknowledges all of them in their
+/// order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is there.
+    Whole,
+    /// It was larger than what is received, so many bytes: the payload was discarded.
+    TooBig(usize),
+    /// The queue was full of newer ones: the payload was discarded.
+    Dropped,
 }
 
 /// A message to publish.
@@ -99,6 +113,8 @@ pub enum Event {
     Connected {
         /// The broker kept our session: subscriptions and unacknowledged messages.
         session_present: bool,
+        /// Messages of ours that may be unacknowledged at once, where the broker limits them.
+        receive_maximum: Option<u16>,
     },
     /// The broker answered a subscription: whether it granted each filter, in order.
     Subscribed(Vec<bool>),
@@ -117,9 +133,9 @@ pub enum Event {
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// A packet of so many bytes, or an unknown number, is larger than the limit.
-    #[error("a packet of {0} bytes is larger than the limit")]
-    TooBig(usize),
+    /// Another client has connected under our client id.
+    #[error("another client has connected under the same client id")]
+    TakenOver,
     /// The broker refused us.
     #[error("refused by the broker: {0}")]
     Refused(String),
@@ -153,8 +169,8 @@ pub trait Link: Sized + Send + 'static {
     /// The sending half.
     type Sender: LinkSender;
 
-    /// A connection to come: the first [`Link::next`] makes it. `limit` is the largest packet
-    /// that can be received, bytes.
+    /// A connection to come: the first [`Link::next`] makes it. Of packets larger than `limit`, bytes,
+    /// the payload is discarded.
     ///
     /// # Errors
     /// If the options cannot be used.
@@ -167,9 +183,12 @@ pub trait Link: Sized + Send + 'static {
     }
 
     /// The next event. Messages that have come are appended to `delivered`, as many as are there
-    /// up to [`MAX_BATCH`]; also with an error, and with other events that came among them.
+    /// up to [`MAX_BATCH`]; also with an error, and with other events that came among them. Unless
+    /// `read`, nothing is read, but pings and requests are sent. Nothing is lost where the future is
+    /// dropped, once the connection is accepted.
     fn next(
         &mut self,
         delivered: &mut Vec<Delivered>,
+        read: bool,
     ) -> impl Future<Output = Result<Event, LinkError>> + Send;
 }

@@ -34,6 +34,8 @@ impl std::ops::AddAssign for Dropped {
 pub struct Outbox {
     capacity: usize,
     in_flight: usize,
+    /// The same, as far as this connection's broker allows.
+    window: usize,
     /// Epoch of the connection that messages are handed to; 0 while there is none.
     epoch: u64,
     /// QoS 1 messages that wait, in order.
@@ -55,6 +57,7 @@ impl Outbox {
         Outbox {
             capacity,
             in_flight,
+            window: in_flight,
             epoch: 0,
             kept: VecDeque::new(),
             loose: VecDeque::new(),
@@ -115,9 +118,12 @@ impl Outbox {
         self.kept.push_front(message);
     }
 
-    /// There is a connection: messages may be handed to it under its `epoch`, 1 and more.
-    pub fn connected(&mut self, epoch: u64) {
+    /// There is a connection: messages may be handed to it under its `epoch`, 1 and more. Its broker
+    /// takes so many without an acknowledgement, where it limits them.
+    pub fn connected(&mut self, epoch: u64, receive_maximum: Option<u16>) {
         self.epoch = epoch;
+        let limit = receive_maximum.map_or(usize::MAX, usize::from);
+        self.window = self.in_flight.min(limit).max(1);
     }
 
     /// The next message to hand to the connection of `epoch`, as a copy: QoS 1 first, as long as
@@ -129,7 +135,7 @@ impl Outbox {
         }
         let unacknowledged =
             self.sent.len() + self.handed.iter().filter(|message| message.qos > 0).count();
-        let message = if unacknowledged < self.in_flight && !self.kept.is_empty() {
+        let message = if unacknowledged < self.window && !self.kept.is_empty() {
             self.kept.pop_front()
         } else {
             self.loose.pop_front()
@@ -222,7 +228,7 @@ mod tests {
 
     fn outbox(capacity: usize, in_flight: usize) -> Outbox {
         let mut outbox = Outbox::new(capacity, in_flight);
-        outbox.connected(1);
+        outbox.connected(1, None);
         outbox
     }
 
@@ -270,7 +276,7 @@ mod tests {
             None,
             "nothing is handed to a connection that is gone"
         );
-        outbox.connected(1);
+        outbox.connected(1, None);
         let order: Vec<String> = std::iter::from_fn(|| next(&mut outbox)).collect();
         assert_eq!(order, ["b", "c", "d", "e"]);
     }

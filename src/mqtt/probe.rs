@@ -25,7 +25,7 @@ async fn attempt<L: Link>(
     let (sender, mut link) = L::open(options, 16 << 20)?;
     let mut delivered = Vec::new();
     loop {
-        match link.next(&mut delivered).await? {
+        match link.next(&mut delivered, true).await? {
             Event::Connected { .. } => {
                 // The request waits in the connection's own queue: one fits.
                 sender.subscribe(filters).await?;
@@ -33,7 +33,10 @@ async fn attempt<L: Link>(
             Event::Subscribed(granted) => {
                 sender.disconnect().await?;
                 // Until the goodbye is on its way, or the broker has closed.
-                while !matches!(link.next(&mut delivered).await, Ok(Event::Goodbye) | Err(_)) {}
+                while !matches!(
+                    link.next(&mut delivered, true).await,
+                    Ok(Event::Goodbye) | Err(_)
+                ) {}
                 return Ok(granted);
             }
             Event::Delivered

@@ -2,16 +2,15 @@
 //! in batches.
 
 use std::collections::VecDeque;
-use std::iter::Peekable;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Delivered;
+use tokio::sync::Notify;
+
+use super::{Delivered, Fate};
 use crate::config::Overload;
 use crate::status::lock;
 
-/// Pause while the intake queue is full.
-const FULL_PAUSE: Duration = Duration::from_millis(1);
 /// Bytes that may wait in the intake queue.
 const INTAKE_MAX_BYTES: usize = 64 << 20;
 
@@ -28,10 +27,14 @@ struct Inner {
     waiting: Mutex<Waiting>,
     /// Rung when something comes and the intake thread sleeps.
     bell: Condvar,
+    /// Rung when something is taken out.
+    room: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
+    /// What is left of messages that had to make room: it is acknowledged in its turn.
+    dropped: VecDeque<Delivered>,
     messages: VecDeque<Delivered>,
     bytes: usize,
     closed: bool,
@@ -53,7 +56,7 @@ impl Intake {
     pub fn recv(&self, out: &mut VecDeque<Delivered>, most: usize, timeout: Duration) -> bool {
         let mut waiting = lock(&self.inner.waiting);
         let until = Instant::now() + timeout;
-        while waiting.messages.is_empty() {
+        while waiting.messages.is_empty() && waiting.dropped.is_empty() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;
@@ -63,10 +66,14 @@ impl Intake {
             waiting = woken.unwrap_or_else(PoisonError::into_inner).0;
             waiting.asleep = false;
         }
+        // They are older than all that is left.
+        out.append(&mut waiting.dropped);
         let n = waiting.messages.len().min(most);
         waiting.bytes -= waiting.messages.iter().take(n).map(size).sum::<usize>();
         out.extend(waiting.messages.drain(..n));
-        n > 0
+        drop(waiting);
+        self.inner.room.notify_one();
+        true
     }
 
     /// No further message is taken: what comes is left to the broker, unacknowledged.
@@ -86,32 +93,23 @@ impl Intake {
 
     /// Nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        let waiting = lock(&self.inner.waiting);
+        waiting.messages.is_empty() && waiting.dropped.is_empty()
     }
 
-    /// Puts messages in, in their order. Where the queue is full it waits, or drops the oldest and
-    /// gives them back. False where the queue is closed: the last of them were not taken.
-    pub(super) async fn offer(
-        &self,
-        batch: &mut Vec<Delivered>,
-        dropped: &mut Vec<Delivered>,
-    ) -> bool {
-        let mut batch = batch.drain(..).peekable();
-        while !self.put(&mut batch, dropped) {
-            tokio::time::sleep(FULL_PAUSE).await;
-        }
-        batch.peek().is_none()
+    /// Ends when something has been taken out since it was last called, or is.
+    pub(super) async fn room(&self) {
+        self.inner.room.notified().await;
     }
 
-    /// Puts in what there is room for, or makes room; true once nothing is left to put in.
-    fn put(
-        &self,
-        batch: &mut Peekable<impl Iterator<Item = Delivered>>,
-        dropped: &mut Vec<Delivered>,
-    ) -> bool {
+    /// Moves messages from the front of `batch` into the queue, in their order, as many as there is room
+    /// for. With [`Overload::DropOldest`] older ones make room: what is left of them stays in its place
+    /// to be acknowledged. Returns how many had to.
+    pub(super) fn put(&self, batch: &mut VecDeque<Delivered>) -> u64 {
         let mut waiting = lock(&self.inner.waiting);
+        let mut dropped = 0;
         while !waiting.closed
-            && let Some(message) = batch.peek()
+            && let Some(message) = batch.front()
         {
             // A message larger than the whole bound is taken when nothing else waits.
             let bytes = waiting.bytes + size(message);
@@ -120,18 +118,31 @@ impl Intake {
                 if self.overload == Overload::Block {
                     break;
                 }
-                let oldest = waiting.messages.pop_front();
-                waiting.bytes -= oldest.as_ref().map_or(0, size);
-                dropped.extend(oldest);
+                if let Some(oldest) = waiting.messages.pop_front() {
+                    waiting.bytes -= size(&oldest);
+                    dropped += 1;
+                    // With QoS 0 nobody waits for an acknowledgement.
+                    let left = (oldest.packet_id != 0).then(|| Delivered {
+                        topic: String::new(),
+                        payload: Vec::new(),
+                        fate: Fate::Dropped,
+                        ..oldest
+                    });
+                    waiting.dropped.extend(left);
+                }
                 continue;
             }
             waiting.bytes = bytes;
-            waiting.messages.extend(batch.next());
+            waiting.messages.extend(batch.pop_front());
         }
-        if waiting.asleep && !waiting.messages.is_empty() {
+        if waiting.closed {
+            // What comes now is the broker's.
+            batch.clear();
+        }
+        if waiting.asleep && !(waiting.messages.is_empty() && waiting.dropped.is_empty()) {
             self.inner.bell.notify_one();
         }
-        waiting.closed || batch.peek().is_none()
+        dropped
     }
 }
 
@@ -152,7 +163,14 @@ mod tests {
             retain: false,
             epoch: 1,
             arrived: Instant::now(),
+            fate: Fate::Whole,
         }
+    }
+
+    /// Puts messages in; returns how many older ones had to make room, and how many found none.
+    fn put(intake: &Intake, texts: &[&str]) -> (u64, usize) {
+        let mut batch = texts.iter().map(|text| message(text)).collect();
+        (intake.put(&mut batch), batch.len())
     }
 
     fn payloads(intake: &Intake) -> Vec<String> {
@@ -164,65 +182,57 @@ mod tests {
             .collect()
     }
 
-    #[tokio::test]
-    async fn a_full_queue_drops_the_oldest_and_gives_it_back() {
+    #[test]
+    fn a_full_queue_drops_the_oldest_and_counts_them() {
         let intake = Intake::new(2, Overload::DropOldest);
-        let mut dropped = Vec::new();
-        let mut batch = ["a", "b", "c"].map(message).to_vec();
-        intake.offer(&mut batch, &mut dropped).await;
-        intake.offer(&mut vec![message("d")], &mut dropped).await;
-        assert_eq!(dropped.len(), 2);
-        assert_eq!(dropped[0].payload, b"a");
+        assert_eq!(put(&intake, &["a", "b", "c"]), (1, 0));
+        assert_eq!(put(&intake, &["d"]), (1, 0));
         assert_eq!(payloads(&intake), ["c", "d"]);
     }
 
-    #[tokio::test]
-    async fn a_full_queue_that_blocks_waits_for_room() {
-        let intake = Intake::new(1, Overload::Block);
-        let mut dropped = Vec::new();
-        intake.offer(&mut vec![message("a")], &mut dropped).await;
-        let other = intake.clone();
-        let waiting = tokio::spawn(async move {
-            let mut batch = ["b", "c"].map(message).to_vec();
-            other.offer(&mut batch, &mut Vec::new()).await;
+    #[test]
+    fn what_was_dropped_is_acknowledged_in_its_turn() {
+        let intake = Intake::new(2, Overload::DropOldest);
+        let numbered = (1..=5).map(|packet_id| Delivered {
+            packet_id,
+            ..message("x")
         });
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        assert!(!waiting.is_finished());
+        assert_eq!(intake.put(&mut numbered.collect()), 3);
+        let mut out = VecDeque::new();
+        assert!(intake.recv(&mut out, 10, Duration::ZERO));
+        let order: Vec<u16> = out.iter().map(|message| message.packet_id).collect();
+        assert_eq!(order, [1, 2, 3, 4, 5]);
+        let whole = out.iter().filter(|message| message.fate == Fate::Whole);
+        assert_eq!(whole.count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_that_blocks_takes_more_once_there_is_room() {
+        let intake = Intake::new(1, Overload::Block);
+        assert_eq!(put(&intake, &["a"]), (0, 0));
+        assert_eq!(put(&intake, &["b", "c"]), (0, 2));
         assert_eq!(payloads(&intake), ["a"]);
-        assert!(!waiting.is_finished());
-        while intake.is_empty() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        intake.room().await;
+        assert_eq!(put(&intake, &["b", "c"]), (0, 1));
         assert_eq!(payloads(&intake), ["b"]);
-        waiting.await.unwrap();
-        assert_eq!(payloads(&intake), ["c"]);
-        assert!(dropped.is_empty());
     }
 
-    #[tokio::test]
-    async fn a_queue_is_full_by_bytes_as_well_but_takes_any_single_message() {
+    #[test]
+    fn a_queue_is_full_by_bytes_as_well_but_takes_any_single_message() {
         let intake = Intake::new(1000, Overload::DropOldest);
-        let mut dropped = Vec::new();
         let large = "x".repeat(INTAKE_MAX_BYTES / 2);
-        for _ in 0..5 {
-            intake.offer(&mut vec![message(&large)], &mut dropped).await;
-        }
-        assert_eq!((dropped.len(), intake.len()), (4, 1));
-        intake
-            .offer(
-                &mut vec![message(&"x".repeat(INTAKE_MAX_BYTES * 2))],
-                &mut dropped,
-            )
-            .await;
-        assert_eq!((dropped.len(), intake.len()), (5, 1));
+        let dropped: u64 = (0..5).map(|_| put(&intake, &[&large]).0).sum();
+        assert_eq!((dropped, intake.len()), (4, 1));
+        assert_eq!(put(&intake, &[&"x".repeat(INTAKE_MAX_BYTES * 2)]), (1, 0));
+        assert_eq!(intake.len(), 1);
     }
 
-    #[tokio::test]
-    async fn a_closed_queue_takes_nothing_and_hands_out_what_it_has() {
+    #[test]
+    fn a_closed_queue_takes_nothing_and_hands_out_what_it_has() {
         let intake = Intake::new(10, Overload::Block);
-        intake.offer(&mut vec![message("a")], &mut Vec::new()).await;
+        put(&intake, &["a"]);
         intake.close();
-        intake.offer(&mut vec![message("b")], &mut Vec::new()).await;
+        put(&intake, &["b"]);
         assert_eq!(payloads(&intake), ["a"]);
     }
 }

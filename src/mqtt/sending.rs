@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::client::{Ack, ClientParts, Control, Stop, reached};
+use super::client::{Ack, BEAT, ClientParts, Control, Stop, reached};
 use super::{Link, LinkSender, Message};
 use crate::metrics::Class;
 use crate::status::lock;
@@ -18,8 +18,14 @@ pub(super) async fn send_all<L: Link>(
     mut goodbye: watch::Receiver<Stop>,
 ) {
     let mut link: Option<(u64, L::Sender)> = None;
+    let pulse = client
+        .shared
+        .pulses
+        .add(format!("{:?}-sender", client.side));
     loop {
+        pulse.beat();
         tokio::select! {
+            () = tokio::time::sleep(BEAT) => continue,
             control = controls.recv() => match control {
                 Some(Control::Connected(epoch, sender)) => {
                     welcome(&client, &sender).await;
@@ -27,7 +33,7 @@ pub(super) async fn send_all<L: Link>(
                 }
                 Some(Control::Lost) => link = None,
                 // The polling task has ended.
-                None => return,
+                None => return pulse.end(),
             },
             Some(some) = acks.recv() => acknowledge(&client, link.as_ref(), some, &mut acks).await,
             () = client.out.bell.notified(), if link.is_some() => {}
@@ -37,7 +43,7 @@ pub(super) async fn send_all<L: Link>(
                     // An error means that the connection has ended already.
                     let _ = link.1.disconnect().await;
                 }
-                return;
+                return pulse.end();
             }
         }
         if let Some(link) = &link {

@@ -1,18 +1,20 @@
-//! The connection below MQTT 3.1.1: TCP, or TLS over it.
+//! Connects to the broker by TCP, or TLS over it: whichever of its addresses answers first.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rumqttc::tokio_rustls::TlsConnector;
-use rumqttc::tokio_rustls::client::TlsStream;
-use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
-use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rumqttc::tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::LinkError;
 use crate::config::{MqttSettings, TlsSettings};
@@ -27,6 +29,8 @@ const READ: usize = 1 << 16;
 pub(super) struct Socket {
     stream: Stream,
     gather: Gather,
+    /// TLS has bytes that may not be on their way yet.
+    unflushed: bool,
 }
 
 enum Stream {
@@ -87,7 +91,11 @@ impl Socket {
             wanted: false,
             until: now,
         };
-        Ok(Socket { stream, gather })
+        Ok(Socket {
+            stream,
+            gather,
+            unflushed: false,
+        })
     }
 
     /// Waits for bytes and appends some to `buffer`. Nothing is lost where the future is dropped.
@@ -120,7 +128,7 @@ impl Socket {
 
     /// All that came has been read, so many messages. The broker is told at once: by Nagle's algorithm it
     /// sends nothing small while we owe it an acknowledgement, which TCP puts off for up to 40 ms.
-    pub(super) fn emptied(&mut self, messages: usize) {
+    pub(super) fn drained(&mut self, messages: usize) {
         #[cfg(target_os = "linux")]
         {
             let tcp = match &self.stream {
@@ -133,35 +141,69 @@ impl Socket {
         self.gather.note(messages);
     }
 
-    /// Writes all of it.
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
-        let written = match &mut self.stream {
-            Stream::Plain(tcp) => tcp.write_all(bytes).await,
-            Stream::Tls(tls) => match tls.write_all(bytes).await {
-                Ok(()) => tls.flush().await,
-                Err(error) => Err(error),
-            },
-        };
-        written.map_err(lost)
+    /// TLS has bytes that may not be on their way yet.
+    pub(super) fn is_unflushed(&self) -> bool {
+        self.unflushed
+    }
+
+    /// Writes all of `bytes`. Where the future is dropped, what is left of them is still to be written.
+    pub(super) async fn write(&mut self, bytes: &mut BytesMut) -> Result<(), LinkError> {
+        while !bytes.is_empty() {
+            let written = match &mut self.stream {
+                Stream::Plain(tcp) => tcp.write_buf(bytes).await,
+                Stream::Tls(tls) => {
+                    self.unflushed = true;
+                    tls.write_buf(bytes).await
+                }
+            };
+            if written.map_err(lost)? == 0 {
+                return Err(lost(io::ErrorKind::WriteZero.into()));
+            }
+        }
+        if let Stream::Tls(tls) = &mut self.stream {
+            tls.flush().await.map_err(lost)?;
+            self.unflushed = false;
+        }
+        Ok(())
     }
 }
 
+/// Time that an address has before the next one is tried beside it (RFC 8305).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+
+/// Connects to whichever address answers first: one that swallows packets holds nobody up.
 async fn tcp(mqtt: &MqttSettings) -> io::Result<TcpStream> {
+    let mut addresses = tokio::net::lookup_host((mqtt.host.as_str(), mqtt.port)).await?;
+    let mut attempts = JoinSet::new();
     let mut error = io::Error::other("the broker's name has no address");
-    for address in tokio::net::lookup_host((mqtt.host.as_str(), mqtt.port)).await? {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
+    loop {
+        let more = match addresses.next() {
+            Some(address) => {
+                attempts.spawn(connect(address));
+                true
+            }
+            None if attempts.is_empty() => return Err(error),
+            None => false,
         };
-        socket.set_nodelay(true)?;
-        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        match socket.connect(address).await {
-            Ok(tcp) => return Ok(tcp),
-            Err(other) => error = other,
+        tokio::select! {
+            Some(done) = attempts.join_next() => match done.map_err(io::Error::other)? {
+                Ok(tcp) => return Ok(tcp),
+                Err(other) => error = other,
+            },
+            () = tokio::time::sleep(NEXT_ADDRESS), if more => {}
         }
     }
-    Err(error)
+}
+
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_nodelay(true)?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.connect(address).await
 }
 
 fn lost(error: io::Error) -> LinkError {

@@ -1,154 +1,134 @@
-//! MQTT 5 by rumqttc, as far as MQTT 3.1.1 goes: nothing that only version 5 can say is used.
+//! Encodes and decodes MQTT 5, by rumqttc's codec but for messages and their acknowledgements.
 //!
-//! What differs: the session has to be given a life time, the broker may grant a smaller window
-//! than ours (the library keeps to it), and it leaves out by itself what is larger than we receive.
+//! What differs from 3.1.1: the session is given a life time; each side says how many messages it
+//! takes without an acknowledgement and how large they may be; the broker says why it disconnects.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
-
-use rumqttc::v5::mqttbytes::QoS;
+use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectProperties, Filter, LastWill, Packet, Publish, SubscribeReasonCode,
+    Connect, ConnectProperties, ConnectReturnCode, DisconnectReasonCode, Filter, LastWill, Login,
+    Packet, Subscribe, SubscribeReasonCode,
 };
-use rumqttc::v5::{
-    AsyncClient, ConnectionError, Event as LibraryEvent, EventLoop, MqttOptions, StateError,
-};
-use rumqttc::{Outgoing, TlsConfiguration, Transport};
+use rumqttc::v5::mqttbytes::{Error, QoS};
 
-use super::socket::tls_config;
-use super::v4::{REQUESTS, gone};
-use super::{
-    CONNECT_TIMEOUT_S, Delivered, Event, Link, LinkError, LinkOptions, LinkSender, MAX_BATCH,
-    Message,
-};
+use super::connection::{Codec, Connection, Greeting};
+use super::frame;
+use super::{Event, LinkError, LinkOptions, Message};
+
+/// An MQTT 5 connection.
+pub type V5 = Connection<Version5>;
 
 /// A session that outlives its connection: until the broker forgets it by its own rules.
 const FOR_EVER: u32 = u32::MAX;
 /// Messages that the broker may send unacknowledged: a group commit.
 const RECEIVE_MAXIMUM: u16 = 1024;
+/// Goodbye, as its first byte.
+const DISCONNECT: u8 = 0xe0;
 
-/// One MQTT 5 connection.
-pub struct V5 {
-    events: EventLoop,
-    /// The library says something at each keep-alive, unless it waits for a broker that does not
-    /// read; it would do so for ever.
-    patience: Duration,
-    /// Events that came with messages, in order.
-    come: VecDeque<Event>,
-}
+/// MQTT 5.
+pub struct Version5;
 
-/// Its sending half.
-#[derive(Clone)]
-pub struct V5Sender {
-    client: AsyncClient,
-}
-
-impl Link for V5 {
-    type Options = LinkOptions;
-    type Sender = V5Sender;
-
-    fn open(options: &LinkOptions, limit: usize) -> Result<(V5Sender, V5), LinkError> {
+impl Codec for Version5 {
+    fn connect(options: &LinkOptions, limit: usize, out: &mut BytesMut) -> Result<(), LinkError> {
         let mqtt = &options.mqtt;
-        let mut o = MqttOptions::new(mqtt.client_id.as_str(), mqtt.host.as_str(), mqtt.port);
-        o.set_keep_alive(mqtt.keep_alive);
-        o.set_clean_start(options.clean_session);
-        o.set_manual_acks(true);
-        o.set_connection_timeout(CONNECT_TIMEOUT_S);
         let mut properties = ConnectProperties::new();
         properties.receive_maximum = Some(RECEIVE_MAXIMUM);
         properties.max_packet_size = u32::try_from(limit).ok();
         properties.session_expiry_interval = (!options.clean_session).then_some(FOR_EVER);
-        o.set_connect_properties(properties);
-        // One more than our own window, so that packet ids never collide; 65,534 at most.
-        let in_flight = u16::try_from(options.in_flight + 1).unwrap_or(u16::MAX - 1);
-        o.set_outgoing_inflight_upper_limit(in_flight);
-        if !mqtt.username.is_empty() {
-            o.set_credentials(mqtt.username.as_str(), mqtt.password.as_str());
-        }
-        if let Some(topic) = &options.status_topic {
-            let will = LastWill::new(topic.as_str(), "offline", QoS::AtLeastOnce, true, None);
-            o.set_last_will(will);
-        }
-        if let Some(tls) = &mqtt.tls {
-            o.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(
-                tls_config(tls)?,
-            )));
-        }
-        let mut network = o.network_options();
-        network.set_tcp_nodelay(true);
-        o.set_network_options(network);
-        let (client, events) = AsyncClient::new(o, REQUESTS);
-        let patience = mqtt.keep_alive * 2 + Duration::from_secs(CONNECT_TIMEOUT_S);
-        let link = V5 {
-            events,
-            patience,
-            come: VecDeque::new(),
+        let connect = Connect {
+            keep_alive: u16::try_from(mqtt.keep_alive.as_secs()).unwrap_or(u16::MAX),
+            client_id: mqtt.client_id.clone(),
+            clean_start: options.clean_session,
+            properties: Some(properties),
         };
-        Ok((V5Sender { client }, link))
+        let will = options
+            .status_topic
+            .as_ref()
+            .map(|topic| LastWill::new(topic.as_str(), "offline", QoS::AtLeastOnce, true, None));
+        let login = (!mqtt.username.is_empty())
+            .then(|| Login::new(mqtt.username.as_str(), mqtt.password.as_str()));
+        write(&Packet::Connect(connect, will, login), out)
     }
 
-    async fn next(&mut self, delivered: &mut Vec<Delivered>) -> Result<Event, LinkError> {
-        if let Some(event) = self.come.pop_front() {
-            return Ok(event);
-        }
-        let event = tokio::time::timeout(self.patience, self.events.poll());
-        let silent = |_| LinkError::Lost("the broker reads nothing".to_owned());
-        let mut next = Some(event.await.map_err(silent)?.map_err(link_error)?);
-        let arrived = Instant::now();
-        while let Some(event) = next {
-            match event {
-                LibraryEvent::Incoming(Packet::Publish(publish)) => {
-                    delivered.push(message(publish, arrived));
-                }
-                other => self.come.push_back(told(other)),
+    fn greeting(bytes: &mut BytesMut, _: usize) -> Result<Greeting, LinkError> {
+        match Packet::read(bytes, None).map_err(codec_error)? {
+            Packet::ConnAck(ack) if ack.code == ConnectReturnCode::Success => {
+                let said = ack.properties;
+                Ok(Greeting {
+                    session_present: ack.session_present,
+                    receive_maximum: said.as_ref().and_then(|p| p.receive_max),
+                    maximum_packet_size: said.as_ref().and_then(|p| p.max_packet_size),
+                    keep_alive: said.as_ref().and_then(|p| p.server_keep_alive),
+                })
             }
-            // What the library has read already.
-            next = (delivered.len() < MAX_BATCH)
-                .then(|| self.events.state.events.pop_front())
-                .flatten();
+            Packet::ConnAck(ack) => Err(LinkError::Refused(format!("{:?}", ack.code))),
+            other => Err(LinkError::Lost(format!("{other:?} in place of a CONNACK"))),
         }
-        Ok(self.come.pop_front().unwrap_or(Event::Delivered))
     }
-}
 
-fn message(publish: Publish, arrived: Instant) -> Delivered {
-    Delivered {
-        packet_id: publish.pkid,
-        dup: publish.dup,
-        retain: publish.retain,
-        payload: publish.payload.to_vec(),
-        topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-        epoch: 0,
-        arrived,
+    fn subscribe(filters: &[(String, u8)], id: u16, out: &mut BytesMut) -> Result<(), LinkError> {
+        let filters = filters
+            .iter()
+            .map(|(filter, level)| Filter::new(filter.clone(), qos(*level)));
+        let mut subscribe = Subscribe::new_many(filters, None);
+        subscribe.pkid = id;
+        write(&Packet::Subscribe(subscribe), out)
     }
-}
 
-fn told(event: LibraryEvent) -> Event {
-    match event {
-        LibraryEvent::Incoming(Packet::ConnAck(ack)) => Event::Connected {
-            session_present: ack.session_present,
-        },
-        LibraryEvent::Incoming(Packet::SubAck(ack)) => Event::Subscribed(
-            ack.return_codes
-                .iter()
-                .map(|code| matches!(code, SubscribeReasonCode::Success(_)))
-                .collect(),
-        ),
-        LibraryEvent::Incoming(Packet::PubAck(ack)) => Event::Acknowledged(ack.pkid),
-        LibraryEvent::Outgoing(Outgoing::Publish(pkid)) => Event::Sent(pkid),
-        LibraryEvent::Outgoing(Outgoing::Disconnect) => Event::Goodbye,
-        LibraryEvent::Incoming(_) | LibraryEvent::Outgoing(_) => Event::Other,
+    fn publish(message: &Message, id: u16, out: &mut BytesMut) {
+        // No properties.
+        frame::publish(message, id, &[0], out);
     }
-}
 
-fn link_error(error: ConnectionError) -> LinkError {
-    match error {
-        ConnectionError::MqttState(StateError::IncomingPacketTooLarge { pkt_size, .. }) => {
-            LinkError::TooBig(pkt_size)
+    fn payload(rest: &[u8]) -> Result<&[u8], LinkError> {
+        let (mut n, mut shift) = (0usize, 0);
+        for (i, byte) in rest.iter().enumerate().take(4) {
+            n |= usize::from(byte & 127) << shift;
+            shift += 7;
+            if byte & 128 == 0 {
+                // None of them says anything that we need: we allow the broker no topic aliases.
+                return rest.get(i + 1 + n..).ok_or(frame::malformed("property"));
+            }
         }
-        ConnectionError::ConnectionRefused(code) => LinkError::Refused(format!("{code:?}")),
-        other => LinkError::Lost(other.to_string()),
+        Err(frame::malformed("property"))
     }
+
+    fn other(bytes: &mut BytesMut, _: usize) -> Result<Option<Event>, LinkError> {
+        if bytes.starts_with(&[DISCONNECT, 0]) {
+            return Err(LinkError::Lost("the broker says goodbye".to_owned()));
+        }
+        Ok(Some(
+            match Packet::read(bytes, None).map_err(codec_error)? {
+                Packet::SubAck(ack) => Event::Subscribed(
+                    ack.return_codes
+                        .iter()
+                        .map(|code| matches!(code, SubscribeReasonCode::Success(_)))
+                        .collect(),
+                ),
+                Packet::PubAck(ack) => Event::Acknowledged(ack.pkid),
+                Packet::PingResp(_) => return Ok(None),
+                Packet::Disconnect(bye)
+                    if bye.reason_code == DisconnectReasonCode::SessionTakenOver =>
+                {
+                    return Err(LinkError::TakenOver);
+                }
+                Packet::Disconnect(bye) => {
+                    let reason = bye.reason_code;
+                    return Err(LinkError::Lost(format!(
+                        "the broker says goodbye: {reason:?}"
+                    )));
+                }
+                other => return Err(LinkError::Lost(format!("{other:?} out of its turn"))),
+            },
+        ))
+    }
+}
+
+fn write(packet: &Packet, out: &mut BytesMut) -> Result<(), LinkError> {
+    packet.write(out, None).map(drop).map_err(codec_error)
+}
+
+fn codec_error(error: Error) -> LinkError {
+    LinkError::Lost(error.to_string())
 }
 
 fn qos(level: u8) -> QoS {
@@ -159,36 +139,58 @@ fn qos(level: u8) -> QoS {
     }
 }
 
-impl LinkSender for V5Sender {
-    async fn publish(&self, message: Message) -> Result<(), LinkError> {
-        self.client
-            .publish(
-                message.topic.as_ref(),
-                qos(message.qos),
-                message.retain,
-                message.payload,
-            )
-            .await
-            .map_err(gone)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Class;
+    use proptest::prelude::*;
+    use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 
-    async fn subscribe(&self, filters: &[(String, u8)]) -> Result<(), LinkError> {
-        let filters = filters
-            .iter()
-            .map(|(filter, level)| Filter::new(filter.clone(), qos(*level)));
-        self.client.subscribe_many(filters).await.map_err(gone)
-    }
-
-    async fn ack(&self, packet_ids: Vec<u16>) -> Result<(), LinkError> {
-        let mut publish = Publish::new("", QoS::AtLeastOnce, Vec::new(), None);
-        for packet_id in packet_ids {
-            publish.pkid = packet_id;
-            self.client.ack(&publish).await.map_err(gone)?;
+    proptest! {
+        #[test]
+        fn a_message_reads_as_the_library_wrote_it(
+            payload in proptest::collection::vec(any::<u8>(), 0..2000), id in 0u16..,
+            properties in proptest::collection::vec(("[a-z]{0,100}", "[a-z]{0,100}"), 0..3),
+        ) {
+            let level = if id > 0 { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+            let said = PublishProperties { user_properties: properties, ..Default::default() };
+            let mut publish = Publish::new("a/b", level, payload.clone(), Some(said));
+            publish.pkid = id;
+            let mut bytes = BytesMut::new();
+            publish.write(&mut bytes).unwrap();
+            let frame::Frame::Whole { from, to } = frame::next(&bytes, 1 << 20).unwrap() else {
+                panic!("no frame");
+            };
+            let now = std::time::Instant::now();
+            let (read, rest) = frame::message(bytes[0], &bytes[from..to], now).unwrap();
+            prop_assert_eq!((read.topic.as_str(), read.packet_id), ("a/b", id));
+            prop_assert_eq!(Version5::payload(rest).unwrap(), &payload[..]);
         }
-        Ok(())
-    }
 
-    async fn disconnect(&self) -> Result<(), LinkError> {
-        self.client.disconnect().await.map_err(gone)
+        #[test]
+        fn the_library_reads_a_message_of_ours(payload in "[ -~]{0,2000}", id in 0u16.., retain: bool) {
+            let ours = Message {
+                topic: "a/b".into(),
+                payload: payload.clone(),
+                qos: u8::from(id > 0),
+                retain,
+                class: Class::Prediction,
+                arrived: None,
+                kept: None,
+            };
+            let mut bytes = BytesMut::new();
+            <Version5 as Codec>::publish(&ours, id, &mut bytes);
+            let Packet::Publish(read) = Packet::read(&mut bytes, None).unwrap() else {
+                panic!("no message");
+            };
+            prop_assert_eq!((&read.topic[..], &read.payload[..]), (&b"a/b"[..], payload.as_bytes()));
+            prop_assert_eq!((read.pkid, read.retain), (id, retain));
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            // Refused or not: it must not panic.
+            let _ = Version5::payload(&bytes);
+        }
     }
 }

@@ -9,16 +9,21 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{SendTimeoutError, Sender, bounded};
 use tracing::{debug, error};
 
 use super::moving::Work;
 use super::worker::Item;
-use crate::row::Reading;
+use crate::progress;
 use crate::status::Status;
 
 /// Readings that are handed to a worker together at most.
 pub const HANDOVER: usize = 256;
+/// Learning that is handed to a worker together at most: what waits for it is learned within the grace
+/// period, and soon after a restart.
+const HANDOVER_TIME: Duration = Duration::from_millis(250);
+/// Time between two signs of life of who waits for a worker.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// Time between two looks at how busy the workers are.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A worker that is busy for less of its time than this gives no stream away.
@@ -45,6 +50,8 @@ struct Way {
     load: f64,
     /// Time in which it has learned so far.
     busy: Duration,
+    /// Readings that are handed over together.
+    batch: usize,
 }
 
 struct Home {
@@ -72,6 +79,7 @@ impl Dispatch {
             n_streams: 0,
             load: 0.0,
             busy: Duration::ZERO,
+            batch: HANDOVER,
         };
         Dispatch {
             ways: senders.into_iter().map(way).collect(),
@@ -82,13 +90,17 @@ impl Dispatch {
         }
     }
 
-    /// The number of the worker that gets a stream of so many channels: the least busy one.
-    pub fn place(&mut self, stream: &Arc<str>, n_channels: usize) -> usize {
+    /// The number of the worker that has a stream, or that gets it: the least busy one. It has so many
+    /// channels, and is known to take `share` of a worker's time beside what they are taken for.
+    pub fn place(&mut self, stream: &Arc<str>, n_channels: usize, share: f64) -> usize {
+        if let Some(home) = self.homes.get(stream) {
+            return home.worker;
+        }
         let key = |way: &Way| (way.load, way.n_streams);
         let ways = self.ways.iter().enumerate();
         let least = ways.min_by(|a, b| key(a.1).partial_cmp(&key(b.1)).expect("a number"));
         let worker = least.map_or(0, |(worker, _)| worker);
-        self.ways[worker].load += UNKNOWN * n_channels as f64;
+        self.ways[worker].load += UNKNOWN * n_channels as f64 + share;
         self.ways[worker].n_streams += 1;
         let busy = Duration::ZERO;
         self.homes.insert(stream.clone(), Home { worker, busy });
@@ -96,14 +108,14 @@ impl Dispatch {
     }
 
     /// A reading on its way to its worker.
-    pub fn push(&mut self, reading: Reading, arrived: Instant) {
-        let worker = match self.homes.get(&reading.stream) {
+    pub fn push(&mut self, item: Item) {
+        let worker = match self.homes.get(&item.reading.stream) {
             Some(home) => home.worker,
-            None => self.place(&reading.stream, 1),
+            None => self.place(&item.reading.stream, 1, 0.0),
         };
-        let gathered = &mut self.ways[worker].gathered;
-        gathered.push(Item { reading, arrived });
-        if gathered.len() >= HANDOVER {
+        let way = &mut self.ways[worker];
+        way.gathered.push(item);
+        if way.gathered.len() >= way.batch {
             self.hand_over(worker);
         }
     }
@@ -114,21 +126,35 @@ impl Dispatch {
     }
 
     fn hand_over(&mut self, worker: usize) {
-        let gathered = &mut self.ways[worker].gathered;
-        if gathered.is_empty() {
+        let way = &mut self.ways[worker];
+        if way.gathered.is_empty() {
             return;
         }
-        let batch = std::mem::replace(gathered, Vec::with_capacity(HANDOVER));
+        let nanos = self.shared.per_reading(worker).as_nanos();
+        let fitting = HANDOVER_TIME.as_nanos().checked_div(nanos);
+        way.batch = fitting.map_or(HANDOVER, |n| n.clamp(1, HANDOVER as u128) as usize);
+        let batch = std::mem::replace(&mut way.gathered, Vec::with_capacity(way.batch));
+        let new = batch.iter().filter(|item| !item.replayed).count();
         let received = &self.shared.metrics.readings_received;
-        received.inc_by(batch.len() as u64);
+        received.inc_by(new as u64);
         self.shared.handed_over(batch.len());
         self.send(worker, Work::Learn(batch));
     }
 
     fn send(&self, worker: usize, work: Work) {
-        // A worker ends only after this thread has.
-        if self.ways[worker].tx.send(work).is_err() {
-            error!(worker, "a worker has ended: readings are lost");
+        let mut work = work;
+        loop {
+            // Who waits for a worker is not the one that hangs.
+            progress::beat();
+            match self.ways[worker].tx.send_timeout(work, PATIENCE) {
+                Ok(()) => return,
+                Err(SendTimeoutError::Timeout(back)) => work = back,
+                // A worker ends only after this thread has.
+                Err(SendTimeoutError::Disconnected(_)) => {
+                    error!(worker, "a worker has ended: readings are lost");
+                    return;
+                }
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use super::balance::Dispatch;
 use super::disk::DiskStore;
 use super::moving::Work;
 use super::store::Store;
-use super::worker::Worker;
+use super::worker::{Item, Worker};
 use super::{Observed, Status, StreamView};
 use crate::config::{Settings, load_plain};
 use crate::engine::EngineStats;
@@ -78,7 +78,11 @@ fn run(n: u64, n_workers: usize, every: u64) -> (Seen, u64) {
     let mut dispatch = Dispatch::new(senders, shared.clone());
     let mut dice = 0x9e37_79b9_7f4a_7c15_u64;
     for seq in 1..=n {
-        dispatch.push(reading(seq), Instant::now());
+        dispatch.push(Item {
+            reading: reading(seq),
+            arrived: Instant::now(),
+            replayed: false,
+        });
         if seq % every == 0 {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let stream: Arc<str> = format!("s{}", (dice >> 40) % STREAMS).into();
@@ -135,7 +139,10 @@ fn a_hot_worker_gives_streams_away_until_the_workers_are_even() {
     let mut dispatch = Dispatch::new(tx, shared.clone());
     // Four alike go two and two; then the two of one worker, and they alone, become hot.
     let names: Vec<Arc<str>> = (0..4).map(|s| format!("s{s}").into()).collect();
-    let homes: Vec<usize> = names.iter().map(|name| dispatch.place(name, 8)).collect();
+    let homes: Vec<usize> = names
+        .iter()
+        .map(|name| dispatch.place(name, 8, 0.0))
+        .collect();
     assert_eq!(homes.iter().sum::<usize>(), 2);
     for round in 1..=2 {
         for (name, &home) in names.iter().zip(&homes) {

@@ -1,21 +1,19 @@
 //! The store on disk, as the runtime sees it: [`Store`] by means of one SQLite file.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{error, info, warn};
 
-use super::store::{Accepted, Delivery, KeptMessage, MissedEdge, Restored, Store, StoreError};
+use super::store::{Accepted, Delivery, KeptMessage, Replay, Restored, Store, StoreError};
 use crate::config::{Durability, StateSettings};
+use crate::progress::Pulse;
 use crate::row::{IncidentEdge, Reading};
 use crate::state::snapshot::Snapshot;
 use crate::state::{self, Done, Edge, StateError, StoreOptions, StoreStats};
 use crate::status::lock;
 use crate::stream::{Stream, StreamParams};
 
-/// Readings replayed at a start that make a snapshot due at once: a daemon that is killed again and
-/// again must not have more to replay each time.
-const LONG_REPLAY: u64 = 5_000;
 /// Longest wait for the readings before a panic to come into the journal.
 const JOURNAL_WAIT: Duration = Duration::from_secs(5);
 
@@ -74,29 +72,20 @@ impl DiskStore {
 impl Store for DiskStore {
     fn restore(&self, params: &StreamParams) -> Result<Restored, StoreError> {
         let params = self.params.get_or_init(|| params.clone());
-        let recovered = self.store.recover(&|_| Some(params.clone()))?;
-        let report = recovered.report.to_string();
-        if recovered.report.is_bad() {
+        let Some((prepared, replay)) = self.store.prepare(&|_| Some(params.clone()))? else {
+            return Ok(Restored::default());
+        };
+        let report = prepared.report.to_string();
+        if prepared.report.is_bad() {
             error!("{report}");
-        } else if recovered.report.set_aside.is_empty() {
+        } else if prepared.report.set_aside.is_empty() {
             info!("{report}");
         } else {
             warn!("{report}");
         }
-        if recovered.report.replayed > LONG_REPLAY {
-            lock(&self.rounds).number += 1;
-        }
-        let name = |edge: &state::MissedEdge| recovered.streams[edge.stream].name().clone();
+        let readings = replay.map(|group| group.map_err(StoreError::from));
         Ok(Restored {
-            edges: recovered
-                .edges
-                .iter()
-                .map(|edge| MissedEdge {
-                    stream: name(edge),
-                    outcome: edge.outcome.clone(),
-                })
-                .collect(),
-            messages: recovered
+            messages: prepared
                 .outbox
                 .into_iter()
                 .map(|message| KeptMessage {
@@ -106,9 +95,14 @@ impl Store for DiskStore {
                     retain: message.retain,
                 })
                 .collect(),
-            deliveries: recovered.keys.into_iter().map(delivery).collect(),
-            last_seq: recovered.last_seq,
-            streams: recovered.streams,
+            deliveries: prepared.keys.into_iter().map(delivery).collect(),
+            last_seq: prepared.last_seq,
+            streams: prepared.streams,
+            replay: Some(Replay {
+                readings: Box::new(readings),
+                pending: prepared.pending,
+                told: prepared.told,
+            }),
         })
     }
 
@@ -120,16 +114,29 @@ impl Store for DiskStore {
         self.store.append(readings.collect(), done);
     }
 
-    fn save(&self, stream: &Stream) -> Result<(), StoreError> {
-        let Some(params) = self.params.get() else {
-            return Ok(());
-        };
+    fn save(&self, stream: &Stream) -> bool {
         // Twice, so that the journal need not keep what an idle stream has long learned.
         if stream.last_seq() == 0 || self.is_kept(stream) {
-            return Ok(());
+            return true;
         }
-        self.store.save(Snapshot::of(stream, params, now_ms()));
-        Ok(())
+        let Some(params) = self.params.get() else {
+            return true;
+        };
+        let snapshot = || Snapshot::of(stream, params, now_ms());
+        self.store.try_save(stream.name(), snapshot)
+    }
+
+    fn save_last(&self, stream: &Stream) {
+        if let Some(params) = self.params.get()
+            && stream.last_seq() > 0
+            && !self.is_kept(stream)
+        {
+            self.store.save(Snapshot::of(stream, params, now_ms()));
+        }
+    }
+
+    fn pulse(&self) -> Option<Arc<Pulse>> {
+        Some(self.store.pulse())
     }
 
     fn is_kept(&self, stream: &Stream) -> bool {

@@ -7,20 +7,27 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 use tracing::{error, info};
 
 use super::balance::Dispatch;
-use super::store::{Accepted, Delivery, Store};
+use super::store::{Accepted, Delivery, Replay, Store};
+use super::worker::Item;
 use crate::decode::{Decoder, Message};
-use crate::mqtt::{Ack, Delivered, Intake};
+use crate::mqtt::{Ack, Delivered, Fate, Intake};
 use crate::payload::{Refused, Reject};
-use crate::row::Reading;
+use crate::progress;
+use crate::row::{Feedback, Reading};
 use crate::status::Status;
 
 /// How long the thread sleeps at most before it looks whether it should end.
 const IDLE: Duration = Duration::from_millis(50);
 /// Messages in a group at most, however many have come already.
 const MAX_GROUP: usize = 4096;
+/// Time between two signs of life while the thread waits for the disk.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// Time between two looks whether everything is recovered.
+const RECOVERY_POLL: Duration = Duration::from_millis(5);
 /// Groups that may be on their way to disk at once.
 const PIPELINE: usize = 8;
 
@@ -53,27 +60,46 @@ pub struct IntakeThread {
     pub deliveries: Deliveries,
     /// Groups on their way to disk.
     pub pipeline: Pipeline,
+    /// Readings to learn again before any message is taken.
+    pub replay: Option<Replay>,
+    /// Told once they are learned.
+    pub recovered: Option<oneshot::Sender<()>>,
 }
 
-/// Hash of the last message accepted under each packet id; constant memory.
+/// Hash of the last message accepted under each packet id; constant memory. An entry ages: once so many
+/// further messages have come that the broker must have had its acknowledgement, a message that comes
+/// again under the same packet id is another one.
 #[derive(Debug)]
-pub struct Deliveries(Vec<u64>);
+pub struct Deliveries {
+    /// By packet id: the message's hash, and how many were accepted before it.
+    known: Vec<(u64, u64)>,
+    accepted: u64,
+}
+
+/// Messages after which an entry of [`Deliveries`] is out of date. A broker has far fewer without an
+/// acknowledgement at once, and gives a packet id away again after 65,535.
+const DELIVERIES_AGE: u64 = 32_768;
 
 impl Deliveries {
     /// Deliveries known from before, the newest of each packet id last.
     pub fn new(known: &[Delivery]) -> Deliveries {
         // Hashes have 48 bits: no message has this one.
-        let mut deliveries = Deliveries(vec![u64::MAX; 1 << 16]);
+        let mut deliveries = Deliveries {
+            known: vec![(u64::MAX, 0); 1 << 16],
+            accepted: 0,
+        };
         known.iter().for_each(|&delivery| deliveries.note(delivery));
         deliveries
     }
 
     fn note(&mut self, delivery: Delivery) {
-        self.0[usize::from(delivery.packet_id)] = delivery.hash;
+        self.accepted += 1;
+        self.known[usize::from(delivery.packet_id)] = (delivery.hash, self.accepted);
     }
 
     fn knows(&self, delivery: Delivery) -> bool {
-        self.0[usize::from(delivery.packet_id)] == delivery.hash
+        let (hash, at) = self.known[usize::from(delivery.packet_id)];
+        hash == delivery.hash && self.accepted - at < DELIVERIES_AGE
     }
 }
 
@@ -99,15 +125,72 @@ impl IntakeThread {
     pub fn run(mut self) {
         let mut group = Group::default();
         let mut scratch = Scratch::default();
+        let pulse = self.shared.pulses.add("intake");
+        progress::enter(pulse.clone());
+        if let Some(replay) = self.replay.take() {
+            self.recover(replay);
+        }
+        if !self.shared.is_stopping() {
+            self.shared.end_recovery();
+            // Where nobody waits any more the daemon is about to stop.
+            let _ = self.recovered.take().map(|recovered| recovered.send(()));
+        }
         loop {
+            progress::beat();
             self.dispatch.balance();
             if self.receive(&mut scratch, MAX_GROUP, IDLE) {
                 self.fill(&mut group, &mut scratch);
                 self.commit(&mut group);
             } else if self.intake.is_closed() && self.intake.is_empty() {
                 self.pipeline.finish();
+                pulse.end();
                 return;
             }
+        }
+    }
+
+    /// Hands the readings that no snapshot has to the workers, as they came, and waits until all of them
+    /// are learned, or the daemon is to stop: then the next start goes on from the snapshots that were
+    /// taken meanwhile.
+    fn recover(&mut self, replay: Replay) {
+        let begin = Instant::now();
+        let mut handed_over = 0;
+        for group in replay.readings {
+            let group = group.unwrap_or_else(|error| {
+                self.shared.set_store_failed(true);
+                error!(%error, "a part of the journal cannot be read");
+                Vec::new()
+            });
+            for reading in group {
+                if self.shared.is_stopping() {
+                    return;
+                }
+                self.admit(&reading);
+                handed_over += 1;
+                self.dispatch.push(Item {
+                    reading,
+                    arrived: begin,
+                    replayed: true,
+                });
+            }
+            self.dispatch.balance();
+        }
+        self.dispatch.flush();
+        while self.shared.replayed() < handed_over && !self.shared.is_stopping() {
+            progress::beat();
+            std::thread::sleep(RECOVERY_POLL);
+        }
+        if handed_over > 0 {
+            let took_s = begin.elapsed().as_secs_f64();
+            info!(readings = handed_over, took_s, "recovered");
+        }
+    }
+
+    /// A reading of the journal keeps its stream's and its channel's place, in vain where there is none.
+    fn admit(&mut self, reading: &Reading) {
+        let router = &mut self.decoder.router;
+        if router.stream(&reading.stream).is_ok() && Feedback::of(reading).is_none() {
+            let _ = router.channel(&reading.stream, &reading.channel);
         }
     }
 
@@ -150,6 +233,11 @@ impl IntakeThread {
         if self.store.groups_commits() {
             group.acks.extend(Ack::of(&message));
         }
+        match message.fate {
+            Fate::Whole => {}
+            Fate::Dropped => return,
+            Fate::TooBig(bytes) => return self.report_too_big(&message, bytes, scratch.arrival_ms),
+        }
         let delivery = (message.packet_id != 0).then(|| Delivery {
             packet_id: message.packet_id,
             hash: hash(&message),
@@ -186,8 +274,30 @@ impl IntakeThread {
             group.accepted.extend(kept);
         }
         for reading in scratch.readings.drain(..) {
-            self.dispatch.push(reading, message.arrived);
+            self.dispatch.push(Item {
+                reading,
+                arrived: message.arrived,
+                replayed: false,
+            });
         }
+    }
+
+    /// Counts a message that was discarded as it came.
+    fn report_too_big(&self, message: &Delivered, bytes: usize, arrival_ms: i64) {
+        let metrics = &self.shared.metrics;
+        metrics.poison_packets.inc();
+        let sent = Message {
+            topic: &message.topic,
+            payload: &[],
+            retained: message.retain,
+            arrival_ms,
+            properties: &[],
+        };
+        let detail = format!("{bytes} bytes");
+        let explain = || self.decoder.explain(Reject::TooBig, Some(&detail), &sent);
+        let topic = &message.topic;
+        self.shared
+            .refuse(Reject::TooBig, topic, arrival_ms, explain);
     }
 
     /// Counts what was refused of a message, and says it once a minute by reason and topic.
@@ -263,7 +373,9 @@ impl Pipeline {
     /// Waits for a place.
     fn enter(&self) -> Place {
         // This end holds the other: it is there.
-        let _ = self.enter.send(());
+        while self.enter.send_timeout((), PATIENCE).is_err() {
+            progress::beat();
+        }
         Place(self.leave.clone())
     }
 
@@ -291,4 +403,22 @@ fn unix_ms() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_stands_still_is_new_once_the_packet_ids_have_come_round() {
+        let delivery = |packet_id| Delivery { packet_id, hash: 7 };
+        let mut deliveries = Deliveries::new(&[]);
+        (1..=u16::MAX).for_each(|id| deliveries.note(delivery(id)));
+        assert!(
+            deliveries.knows(delivery(u16::MAX)),
+            "acknowledged a moment ago"
+        );
+        assert!(deliveries.knows(delivery(40_000)));
+        assert!(!deliveries.knows(delivery(15)), "another message by now");
+    }
 }

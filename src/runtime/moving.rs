@@ -1,17 +1,20 @@
 //! What a worker is told, and how a stream leaves it for another one.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::error;
 
 use super::worker::{Evicted, Item, Slot, Worker};
+use crate::progress;
 use crate::row::Outcome;
 
 /// Readings that wait for one stream at most, before the worker waits for it too. That cannot end in
 /// two workers that wait for each other: what one waits for was sent to the other before.
 const WAITING: usize = 1024;
+/// Time between two signs of life of a worker that waits for another.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A message to a worker.
 pub enum Work {
@@ -42,9 +45,12 @@ impl Worker {
             Work::Learn(items) => self.learn_in_turn(items, outcomes),
             Work::Give(stream, to) => {
                 self.let_in(&stream, outcomes);
-                self.pay_off(&stream);
+                self.finish_update(&stream);
+                let slot = self.streams.remove(&stream);
+                let unsaved = slot.as_ref().map_or(Duration::ZERO, |s| s.unsaved_busy);
+                self.unsaved_busy = self.unsaved_busy.saturating_sub(unsaved);
                 let moved = Moved {
-                    slot: self.streams.remove(&stream),
+                    slot,
                     evicted: self.evicted.remove(&stream),
                 };
                 if to.send(moved).is_err() {
@@ -86,7 +92,7 @@ impl Worker {
         let Some(Coming { from, items }) = self.coming.remove(stream) else {
             return;
         };
-        let Ok(Moved { slot, evicted }) = from.recv() else {
+        let Some(Moved { slot, evicted }) = wait_for(&from) else {
             error!(%stream, readings = items.len(), "a worker has ended: its stream is lost");
             return;
         };
@@ -94,6 +100,7 @@ impl Worker {
             if slot.unsaid.is_some() {
                 self.held.push_front((Instant::now(), stream.clone()));
             }
+            self.unsaved_busy += slot.unsaved_busy;
             self.streams.insert(stream.clone(), slot);
             // Its turn may have passed here and not have come there.
             self.unsaved.push(stream.clone());
@@ -102,5 +109,17 @@ impl Worker {
             self.evicted.insert(stream.clone(), evicted);
         }
         self.learn_in_turn(items, outcomes);
+    }
+}
+
+/// The stream once its worker has given it; `None` where that has ended.
+fn wait_for(from: &Receiver<Moved>) -> Option<Moved> {
+    loop {
+        progress::beat();
+        match from.recv_timeout(PATIENCE) {
+            Ok(moved) => return Some(moved),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
     }
 }

@@ -1,28 +1,33 @@
 //! The daemon from start to end: restore, bind, start, wait, and stop in order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::balance::{Dispatch, HANDOVER};
 use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
 use super::moving::Work;
-use super::store::{NoStore, Restored, Store};
+use super::store::{KeptMessage, NoStore, Restored, Store, StoreError};
 use super::worker::{Slot, Worker};
 use super::{Hooks, ServeError, Started, Summary, supervise};
 use crate::config::{OutputSettings, Protocol, Settings};
+use crate::decode::Decoder;
 use crate::http::Limits;
 use crate::metrics::{Class, Metrics};
 use crate::mqtt::outbox::Outbox;
-use crate::mqtt::{self, Client, ClientHandles, Intake, Link, LinkOptions, Message, V4, V5};
+use crate::mqtt::{self, Client, ClientHandles, Intake, Link, LinkOptions, Message, Out, V4, V5};
+use crate::progress::Pulse;
 use crate::status::{Role, Status};
+use crate::stream::Stream;
 
 /// Readings that may wait for one worker, at most: enough to keep it busy, few enough to be learned within
 /// the grace period.
@@ -52,6 +57,7 @@ pub async fn serve(
         n_workers,
         settings.http.max_labelled_streams,
     ));
+    shared.set_stuck_after(settings.runtime.stuck_after);
     let store: Arc<dyn Store> = match hooks.store {
         Some(store) => store,
         None => Arc::new(NoStore),
@@ -64,62 +70,100 @@ pub async fn serve(
         }
         (None, None) => None,
     };
-    let mut restored = store.restore(settings.stream_params())?;
     let http_addr = listener.as_ref().and_then(|l| l.local_addr().ok());
     let http = listener.map(|l| crate::http::start(l, Limits::new(&settings.http), shared.clone()));
+    let mut shutdown = std::pin::pin!(shutdown);
 
     let intake = Intake::new(settings.runtime.queue_messages, settings.runtime.overload);
     let start = match settings.mqtt.protocol {
         Protocol::V3 => Clients::start::<V4>,
         Protocol::V5 => Clients::start::<V5>,
     };
-    let clients = start(&settings, &intake, &shared, store.clone());
-    for message in restored.messages.drain(..) {
-        clients.outgoing.out.push(Message {
-            topic: message.topic.into(),
-            payload: message.payload,
-            qos: 1,
-            retain: message.retain,
-            class: Class::Anomaly,
-            arrived: None,
-            kept: Some(message.id),
-        });
-    }
-    let threads = Threads::start(
-        &settings, restored, &store, &intake, &clients, hooks.tap, &shared,
-    )?;
+    let (connect, may_connect) = watch::channel(false);
+    let clients = start(&settings, &intake, &shared, store.clone(), may_connect)?;
     let queues = supervise::Queues {
         intake: intake.clone(),
         out: clients.outgoing.out.clone(),
         store: store.clone(),
     };
-    let watch = supervise::watch(shared.clone(), queues);
-    supervise::notify(NotifyState::Ready);
-    info!(http = ?http_addr, workers = n_workers, "started");
-    if let Some(started) = hooks.started {
-        // A caller that does not listen any more does not want to know.
-        let _ = started.send(Started {
-            http: http_addr,
-            shared: shared.clone(),
-        });
+    if let Some(pulse) = store.pulse() {
+        shared.pulses.watch(pulse);
+    }
+    let watch = supervise::Watch::start(shared.clone(), queues).map_err(ServeError::Thread)?;
+    let runtime_pulse = tokio::spawn(beat(shared.pulses.add("edge")));
+
+    let restoring = store.clone();
+    let params = settings.stream_params().clone();
+    let restored = tokio::task::spawn_blocking(move || restoring.restore(&params));
+    let restored = tokio::select! {
+        restored = restored => Some(restored.map_err(|e| StoreError(e.to_string()))??),
+        () = &mut shutdown => None,
+    };
+    let mut threads = None;
+    if let Some(restored) = restored {
+        republish(&clients.outgoing.out, &restored.messages);
+        let (recovered, recovery) = oneshot::channel();
+        let parts = Parts {
+            restored,
+            recovered,
+            store: &store,
+            intake: &intake,
+            clients: &clients,
+            tap: hooks.tap,
+            shared: &shared,
+        };
+        threads = Some(Threads::start(&settings, parts)?);
+        let is_recovered = tokio::select! {
+            recovered = recovery => recovered.is_ok(),
+            () = &mut shutdown => false,
+        };
+        if is_recovered {
+            // The connections are there as long as their tasks.
+            let _ = connect.send(true);
+            supervise::notify(&[NotifyState::Ready]);
+            info!(http = ?http_addr, workers = n_workers, "started");
+            if let Some(started) = hooks.started {
+                // A caller that does not listen any more does not want to know.
+                let _ = started.send(Started {
+                    http: http_addr,
+                    shared: shared.clone(),
+                });
+            }
+            shutdown.await;
+        }
     }
 
-    shutdown.await;
     let deadline = Instant::now() + settings.runtime.grace;
     info!(
         shutdown_grace_s = settings.runtime.grace.as_secs_f64(),
         "stopping"
     );
-    supervise::notify(NotifyState::Stopping);
+    supervise::notify(&[NotifyState::Stopping]);
     shared.set_stopping();
-    watch.abort();
+    if shared.recovering().is_some() {
+        shared.set_hurried();
+    }
     intake.close();
-    let joined = threads.join(deadline).await;
+    let joined = match threads {
+        Some(threads) => {
+            threads
+                .join(deadline, settings.runtime.grace, &shared)
+                .await
+        }
+        None => false,
+    };
     // The last PUBACKs take their messages out of the store: it closes after them.
     let flushed = clients.finish(deadline, &shared).await;
-    if let Err(error) = store.close() {
-        error!(%error, "the state cannot be flushed");
+    let closing = store.clone();
+    let closed = tokio::task::spawn_blocking(move || closing.close());
+    match tokio::time::timeout_at(deadline, closed).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => error!(%error, "the state cannot be flushed"),
+        Ok(Err(error)) => error!(%error, "the state cannot be flushed"),
+        Err(_) => error!("the state is not flushed within the grace period"),
     }
+    runtime_pulse.abort();
+    watch.stop();
     if let Some(http) = http {
         http.abort();
     }
@@ -142,6 +186,28 @@ pub async fn serve(
     Ok(summary)
 }
 
+/// Beats as long as the runtime runs its tasks.
+async fn beat(pulse: Arc<Pulse>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        pulse.beat();
+    }
+}
+
+/// What had no PUBACK before the stop goes out again.
+fn republish(out: &Out, messages: &[KeptMessage]) {
+    out.push_all(messages.iter().map(|message| Message {
+        topic: message.topic.as_str().into(),
+        payload: message.payload.clone(),
+        qos: 1,
+        retain: message.retain,
+        class: Class::Anomaly,
+        arrived: None,
+        kept: Some(message.id),
+    }));
+}
+
 /// The two connections to the broker.
 struct Clients {
     /// Receives.
@@ -156,25 +222,30 @@ impl Clients {
         intake: &Intake,
         shared: &Arc<Status>,
         store: Arc<dyn Store>,
-    ) -> Clients {
+        may_connect: watch::Receiver<bool>,
+    ) -> Result<Clients, ServeError> {
         let output = &settings.output;
         let status_topic = format!("{}/{}/status", output.prefix, output.instance);
+        let options = LinkOptions {
+            mqtt: settings.mqtt.clone(),
+            status_topic: None,
+            clean_session: false,
+        };
+        // Settings that cannot be used now will not be usable at the next attempt.
+        L::open(&options, 0).map_err(|error| ServeError::Mqtt(error.to_string()))?;
         let incoming = mqtt::start::<L>(Client {
             side: Role::Subscriber,
-            options: LinkOptions {
-                mqtt: settings.mqtt.clone(),
-                status_topic: None,
-                clean_session: false,
-                in_flight: 1,
-            },
+            options,
             filters: filters(settings),
             optional: feedback_filter(output),
             status_topic: None,
             reconnect_max: settings.mqtt.reconnect_max,
             intake: intake.clone(),
+            max_payload_bytes: settings.mqtt.max_payload_bytes,
             acks_at_once: !store.groups_commits(),
             outbox: Outbox::new(1, 1),
             shared: shared.clone(),
+            may_connect: may_connect.clone(),
             delivered: Box::new(|_| {}),
         });
         let mut mqtt = settings.mqtt.clone();
@@ -186,19 +257,20 @@ impl Clients {
                 status_topic: Some(status_topic.clone()),
                 // The outbox is all the session there is.
                 clean_session: true,
-                in_flight: output.in_flight,
             },
             filters: Vec::new(),
             optional: Vec::new(),
             status_topic: Some(status_topic.into()),
             reconnect_max: settings.mqtt.reconnect_max,
             intake: Intake::new(1, settings.runtime.overload),
+            max_payload_bytes: settings.mqtt.max_payload_bytes,
             acks_at_once: false,
             outbox: Outbox::new(output.outbox_messages, output.in_flight),
             shared: shared.clone(),
+            may_connect,
             delivered: Box::new(move |id| store.delivered(id)),
         });
-        Clients { incoming, outgoing }
+        Ok(Clients { incoming, outgoing })
     }
 
     /// Flushes what waits, says `offline` and disconnects. Returns whether everything was
@@ -239,45 +311,54 @@ struct Threads {
     senders: Vec<crossbeam_channel::Sender<Work>>,
 }
 
+/// What the threads are started with.
+struct Parts<'a> {
+    restored: Restored,
+    recovered: oneshot::Sender<()>,
+    store: &'a Arc<dyn Store>,
+    intake: &'a Intake,
+    clients: &'a Clients,
+    tap: Option<super::Tap>,
+    shared: &'a Arc<Status>,
+}
+
 impl Threads {
-    fn start(
-        settings: &Settings,
-        restored: Restored,
-        store: &Arc<dyn Store>,
-        intake: &Intake,
-        clients: &Clients,
-        tap: Option<super::Tap>,
-        shared: &Arc<Status>,
-    ) -> Result<Threads, ServeError> {
+    fn start(settings: &Settings, parts: Parts<'_>) -> Result<Threads, ServeError> {
+        let Parts {
+            restored,
+            recovered,
+            store,
+            intake,
+            clients,
+            tap,
+            shared,
+        } = parts;
         let n_workers = settings.runtime.workers;
         let mut decoder = settings.decoder(restored.last_seq);
         let (senders, receivers): (Vec<_>, Vec<Receiver<Work>>) = (0..n_workers)
             .map(|_| crossbeam_channel::bounded(WORKER_QUEUE / HANDOVER))
             .unzip();
         let mut dispatch = Dispatch::new(senders.clone(), shared.clone());
+        let (pending, told) = match &restored.replay {
+            Some(replay) => (replay.pending.clone(), replay.told.clone()),
+            None => Default::default(),
+        };
+        shared.begin_recovery(pending.values().sum());
+        place_all(&mut dispatch, &restored.streams, &pending);
         let mut slots: Vec<HashMap<Arc<str>, Slot>> =
             (0..n_workers).map(|_| HashMap::new()).collect();
         for stream in restored.streams {
-            let name = decoder.router.stream(stream.name());
-            let channels = stream.channels();
-            let admitted = name.is_ok()
-                && channels
-                    .iter()
-                    .all(|channel| decoder.router.channel(stream.name(), channel).is_ok());
-            if !admitted {
-                warn!(stream = %stream.name(), "a kept stream is beyond max_streams or max_channels");
-            }
-            let worker = dispatch.place(stream.name(), channels.len());
+            admit(&mut decoder, &stream);
+            let worker = dispatch.place(stream.name(), stream.channels().len(), 0.0);
             slots[worker].insert(stream.name().clone(), Slot::new(stream, &settings.output));
         }
+        let told = Arc::new(told);
         let mut workers = Vec::new();
         for (idx, (rx, streams)) in receivers.into_iter().zip(slots).enumerate() {
-            let missed = restored.edges.iter();
-            let missed = missed.filter(|edge| streams.contains_key(&edge.stream));
             let out = clients.outgoing.out.clone();
             let mut worker = Worker::new((idx, rx), settings, out, store.clone(), shared.clone());
             worker.tap = tap.clone();
-            worker.missed = missed.cloned().collect();
+            worker.told = told.clone();
             worker.streams = streams;
             workers.push(spawn(&format!("worker-{idx}"), move || worker.run())?);
         }
@@ -294,6 +375,8 @@ impl Threads {
             shared: shared.clone(),
             deliveries: Deliveries::new(&restored.deliveries),
             pipeline: Pipeline::new(),
+            replay: restored.replay,
+            recovered: Some(recovered),
         };
         Ok(Threads {
             intake: spawn("intake", move || thread.run())?,
@@ -303,8 +386,9 @@ impl Threads {
     }
 
     /// Joins the intake thread, then the workers, until `deadline` at the latest. Returns whether
-    /// all of them ended in time and well.
-    async fn join(self, deadline: Instant) -> bool {
+    /// all of them ended in time and well. With half of the grace period over, they leave to the next
+    /// start what is in the journal.
+    async fn join(self, deadline: Instant, grace: Duration, shared: &Status) -> bool {
         let Threads {
             intake,
             workers,
@@ -319,10 +403,45 @@ impl Threads {
             }
             well
         });
-        match tokio::time::timeout_at(deadline, all).await {
-            Ok(Ok(well)) => well,
-            Ok(Err(_)) | Err(_) => false,
-        }
+        let mut all = all;
+        let in_time = match tokio::time::timeout_at(deadline - grace / 2, &mut all).await {
+            Ok(well) => Ok(well),
+            Err(_) => {
+                shared.set_hurried();
+                // The last quarter belongs to the connections and the disk.
+                tokio::time::timeout_at(deadline - grace / 4, all).await
+            }
+        };
+        matches!(in_time, Ok(Ok(true)))
+    }
+}
+
+/// Gives every stream a worker, so that each has about as much to learn again.
+fn place_all(dispatch: &mut Dispatch, streams: &[Stream], pending: &BTreeMap<Arc<str>, u64>) {
+    let all = pending.values().sum::<u64>().max(1) as f64;
+    let mut names: Vec<(&Arc<str>, usize, u64)> = streams
+        .iter()
+        .map(|stream| (stream.name(), stream.channels().len()))
+        .chain(pending.keys().map(|name| (name, 1)))
+        .map(|(name, n)| (name, n, pending.get(name).copied().unwrap_or(0)))
+        .collect();
+    names.sort_by(|a, b| b.2.cmp(&a.2).then(a.0.cmp(b.0)));
+    names.dedup_by(|a, b| a.0 == b.0);
+    for (name, n_channels, n_pending) in names {
+        dispatch.place(name, n_channels, n_pending as f64 / all);
+    }
+}
+
+/// A stream of a snapshot keeps its place and those of its channels.
+fn admit(decoder: &mut Decoder, stream: &Stream) {
+    let router = &mut decoder.router;
+    let admitted = router.stream(stream.name()).is_ok()
+        && stream
+            .channels()
+            .iter()
+            .all(|channel| router.channel(stream.name(), channel).is_ok());
+    if !admitted {
+        warn!(stream = %stream.name(), "a kept stream is beyond max_streams or max_channels");
     }
 }
 

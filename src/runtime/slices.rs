@@ -1,6 +1,6 @@
-//! A wide stream's mini-batch is learned in slices, between which other streams' readings are taken:
-//! none waits for more than a slice. A stream owes what is left of its mini-batch until its next
-//! reading, its snapshot or its leaving at the latest; when it is learned changes no bit.
+//! Splits the update of a wide stream into slices so that other streams of the worker are not delayed.
+//! The remainder is finished before the stream's next reading, snapshot or migration. The result does
+//! not depend on when the slices run.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,20 +10,20 @@ use crate::row::Reading;
 use crate::state::settle_supervised;
 
 /// Rows times channels of a slice; at least one row.
-const SLICE: usize = 64;
+const MAX_SLICE_VALUES: usize = 64;
 
 impl Worker {
-    /// Learns the mini-batch that a reading made due, once its row is on its way: the first slice, and
-    /// owes the rest.
-    pub(super) fn settle(&mut self, reading: &Reading) {
+    /// Learns the first slice of the mini-batch that a reading made due, once its row is on its way, and
+    /// defers the rest.
+    pub(super) fn start_update(&mut self, reading: &Reading) {
         if self.learn_some(reading, false) {
-            self.owing.push_back(reading.clone());
+            self.deferred_updates.push_back(reading.clone());
         }
     }
 
-    /// A slice of what has been owed for longest.
-    pub(super) fn pay(&mut self) {
-        let Some(reading) = self.owing.pop_front() else {
+    /// Runs a slice of the update that has been deferred for longest.
+    pub(super) fn run_slice(&mut self) {
+        let Some(reading) = self.deferred_updates.pop_front() else {
             return;
         };
         let begin = Instant::now();
@@ -31,24 +31,29 @@ impl Worker {
         let took = begin.elapsed();
         if let Some(slot) = self.streams.get_mut(&reading.stream) {
             slot.busy += took;
+            slot.unsaved_busy += took;
+            self.unsaved_busy += took;
         }
         self.shared.add_busy(self.idx, took);
         if left {
-            self.owing.push_back(reading);
+            self.deferred_updates.push_back(reading);
         }
     }
 
-    /// All that a stream owes.
-    pub(super) fn pay_off(&mut self, stream: &Arc<str>) {
-        let owed = self.owing.iter().position(|r| r.stream == *stream);
-        if let Some(reading) = owed.and_then(|at| self.owing.remove(at)) {
+    /// Finishes the update of a stream.
+    pub(super) fn finish_update(&mut self, stream: &Arc<str>) {
+        let deferred = self
+            .deferred_updates
+            .iter()
+            .position(|r| r.stream == *stream);
+        if let Some(reading) = deferred.and_then(|at| self.deferred_updates.remove(at)) {
             self.learn_some(&reading, true);
         }
     }
 
-    /// All that is owed.
-    pub(super) fn pay_all(&mut self) {
-        while let Some(reading) = self.owing.pop_front() {
+    /// Finishes every update.
+    pub(super) fn finish_all_updates(&mut self) {
+        while let Some(reading) = self.deferred_updates.pop_front() {
             self.learn_some(&reading, true);
         }
     }
@@ -62,13 +67,13 @@ impl Worker {
         }
         // What is in hand shares a wake-up of the sending task.
         if !self.more {
-            self.tell();
+            self.flush();
         }
         let Some(slot) = self.streams.get_mut(&reading.stream) else {
             return false;
         };
         let rows = match slot.stream.channels().len() {
-            n if n > 0 && !all => (SLICE / n).max(1),
+            n if n > 0 && !all => (MAX_SLICE_VALUES / n).max(1),
             _ => usize::MAX,
         };
         let (store, shared, params) = (&self.store, &self.shared, &self.params);

@@ -1,9 +1,11 @@
 //! The seam to what is kept on disk: journal of readings, snapshots of streams, incident edges.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::row::{IncidentEdge, Outcome, Reading};
-use crate::state::{Done, StoreStats};
+use crate::progress::Pulse;
+use crate::row::{IncidentEdge, Reading};
+use crate::state::{Done, StoreStats, Told};
 use crate::stream::{Stream, StreamParams};
 
 /// A store that failed: what it was doing and why.
@@ -30,15 +32,6 @@ pub struct Accepted {
     pub reading: Reading,
 }
 
-/// An incident's edge that was learned before the stop and not told: to be told now.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MissedEdge {
-    /// Its stream.
-    pub stream: Arc<str>,
-    /// The outcome that carries it.
-    pub outcome: Outcome,
-}
-
 /// A message that had no PUBACK before the stop: to be published again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptMessage {
@@ -52,19 +45,29 @@ pub struct KeptMessage {
     pub retain: bool,
 }
 
-/// Streams as they were, and where the numbering goes on.
-#[derive(Debug, Default)]
+/// Streams as their snapshots have them, what is to be replayed, and where the numbering goes on.
+#[derive(Default)]
 pub struct Restored {
-    /// Streams, with everything learned that the journal knows of.
+    /// Streams.
     pub streams: Vec<Stream>,
     /// Highest sequence number ever given.
     pub last_seq: u64,
     /// Deliveries accepted but perhaps never acknowledged: the broker may send them again.
     pub deliveries: Vec<Delivery>,
-    /// Edges to tell.
-    pub edges: Vec<MissedEdge>,
     /// Messages to publish again, oldest first.
     pub messages: Vec<KeptMessage>,
+    /// Readings that are kept and were not learned yet.
+    pub replay: Option<Replay>,
+}
+
+/// Readings to learn again: accepted before the stop, and in no snapshot.
+pub struct Replay {
+    /// The readings, a group at a time.
+    pub readings: Box<dyn Iterator<Item = Result<Vec<Reading>, StoreError>> + Send>,
+    /// How many of each stream.
+    pub pending: BTreeMap<Arc<str>, u64>,
+    /// Incident edges on record: not to be published again.
+    pub told: Told,
 }
 
 /// Where readings, snapshots and incident edges are kept. Called from the intake thread
@@ -74,7 +77,7 @@ pub struct Restored {
 /// disk. So [`Store::save`] must not make a snapshot durable before the readings up to its
 /// `last_seq` are committed.
 pub trait Store: Send + Sync {
-    /// Everything as it was when the daemon last stopped or was stopped.
+    /// What was there when the daemon last stopped or was stopped. Called once, before all others.
     ///
     /// # Errors
     /// If the state is there but cannot be used.
@@ -85,11 +88,12 @@ pub trait Store: Send + Sync {
     /// Where commits are not grouped, `group` is empty: nothing is kept of readings.
     fn accept(&self, group: Vec<Accepted>, done: Done);
 
-    /// Takes a snapshot of a stream.
-    ///
-    /// # Errors
-    /// If it cannot be kept.
-    fn save(&self, stream: &Stream) -> Result<(), StoreError>;
+    /// Takes a snapshot of a stream; false where its last one is still on its way to disk. Never
+    /// waits.
+    fn save(&self, stream: &Stream) -> bool;
+
+    /// Takes the last snapshot of a stream, waiting while the disk is behind.
+    fn save_last(&self, stream: &Stream);
 
     /// Whether the stream could be forgotten: both its snapshots on disk are of its present state.
     fn is_kept(&self, stream: &Stream) -> bool;
@@ -144,6 +148,9 @@ pub trait Store: Send + Sync {
     /// kept of them.
     fn groups_commits(&self) -> bool;
 
+    /// Signs of life of the thread that writes.
+    fn pulse(&self) -> Option<Arc<Pulse>>;
+
     /// Counters and standing.
     fn stats(&self) -> StoreStats;
 
@@ -167,9 +174,11 @@ impl Store for NoStore {
         done(Ok(()));
     }
 
-    fn save(&self, _: &Stream) -> Result<(), StoreError> {
-        Ok(())
+    fn save(&self, _: &Stream) -> bool {
+        true
     }
+
+    fn save_last(&self, _: &Stream) {}
 
     fn is_kept(&self, _: &Stream) -> bool {
         false
@@ -195,6 +204,10 @@ impl Store for NoStore {
     }
 
     fn quarantine(&self, _: &Reading, _: &str) {}
+
+    fn pulse(&self) -> Option<Arc<Pulse>> {
+        None
+    }
 
     fn stats(&self) -> StoreStats {
         StoreStats::default()

@@ -1,17 +1,25 @@
-//! What the service manager is told, and the figures that nobody else has.
+//! Tells the service manager how the daemon is, and exports the figures that nobody else has.
+//!
+//! A thread of its own does it, since a daemon whose runtime hangs must be seen as well. It feeds the
+//! watchdog only while every thread and task meets its deadline, and names the one that does not.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::task::JoinHandle;
+use tracing::{error, warn};
 
 use super::store::Store;
 use crate::mqtt::{Intake, Out};
 use crate::status::Status;
 
-/// Time between two looks at the queues.
+/// Time between two looks.
 const EVERY: Duration = Duration::from_millis(500);
+/// A recovery is given this much further time at each look, as long as it makes progress.
+const EXTENSION: Duration = Duration::from_secs(30);
 
 /// The queues whose depths are exported.
 pub struct Queues {
@@ -24,25 +32,90 @@ pub struct Queues {
 }
 
 /// Tells the service manager something; without one there is nobody to tell.
-pub fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
+pub fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "the service manager cannot be told");
     }
 }
 
-/// Exports queue depths and feeds the watchdog while every worker makes progress.
-pub fn watch(shared: Arc<Status>, queues: Queues) -> JoinHandle<()> {
-    let every = sd_notify::watchdog_enabled().map_or(EVERY, |limit| (limit / 3).min(EVERY));
-    tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(every);
-        loop {
-            ticks.tick().await;
-            measure(&shared, &queues);
-            if shared.health().alive {
-                notify(NotifyState::Watchdog);
+/// The thread that watches the others.
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub fn start(shared: Arc<Status>, queues: Queues) -> std::io::Result<Watch> {
+        let every = sd_notify::watchdog_enabled().map_or(EVERY, |limit| (limit / 3).min(EVERY));
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new().name("watch".to_owned());
+        let thread = thread.spawn(move || {
+            let mut seen = Seen::default();
+            while !stopped.load(Ordering::Acquire) {
+                seen.look(&shared, &queues);
+                std::thread::park_timeout(every);
+            }
+        })?;
+        Ok(Watch { stop, thread })
+    }
+
+    /// Ends it.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        if self.thread.join().is_err() {
+            error!("the thread that watches the others has panicked");
+        }
+    }
+}
+
+/// What the last look saw.
+#[derive(Default)]
+struct Seen {
+    stuck: HashSet<String>,
+    status: String,
+}
+
+impl Seen {
+    fn look(&mut self, shared: &Status, queues: &Queues) {
+        measure(shared, queues);
+        let stuck = shared.stuck();
+        for stuck in &stuck {
+            if !self.stuck.contains(&stuck.name) {
+                let silent_s = stuck.silent.as_secs();
+                error!(
+                    thread = stuck.name,
+                    silent_s, "no progress: the daemon is not healthy"
+                );
             }
         }
-    })
+        let names: HashSet<String> = stuck.into_iter().map(|stuck| stuck.name).collect();
+        for name in self.stuck.difference(&names) {
+            warn!(thread = name, "progress again");
+        }
+        self.stuck = names;
+        let health = shared.health();
+        if health.alive {
+            notify(&[NotifyState::Watchdog]);
+        }
+        if health.alive && shared.recovering().is_some() {
+            let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
+            notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
+        }
+        let status = match health.reasons.as_slice() {
+            [] => "ready".to_owned(),
+            reasons => reasons.join("; "),
+        };
+        if status != self.status {
+            notify(&[NotifyState::Status(&status)]);
+            self.status = status;
+        }
+    }
 }
 
 fn measure(shared: &Status, queues: &Queues) {
@@ -52,5 +125,8 @@ fn measure(shared: &Status, queues: &Queues) {
     metrics.set_queue("outbox", queues.out.len());
     let stats = queues.store.stats();
     metrics.set_store(&stats);
-    shared.note_store(stats.failing.is_some());
+    let failing = stats.failing.as_deref();
+    let failing =
+        failing.map(|why| format!("the state file cannot be written, readings wait: {why}"));
+    shared.note_store(failing.as_deref());
 }

@@ -1,4 +1,4 @@
-//! What a worker publishes of its streams, and when: messages go to the outbox together while readings
+//! Publishes what a worker has to say of its streams: messages go to the outbox together while readings
 //! keep coming, and predictions of a stream no more often than is wanted.
 
 use std::sync::Arc;
@@ -7,57 +7,79 @@ use std::time::{Duration, Instant};
 use tracing::error;
 
 use super::Observed;
-use super::worker::Worker;
+use super::worker::{Slot, Worker};
 use crate::config::Overload;
 use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
 use crate::payload::{anomaly_json, prediction_json};
+use crate::progress;
 use crate::row::{IncidentEdge, Outcome};
 use crate::status::Status;
 
 /// Messages that gather while readings keep coming, at most.
-const TOLD: usize = 32;
+const MAX_PENDING: usize = 32;
 /// Pause while the outbox is full.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 
 impl Worker {
     /// Hands over what is to be published.
-    pub(super) fn tell(&mut self) {
-        if !self.told.is_empty() {
-            self.out.push_all(self.told.drain(..));
+    pub(super) fn flush(&mut self) {
+        if !self.pending.is_empty() {
+            self.out.push_all(self.pending.drain(..));
         }
     }
 
     /// The same, while readings keep coming only where much has gathered; and what has been held back
     /// for long enough.
-    pub(super) fn tell_in_time(&mut self) {
+    pub(super) fn flush_if_due(&mut self) {
         while self
             .held
             .front()
             .is_some_and(|(due, _)| *due <= Instant::now())
             && let Some((_, name)) = self.held.pop_front()
         {
-            self.predict(&name);
+            self.publish_prediction(&name);
         }
-        if self.rx.is_empty() || self.told.len() >= TOLD {
-            self.tell();
+        if self.rx.is_empty() || self.pending.len() >= MAX_PENDING {
+            self.flush();
         }
     }
 
     /// All that is to be published.
-    pub(super) fn tell_all(&mut self) {
+    pub(super) fn flush_all(&mut self) {
         while let Some((_, name)) = self.held.pop_front() {
-            self.predict(&name);
+            self.publish_prediction(&name);
         }
-        self.tell();
+        self.flush();
     }
 
     /// Time until a prediction that is held back is due.
-    pub(super) fn until_told(&self) -> Duration {
+    pub(super) fn until_due(&self) -> Duration {
         let next = self.held.front();
         next.map_or(Duration::MAX, |(due, _)| {
             due.saturating_duration_since(Instant::now())
         })
+    }
+
+    /// Takes an outcome of a reading that was learned before the start as well: only an incident's edge
+    /// that is not on record is news.
+    pub(super) fn replay(&mut self, name: &Arc<str>, outcome: Outcome) {
+        let news = outcome
+            .edge
+            .as_ref()
+            .is_some_and(|edge| !self.told.knows(name, edge));
+        if news {
+            self.publish_anomaly(name, &outcome, None);
+        }
+        let Some(slot) = self.streams.get_mut(name) else {
+            return;
+        };
+        slot.note_edge(outcome.edge.as_ref());
+        if !outcome.channels.is_empty()
+            && let Some(before) = slot.last.replace(outcome)
+        {
+            slot.stream.recycle(before);
+        }
     }
 
     pub(super) fn publish(&mut self, name: &Arc<str>, outcome: Outcome, arrived: Instant) {
@@ -91,17 +113,17 @@ impl Worker {
             slot.stream.recycle(before);
         }
         if wait.is_zero() {
-            self.predict(name);
+            self.publish_prediction(name);
         } else if !waits {
             self.held.push_back((Instant::now() + wait, name.clone()));
         }
     }
 
     /// Publishes the last row of a stream, where that has not been done.
-    fn predict(&mut self, name: &Arc<str>) {
+    fn publish_prediction(&mut self, name: &Arc<str>) {
         if self.output.overload == Overload::Block {
-            self.tell();
-            wait_for_room(&self.out, &self.shared, self.idx);
+            self.flush();
+            wait_for_room(&self.out, &self.shared);
         }
         let Some(slot) = self.streams.get_mut(name) else {
             return;
@@ -116,7 +138,7 @@ impl Worker {
         let seq = slot.stream.last_seq();
         let mut payload = String::with_capacity(128 + channels.len() * 128);
         prediction_json(name, channels, outcome, seq, &mut payload);
-        self.told.push(Message {
+        self.pending.push(Message {
             topic: slot.prediction_topic.clone(),
             payload,
             qos: self.output.predictions_qos,
@@ -138,19 +160,7 @@ impl Worker {
         let Some(slot) = self.streams.get_mut(name) else {
             return;
         };
-        match &outcome.edge {
-            Some(IncidentEdge::Opened(incident)) => slot.open = Some(incident.clone()),
-            Some(IncidentEdge::Closed(_)) => slot.open = None,
-            Some(IncidentEdge::Judged(incident))
-                if slot
-                    .open
-                    .as_ref()
-                    .is_some_and(|open| open.id == incident.id) =>
-            {
-                slot.open = Some(incident.clone());
-            }
-            Some(IncidentEdge::Judged(_)) | None => {}
-        }
+        slot.note_edge(outcome.edge.as_ref());
         let state = (outcome.anomaly, outcome.kind);
         if outcome.edge.is_none() && slot.said == Some(state) {
             return;
@@ -170,7 +180,7 @@ impl Worker {
             error!(stream = %name, %error, "an incident cannot be kept");
             None
         });
-        self.told.push(Message {
+        self.pending.push(Message {
             topic: slot.anomaly_topic.clone(),
             payload,
             qos: 1,
@@ -182,11 +192,30 @@ impl Worker {
     }
 }
 
+impl Slot {
+    /// Keeps the open incident.
+    fn note_edge(&mut self, edge: Option<&IncidentEdge>) {
+        match edge {
+            Some(IncidentEdge::Opened(incident)) => self.open = Some(incident.clone()),
+            Some(IncidentEdge::Closed(_)) => self.open = None,
+            Some(IncidentEdge::Judged(incident))
+                if self
+                    .open
+                    .as_ref()
+                    .is_some_and(|open| open.id == incident.id) =>
+            {
+                self.open = Some(incident.clone());
+            }
+            Some(IncidentEdge::Judged(_)) | None => {}
+        }
+    }
+}
+
 /// Waits until the outbox takes a prediction without dropping another; at the end of the daemon
 /// there is no time for that.
-fn wait_for_room(out: &Out, shared: &Status, worker: usize) {
+fn wait_for_room(out: &Out, shared: &Status) {
     while !out.has_room() && !shared.is_stopping() {
-        shared.beat(worker);
+        progress::beat();
         std::thread::sleep(FULL_PAUSE);
     }
 }
@@ -227,6 +256,7 @@ mod tests {
                 arrival_ms: 1_700_000_000_000 + 1000 * seq as i64,
             },
             arrived: Instant::now(),
+            replayed: false,
         });
         tx.send(Work::Learn(items.collect())).unwrap();
         drop(tx);

@@ -9,15 +9,16 @@ use tracing::{error, warn};
 
 use super::Tap;
 use super::moving::{Coming, Work};
-use super::store::{MissedEdge, Store, StoreError};
+use super::store::{Store, StoreError};
 use crate::assemble::Verdict;
 use crate::config::{OutputSettings, Settings};
 use crate::decode::refused_reading;
 use crate::engine::EngineStats;
 use crate::mqtt::{Message, Out};
 use crate::payload::Reject;
+use crate::progress;
 use crate::row::{Incident, Kind, Outcome, Reading};
-use crate::state::{Pushed, push_supervised};
+use crate::state::{Pushed, Told, push_supervised};
 use crate::status::{Status, StreamView};
 use crate::stream::{Stream, StreamParams};
 
@@ -37,6 +38,8 @@ pub struct Item {
     pub reading: Reading,
     /// When its message came.
     pub arrived: Instant,
+    /// It was accepted before the start: learned again, since no snapshot has it.
+    pub replayed: bool,
 }
 
 /// What a worker thread works with.
@@ -57,8 +60,12 @@ pub struct Worker {
     pub tap: Option<Tap>,
     /// Flags, metrics, views.
     pub shared: Arc<Status>,
-    /// Edges learned before the start and not told.
-    pub missed: Vec<MissedEdge>,
+    /// Incident edges on record, for readings that are replayed.
+    pub told: Arc<Told>,
+    /// Learning that a restart would repeat before further snapshots are due.
+    pub recovery: Duration,
+    /// Learning that no snapshot has, of all streams together.
+    pub unsaved_busy: Duration,
     /// Its streams.
     pub streams: HashMap<Arc<str>, Slot>,
     /// Streams without a reading for so long are forgotten; `None` for never.
@@ -69,12 +76,12 @@ pub struct Worker {
     pub unsaved: Vec<Arc<str>>,
     /// Streams on their way from other workers.
     pub coming: HashMap<Arc<str>, Coming>,
-    /// The last readings of streams that owe a part of their mini-batch.
-    pub owing: VecDeque<Reading>,
+    /// The last readings of streams whose update is not finished.
+    pub deferred_updates: VecDeque<Reading>,
     /// Further readings are in hand.
     pub more: bool,
     /// Messages that go to the outbox together.
-    pub told: Vec<Message>,
+    pub pending: Vec<Message>,
     /// Streams whose last row is not published yet, with the moment at which it will be, in order.
     pub held: VecDeque<(Instant, Arc<str>)>,
 }
@@ -100,11 +107,15 @@ pub struct Slot {
     /// When a prediction was last published.
     pub(super) predicted: Option<Instant>,
     pub(super) counted: EngineStats,
+    /// What was replayed is not counted yet, and will not be.
+    uncounted: bool,
     dirty: bool,
     /// When its last reading came.
     touched: Instant,
     /// Time that it has taken so far.
     pub(super) busy: Duration,
+    /// Time that it has taken since its last snapshot.
+    pub(super) unsaved_busy: Duration,
 }
 
 impl Slot {
@@ -133,9 +144,11 @@ impl Slot {
             predicted: None,
             // What was learned before this start is not counted again.
             counted: stream.engine().stats().clone(),
+            uncounted: false,
             dirty: true,
             touched: Instant::now(),
             busy: Duration::ZERO,
+            unsaved_busy: Duration::ZERO,
             stream,
         }
     }
@@ -172,15 +185,17 @@ impl Worker {
             store,
             tap: None,
             shared,
-            missed: Vec::new(),
+            told: Arc::default(),
+            recovery: settings.state.recovery,
+            unsaved_busy: Duration::ZERO,
             streams: HashMap::new(),
             idle_evict: settings.state.idle_evict,
             evicted: HashMap::new(),
             unsaved: Vec::new(),
             coming: HashMap::new(),
-            owing: VecDeque::new(),
+            deferred_updates: VecDeque::new(),
             more: false,
-            told: Vec::new(),
+            pending: Vec::new(),
             held: VecDeque::new(),
         }
     }
@@ -193,15 +208,15 @@ impl Worker {
         let mut evicted = Instant::now();
         let mut saved = Instant::now();
         let mut round = 0;
+        let pulse = self.shared.pulses.add(format!("worker-{}", self.idx));
+        progress::enter(pulse.clone());
         self.renew_views();
-        for MissedEdge { stream, outcome } in std::mem::take(&mut self.missed) {
-            self.publish_anomaly(&stream, &outcome, None);
-        }
         loop {
-            let patience = if !self.owing.is_empty() {
+            progress::beat();
+            let patience = if !self.deferred_updates.is_empty() {
                 Duration::ZERO
             } else if self.unsaved.is_empty() && self.coming.is_empty() {
-                self.until_told().min(IDLE)
+                self.until_due().min(IDLE)
             } else {
                 SAVE_EVERY
             };
@@ -210,11 +225,10 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.tell_in_time();
-            self.pay();
+            self.flush_if_due();
+            self.run_slice();
             self.let_all_in(false, &mut outcomes);
             if self.rx.is_empty() || viewed.elapsed() >= VIEW_EVERY {
-                self.shared.beat(self.idx);
                 if viewed.elapsed() >= VIEW_EVERY {
                     self.renew_views();
                     viewed = Instant::now();
@@ -231,29 +245,63 @@ impl Worker {
                 }
             }
             // One at a time: no reading has to wait for the snapshots of a thousand streams.
-            if !self.unsaved.is_empty() && saved.elapsed() >= SAVE_EVERY {
-                let next = self.unsaved.pop();
-                next.iter().for_each(|name| self.pay_off(name));
-                if let Some(slot) = next.and_then(|name| self.streams.get(&name)) {
-                    save(&*self.store, &self.shared, &slot.stream);
+            if saved.elapsed() >= SAVE_EVERY {
+                if let Some(name) = self.unsaved.pop() {
+                    self.save(&name);
                 }
+                self.bound_recovery();
                 saved = Instant::now();
             }
         }
         self.let_all_in(true, &mut outcomes);
-        self.tell_all();
-        self.pay_all();
+        self.flush_all();
+        self.finish_all_updates();
         self.renew_views();
-        self.save_all();
+        for slot in self.streams.values() {
+            self.store.save_last(&slot.stream);
+        }
+        pulse.end();
         self.streams
             .values()
             .map(|slot| slot.stream.engine().stats().rows)
             .sum()
     }
 
+    /// Takes a snapshot of a stream; false where the last one is still on its way.
+    fn save(&mut self, name: &Arc<str>) -> bool {
+        self.finish_update(name);
+        let Some(slot) = self.streams.get_mut(name) else {
+            return true;
+        };
+        let saved = self.store.save(&slot.stream);
+        if saved {
+            let unsaved = std::mem::take(&mut slot.unsaved_busy);
+            self.unsaved_busy = self.unsaved_busy.saturating_sub(unsaved);
+        }
+        saved
+    }
+
+    /// Takes snapshots of the streams with the most learning that no snapshot has, until a restart
+    /// would repeat no more than it may.
+    fn bound_recovery(&mut self) {
+        let begin = Instant::now();
+        while self.unsaved_busy > self.recovery && begin.elapsed() < SAVE_EVERY {
+            let streams = self.streams.iter();
+            let most = streams.max_by_key(|(_, slot)| slot.unsaved_busy);
+            let Some(name) = most.map(|(name, _)| name.clone()) else {
+                return;
+            };
+            if !self.save(&name) {
+                return;
+            }
+        }
+        self.shared.set_unsaved(self.idx, self.unsaved_busy);
+    }
+
     /// Learns readings, and notes how long each stream's take.
     pub(super) fn learn_in_turn(&mut self, items: Vec<Item>, outcomes: &mut Vec<Outcome>) {
-        self.shared.taken(items.len());
+        let n_items = items.len();
+        self.shared.taken(n_items);
         let begin = Instant::now();
         let mut from = begin;
         let mut items = items.into_iter();
@@ -262,19 +310,31 @@ impl Worker {
             let Some(item) = self.keep_waiting(item, outcomes) else {
                 continue;
             };
+            progress::beat();
+            // It is in the journal: the next start learns it.
+            if self.shared.is_hurried() && (item.replayed || self.store.groups_commits()) {
+                continue;
+            }
             self.learn(&item, outcomes);
+            if item.replayed {
+                self.shared.note_replayed();
+            }
             if let Some(slot) = self.streams.get_mut(&item.reading.stream) {
                 slot.touched = Instant::now();
-                slot.busy += slot.touched - from;
+                let took = slot.touched - from;
+                slot.busy += took;
+                slot.unsaved_busy += took;
+                self.unsaved_busy += took;
                 from = slot.touched;
             }
         }
         self.shared.add_busy(self.idx, from - begin);
+        self.shared.add_learned(self.idx, n_items);
     }
 
     fn learn(&mut self, item: &Item, outcomes: &mut Vec<Outcome>) {
         let name = &item.reading.stream;
-        self.pay_off(name);
+        self.finish_update(name);
         if !self.streams.contains_key(name) {
             let slot = self.bring(&item.reading);
             self.streams.insert(name.clone(), slot);
@@ -282,6 +342,10 @@ impl Worker {
         let Some(slot) = self.streams.get_mut(name) else {
             return;
         };
+        if slot.uncounted && !item.replayed {
+            slot.counted = slot.stream.engine().stats().clone();
+        }
+        slot.uncounted = item.replayed;
         outcomes.clear();
         let (store, shared, params) = (&self.store, &self.shared, &self.params);
         let reading = &item.reading;
@@ -295,11 +359,17 @@ impl Worker {
                 if panics > 0 {
                     slot.counted = slot.stream.engine().stats().clone();
                 }
-                note_verdict(&self.shared, verdict, &item.reading);
-                for outcome in outcomes.drain(..) {
-                    self.publish(name, outcome, item.arrived);
+                if !item.replayed {
+                    note_verdict(&self.shared, verdict, &item.reading);
                 }
-                self.settle(&item.reading);
+                for outcome in outcomes.drain(..) {
+                    if item.replayed {
+                        self.replay(name, outcome);
+                    } else {
+                        self.publish(name, outcome, item.arrived);
+                    }
+                }
+                self.start_update(&item.reading);
             }
             Pushed::Quarantined { .. } => slot.counted = slot.stream.engine().stats().clone(),
         }
@@ -309,7 +379,9 @@ impl Worker {
     fn renew_views(&mut self) {
         for (name, slot) in self.streams.iter_mut().filter(|(_, slot)| slot.dirty) {
             let stats = slot.stream.engine().stats();
-            self.shared.metrics.add_engine(&slot.counted, stats);
+            if !slot.uncounted {
+                self.shared.metrics.add_engine(&slot.counted, stats);
+            }
             slot.counted = stats.clone();
             slot.dirty = false;
             self.shared.set_view(
@@ -352,7 +424,7 @@ impl Worker {
     /// goes by the wall clock, since it changes no bit of what is learned.
     fn evict_idle(&mut self) {
         let Some(limit) = self.idle_evict else { return };
-        self.pay_all();
+        self.finish_all_updates();
         let (store, metrics) = (&self.store, &self.shared.metrics);
         let evicted = &mut self.evicted;
         self.streams.retain(|name, slot| {
@@ -360,7 +432,7 @@ impl Worker {
                 return true;
             }
             if !store.is_kept(&slot.stream) {
-                save(&**store, &self.shared, &slot.stream);
+                store.save(&slot.stream);
                 return true;
             }
             let left = Evicted {
@@ -372,19 +444,6 @@ impl Worker {
             metrics.stream_evictions.inc();
             false
         });
-    }
-
-    fn save_all(&self) {
-        for slot in self.streams.values() {
-            save(&*self.store, &self.shared, &slot.stream);
-        }
-    }
-}
-
-fn save(store: &dyn Store, shared: &Status, stream: &Stream) {
-    if let Err(error) = store.save(stream) {
-        shared.set_store_failed(true);
-        error!(stream = %stream.name(), %error, "a snapshot cannot be kept");
     }
 }
 

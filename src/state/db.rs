@@ -307,19 +307,42 @@ impl Reader {
             )
             .map_err(StateError::sql("reading the journal"))?;
         let rows = statement
-            .query_map([seq as i64], |row| {
-                Ok(JournalRow {
-                    first_seq: row.get::<_, i64>(0)? as u64,
-                    last_seq: row.get::<_, i64>(1)? as u64,
-                    crc: row.get(2)?,
-                    data: row.get(3)?,
-                })
-            })
+            .query_map([seq as i64], journal_row)
             .map_err(StateError::sql("reading the journal"))?;
         for row in rows {
             visit(row.map_err(StateError::sql("reading the journal")))?;
         }
         Ok(())
+    }
+
+    /// The first reading of the journal row before the first one that holds readings after `seq`;
+    /// `None` where that is the first of all.
+    pub(crate) fn journal_start(&self, seq: u64) -> Result<Option<u64>, StateError> {
+        let sql = "SELECT max(first_seq) FROM journal WHERE last_seq <= ?1";
+        self.connection
+            .query_row(sql, [seq as i64], |row| row.get::<_, Option<i64>>(0))
+            .map(|first| first.map(|first| first as u64))
+            .map_err(StateError::sql("reading the journal"))
+    }
+
+    /// The next `limit` rows of the journal at most, after the one whose first reading is `after`.
+    pub(crate) fn journal_rows(
+        &self,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<JournalRow>, StateError> {
+        let error = || StateError::sql("reading the journal");
+        let mut statement = self
+            .connection
+            .prepare_cached(
+                "SELECT first_seq, last_seq, crc, data FROM journal WHERE first_seq > ?1
+                 ORDER BY first_seq LIMIT ?2",
+            )
+            .map_err(error())?;
+        let after = after.map_or(-1, |after| after as i64);
+        let rows = statement.query_map(params![after, limit as i64], journal_row);
+        let rows: rusqlite::Result<_> = rows.map_err(error())?.collect();
+        rows.map_err(error())
     }
 
     /// Rows, bytes, first and last reading of the journal; `None` when it is empty.
@@ -454,6 +477,15 @@ fn read_only(path: &Path) -> rusqlite::Result<Connection> {
         }
         _ => Ok(connection),
     }
+}
+
+fn journal_row(row: &Row<'_>) -> rusqlite::Result<JournalRow> {
+    Ok(JournalRow {
+        first_seq: row.get::<_, i64>(0)? as u64,
+        last_seq: row.get::<_, i64>(1)? as u64,
+        crc: row.get(2)?,
+        data: row.get(3)?,
+    })
 }
 
 fn snapshot_row(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {

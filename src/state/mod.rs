@@ -27,6 +27,7 @@ mod export;
 pub mod inspect;
 pub mod journal;
 mod recover;
+mod salvage;
 pub mod snapshot;
 mod store;
 mod supervise;
@@ -37,7 +38,10 @@ pub use db::{FILE_NAME, Reader, SnapshotRow, TableCounts, is_in_use};
 pub use error::StateError;
 pub use export::{export, import};
 pub use journal::Accepted;
-pub use recover::{MissedEdge, Recovered, Report, load_stream, recover, recover_stream};
+pub use recover::{
+    MissedEdge, Prepared, Recovered, Replay, Report, Told, load_stream, prepare, recover,
+    recover_stream,
+};
 pub use snapshot::digest;
 pub use store::{Done, Durability, Edge, OutMessage, Store, StoreOptions, StoreStats};
 #[cfg(test)]

@@ -1,25 +1,30 @@
-//! From the state file back to the streams: snapshots, then the journal; and salvage of a damaged
-//! file.
+//! Recovers the streams from the state file: their snapshots, then the readings of the journal.
+//!
+//! [`prepare`] loads the snapshots and looks through the journal without learning anything. The
+//! readings to replay then come from [`Replay`], a group at a time: the daemon hands them to its
+//! workers, [`recover`] (for `spiked inspect`) replays them in place.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::db::{self, ASIDE, BAD, Reader, SnapshotRow};
+use super::db::{ASIDE, BAD, Reader, SnapshotRow};
 use super::error::StateError;
-use super::journal::{self, JournalRow};
+use super::journal::{self, Accepted, JournalRow};
 use super::store::{Edge, OutMessage, Spans};
 use super::supervise::{Failures, push_caught};
-use super::writer::{Span, insert_snapshot, now_ms};
-use crate::row::{Outcome, Reading};
+use super::writer::Span;
+use crate::row::{IncidentEdge, Outcome, Reading};
 use crate::stream::{Stream, StreamParams};
 
 /// Delivery keys kept to recognise what the broker delivers again: all that MQTT can tell apart.
 const KEYS: usize = 65_536;
 /// More readings than any group has: what a damaged one says beyond that is part of the damage.
 const GROUP_MAX: u64 = 1 << 24;
+/// Journal rows read at once for a replay.
+const CHUNK: usize = 16;
 
 /// An incident's edge that the replay met and the file does not know: the crash came between the
 /// reading and its record. It is to be recorded and published now.
@@ -46,18 +51,92 @@ pub struct Recovered {
     pub keys: VecDeque<u64>,
     /// What to say about it.
     pub report: Report,
-    pub(crate) marks: Vec<(i64, i64)>,
     pub(crate) dead: Vec<(Reading, String)>,
+}
+
+/// A restart before anything is replayed.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// The streams as their newest snapshots have them, by name.
+    pub streams: Vec<Stream>,
+    /// Readings to replay, by stream.
+    pub pending: BTreeMap<Arc<str>, u64>,
+    /// Messages to publish again, oldest first.
+    pub outbox: Vec<OutMessage>,
+    /// Number of the newest reading known; the next one accepted is one more.
+    pub last_seq: u64,
+    /// Keys of the newest deliveries, oldest first.
+    pub keys: VecDeque<u64>,
+    /// What to say about it.
+    pub report: Report,
+    /// Incident edges on record.
+    pub told: Told,
+    pub(crate) marks: Vec<(i64, i64)>,
     pub(crate) spans: Spans,
 }
 
-impl Recovered {
+impl Prepared {
     /// Numbers of the last readings in each stream's two newest snapshots, older first.
     pub fn covered(&self) -> HashMap<String, [u64; 2]> {
         let spans = self.spans.iter();
         spans
             .map(|(name, span)| (name.clone(), span.covered))
             .collect()
+    }
+
+    /// Readings to replay.
+    pub fn n_pending(&self) -> u64 {
+        self.pending.values().sum()
+    }
+}
+
+/// The incident edges that the file has on record: a replay meets them again.
+#[derive(Clone, Debug, Default)]
+pub struct Told(HashSet<EdgeKey>);
+
+impl Told {
+    /// The edge is on record.
+    pub fn knows(&self, stream: &str, edge: &IncidentEdge) -> bool {
+        let edge = Edge::of(stream, edge);
+        let key = (edge.stream, edge.number, edge.start_ms, edge.edge);
+        self.0.contains(&key)
+    }
+}
+
+/// The readings of the journal that the streams have not learned yet, a group at a time. Read in
+/// parts, so that the file can be written and its log emptied meanwhile.
+#[derive(Debug)]
+pub struct Replay {
+    reader: Reader,
+    /// Rows read ahead.
+    rows: VecDeque<JournalRow>,
+    /// First reading of the last row read.
+    after: Option<u64>,
+    /// Last reading that each stream has learned. Streams that are not here are left out.
+    learned: HashMap<Arc<str>, u64>,
+    dead: HashSet<u64>,
+}
+
+impl Iterator for Replay {
+    type Item = Result<Vec<Reading>, StateError>;
+
+    fn next(&mut self) -> Option<Result<Vec<Reading>, StateError>> {
+        if self.rows.is_empty() {
+            match self.reader.journal_rows(self.after, CHUNK) {
+                Ok(rows) => self.rows = rows.into(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        let row = self.rows.pop_front()?;
+        self.after = Some(row.first_seq);
+        // A damaged group has been counted already.
+        let (mut readings, _) = journal::unpack(&row).unwrap_or_default();
+        readings.retain(|Accepted { reading, .. }| {
+            let learned = self.learned.get(&reading.stream);
+            learned.is_some_and(|learned| reading.seq > *learned)
+                && !self.dead.contains(&reading.seq)
+        });
+        Some(Ok(readings.into_iter().map(|a| a.reading).collect()))
     }
 }
 
@@ -103,7 +182,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "restored {} streams, {} from snapshots, {} readings replayed, in {:.3} s",
+            "{} streams, {} of them from snapshots, {} further readings in the journal, found in {:.3} s",
             self.streams,
             self.from_snapshot,
             self.replayed,
@@ -149,6 +228,58 @@ impl fmt::Display for Report {
     }
 }
 
+/// Loads the newest snapshot of every stream of the file at `path` for which `params` knows
+/// settings, and looks through the journal. Writes nothing.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn prepare(
+    path: &Path,
+    params: &dyn Fn(&str) -> Option<StreamParams>,
+) -> Result<(Prepared, Replay), StateError> {
+    let start = Instant::now();
+    let reader = Reader::open_unchecked(path).map_err(StateError::sql("opening the state file"))?;
+    let mut scan = Scan {
+        params,
+        dead: dead_seqs(&reader)?,
+        streams: BTreeMap::new(),
+        learned: HashMap::new(),
+        out: Prepared {
+            told: Told(reader.edges()?.into_iter().collect()),
+            ..Prepared::default()
+        },
+    };
+    scan.load_snapshots(&reader)?;
+    scan.run_journal(&reader)?;
+    let Scan {
+        dead,
+        streams,
+        mut learned,
+        mut out,
+        ..
+    } = scan;
+    out.outbox = reader.outbox()?;
+    out.streams = streams.into_values().collect();
+    out.report.streams = out.streams.len();
+    let new = out
+        .pending
+        .keys()
+        .filter(|name| !learned.contains_key(*name));
+    let new: Vec<_> = new.map(|name| (name.clone(), 0)).collect();
+    out.report.streams += new.len();
+    learned.extend(new);
+    out.report.replayed = out.n_pending();
+    out.report.took = start.elapsed();
+    let replay = Replay {
+        after: reader.journal_start(learned.values().copied().min().unwrap_or(0))?,
+        rows: VecDeque::new(),
+        reader,
+        learned,
+        dead,
+    };
+    Ok((out, replay))
+}
+
 /// Rebuilds every stream of the file at `path` for which `params` knows settings. Writes nothing.
 ///
 /// # Errors
@@ -158,23 +289,76 @@ pub fn recover(
     params: &dyn Fn(&str) -> Option<StreamParams>,
 ) -> Result<Recovered, StateError> {
     let start = Instant::now();
-    let reader = Reader::open_unchecked(path).map_err(StateError::sql("opening the state file"))?;
-    let mut replay = Replay {
-        params,
-        dead: dead_seqs(&reader)?,
-        told: told_edges(&reader)?,
-        streams: BTreeMap::new(),
-        panicked: BTreeSet::new(),
-        edges: Vec::new(),
-        out: Recovered::default(),
-    };
-    replay.load_snapshots(&reader)?;
-    replay.run_journal(&reader)?;
-    replay.redo_panicked(&reader)?;
-    let mut recovered = replay.finish();
-    recovered.outbox = reader.outbox()?;
-    recovered.report.took = start.elapsed();
-    Ok(recovered)
+    let (prepared, replay) = prepare(path, params)?;
+    replay_in_place(path, params, prepared, replay, start)
+}
+
+/// [`recover`] from where [`prepare`] left off.
+pub(crate) fn replay_in_place(
+    path: &Path,
+    params: &dyn Fn(&str) -> Option<StreamParams>,
+    prepared: Prepared,
+    replay: Replay,
+    start: Instant,
+) -> Result<Recovered, StateError> {
+    let known = prepared.streams.into_iter();
+    let mut streams: BTreeMap<_, _> = known.map(|s| (s.name().clone(), s)).collect();
+    let mut panicked = BTreeSet::new();
+    let mut edges = Vec::new();
+    let mut outcomes = Vec::new();
+    for group in replay {
+        for reading in group? {
+            if panicked.contains(&reading.stream) {
+                continue;
+            }
+            if !streams.contains_key(&reading.stream) {
+                let Some(params) = params(&reading.stream) else {
+                    continue;
+                };
+                let stream = Stream::new(&reading.stream, &params);
+                streams.insert(reading.stream.clone(), stream);
+            }
+            let Some(stream) = streams.get_mut(&reading.stream) else {
+                continue;
+            };
+            outcomes.clear();
+            if push_caught(stream, &reading, &mut outcomes).is_err() {
+                panicked.insert(reading.stream.clone());
+            }
+            edges.extend(outcomes.drain(..).filter_map(|outcome| {
+                let missed = !prepared.told.knows(&reading.stream, outcome.edge.as_ref()?);
+                missed.then(|| (reading.stream.clone(), outcome))
+            }));
+        }
+    }
+    let mut report = prepared.report;
+    let mut all_dead = Vec::new();
+    for name in panicked {
+        let Some(params) = params(&name) else {
+            continue;
+        };
+        let (stream, dead) = recover_stream(path, &name, &params, u64::MAX)?;
+        streams.insert(name, stream);
+        report.dead_letters += dead.len() as u64;
+        all_dead.extend(dead);
+    }
+    let index: BTreeMap<_, _> = streams.keys().cloned().zip(0..).collect();
+    report.took = start.elapsed();
+    Ok(Recovered {
+        edges: edges
+            .into_iter()
+            .map(|(name, outcome)| MissedEdge {
+                stream: index[&name],
+                outcome,
+            })
+            .collect(),
+        streams: streams.into_values().collect(),
+        outbox: prepared.outbox,
+        last_seq: prepared.last_seq,
+        keys: prepared.keys,
+        report,
+        dead: all_dead,
+    })
 }
 
 /// Rebuilds one stream up to and without reading number `until`. Readings that make it panic three
@@ -282,25 +466,21 @@ enum Unusable {
 
 type EdgeKey = (String, u64, i64, i64);
 
-fn told_edges(reader: &Reader) -> Result<HashSet<EdgeKey>, StateError> {
-    Ok(reader.edges()?.into_iter().collect())
-}
-
 fn dead_seqs(reader: &Reader) -> Result<HashSet<u64>, StateError> {
     Ok(reader.dead_letters()?.into_iter().map(|d| d.0).collect())
 }
 
-struct Replay<'a> {
+/// The look through a file.
+struct Scan<'a> {
     params: &'a dyn Fn(&str) -> Option<StreamParams>,
     dead: HashSet<u64>,
-    told: HashSet<EdgeKey>,
     streams: BTreeMap<Arc<str>, Stream>,
-    panicked: BTreeSet<Arc<str>>,
-    edges: Vec<(Arc<str>, Outcome)>,
-    out: Recovered,
+    /// Last reading in each stream's snapshot.
+    learned: HashMap<Arc<str>, u64>,
+    out: Prepared,
 }
 
-impl Replay<'_> {
+impl Scan<'_> {
     fn load_snapshots(&mut self, reader: &Reader) -> Result<(), StateError> {
         let (rows, unreadable) = reader.snapshot_ids()?;
         self.out.report.damaged_snapshots += unreadable;
@@ -362,6 +542,8 @@ impl Replay<'_> {
             last: newest.last_seq(),
         };
         self.out.spans.insert(name.to_owned(), span);
+        let learned = newest.last_seq();
+        self.learned.insert(newest.name().clone(), learned);
         self.streams.insert(newest.name().clone(), newest);
     }
 
@@ -384,7 +566,7 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// Replays a group; false where it is damaged.
+    /// Looks through a group; false where it is damaged.
     fn group(&mut self, row: Result<JournalRow, StateError>, before: &mut u64) -> bool {
         let Ok((readings, follows)) = row.and_then(|row| journal::unpack(&row)) else {
             self.out.report.damaged_groups += 1;
@@ -421,153 +603,16 @@ impl Replay<'_> {
                 last: reading.seq,
             });
         span.last = span.last.max(reading.seq);
-        if !self.streams.contains_key(&reading.stream) {
-            let Some(params) = (self.params)(&reading.stream) else {
-                return;
-            };
-            let stream = Stream::new(&reading.stream, &params);
-            self.streams.insert(reading.stream.clone(), stream);
-        }
-        let Some(stream) = self.streams.get_mut(&reading.stream) else {
-            return;
-        };
-        let skip = reading.seq <= stream.last_seq()
-            || self.dead.contains(&reading.seq)
-            || self.panicked.contains(&reading.stream);
-        if skip {
+        if self.dead.contains(&reading.seq) {
             return;
         }
-        let mut outcomes = Vec::new();
-        if push_caught(stream, reading, &mut outcomes).is_err() {
-            self.panicked.insert(reading.stream.clone());
+        match self.learned.get(&reading.stream) {
+            Some(learned) if reading.seq <= *learned => return,
+            Some(_) => {}
+            None if self.out.pending.contains_key(&reading.stream) => {}
+            None if (self.params)(&reading.stream).is_some() => {}
+            None => return,
         }
-        self.out.report.replayed += 1;
-        for outcome in outcomes {
-            let Some(edge) = &outcome.edge else { continue };
-            let edge = Edge::of(&reading.stream, edge);
-            let key = (edge.stream, edge.number, edge.start_ms, edge.edge);
-            if !self.told.contains(&key) {
-                self.edges.push((reading.stream.clone(), outcome));
-            }
-        }
+        *self.out.pending.entry(reading.stream.clone()).or_default() += 1;
     }
-
-    fn redo_panicked(&mut self, reader: &Reader) -> Result<(), StateError> {
-        for name in std::mem::take(&mut self.panicked) {
-            let Some(params) = (self.params)(&name) else {
-                continue;
-            };
-            let (stream, dead) = rebuild(reader, &name, &params, u64::MAX)?;
-            self.streams.insert(name, stream);
-            self.out.report.dead_letters += dead.len() as u64;
-            self.out.dead.extend(dead);
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Recovered {
-        let mut out = self.out;
-        let index: BTreeMap<_, _> = self.streams.keys().cloned().zip(0..).collect();
-        out.edges = self
-            .edges
-            .into_iter()
-            .map(|(name, outcome)| MissedEdge {
-                stream: index[&name],
-                outcome,
-            })
-            .collect();
-        out.streams = self.streams.into_values().collect();
-        out.report.streams = out.streams.len();
-        out
-    }
-}
-
-/// Moves a damaged file away and puts in its place a new one with everything of the old one that
-/// its checksums vouch for.
-///
-/// # Errors
-/// When nothing can be saved, or the new file cannot be written.
-pub(crate) fn salvage(path: &Path, detail: &str) -> Result<(), StateError> {
-    let damaged = || StateError::Damaged {
-        path: path.to_owned(),
-        detail: detail.to_owned(),
-    };
-    let reader = Reader::open_unchecked(path).map_err(|_| damaged())?;
-    let (snapshots, _) = reader.snapshots(None).unwrap_or_default();
-    let mut groups = Vec::new();
-    let mut unreadable = 0;
-    // An error here means that the table ends early; what came before it counts.
-    drop(reader.journal(0, |row| {
-        match row.and_then(|row| journal::unpack(&row).map(|_| row)) {
-            Ok(row) => groups.push(row),
-            Err(_) => unreadable += 1,
-        }
-        Ok(())
-    }));
-    let whole: Vec<_> = snapshots.iter().filter(|row| row.intact).collect();
-    if whole.is_empty() && groups.is_empty() {
-        return Err(damaged());
-    }
-    let new = with_suffix(path, ".new");
-    for suffix in ["", "-wal", "-shm"] {
-        drop(std::fs::remove_file(with_suffix(&new, suffix)));
-    }
-    write_salvaged(&new, &reader, &whole, &groups)?;
-    drop(reader);
-    let kept = with_suffix(path, &format!(".damaged-{}", now_ms()));
-    let rename = |from: &Path, to: &Path| {
-        std::fs::rename(from, to).map_err(|source| StateError::Io {
-            what: "cannot rename",
-            path: from.to_owned(),
-            source,
-        })
-    };
-    rename(path, &kept)?;
-    for suffix in ["-wal", "-shm"] {
-        // They need not exist.
-        drop(std::fs::rename(
-            with_suffix(path, suffix),
-            with_suffix(&kept, suffix),
-        ));
-    }
-    rename(&new, path)?;
-    tracing::error!(
-        detail, kept = %kept.display(), snapshots = whole.len(), groups = groups.len(), unreadable,
-        "the state file was damaged; what is whole was taken over, readings may be missing"
-    );
-    Ok(())
-}
-
-fn write_salvaged(
-    new: &Path,
-    old: &Reader,
-    snapshots: &[&SnapshotRow],
-    groups: &[JournalRow],
-) -> Result<(), StateError> {
-    let sql = || StateError::sql("writing the salvaged state file");
-    let mut connection = db::open_writer(new, true)?;
-    let t = connection.transaction().map_err(sql())?;
-    let mut by_age = snapshots.to_vec();
-    by_age.sort_by_key(|row| row.id);
-    for row in by_age {
-        let status = if row.aside { ASIDE } else { db::GOOD };
-        insert_snapshot(&t, &row.snapshot, status).map_err(sql())?;
-    }
-    for row in groups {
-        super::writer::insert_group(&t, row).map_err(sql())?;
-    }
-    for message in old.outbox().unwrap_or_default() {
-        super::writer::insert_message(&t, &message).map_err(sql())?;
-    }
-    super::writer::set_meta(&t, "pruned_through", old.pruned_through().unwrap_or(0))
-        .map_err(sql())?;
-    super::writer::set_meta(&t, "salvaged_ms", now_ms() as u64).map_err(sql())?;
-    t.commit().map_err(sql())?;
-    connection.close().map_err(|(_, e)| sql()(e))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }

@@ -1,20 +1,23 @@
 //! The handle to the state file: what may be asked of it, by whom, and what it counts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
 use super::db;
 use super::error::StateError;
 use super::journal::Accepted;
-use super::recover::{Recovered, load_stream, recover, recover_stream};
+use super::recover::{
+    Prepared, Recovered, Replay, load_stream, prepare, recover_stream, replay_in_place,
+};
 use super::snapshot::Snapshot;
 use super::writer::{Command, Span, Writer};
+use crate::progress::{self, Pulse};
 #[cfg(doc)]
 use crate::row::Ruling;
 use crate::row::{IncidentEdge, Reading};
@@ -22,6 +25,8 @@ use crate::stream::{Stream, StreamParams};
 
 /// Commands that may wait for the writer; more make their senders wait.
 const QUEUE: usize = 1024;
+/// Time between two signs of life of who waits for the writer.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// When a reading counts as ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +171,29 @@ pub(crate) struct Shared {
     pub wants_snapshot: AtomicBool,
     pub stopping: AtomicBool,
     pub failing: Mutex<Option<String>>,
+    /// Streams with a snapshot on its way to the file.
+    pub pending: Mutex<HashSet<String>>,
+    /// Signs of life of the writer.
+    pub pulse: Arc<Pulse>,
+}
+
+impl Shared {
+    fn new() -> Shared {
+        Shared {
+            pulse: Pulse::new("state-writer"),
+            ..Shared::default()
+        }
+    }
+
+    /// The snapshots among the commands are on their way no more.
+    pub fn note_saved(&self, commands: &[Command]) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        for command in commands {
+            if let Command::Save { snapshot, .. } = command {
+                pending.remove(&snapshot.stream);
+            }
+        }
+    }
 }
 
 /// The handle to the state file. Clones share one writer.
@@ -186,7 +214,7 @@ impl Store {
     /// or damaged beyond repair.
     pub fn open(options: StoreOptions) -> Result<Store, StateError> {
         let mut store = Store {
-            shared: Arc::new(Shared::default()),
+            shared: Arc::new(Shared::new()),
             sender: None,
             writer: Arc::default(),
             options: Arc::new(options),
@@ -215,9 +243,33 @@ impl Store {
         Ok(store)
     }
 
-    /// Rebuilds every stream of the file: its newest good snapshot, then the journal. Call it once,
-    /// before the first [`Store::append`]. `params` gives a stream's settings by its
-    /// name; a stream without is left out and stays in the file.
+    /// Loads every stream's newest good snapshot and finds what the journal has beyond them. Call it,
+    /// or [`Store::recover`], once, before the first [`Store::append`]. `params` gives a stream's
+    /// settings by its name; a stream without is left out and stays in the file. `None` where nothing
+    /// is kept.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn prepare(
+        &self,
+        params: &dyn Fn(&str) -> Option<StreamParams>,
+    ) -> Result<Option<(Prepared, Replay)>, StateError> {
+        if self.sender.is_none() {
+            return Ok(None);
+        }
+        let (prepared, replay) = prepare(&self.options.path(), params)?;
+        *self.covered_by_stream() = prepared.covered();
+        for &(id, status) in &prepared.marks {
+            self.send(Command::Mark { id, status });
+        }
+        self.send(Command::Adopt {
+            spans: prepared.spans.clone(),
+            last_seq: prepared.last_seq,
+        });
+        Ok(Some((prepared, replay)))
+    }
+
+    /// [`Store::prepare`], and replays in place what the journal has beyond the snapshots.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -225,21 +277,15 @@ impl Store {
         &self,
         params: &dyn Fn(&str) -> Option<StreamParams>,
     ) -> Result<Recovered, StateError> {
-        if self.sender.is_none() {
+        let start = Instant::now();
+        let Some((prepared, replay)) = self.prepare(params)? else {
             return Ok(Recovered::default());
-        }
-        let recovered = recover(&self.options.path(), params)?;
-        *self.covered_by_stream() = recovered.covered();
-        for &(id, status) in &recovered.marks {
-            self.send(Command::Mark { id, status });
-        }
+        };
+        let path = self.options.path();
+        let recovered = replay_in_place(&path, params, prepared, replay, start)?;
         for (reading, reason) in &recovered.dead {
             self.dead_letter(reading, reason);
         }
-        self.send(Command::Adopt {
-            spans: recovered.spans.clone(),
-            last_seq: recovered.last_seq,
-        });
         Ok(recovered)
     }
 
@@ -263,12 +309,43 @@ impl Store {
     }
 
     /// Writes a snapshot, after everything sent before it; the stream's two newest are kept. A
-    /// failure is counted and the next interval tries again.
+    /// failure is counted and the next interval tries again. Waits while the writer is behind.
     pub fn save(&self, snapshot: Snapshot) {
         self.send(Command::Save {
             snapshot,
             done: None,
         });
+    }
+
+    /// [`Store::save`] where it need not wait: one snapshot a stream is on its way at most, however
+    /// long the disk takes, so that memory is bounded and nobody is held up. False where it was not
+    /// taken.
+    pub fn try_save(&self, stream: &str, snapshot: impl FnOnce() -> Snapshot) -> bool {
+        let Some(sender) = &self.sender else {
+            return false;
+        };
+        if sender.is_full() || !self.pending().insert(stream.to_owned()) {
+            return false;
+        }
+        let save = Command::Save {
+            snapshot: snapshot(),
+            done: None,
+        };
+        let taken = sender.try_send(save).is_ok();
+        if !taken {
+            self.pending().remove(stream);
+        }
+        taken
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashSet<String>> {
+        let pending = &self.shared.pending;
+        pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Signs of life of the writer.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        self.shared.pulse.clone()
     }
 
     /// [`Store::save`] and wait.
@@ -448,10 +525,20 @@ impl Store {
 
     fn send(&self, command: Command) {
         let Some(sender) = &self.sender else { return };
-        if let Err(rejected) = sender.send(command)
-            && let Some(done) = rejected.into_inner().into_done()
-        {
-            done(Err(StateError::Closed.to_string()));
+        let mut command = command;
+        loop {
+            // Whoever waits for the writer is not the one that hangs.
+            progress::beat();
+            match sender.send_timeout(command, PATIENCE) {
+                Ok(()) => return,
+                Err(SendTimeoutError::Timeout(back)) => command = back,
+                Err(SendTimeoutError::Disconnected(back)) => {
+                    if let Some(done) = back.into_done() {
+                        done(Err(StateError::Closed.to_string()));
+                    }
+                    return;
+                }
+            }
         }
     }
 
@@ -461,10 +548,14 @@ impl Store {
             // The waiter below cannot be gone; if it were, nobody would want to know.
             drop(told.send(result));
         }));
-        match answer.recv() {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(detail)) => Err(StateError::format("not written", detail)),
-            Err(_) => Err(StateError::Closed),
+        loop {
+            progress::beat();
+            match answer.recv_timeout(PATIENCE) {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(detail)) => return Err(StateError::format("not written", detail)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(StateError::Closed),
+            }
         }
     }
 }

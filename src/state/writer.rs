@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rusqlite::{Connection, Transaction, params};
 
 use super::db::{self, GOOD};
@@ -13,6 +13,7 @@ use super::error::StateError;
 use super::journal::{Accepted, JournalRow, pack};
 use super::snapshot::Snapshot;
 use super::store::{Done, Durability, Edge, OutMessage, Shared, Spans, StoreOptions};
+use crate::progress;
 use crate::row::Reading;
 
 /// Readings that pruning leaves while the journal is within its limit, so that deliveries from
@@ -25,6 +26,9 @@ const INCIDENT_EDGES: i64 = 20_000;
 const GROUP: usize = 1024;
 /// Wait after a failed commit, doubling up to the second number.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Longest time without a sign of life while there is nothing to do.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// What can be asked of the writer.
 pub(crate) enum Command {
@@ -118,7 +122,7 @@ impl Writer {
         let sync = options.durability == Durability::Journal;
         let connection = match db::open_writer(&path, sync) {
             Err(StateError::Damaged { detail, .. }) => {
-                super::recover::salvage(&path, &detail)?;
+                super::salvage::salvage(&path, &detail)?;
                 db::open_writer(&path, sync)?
             }
             other => other?,
@@ -142,13 +146,15 @@ impl Writer {
         let (bytes, last_seq) = span.map_or((0, 0), |(_, bytes, _, last)| (bytes, last));
         shared.journal_bytes.store(bytes, Relaxed);
         let pruned = db::meta(&connection, "pruned_through").map_err(sql())?;
+        let last_seq = last_seq.max(pruned);
+        shared.last_seq.store(last_seq, Relaxed);
         Ok(Writer {
             connection,
             _lock: lock,
             options: options.clone(),
             shared,
             spans: None,
-            last_seq: last_seq.max(pruned),
+            last_seq,
             restored_seq: 0,
             bytes_since_snapshot: bytes,
             early: Vec::new(),
@@ -157,7 +163,8 @@ impl Writer {
 
     /// Works until told to stop, or until every handle is gone.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
-        while let Ok(first) = commands.recv() {
+        progress::enter(self.shared.pulse.clone());
+        while let Some(first) = next(commands) {
             let group = self.gather(first, commands);
             let stop = group.iter().any(|c| matches!(c, Command::Stop));
             let group = self.hold_back_early(group);
@@ -174,6 +181,7 @@ impl Writer {
         {
             tracing::warn!(%error, "the last checkpoint of the state file failed; its log remains");
         }
+        self.shared.pulse.end();
     }
 
     /// Commands for one commit: enough readings, enough time, or one that will not wait.
@@ -247,12 +255,15 @@ impl Writer {
                 self.give_up(group, &error);
                 return;
             }
+            // It waits for room, and goes on by itself once there is some.
+            progress::beat();
             std::thread::sleep(wait);
             wait = (wait * 2).min(RETRY.1);
         }
     }
 
     fn give_up(&self, commands: Vec<Command>, error: &str) {
+        self.shared.note_saved(&commands);
         for command in commands {
             if matches!(command, Command::Save { .. }) {
                 self.shared.snapshot_failures.fetch_add(1, Relaxed);
@@ -343,6 +354,7 @@ impl Writer {
             advance(spans, group);
         }
         self.note_covered(group);
+        self.shared.note_saved(group);
         self.last_seq = changes.last_seq.unwrap_or(self.last_seq);
         let s = &self.shared;
         s.last_seq.store(self.last_seq, Relaxed);
@@ -379,6 +391,18 @@ impl Writer {
                 let seqs = covered.entry(snapshot.stream.clone()).or_default();
                 *seqs = [seqs[1], snapshot.seq];
             }
+        }
+    }
+}
+
+/// The next command; `None` once every handle is gone.
+fn next(commands: &Receiver<Command>) -> Option<Command> {
+    loop {
+        progress::beat();
+        match commands.recv_timeout(IDLE) {
+            Ok(command) => return Some(command),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
         }
     }
 }

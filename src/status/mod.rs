@@ -3,6 +3,8 @@
 //! The room stands below `mqtt`, `http` and `runtime`, which all write to it or read it, so that none
 //! of them has to know another for that.
 
+mod recovery;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,10 +16,13 @@ use crate::decode::{Refusal, Refusals, RefusedTopic};
 use crate::engine::EngineStats;
 use crate::metrics::{Metrics, StreamFigures};
 use crate::payload::Reject;
+use crate::progress::{Pulses, Stuck};
 use crate::row::{Kind, Outcome};
+use recovery::Recovery;
 
-/// A worker that has not been heard of for so long is stuck.
-const STUCK: Duration = Duration::from_secs(30);
+/// Longest time without a sign of life, unless the settings say otherwise. Nothing that the daemon does
+/// in one step takes a tenth of it on the slowest machine that it is meant for.
+const STUCK_AFTER: Duration = Duration::from_secs(20);
 /// After a panic the daemon is not ready for so long.
 const PANIC_SHADOW: Duration = Duration::from_secs(60);
 
@@ -94,10 +99,21 @@ pub struct Status {
     subscribed: AtomicBool,
     stopping: AtomicBool,
     store_failed: AtomicBool,
+    /// What keeps the store from writing, in words.
+    store_trouble: Mutex<Option<String>>,
     /// Milliseconds since the start at which a worker last panicked, plus 1; 0 for never.
     panicked: AtomicU64,
-    /// Milliseconds since the start of each worker's last sign of life.
-    beats: Vec<AtomicU64>,
+    /// Signs of life of every thread and task.
+    pub pulses: Pulses,
+    /// Longest time without one, milliseconds.
+    stuck_after_ms: AtomicU64,
+    recovery: Recovery,
+    /// Half of the grace period is over.
+    hurried: AtomicBool,
+    /// Microseconds of learning of each worker that no snapshot has.
+    unsaved: Vec<AtomicU64>,
+    /// Readings that each worker has learned.
+    learned: Vec<AtomicU64>,
     /// Nanoseconds in which each worker learned.
     busy: Vec<AtomicU64>,
     /// Readings handed to workers and not yet taken by them.
@@ -119,8 +135,14 @@ impl Status {
             subscribed: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             store_failed: AtomicBool::new(false),
+            store_trouble: Mutex::new(None),
             panicked: AtomicU64::new(0),
-            beats: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
+            pulses: Pulses::default(),
+            stuck_after_ms: AtomicU64::new(STUCK_AFTER.as_millis() as u64),
+            recovery: Recovery::default(),
+            hurried: AtomicBool::new(false),
+            unsaved: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
+            learned: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
             busy: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
             waiting: AtomicUsize::new(0),
             views: Mutex::new(HashMap::new()),
@@ -178,10 +200,11 @@ impl Status {
         self.store_failed.store(yes, Ordering::Release);
     }
 
-    /// The store writes, or does not at the moment; counted once each time that it stops.
-    pub fn note_store(&self, failing: bool) {
-        if self.store_failed.load(Ordering::Acquire) != failing {
-            self.set_store_failed(failing);
+    /// The store writes, or does not at the moment and says why; counted once each time that it stops.
+    pub fn note_store(&self, failing: Option<&str>) {
+        *lock(&self.store_trouble) = failing.map(str::to_owned);
+        if self.store_failed.load(Ordering::Acquire) != failing.is_some() {
+            self.set_store_failed(failing.is_some());
         }
     }
 
@@ -206,9 +229,72 @@ impl Status {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// A worker makes progress.
-    pub fn beat(&self, worker: usize) {
-        self.beats[worker].store(self.now_ms(), Ordering::Release);
+    /// Threads and tasks without a sign of life for longer than this are stuck.
+    pub fn set_stuck_after(&self, limit: Duration) {
+        let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        self.stuck_after_ms.store(millis, Ordering::Relaxed);
+    }
+
+    /// Threads and tasks that are.
+    pub fn stuck(&self) -> Vec<Stuck> {
+        let limit = self.stuck_after_ms.load(Ordering::Relaxed);
+        self.pulses.stuck(Duration::from_millis(limit))
+    }
+
+    /// The grace period is half over: what is in the journal anyway is left to the next start.
+    pub fn set_hurried(&self) {
+        self.hurried.store(true, Ordering::Release);
+    }
+
+    /// The grace period is half over.
+    pub fn is_hurried(&self) -> bool {
+        self.hurried.load(Ordering::Acquire)
+    }
+
+    /// So many readings that were accepted before the start are to be learned again.
+    pub fn begin_recovery(&self, readings: u64) {
+        self.recovery.begin(readings);
+    }
+
+    /// One of them is.
+    pub fn note_replayed(&self) {
+        self.recovery.done.fetch_add(1, Ordering::AcqRel);
+        self.metrics.readings_replayed.inc();
+    }
+
+    /// How many of them are.
+    pub fn replayed(&self) -> u64 {
+        self.recovery.done.load(Ordering::Acquire)
+    }
+
+    /// Everything is as it was before the stop.
+    pub fn end_recovery(&self) {
+        self.recovery.over.store(true, Ordering::Release);
+    }
+
+    /// How far the recovery has come, in words; `None` once it is over.
+    pub fn recovering(&self) -> Option<String> {
+        self.recovery.in_words()
+    }
+
+    /// A worker has learned for so long what no snapshot has.
+    pub fn set_unsaved(&self, worker: usize, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.unsaved[worker].store(micros, Ordering::Relaxed);
+    }
+
+    /// A worker has learned so many readings.
+    pub fn add_learned(&self, worker: usize, readings: usize) {
+        self.learned[worker].fetch_add(readings as u64, Ordering::Relaxed);
+    }
+
+    /// Mean time that a worker has taken for a reading; zero before the first.
+    pub fn per_reading(&self, worker: usize) -> Duration {
+        let n = self.learned[worker].load(Ordering::Relaxed);
+        let nanos = self.busy[worker].load(Ordering::Relaxed);
+        nanos
+            .checked_div(n)
+            .map_or(Duration::ZERO, Duration::from_nanos)
     }
 
     /// A worker has learned for so long.
@@ -229,25 +315,28 @@ impl Status {
         }
     }
 
-    /// A worker has ended where it should not: it never beats again.
+    /// Whether the daemon is alive and ready, and what is wrong.
     pub fn health(&self) -> Health {
-        let now = self.now_ms();
-        let since = |then: u64| Duration::from_millis(now.saturating_sub(then));
-        let stuck = self
-            .beats
+        let since = |then: u64| Duration::from_millis(self.now_ms().saturating_sub(then));
+        let stuck = self.stuck();
+        let mut reasons: Vec<String> = stuck
             .iter()
-            .filter(|beat| since(beat.load(Ordering::Acquire)) > STUCK)
-            .count();
-        let mut reasons = Vec::new();
-        if stuck > 0 {
-            reasons.push(format!("{stuck} workers make no progress"));
-        }
-        if !self.is_connected(Role::Subscriber) || !self.is_connected(Role::Publisher) {
+            .map(|stuck| {
+                let seconds = stuck.silent.as_secs();
+                format!("{} has made no progress for {seconds} s", stuck.name)
+            })
+            .collect();
+        let alive = reasons.is_empty();
+        if let Some(recovering) = self.recovering() {
+            reasons.push(recovering);
+        } else if !self.is_connected(Role::Subscriber) || !self.is_connected(Role::Publisher) {
             reasons.push("not connected to the broker".to_owned());
         } else if !self.subscribed.load(Ordering::Acquire) {
             reasons.push("not subscribed".to_owned());
         }
-        if self.store_failed.load(Ordering::Acquire) {
+        if let Some(why) = lock(&self.store_trouble).as_deref() {
+            reasons.push(why.to_owned());
+        } else if self.store_failed.load(Ordering::Acquire) {
             reasons.push("the state store fails".to_owned());
         }
         let panicked = self.panicked.load(Ordering::Acquire);
@@ -258,7 +347,7 @@ impl Status {
             reasons.push("stopping".to_owned());
         }
         Health {
-            alive: stuck == 0,
+            alive,
             ready: reasons.is_empty(),
             reasons,
         }
@@ -310,6 +399,9 @@ impl Status {
     pub fn scrape(&self) -> prometheus::Result<String> {
         let _alone = lock(&self.scraping);
         self.metrics.ready.set(i64::from(self.health().ready));
+        let unsaved = self.unsaved.iter().map(|u| u.load(Ordering::Relaxed));
+        let unsaved = Duration::from_micros(unsaved.max().unwrap_or(0));
+        self.metrics.unsaved_learning.set(unsaved.as_secs_f64());
         {
             let views = lock(&self.views);
             self.metrics

@@ -17,4 +17,5 @@ mod load;
 mod plant;
 mod properties;
 mod proxy;
+mod recovery;
 mod state;
