@@ -1,8 +1,10 @@
 //! `spiked fit`: learn a table offline.
 
 mod data;
+mod export;
 mod file;
 mod images;
+mod predictions;
 mod table;
 
 use std::io::Write;
@@ -13,23 +15,29 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use self::data::{Data, Encoding};
+use self::data::{Column, Data, Encoding};
 use crate::cli::CliError;
 use crate::ep::{BatchSchedule, Family, Spikes};
-use crate::fit::{Learned, Plan, Schedule, Score, Trainer};
+use crate::fit::{Learned, Plan, Scaling, Schedule, Score, Trainer};
 
 /// Marks a saved model, and its version.
-const MAGIC: [u8; 8] = *b"SPKFIT\x00\x04";
+const MAGIC: [u8; 8] = *b"SPKFIT\x00\x05";
 
 /// What is saved: the networks, and how a table's columns become their inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Model {
     fit: Learned,
-    /// Mean and standard deviation that standardised the targets.
-    target: (f64, f64),
-    /// The same of every other column of a table, with its number; empty for images.
-    columns: Vec<(usize, f64, f64)>,
+    /// Scale of the targets.
+    target: Scaling,
+    /// Every other column of a table; empty for images.
+    columns: Vec<Column>,
+    /// Numbers that stand for the classes, in order.
+    labels: Vec<f64>,
 }
+
+/// Changes of the log score in a pass that count as better and as worse, in nats a row.
+const BETTER: f64 = 0.01;
+const WORSE: f64 = 0.05;
 
 /// What is to be predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -157,10 +165,15 @@ pub struct FitArgs {
     /// the same; values are standardised as they were then
     #[arg(long, value_name = "MODEL")]
     load: Option<PathBuf>,
-    /// Write mean, sd (noise included) and ignorance (sd without any noise) of every test row to a
-    /// CSV file (regression)
+    /// Write every test row to a CSV file, its inputs and target first; then mean, sd (noise
+    /// included), ignorance (sd without any noise) and the ends of the 90% interval, or the class and
+    /// the probability of every class
     #[arg(long, value_name = "CSV")]
     predict: Option<PathBuf>,
+    /// Write the network in integers to a folder: a C header of few-bit weights and a C file that
+    /// predicts, without any library
+    #[arg(long, value_name = "FOLDER")]
+    export_c: Option<PathBuf>,
 }
 
 fn parse_family(text: &str) -> Result<Family, String> {
@@ -215,6 +228,12 @@ struct Fitted {
     fell_back: u64,
     skipped: u64,
     clipped: u64,
+    /// Factor on the variances of predictions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<f64>,
+    /// Input cells limited to the reach of their column; rows left out for their target.
+    limited_cells: u64,
+    left_out_rows: u64,
     convergence: &'static str,
 }
 
@@ -295,19 +314,26 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
         fell_back: trainer.report.fell_back,
         skipped: trainer.report.skipped,
         clipped: trainer.report.clipped,
-        convergence: convergence(&passes),
+        width: data.classes.is_none().then(|| trainer.ensemble().width()),
+        limited_cells: data.limited,
+        left_out_rows: data.left_out,
+        convergence: convergence(&passes, data.scale),
         passes,
     };
     if let Some(path) = &args.save {
         let model = Model {
             fit: trainer.learned(&data.train.0, &data.train.1),
-            target: (data.mean, data.scale),
+            target: data.target,
             columns: data.columns.clone(),
+            labels: data.labels.clone(),
         };
         save(path, &model)?;
     }
     if let Some(path) = &args.predict {
-        predict(path, &mut trainer, &data)?;
+        predictions::write(path, trainer.ensemble(), &data)?;
+    }
+    if let Some(folder) = &args.export_c {
+        export::write(folder, &trainer, &data)?;
     }
     finish(&fitted, args.json)
 }
@@ -352,20 +378,17 @@ fn learn(trainer: &mut Trainer, data: &Data, args: &FitArgs) -> Result<Vec<Pass>
     Ok(passes)
 }
 
-/// A plain word on whether the passes have settled, by the prequential log score.
-fn convergence(passes: &[Pass]) -> &'static str {
-    let scores: Vec<f64> = passes.iter().map(|p| p.prequential.log_score()).collect();
-    match scores[..] {
-        [.., before, last] => {
-            let tolerance = 0.01 * last.abs().max(0.5);
-            if !last.is_finite() || last < before - 5.0 * tolerance {
-                "getting worse"
-            } else if last > before + tolerance {
-                "still improving"
-            } else {
-                "settled"
-            }
-        }
+/// A plain word on whether the passes have settled, by the prequential log score of targets in
+/// units of their standard deviation, so that the unit of the target does not matter.
+fn convergence(passes: &[Pass], scale: f64) -> &'static str {
+    let scores = passes.iter().map(|p| match p.prequential {
+        Score::Regression(score) => score.log_density + scale.ln(),
+        Score::Classification(score) => -score.log_loss,
+    });
+    match scores.collect::<Vec<f64>>()[..] {
+        [.., before, last] if !last.is_finite() || last < before - WORSE => "getting worse",
+        [.., before, last] if last > before + BETTER => "still improving",
+        [_, _, ..] => "settled",
         _ => "too early to say",
     }
 }
@@ -397,40 +420,46 @@ fn load(path: &PathBuf) -> Result<Model, CliError> {
     }
 }
 
-fn predict(path: &PathBuf, trainer: &mut Trainer, data: &Data) -> Result<(), CliError> {
-    let (Some((samples, _)), None) = (&data.test, data.classes) else {
-        let text = "--predict needs a regression with a table to test on";
-        return Err(CliError::Config(text.into()));
-    };
-    let mut text = String::from("mean,sd,ignorance\n");
-    for i in 0..samples.len() {
-        let seen = trainer.predict(samples.get(i));
-        let mean = data.mean + data.scale * seen.mean;
-        let (sd, ignorance) = (data.scale * seen.sd, data.scale * seen.ignorance);
-        text += &format!("{mean},{sd},{ignorance}\n");
-    }
-    std::fs::write(path, text).map_err(|e| CliError::Runtime(format!("{}: {e}", path.display())))
-}
-
 fn finish(fitted: &Fitted, json: bool) -> Result<(), CliError> {
     let mut err = std::io::stderr().lock();
     let noise = fitted
         .noise_sd
         .map_or(String::new(), |sd| format!("noise sd {sd:.4}, "));
+    let plural = if fitted.passes.len() == 1 { "" } else { "es" };
     writeln!(
         err,
-        "{} after {} pass{} over {} rows ({} schedule): {noise}{} updates, {} damped, {} batches fell back, {} skipped, {} precisions clipped",
+        "{} after {} pass{plural} over {} rows ({} schedule): {noise}{} updates, {} damped, {} batches fell back, {} skipped",
         fitted.convergence,
         fitted.passes.len(),
-        if fitted.passes.len() == 1 { "" } else { "es" },
         fitted.rows,
         fitted.schedule,
-        fitted.accepted,
+        fitted.accepted + fitted.damped,
         fitted.damped,
         fitted.fell_back,
         fitted.skipped,
-        fitted.clipped
     )?;
+    let updates = (fitted.accepted + fitted.damped).max(1);
+    writeln!(
+        err,
+        "{} precisions of single weights held within their range, {:.1} an update: usual, a factor that \
+         makes a weight less certain has no Gaussian site",
+        fitted.clipped,
+        fitted.clipped as f64 / updates as f64,
+    )?;
+    if let Some(width) = fitted.width.filter(|width| *width != 1.0) {
+        writeln!(
+            err,
+            "variances of predictions times {width:.2}, by a tenth of the rows held out"
+        )?;
+    }
+    if fitted.limited_cells > 0 || fitted.left_out_rows > 0 {
+        writeln!(
+            err,
+            "far from all others (100 robust standard deviations): {} input cells limited to that, {} rows \
+             left out for their target",
+            fitted.limited_cells, fitted.left_out_rows
+        )?;
+    }
     if fitted.joint_inits == Some(false) {
         writeln!(
             err,
@@ -441,7 +470,13 @@ fn finish(fitted: &Fitted, json: bool) -> Result<(), CliError> {
         let text = serde_json::to_string(fitted).map_err(|e| CliError::Runtime(e.to_string()))?;
         writeln!(std::io::stdout(), "{text}")?;
     }
-    Ok(())
+    let finite = |pass: &Pass| pass.test.as_ref().is_none_or(|s| s.log_score().is_finite());
+    if fitted.passes.iter().all(finite) {
+        Ok(())
+    } else {
+        let text = "the score is not finite: look for targets of another kind than those learned";
+        Err(CliError::Runtime(text.into()))
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub use linear::Linear;
 pub use network::batch::{BatchLearner, BatchSchedule, Lesson, Sample};
 pub use network::committee::Committee;
 pub use network::readout::{Predicted, Readout};
+pub use network::weights::LayerWeights;
 pub use network::{Input, Moments, Network, Summary};
 pub use report::{LayerSummary, Report};
 pub use sites::Sites;

@@ -573,3 +573,4 @@ mod normal;
 pub(super) mod readout;
 #[cfg(test)]
 mod tests;
+pub(super) mod weights;

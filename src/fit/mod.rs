@@ -2,14 +2,18 @@
 
 mod annealing;
 mod ensemble;
+mod integers;
 mod member;
 mod plan;
 mod samples;
+mod scaling;
 mod score;
 mod trainer;
 
 pub use ensemble::{Ensemble, Forecast};
+pub use integers::IntegerNetwork;
 pub use plan::{Plan, Schedule};
 pub use samples::{Samples, Targets, shuffled};
+pub use scaling::Scaling;
 pub use score::{Classification, Regression, Score};
 pub use trainer::{Learned, Trainer};

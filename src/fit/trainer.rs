@@ -221,6 +221,11 @@ impl Trainer {
         }
     }
 
+    /// The networks, each by itself.
+    pub fn networks(&self) -> impl Iterator<Item = &Network> {
+        self.members.iter().map(|m| &m.network)
+    }
+
     /// What predicts.
     pub fn ensemble(&mut self) -> &mut Ensemble {
         &mut self.ensemble

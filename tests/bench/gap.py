@@ -30,7 +30,8 @@ def fit(spiked, seed, work, extra):
         raise SystemExit(done.stderr)
     noise = json.loads(done.stdout)["noise_sd"]
     out = np.loadtxt(work / "out.csv", delimiter=",", skiprows=1)
-    return grid, out[:, 0], out[:, 2], noise
+    # x, y, mean, sd, ignorance, low90, high90
+    return grid, out[:, 2], out[:, 4], noise
 
 
 def main():

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 use super::images;
 use super::table::{Table, TableError, Tables, Wanted};
@@ -10,7 +11,7 @@ use super::{FitArgs, Model, Task};
 use crate::cli::CliError;
 use crate::encode::{ReceptiveFields, Spikes};
 use crate::ep::Family;
-use crate::fit::{Samples, Targets, shuffled};
+use crate::fit::{Samples, Scaling, Targets, shuffled};
 
 /// How columns become inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,10 +50,39 @@ pub struct Data {
     pub classes: Option<usize>,
     /// Standard deviation of the targets; 1 for classes.
     pub scale: f64,
-    /// Mean of the targets; 0 for classes.
-    pub mean: f64,
-    /// Mean and standard deviation of every other column, with its number; empty for images.
-    pub columns: Vec<(usize, f64, f64)>,
+    /// Scale of the targets.
+    pub target: Scaling,
+    /// Every other column; empty for images.
+    pub columns: Vec<Column>,
+    /// The rows to test on as they were read, and the column to predict; none for images.
+    pub shown: Option<(Table, usize)>,
+    /// Numbers that stand for the classes, in order.
+    pub labels: Vec<f64>,
+    /// Cells limited to the reach of their column, rows left out for their target.
+    pub limited: u64,
+    pub left_out: u64,
+}
+
+/// How one column becomes inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its number.
+    pub number: usize,
+    /// Its scale.
+    pub scaling: Scaling,
+    /// Some of its cells were missing: an input of its own spikes where one is.
+    pub missing: bool,
+}
+
+impl Column {
+    fn of(table: &Table, number: usize) -> Column {
+        let cells = || (0..table.rows()).map(|i| table.row(i)[number]);
+        Column {
+            number,
+            scaling: Scaling::of(cells()),
+            missing: cells().any(|v| !v.is_finite()),
+        }
+    }
 }
 
 impl From<TableError> for CliError {
@@ -127,31 +157,28 @@ impl Data {
         (task, encoding): (Task, Encoding),
         saved: Option<&Model>,
     ) -> Result<Data, TableError> {
+        let whole = Scaling::of((0..train.rows()).map(|i| train.row(i)[target]));
+        let goal = saved.map_or(whole, |saved| saved.target);
+        let far = |y: f64| task == Task::Regression && goal.is_far(y);
         let usable = |table: &Table| -> Vec<usize> {
-            let good = |i: &usize| table.row(*i)[target].is_finite();
+            let good = |i: &usize| table.row(*i)[target].is_finite() && !far(table.row(*i)[target]);
             (0..table.rows()).filter(good).collect()
         };
+        let wild = |table: &Table| {
+            (0..table.rows())
+                .filter(|i| far(table.row(*i)[target]))
+                .count()
+        };
+        let left_out = (wild(train) + wild(test)) as u64;
         let (train, test) = (train.select(&usable(train)), test.select(&usable(test)));
         if train.cells.is_empty() || test.cells.is_empty() {
             let text = "no row has a target, to learn or to test on";
             return Err(TableError::Misfit(text.into()));
         }
-        let columns: Vec<(usize, f64, f64)> = (0..train.names.len())
-            .filter(|c| *c != target)
-            .map(|c| {
-                let (mean, sd) = moments(&train, c);
-                (c, mean, sd)
-            })
-            .collect();
+        let others = (0..train.names.len()).filter(|c| *c != target);
         let columns = match saved {
-            None => columns,
-            Some(saved)
-                if saved
-                    .columns
-                    .iter()
-                    .map(|c| c.0)
-                    .eq(columns.iter().map(|c| c.0)) =>
-            {
+            None => others.map(|c| Column::of(&train, c)).collect(),
+            Some(saved) if saved.columns.iter().map(|c| c.number).eq(others) => {
                 saved.columns.clone()
             }
             Some(_) => {
@@ -170,40 +197,46 @@ impl Data {
             }
             samples
         };
+        let cells = [&train, &test].into_iter().flat_map(|table| {
+            let rows = (0..table.rows()).map(|i| table.row(i));
+            rows.flat_map(|row| columns.iter().filter(|c| c.scaling.is_far(row[c.number])))
+        });
+        let limited = cells.count() as u64;
         let column = |table: &Table| -> Vec<f64> {
             (0..table.rows()).map(|i| table.row(i)[target]).collect()
         };
         let (y, y_test) = (column(&train), column(&test));
         let inputs = (encode(&train), encode(&test));
-        match task {
+        let (parts, classes, labels) = match task {
             Task::Regression => {
-                let (mean, sd) =
-                    saved.map_or_else(|| moments(&train, target), |saved| saved.target);
                 let scaled =
-                    |y: &[f64]| Targets::Real(y.iter().map(|y| ((y - mean) / sd) as f32).collect());
-                Ok(Data {
-                    train: (inputs.0, scaled(&y)),
-                    test: Some((inputs.1, scaled(&y_test))),
-                    classes: None,
-                    scale: sd,
-                    mean,
-                    columns: columns.clone(),
-                })
+                    |y: &[f64]| Targets::Real(y.iter().map(|y| goal.scaled(*y) as f32).collect());
+                ((scaled(&y), scaled(&y_test)), None, Vec::new())
             }
             Task::Classification => {
-                let mut labels: Vec<f64> = y.clone();
+                let mut labels: Vec<f64> = match saved {
+                    Some(saved) => saved.labels.clone(),
+                    None => y.clone(),
+                };
                 labels.sort_by(f64::total_cmp);
                 labels.dedup();
-                Ok(Data {
-                    train: (inputs.0, classes(&y, &labels)?),
-                    test: Some((inputs.1, classes(&y_test, &labels)?)),
-                    classes: Some(labels.len()),
-                    scale: 1.0,
-                    mean: 0.0,
-                    columns: columns.clone(),
-                })
+                let parts = (classes(&y, &labels)?, classes(&y_test, &labels)?);
+                (parts, Some(labels.len()), labels)
             }
-        }
+        };
+        let regression = task == Task::Regression;
+        Ok(Data {
+            train: (inputs.0, parts.0),
+            test: Some((inputs.1, parts.1)),
+            classes,
+            scale: if regression { goal.sd } else { 1.0 },
+            target: goal,
+            columns,
+            shown: Some((test, target)),
+            labels,
+            limited,
+            left_out,
+        })
     }
 
     fn from_images(args: &FitArgs) -> Result<Data, TableError> {
@@ -260,8 +293,12 @@ impl Data {
             test,
             classes: Some(known.len()),
             scale: 1.0,
-            mean: 0.0,
+            target: Scaling::of(std::iter::empty()),
             columns: Vec::new(),
+            shown: None,
+            labels: known,
+            limited: 0,
+            left_out: 0,
         })
     }
 }
@@ -277,46 +314,28 @@ fn split(table: &Table, args: &FitArgs) -> Result<(Table, Table), CliError> {
     Ok((table.select(train), table.select(test)))
 }
 
-/// Mean and standard deviation of a column's finite cells; (0, 1) where there is nothing to scale.
-fn moments(table: &Table, column: usize) -> (f64, f64) {
-    let cells = || {
-        let cells = (0..table.rows()).map(|i| table.row(i)[column]);
-        cells.filter(|v| v.is_finite())
-    };
-    let n = cells().count().max(1) as f64;
-    let mean = cells().sum::<f64>() / n;
-    let variance = cells().map(|v| (v - mean) * (v - mean)).sum::<f64>() / n;
-    let sd = variance.sqrt();
-    (
-        mean,
-        if sd > 1e-9 * mean.abs().max(1e-9) {
-            sd
-        } else {
-            1.0
-        },
-    )
-}
-
-/// The inputs of one row. A missing cell is silent: its column's mean.
+/// The inputs of one row. A missing cell is its column's mean, with a spike of its own where the
+/// rows to learn had any.
 fn encode_row<'a>(
     row: &'a [f64],
-    columns: &'a [(usize, f64, f64)],
+    columns: &'a [Column],
     encoding: Encoding,
 ) -> impl Iterator<Item = f32> + 'a {
-    let raw = columns
-        .iter()
-        .map(|&(c, mean, sd)| ((row[c] - mean) / sd) as f32);
-    let fields = columns.iter().flat_map(|&(c, mean, sd)| {
-        let z = (row[c] - mean) / sd;
+    let scaled = |c: &Column| c.scaling.scaled(row[c.number]);
+    let raw = columns.iter().map(move |c| scaled(c) as f32);
+    let fields = columns.iter().flat_map(move |c| {
+        let z = scaled(c);
         let place = (z.clamp(-REACH, REACH) + REACH) / (2.0 * REACH) * (FIELDS - 1) as f64;
         (0..FIELDS).map(move |i| {
             let near = (i as f64 - place).abs() <= HALF_WIDTH;
             f32::from(u8::from(near))
         })
     });
+    let missing = columns.iter().filter(|c| c.missing);
+    let missing = missing.map(|c| f32::from(u8::from(!row[c.number].is_finite())));
     let raw = raw.filter(move |_| encoding != Encoding::Population);
     let fields = fields.filter(move |_| encoding != Encoding::Raw);
-    fields.chain(raw)
+    fields.chain(raw).chain(missing)
 }
 
 fn classes(y: &[f64], labels: &[f64]) -> Result<Targets, TableError> {
@@ -352,9 +371,57 @@ mod tests {
     }
 
     #[test]
+    fn a_missing_cell_spikes_where_the_rows_to_learn_had_any() {
+        let files = ["a,y\n1,5\n,7\n3,9\n", "a,y\n,6\n2,6\n"];
+        let texts = files.map(|text| (text.to_owned(), "t".to_owned()));
+        let tables = Tables::parse(&texts, Wanted::default()).unwrap().tables;
+        let task = (Task::Regression, Encoding::Raw);
+        let data = Data::from_tables(&tables[0], &tables[1], 1, task, None).unwrap();
+        let (samples, _) = data.test.unwrap();
+        assert_eq!(samples.get(0).index, [1, 2]);
+        assert_eq!(samples.get(1).index, [2]);
+    }
+
+    #[test]
+    fn wild_cells_are_limited_and_wild_targets_left_out_and_both_are_counted() {
+        let mut text = String::from("a,y\n");
+        for i in 0..100 {
+            let wild = if i == 50 { "1e6" } else { "0.5" };
+            let target = if i == 70 { "1e308" } else { "2" };
+            text += &format!(
+                "{},{}\n",
+                if i == 50 { wild.into() } else { i.to_string() },
+                if i == 70 {
+                    target.into()
+                } else {
+                    (i % 7).to_string()
+                }
+            );
+        }
+        let texts = [(text, "t".to_owned())];
+        let table = &Tables::parse(&texts, Wanted::default()).unwrap().tables[0];
+        let task = (Task::Regression, Encoding::Raw);
+        let data = Data::from_tables(table, table, 1, task, None).unwrap();
+        assert_eq!((data.limited, data.left_out), (2, 2));
+        let (samples, Targets::Real(y)) = &data.train else {
+            panic!()
+        };
+        assert!(y.iter().all(|y| y.abs() < 3.0));
+        assert!((0..99).all(|i| samples.get(i).value[0].abs() < 200.0));
+    }
+
+    #[test]
     fn population_fields_spike_around_the_value() {
         let row = [0.0];
-        let columns = [(0, 0.0, 1.0)];
+        let columns = [Column {
+            number: 0,
+            scaling: Scaling {
+                mean: 0.0,
+                sd: 1.0,
+                reach: (-9.0, 9.0),
+            },
+            missing: false,
+        }];
         let spikes: Vec<f32> = encode_row(&row, &columns, Encoding::Population).collect();
         assert_eq!(spikes.len(), FIELDS);
         let on: Vec<usize> = (0..FIELDS).filter(|i| spikes[*i] == 1.0).collect();
