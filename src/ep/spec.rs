@@ -52,10 +52,11 @@ pub struct Priors {
 }
 
 impl Priors {
-    /// Priors for tables: variance 3 over the fan-in (9 for regression outputs, 300 for
-    /// classification outputs), means with half the prior's sd (0 for regression outputs: hidden
-    /// units already differ, and what was never learned adds nothing where no data is); direct
-    /// synapses 1 over the number of inputs, mean 0.
+    /// Priors for tables: variance 3 over the fan-in (1 in hidden layers above the first, 9 for
+    /// regression outputs, 300 for classification outputs), means with half the prior's sd (twice
+    /// in hidden layers above the first; 0 for regression outputs: hidden units already differ, and
+    /// what was never learned adds nothing where no data is); direct synapses 1 over the number of
+    /// inputs, mean 0.
     pub fn table(inputs: usize, hidden: &[usize], kind: OutputKind) -> Priors {
         let output = match kind {
             OutputKind::Regression => (9.0, 0.0),
@@ -64,7 +65,13 @@ impl Priors {
         let mut fan_in = inputs;
         let mut layers = Vec::new();
         for (i, width) in hidden.iter().map(Some).chain([None]).enumerate() {
-            let (gain, mean_scale) = if width.is_some() { (3.0, 0.5) } else { output };
+            let (gain, mean_scale) = match (width, i) {
+                (None, _) => output,
+                (Some(_), 0) => (3.0, 0.5),
+                // Spikes below that are unsure would drown what differs between samples: weights
+                // start as random features, surer than they are large.
+                (Some(_), _) => (1.0, 2.0),
+            };
             // From the second layer on the layer's own bias counts as an input.
             let fan = fan_in + usize::from(i > 0);
             layers.push(Prior {

@@ -32,8 +32,12 @@ impl Scaling {
         let reach = reach(&cells);
         cells.retain(|v| (reach.0..=reach.1).contains(v));
         let largest = cells.iter().fold(0.0f64, |top, v| top.max(v.abs()));
-        // In units of the largest cell: neither squares of 1e300 nor of 1e-300 fit a double.
-        let unit = if largest > 0.0 { largest } else { 1.0 };
+        // In units near the largest cell, a power of 2: squares of neither 1e300 nor 1e-300 fit a double.
+        let unit = if largest > 0.0 {
+            largest.log2().floor().exp2()
+        } else {
+            1.0
+        };
         let n = cells.len().max(1) as f64;
         let mean = cells.iter().map(|v| v / unit).sum::<f64>() / n;
         let square = |v: &f64| (v / unit - mean) * (v / unit - mean);
