@@ -1,5 +1,6 @@
 //! Writes predictions of test rows beside what they were made from.
 
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use super::data::Data;
@@ -15,12 +16,12 @@ const Z90: f64 = 1.644_853_626_951_472_7;
 /// # Errors
 /// If there is nothing to test on or the file cannot be written.
 pub fn write(path: &Path, ensemble: &mut Ensemble, data: &Data) -> Result<(), CliError> {
-    let failed = |e: csv::Error| CliError::Runtime(format!("{}: {e}", path.display()));
+    let failed = |e: std::io::Error| CliError::Runtime(format!("{}: {e}", path.display()));
     let Some((samples, targets)) = &data.test else {
         let text = "--predict needs rows to test on: --test, --data or --test-images";
         return Err(CliError::Config(text.into()));
     };
-    let mut file = csv::Writer::from_path(path).map_err(failed)?;
+    let mut file = BufWriter::new(std::fs::File::create(path).map_err(failed)?);
     let mut header = match &data.shown {
         Some((table, target)) => {
             let inputs = table.names.iter().enumerate();
@@ -38,7 +39,8 @@ pub fn write(path: &Path, ensemble: &mut Ensemble, data: &Data) -> Result<(), Cl
             header.extend(data.labels.iter().map(|label| format!("p_{label}")));
         }
     }
-    file.write_record(&header).map_err(failed)?;
+    let header: Vec<String> = header.iter().map(|name| quoted(name)).collect();
+    writeln!(file, "{}", header.join(",")).map_err(failed)?;
     let mut probabilities = vec![0.0f32; data.classes.unwrap_or(0)];
     for i in 0..samples.len() {
         let mut row: Vec<f64> = match (&data.shown, targets) {
@@ -64,15 +66,21 @@ pub fn write(path: &Path, ensemble: &mut Ensemble, data: &Data) -> Result<(), Cl
             let (sd, ignorance) = (data.scale * seen.sd, data.scale * seen.ignorance);
             row.extend([mean, sd, ignorance, mean - Z90 * sd, mean + Z90 * sd]);
         }
-        let cells = row.iter().map(|v| {
-            if v.is_nan() {
-                String::new()
-            } else {
-                v.to_string()
-            }
+        let cells = row.iter().map(|v| match v.is_nan() {
+            true => String::new(),
+            false => v.to_string(),
         });
-        file.write_record(cells).map_err(failed)?;
+        let cells: Vec<String> = cells.collect();
+        writeln!(file, "{}", cells.join(",")).map_err(failed)?;
     }
-    file.flush()
-        .map_err(|e| CliError::Runtime(format!("{}: {e}", path.display())))
+    file.flush().map_err(failed)
+}
+
+/// A name as a field of a CSV file.
+fn quoted(name: &str) -> String {
+    if name.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    } else {
+        name.to_owned()
+    }
 }
