@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example discrete_weights -- FOLDER` writes the binary network to FOLDER.
 
+#![expect(clippy::print_stdout, reason = "an example prints its result")]
+
 use std::error::Error;
 use std::path::Path;
 

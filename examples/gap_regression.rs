@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example gap_regression`
 
+#![expect(clippy::print_stdout, reason = "an example prints its result")]
+
 use spiked::ep::{BatchSchedule, SpecErrors, Spikes};
 use spiked::fit::{Plan, Samples, Schedule, Targets, Trainer};
 use spiked::num::counter;

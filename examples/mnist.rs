@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example mnist -- FOLDER` with the four idx files, unpacked.
 
+#![expect(clippy::print_stdout, reason = "an example prints its result")]
+
 use std::error::Error;
 use std::path::Path;
 

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example online_stream`
 
+#![expect(clippy::print_stdout, reason = "an example prints its result")]
+
 use spiked::encode::{Encode, Population, Spikes};
 use spiked::ep::noise::NoiseVariance;
 use spiked::ep::{Input, Network, NetworkDraft, SpecErrors};
