@@ -407,6 +407,9 @@ fn table_of(name: &str, s: &Summary) -> String {
         }
     }
     further(s, &mut text);
+    for proposal in &s.proposals {
+        let _ = writeln!(text, "  proposal: {}", proposal.text);
+    }
     let _ = writeln!(text, "  learning: {}: {}\n", s.verdict.state, s.verdict.why);
     text
 }

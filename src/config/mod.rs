@@ -50,6 +50,18 @@ pub fn load(path: Option<&Path>, overrides: &[(String, String)]) -> Result<Setti
     load_from(path, Environment::with_prefix(ENV_PREFIX), overrides)
 }
 
+/// As [`load`], from the text of a file alone.
+///
+/// # Errors
+/// As [`load`].
+pub fn from_text(text: &str) -> Result<Settings, ConfigError> {
+    let unreadable = |error: &dyn std::fmt::Display| ConfigError::Unreadable(error.to_string());
+    text.parse::<toml::Table>().map_err(|e| unreadable(&e))?;
+    let file = File::from_str(text, FileFormat::Toml);
+    let merged = Config::builder().add_source(file).build();
+    settings::validate(merged.map_err(|e| unreadable(&e))?.cache).map_err(ConfigError::Invalid)
+}
+
 /// As [`load`], from `overrides` alone.
 #[cfg(test)]
 pub(crate) fn load_plain(overrides: &[(&str, String)]) -> Result<Settings, ConfigError> {

@@ -3,6 +3,7 @@
 mod ahead;
 mod flagged;
 mod messages;
+mod proposals;
 mod recorded;
 mod summary;
 
@@ -15,6 +16,7 @@ use crate::table::{Table, TableError};
 pub use ahead::{HorizonSummary, StateSummary};
 pub use flagged::{Flagged, FlaggedIncident, Part};
 pub use messages::{Messages, Outputs};
+pub use proposals::Proposal;
 pub use summary::{ChannelSummary, Summary, Verdict};
 
 /// Why a recording cannot be replayed.
@@ -117,6 +119,10 @@ impl Replayed {
             self.engine.recycle(outcome);
         }
         self.engine.flush();
+        let texts = table
+            .texts()
+            .map(|(name, texts)| Proposal::of_texts(name, texts));
+        summary.proposals.extend(texts);
         summary.finish(self.engine.stats(), self.engine.wanted_false_alarms());
         Ok(summary)
     }

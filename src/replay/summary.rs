@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::ahead::Ahead;
 use super::flagged::Flagged;
+use super::proposals::{Proposal, Values};
 use crate::engine::{EngineParams, EngineStats};
 use crate::row::{IncidentEdge, Kind, Outcome};
 
@@ -110,8 +111,12 @@ pub struct Summary {
     pub ahead: Ahead,
     /// Whether learning has settled.
     pub verdict: Verdict,
+    /// Settings that would suit the channels.
+    pub proposals: Vec<Proposal>,
     #[serde(skip)]
     sums: Vec<Sums>,
+    #[serde(skip)]
+    values: Vec<Values>,
     #[serde(skip)]
     history: Vec<Third>,
     #[serde(skip)]
@@ -145,6 +150,7 @@ impl Summary {
                 coverage90: f64::NAN,
                 log_density: f64::NAN,
             });
+            self.values.push(Values::default());
             self.sums.push(Sums {
                 previous: f64::NAN,
                 ..Sums::default()
@@ -171,7 +177,9 @@ impl Summary {
             clipped_per_row: 0.0,
             skipped: 0,
             site_change: 0.0,
+            proposals: Vec::new(),
             sums: Vec::new(),
+            values: Vec::new(),
             channels: Vec::new(),
             ahead: Ahead::default(),
             verdict: Verdict {
@@ -197,10 +205,12 @@ impl Summary {
         if matches!(outcome.edge, Some(IncidentEdge::Opened(_))) {
             self.incidents += 1;
         }
-        for (sums, channel) in self.sums.iter_mut().zip(&outcome.channels) {
+        let sums = self.sums.iter_mut().zip(&mut self.values);
+        for ((sums, values), channel) in sums.zip(&outcome.channels) {
             if channel.value.is_nan() {
                 continue;
             }
+            values.observe(channel.value);
             self.readings += 1;
             if let (Some(third), Some((density, persistence))) = (
                 self.history.last_mut(),
@@ -219,6 +229,9 @@ impl Summary {
         for (channel, sums) in self.channels.iter_mut().zip(&self.sums) {
             sums.fill(channel);
         }
+        let named = self.names.iter().zip(&self.values);
+        self.proposals
+            .extend(named.filter_map(|(name, values)| values.proposal(name)));
         self.ahead.finish();
         self.rmse_over_persistence = self.mean_of(|c| c.rmse_over_persistence);
         self.rmse_over_running_mean = self.mean_of(|c| c.rmse_over_running_mean);
