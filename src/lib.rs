@@ -1,6 +1,7 @@
-//! `spiked` learns online, over MQTT, what a plant's sensors normally do.
+//! Learns online, over MQTT, the normal behaviour of a plant's sensors.
 //!
-//! Four floors, imports go downward only; in reading order:
+//! The modules stand on four floors. Imports go down only, and no circle of modules exists; a test checks
+//! both. In reading order:
 //!
 //! | floor | rooms | knows |
 //! |---|---|---|
@@ -8,6 +9,33 @@
 //! | 1 model | [`ep`], [`encode`] | arrays and a passed-in RNG: no I/O, no clock |
 //! | 2 stream | [`row`], [`payload`], [`route`], [`decode`], [`assemble`], [`predict`], [`detect`], [`engine`], [`stream`], [`history`], [`fit`] | bytes and timestamps as arguments: no I/O, no clock |
 //! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `progress`, `status`, `runtime`, `charts`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
+//!
+//! # Glossary
+//!
+//! | term | meaning |
+//! |---|---|
+//! | reading | one value of one channel with its time stamp, as a message carried it |
+//! | stream | channels that are predicted together, such as the sensors of one machine |
+//! | row | the values of all channels of a stream at one moment, assembled from readings |
+//! | prediction | predictive distribution of a channel's value, made before the value is seen |
+//! | interval | the nominal 90 % interval of a prediction; its coverage is monitored |
+//! | persistence | the baseline that predicts the last value again |
+//! | residual | difference of value and predictive mean over the predictive standard deviation |
+//! | witness | a predictor whose residuals are judged: next step, level by calendar, level given the other channels |
+//! | e-value | evidence against normality with mean at most 1 under normality; its logarithm is in nats |
+//! | CUSUM | cumulative sum of evidence, bounded below by zero |
+//! | bar | alarm threshold of a CUSUM, from the wanted rate of false alarms |
+//! | return level | height that is exceeded once in a given time, from the record of past excursions |
+//! | score | evidence over its bar; an incident opens at 1 |
+//! | incident | the time from the alarm to the return to normal, with the channels that carry its evidence |
+//! | verdict | an operator's answer to an incident: `false`, `true` or `new_normal` |
+//! | belief | mean and variance of a weight |
+//! | site | contribution of one sample, or of the average sample, to a belief in expectation propagation |
+//! | cavity | a belief without one site |
+//! | update | the change of beliefs by one sample or mini-batch |
+//! | snapshot | the serialised state of a stream; with the journal behind it, it restores the same bits |
+//! | journal | accepted readings on disk in their order, kept until a snapshot contains them |
+//! | outbox | messages that wait for the broker; incident messages are also kept on disk |
 
 pub mod assemble;
 pub mod charts;
