@@ -168,6 +168,13 @@ pub struct Incident {
 pub enum IncidentEdge {
     /// It opened with this row.
     Opened(Incident),
+    /// Channels passed their bar in this row while it was open without them.
+    Joined {
+        /// The incident, these channels included.
+        incident: Incident,
+        /// The channels, in a row's order.
+        channels: Vec<usize>,
+    },
     /// It ended with this row, or with an operator's ruling.
     Closed(Incident),
     /// An operator ruled on it.
@@ -179,6 +186,7 @@ impl IncidentEdge {
     pub fn incident(&self) -> &Incident {
         match self {
             IncidentEdge::Opened(incident)
+            | IncidentEdge::Joined { incident, .. }
             | IncidentEdge::Closed(incident)
             | IncidentEdge::Judged(incident) => incident,
         }
@@ -188,6 +196,7 @@ impl IncidentEdge {
     pub fn as_str(&self) -> &'static str {
         match self {
             IncidentEdge::Opened(_) => "opened",
+            IncidentEdge::Joined { .. } => "joined",
             IncidentEdge::Closed(_) => "closed",
             IncidentEdge::Judged(_) => "judged",
         }
@@ -268,8 +277,11 @@ pub struct Outcome {
     pub row: u64,
     /// Too few rows yet to judge: `score` is 0.
     pub warming_up: bool,
-    /// Largest channel score: 1 and more is an alarm.
+    /// Largest score, of a channel or of all levels together: 1 and more is an alarm.
     pub score: f64,
+    /// Order of importance: distance of all levels together over its bar, uncapped, with a little of
+    /// the channels' evidence.
+    pub severity: f64,
     /// An incident is open.
     pub anomaly: bool,
     /// Kind of the open incident.
@@ -280,6 +292,6 @@ pub struct Outcome {
     pub forecasts: Vec<Forecast>,
     /// Channels of states.
     pub odds: Vec<Odds>,
-    /// An incident that opened or ended with this row, or was ruled on.
+    /// An incident that opened, grew or ended with this row, or was ruled on.
     pub edge: Option<IncidentEdge>,
 }

@@ -115,12 +115,18 @@ fn detector(s: &mut Section<'_>, d: DetectSettings) -> DetectSettings {
     let wanted = d.false_alarms_per_week;
     let hold_rows = u64::from(d.incident.hold_rows);
     let hold_rows = s.integer("accept_as_normal_after_rows", hold_rows, 10..=1_000_000);
+    let hold_s = s.number(
+        "accept_as_normal_after_s",
+        d.incident.hold_s,
+        1.0..=31_536_000.0,
+    );
     DetectSettings {
         false_alarms_per_week: s.number("false_alarms_per_week", wanted, 1e-6..=1000.0),
         warm_up_rows: s.integer("warm_up_rows", d.warm_up_rows, 20..=1_000_000),
         gate_weight: s.number("incident_learning_weight", d.gate_weight, 0.0..=1.0),
         incident: IncidentParams {
             hold_rows: u32::try_from(hold_rows).unwrap_or(u32::MAX),
+            hold_s,
             ..d.incident
         },
         ..d
@@ -140,4 +146,6 @@ fn witnesses(s: &mut Section<'_>, detect: &mut DetectSettings) {
     detect.calibrate = s.flag("calibrate", detect.calibrate);
     detect.shift = s.flag("mean_shift", detect.shift);
     detect.joint = s.flag("cross_channel", detect.joint);
+    detect.level = s.flag("joint_level", detect.level);
+    detect.rest = s.flag("rest", detect.rest);
 }

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::autocorrelation::LIMIT;
 
 /// Residuals of a block, by their weight.
-const BLOCK: f64 = 200.0;
-/// Variance of the means of fewer blocks than this says nothing.
-const FIRST: f64 = 5.0;
-/// Blocks past the first five after which the wandering counts as much as the autocorrelation.
-const TRUST: f64 = 5.0;
+const BLOCK: f64 = 100.0;
+/// The variance of this many block means says nothing.
+const FIRST: f64 = 1.0;
+/// Blocks past the first after which block means count as much as the autocorrelation.
+const TRUST: f64 = 1.0;
 /// Blocks that are remembered.
 const MEMORY: f64 = 100.0;
 
@@ -101,10 +101,10 @@ mod tests {
     #[test]
     fn a_level_that_wanders_under_noise_tempers_by_its_time() {
         // tau of the sum over lags, 1/2 (2 - rate)/rate + 1/2, less what ends with a block:
-        // 1/2 (1 + a)/(1 - a) - a (1 - a^200)/(200 (1 - a)^2) + 1/2 with a = 1 - rate.
+        // 1/2 (1 + a)/(1 - a) - a (1 - a^100)/(100 (1 - a)^2) + 1/2 with a = 1 - rate.
         let a: f64 = 0.95;
         let tau = 0.5 * (1.0 + a) / (1.0 - a) + 0.5
-            - a * (1.0 - a.powi(200)) / (200.0 * (1.0 - a).powi(2));
+            - a * (1.0 - a.powi(100)) / (100.0 * (1.0 - a).powi(2));
         // As many blocks as are remembered, at most, are trusted.
         let trust = (MEMORY - FIRST) / (MEMORY - FIRST + TRUST);
         let expected = 1.0 - trust * (1.0 - 1.0 / tau.sqrt());
@@ -116,8 +116,8 @@ mod tests {
     }
 
     #[test]
-    fn five_blocks_say_nothing_and_it_never_raises() {
-        assert_eq!(exponent(1000, 0.01), 1.0);
+    fn one_block_says_nothing_and_it_never_raises() {
+        assert_eq!(exponent(100, 0.01), 1.0);
         let mut wander = BatchMeans::default();
         (0..10_000).for_each(|row| wander.observe(f64::from(row % 2) - 0.5, 1.0));
         assert_eq!(wander.discount(0.3), 0.3);

@@ -2,31 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::alarm_debt::AlarmDebt;
+use super::channel::ChannelOptions;
 use super::cross_channel::CrossChannelTest;
 use super::history::{Learning, score_all};
 use super::incident::Incidents;
 use super::incident_log::IncidentLog;
-use super::maxima::Maxima;
-use super::monitor::{ChannelMonitor, EvidenceCaps};
-use super::null::NullPeaks;
-use super::residuals::{ChannelKind, ChannelResiduals, Scored, Witness};
+use super::joint_level::JointLevel;
+use super::monitor::{ChannelMonitor, Thresholds};
+use super::residuals::{ChannelResiduals, Scored, Witness};
 use super::rulings::Rulings;
 use super::settings::DetectSettings;
 use crate::num::scrap::Scrap;
 use crate::row::{Incident, IncidentEdge, Kind};
 
-/// Evidence is capped at this many bars.
-const CAP: f64 = 1.2;
-/// That for a shift is capped at fewer: the ratio behind it, which has to fall when the shift is
-/// over, grows faster than what it counts for.
-const SHIFT_CAP: f64 = 1.05;
-/// Rows between two looks at the bar.
+/// Rows between two looks at the bars.
 const BAR_EVERY: u64 = 16;
-/// Memory of the null behaviour, as a share of the memory of the weights.
-const NULL_MEMORY_SHARE: f64 = 2.0;
-/// The bar stays within these bounds, nats: e^3 = 20 times as likely is little, e^40 is certainty.
+/// The base bar stays within these bounds, nats: e^3 = 20 times as likely is little, e^40 is
+/// certainty.
 const MIN_BAR: f64 = 3.0;
 const MAX_BAR: f64 = 40.0;
+/// The base bar is this much lower than theory asks for: exact e-values reach ln n in n rows, and
+/// discounted mixtures of them fall short of that by about this; the record and the debt make good
+/// where it is too low.
+const BELOW_THEORY: f64 = 3.0;
+/// Memory of operators' rulings, in wanted times between alarms.
+const RULINGS_MEMORY: f64 = 4.0;
 /// Faster streams are taken for this fast, ms a row.
 const MIN_PERIOD_MS: f64 = 1.0;
 /// However slow the stream and however many false alarms are allowed, evidence for fewer rows
@@ -36,10 +37,22 @@ const MIN_ROWS_BETWEEN: f64 = 200.0;
 const WEEK_MS: f64 = 604_800_000.0;
 /// Rows before residuals are learned: the scales are not known yet.
 const LEARN_AFTER: u64 = 10;
-/// Share of the histories that is kept when a new normal is accepted.
+/// Rows before the joint level is recorded.
+const RECORD_LEVEL_AFTER: u64 = 50;
+/// Share of the histories that is kept when a new normal is accepted, and rows that the joint
+/// level then counts for.
 const ACCEPT_KEEPS: f64 = 0.1;
-/// Share of the level's past residuals that is kept when its predictor changes.
-const RENEW_KEEPS: f64 = 0.3;
+const ACCEPT_ROWS: f64 = 60.0;
+/// Share of the level's past residuals that is kept when its predictor begins to see hours: they
+/// were another predictor's. Weekdays change little.
+const HOURS_KEEP: f64 = 0.01;
+/// Weight with which standing still is learned during an incident and shortly after one opened.
+const REST_WEIGHT: f64 = 0.3;
+const REST_ROWS: u64 = 64;
+/// Share of the largest channel score in the severity. Evidence lingers after events, so that it
+/// must weigh little.
+const EVIDENCE_SHARE: f64 = 0.15;
+const EVIDENCE_MOST: f64 = 1.2;
 
 /// Where a row stands in its stream.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +65,7 @@ pub struct Moment {
     pub period_ms: f64,
     /// Memory of statistics, rows.
     pub statistics_rows: f64,
-    /// Memory of the predictors' weights, rows.
+    /// Memory of levels, rows.
     pub memory_rows: f64,
 }
 
@@ -61,13 +74,16 @@ pub struct Moment {
 pub struct Judgement {
     /// Too few rows yet to judge: every score is 0.
     pub warming_up: bool,
-    /// Largest score: 1 and more is an alarm.
+    /// Largest score of a channel or of the joint level: 1 and more is an alarm.
     pub score: f64,
+    /// Distance of the joint level over its bar, uncapped, with a little of the evidence: the order
+    /// in which to look at incidents.
+    pub severity: f64,
     /// An incident is open.
     pub anomaly: bool,
     /// Kind of the open incident.
     pub kind: Option<Kind>,
-    /// An incident that opened or ended with the row.
+    /// An incident that opened, grew or ended with the row.
     pub edge: Option<IncidentEdge>,
     /// The incident outlasted the hold limit: the present is the new normal, also for predictors.
     pub accepted: bool,
@@ -79,20 +95,24 @@ pub struct Detector {
     pub(super) settings: DetectSettings,
     pub(super) channels: Vec<ChannelMonitor>,
     cross_channel: CrossChannelTest,
-    null: NullPeaks,
-    maxima: Maxima,
+    pub(super) level: JointLevel,
     pub(super) rulings: Rulings,
-    /// Bar of the evidence, nats.
-    pub(super) bar: f64,
+    pub(super) debt: AlarmDebt,
+    /// Base bar of the evidence, nats.
+    pub(super) base: f64,
+    /// Rows wanted between two alarms.
+    pub(super) between: f64,
     pub(super) incidents: Incidents,
     pub(super) log: IncidentLog,
-    /// Limits that were reached: evidence at its cap or set to zero as aftermath, a bar at its
-    /// bounds, residuals limited for correlations.
+    /// Limits that were reached: a bar at its bounds, evidence set to zero as aftermath, residuals
+    /// limited for correlations.
     limited: u64,
     #[serde(skip)]
     scored: Scrap<Vec<Scored>>,
     #[serde(skip)]
-    scores: Scrap<Vec<f64>>,
+    pub(super) scores: Scrap<Vec<f64>>,
+    #[serde(skip)]
+    levels: Scrap<Vec<f64>>,
     #[serde(skip)]
     room: Scrap<Vec<f32>>,
 }
@@ -104,22 +124,24 @@ impl Detector {
             settings: settings.clone(),
             channels: Vec::new(),
             cross_channel: CrossChannelTest::default(),
-            null: NullPeaks::default(),
-            maxima: Maxima::default(),
+            level: JointLevel::default(),
             rulings: Rulings::default(),
-            bar: f64::INFINITY,
+            debt: AlarmDebt::default(),
+            base: f64::INFINITY,
+            between: f64::INFINITY,
             incidents: Incidents::default(),
             log: IncidentLog::default(),
             limited: 0,
             scored: Scrap::default(),
             scores: Scrap::default(),
+            levels: Scrap::default(),
             room: Scrap::default(),
         }
     }
 
     /// Adds channels of which nothing is known.
-    pub fn add(&mut self, kinds: impl IntoIterator<Item = ChannelKind>) {
-        let new = kinds.into_iter().map(ChannelMonitor::new);
+    pub fn add(&mut self, channels: impl IntoIterator<Item = ChannelOptions>) {
+        let new = channels.into_iter().map(ChannelMonitor::new);
         self.channels.extend(new);
     }
 
@@ -128,28 +150,35 @@ impl Detector {
         self.settings = settings.clone();
     }
 
+    /// The value equals the last one in a channel that is likelier to stay than to change: a
+    /// predictor of changes has nothing to learn from it.
+    pub fn is_at_rest(&self, channel: usize, value: f64) -> bool {
+        self.settings.rest && self.channels[channel].is_at_rest(value)
+    }
+
     /// Judges a row; to be followed by [`Detector::learn`] with the same row.
     ///
     /// # Panics
     /// If there is not one entry a channel.
     pub fn judge(&mut self, at: Moment, residuals: &[ChannelResiduals]) -> Judgement {
         assert_eq!(residuals.len(), self.channels.len(), "one entry a channel");
-        self.set_bar(at);
+        self.set_bars(at);
         self.score_residuals(residuals);
-        let warming_up = at.row <= self.settings.warm_up_rows;
-        self.scores.0.clear();
-        self.scores.0.resize(residuals.len(), 0.0);
+        self.judge_level(at, residuals);
         let mut judgement = Judgement {
-            warming_up,
+            warming_up: at.row <= self.settings.warm_up_rows,
             ..Judgement::default()
         };
-        if !warming_up {
-            self.accumulate();
-            judgement.score = self.scores.0.iter().copied().fold(0.0, f64::max);
-            let open = self.incidents.is_open();
-            self.maxima.observe(judgement.score * self.bar, open);
+        self.scores.0.clear();
+        self.scores.0.resize(residuals.len(), 0.0);
+        if at.row > LEARN_AFTER {
+            self.accumulate(at);
+        }
+        if !judgement.warming_up {
+            self.fill_scores(&mut judgement);
         }
         self.update_incident(at, residuals, &mut judgement);
+        self.record_excursions();
         judgement
     }
 
@@ -158,11 +187,11 @@ impl Detector {
         let scored = &mut self.scored.0;
         scored.clear();
         scored.resize(residuals.len(), Scored::default());
-        for (scored, residuals) in scored.iter_mut().zip(residuals) {
-            scored.set(Witness::Step, residuals.step);
-            scored.set(Witness::Context, residuals.context);
-            scored.set(Witness::Given, residuals.given);
-            scored.set(Witness::Event, residuals.event);
+        let rest = self.settings.rest;
+        for ((monitor, residuals), scored) in
+            self.channels.iter_mut().zip(residuals).zip(&mut *scored)
+        {
+            monitor.take(residuals, rest, scored);
         }
         if self.settings.joint {
             self.cross_channel.judge(scored);
@@ -181,46 +210,97 @@ impl Detector {
         }
     }
 
-    /// Adds the row to every channel's evidence, and fills the scores.
-    fn accumulate(&mut self) {
-        let bar = self.bar;
-        let caps = EvidenceCaps {
-            sum: CAP * bar,
-            shift: SHIFT_CAP * bar,
-        };
-        let rows = self.channels.iter_mut().zip(&self.scored.0);
-        for ((monitor, scored), score) in rows.zip(&mut self.scores.0) {
-            if let Some(peak) = monitor.add(scored, &self.settings, bar, caps) {
-                self.null.observe(peak, bar);
+    /// Judges the joint level of the numeric channels.
+    fn judge_level(&mut self, at: Moment, residuals: &[ChannelResiduals]) {
+        if !self.settings.level {
+            return;
+        }
+        let channels = self.channels.iter().zip(residuals);
+        self.levels.0.clear();
+        self.levels.0.extend(channels.map(|(monitor, residuals)| {
+            let numeric = monitor.options.kind == super::ChannelKind::Number;
+            if numeric { residuals.value } else { f64::NAN }
+        }));
+        let steps = self.scored.0.iter().filter_map(|s| s.get(Witness::Step));
+        let moves = steps.into_iter().any(|residual| !residual.is_at_rest);
+        let options = |c: usize| self.channels[c].options;
+        self.level.judge(at.ts_ms, &self.levels.0, moves, options);
+    }
+
+    /// Adds the row to every channel's evidence.
+    fn accumulate(&mut self, at: Moment) {
+        let thresholds = self.thresholds();
+        let warm_up = self.settings.warm_up_rows;
+        for (monitor, scored) in self.channels.iter_mut().zip(&self.scored.0) {
+            monitor.add(scored, &self.settings, thresholds);
+            if at.row <= warm_up && (at.row == warm_up || monitor.is_over()) {
+                // The first rows' evidence is recorded, and raises nothing.
+                monitor.reset();
             }
-            self.limited += u64::from(monitor.evidence() >= caps.shift);
-            *score = monitor.evidence() / bar;
         }
     }
 
-    /// Sets the bar of the evidence for the wanted time between false alarms: from theory at
-    /// first, from the stream's own normal behaviour in the long run.
-    fn set_bar(&mut self, at: Moment) {
-        let memory = at.memory_rows * NULL_MEMORY_SHARE;
-        if at.row > self.settings.warm_up_rows {
-            self.null.row(memory);
+    /// Fills the scores and the severity.
+    fn fill_scores(&mut self, judgement: &mut Judgement) {
+        for (score, monitor) in self.scores.0.iter_mut().zip(&self.channels) {
+            *score = monitor.score(self.base);
         }
-        if self.bar.is_finite() && !at.row.is_multiple_of(BAR_EVERY) {
+        let largest = self.scores.0.iter().copied().fold(0.0, f64::max);
+        let level = self.level_score();
+        judgement.score = largest.max(level);
+        judgement.severity = level + EVIDENCE_SHARE * largest.min(EVIDENCE_MOST);
+    }
+
+    /// Score of the joint level.
+    pub(super) fn level_score(&self) -> f64 {
+        if self.settings.level {
+            self.level.score()
+        } else {
+            0.0
+        }
+    }
+
+    /// Thresholds that all channels share.
+    pub(super) fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            base: self.base,
+            between: self.between,
+            n_channels: self.channels.len().max(1) as f64,
+            stretch: self.debt.stretch(),
+        }
+    }
+
+    /// Sets every bar for the wanted time between false alarms: from theory, from what excursions
+    /// there were, and from the incidents that were too many.
+    fn set_bars(&mut self, at: Moment) {
+        if self.base.is_finite() && !at.row.is_multiple_of(BAR_EVERY) {
             return;
         }
         let rows_per_week = WEEK_MS / at.period_ms.max(MIN_PERIOD_MS);
         let wanted = self.settings.false_alarms_per_week;
-        let between = (rows_per_week / wanted).max(MIN_ROWS_BETWEEN);
-        let n_channels = self.channels.len();
-        let own = if self.settings.calibrate {
-            self.null.bar(between, n_channels) + self.maxima.lift(between, self.null.rows())
-        } else {
-            NullPeaks::default().bar(between, n_channels)
-        };
-        self.rulings.rows(BAR_EVERY as f64, memory);
-        let bar = own + self.rulings.lift(between);
-        self.bar = bar.clamp(MIN_BAR, MAX_BAR);
-        self.limited += u64::from(self.bar != bar);
+        self.between = (rows_per_week / wanted).max(MIN_ROWS_BETWEEN);
+        let rows = BAR_EVERY as f64;
+        self.rulings.rows(rows, RULINGS_MEMORY * self.between);
+        let n_channels = self.channels.len().max(1) as f64;
+        let theory = self.between.ln() + n_channels.ln() - BELOW_THEORY;
+        let base = theory + self.rulings.lift(self.between);
+        self.base = base.clamp(MIN_BAR, MAX_BAR);
+        self.limited += u64::from(self.base != base);
+        if at.row > self.settings.warm_up_rows {
+            self.debt.rows(rows, self.between);
+        }
+        let open = self.is_open();
+        if self.settings.level && at.row > RECORD_LEVEL_AFTER {
+            let recorded = self.level.set_bar(rows, open, self.between, at.period_ms);
+            if let Some(recorded) = recorded.filter(|_| open) {
+                self.log.note_level(recorded);
+            }
+        }
+        let thresholds = self.thresholds();
+        let known = if at.row > LEARN_AFTER { rows } else { 0.0 };
+        for monitor in &mut self.channels {
+            monitor.set_bar(known, open, self.settings.calibrate, thresholds);
+        }
     }
 
     /// Learns the row that was judged last.
@@ -228,35 +308,47 @@ impl Detector {
         let how = Learning {
             weight: self.learning_weight(),
             memory: at.statistics_rows,
-            open: self.is_open(),
         };
+        let open = self.is_open();
+        let recent = self.debt.rows_since(at.row).is_some_and(|n| n < REST_ROWS);
+        let rest_weight = if open || recent { REST_WEIGHT } else { 1.0 };
+        let confirmed = open && self.log.is_confirmed();
         let rows = self.channels.iter_mut().zip(&self.scored.0);
-        for ((monitor, scored), residuals) in rows.zip(residuals) {
-            if at.row > LEARN_AFTER {
+        for (c, ((monitor, scored), residuals)) in rows.zip(residuals).enumerate() {
+            if at.row > LEARN_AFTER && !confirmed {
+                if open {
+                    self.log.note_residuals(c, monitor, scored, how.weight);
+                }
                 monitor.observe(scored, how);
                 let limit = super::RESIDUAL_LIMIT;
                 self.limited += scored.iter().filter(|r| r.z.abs() > limit).count() as u64;
             }
-            monitor.observe_runs(residuals.value);
+            monitor.observe_runs(residuals, rest_weight);
+        }
+        if self.settings.level && !confirmed {
+            self.level.learn(&self.levels.0, open, at.memory_rows);
         }
         if self.settings.joint && at.row > LEARN_AFTER {
-            self.cross_channel.observe(self.channels.len(), how);
+            self.cross_channel.observe(how);
         }
     }
 
     /// Weight with which levels are learned now.
     pub fn learning_weight(&self) -> f64 {
-        if self.is_open() {
+        if self.is_open() && self.log.is_confirmed() {
+            // Nothing of a fault that an operator has confirmed is to become usual.
+            0.0
+        } else if self.is_open() {
             self.settings.gate_weight
         } else {
             1.0
         }
     }
 
-    /// The predictor of levels has changed: it sees hours, or weekdays, from now on.
+    /// The predictor of levels sees hours from now on.
     pub fn renew_levels(&mut self) {
         for monitor in &mut self.channels {
-            monitor.renew_level(RENEW_KEEPS);
+            monitor.renew_level(HOURS_KEEP);
         }
     }
 
@@ -265,6 +357,7 @@ impl Detector {
         for monitor in &mut self.channels {
             monitor.accept(ACCEPT_KEEPS);
         }
+        self.level.accept(ACCEPT_ROWS);
     }
 
     /// Sets the evidence of channels that did not carry the incident, and have gathered some
@@ -282,6 +375,19 @@ impl Detector {
     /// The channels' scores of the row that was judged last: evidence over the bar.
     pub fn scores(&self) -> &[f64] {
         &self.scores.0
+    }
+
+    /// Largest score at present.
+    pub fn score(&self) -> f64 {
+        let scores = self.channels.iter().map(|monitor| monitor.score(self.base));
+        scores.fold(self.level_score(), f64::max)
+    }
+
+    /// Severity at present.
+    pub fn severity(&self) -> f64 {
+        let scores = self.channels.iter().map(|monitor| monitor.score(self.base));
+        let largest = scores.fold(0.0, f64::max);
+        self.level_score() + EVIDENCE_SHARE * largest.min(EVIDENCE_MOST)
     }
 
     /// An incident is open.

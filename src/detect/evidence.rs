@@ -4,13 +4,19 @@ use serde::{Deserialize, Serialize};
 
 use super::residuals::Witness;
 
+/// The height of an excursion is followed to this many bars: far enough to order incidents by, and
+/// to fall again within a bounded time.
+const HIGHEST: f64 = 3.0;
+
 /// S <- clip(S + ln e, 0, cap). Reflected at zero it is the CUSUM form of an e-detector: with
 /// valid e-values the mean time to a false alarm at level h is at least e^h rows (Shin, Ramdas
-/// and Rinaldo, "E-detectors", 2024). The cap bounds how long an ended anomaly lingers.
+/// and Rinaldo, "E-detectors", 2024). The cap bounds how long an ended anomaly lingers; the height
+/// is the same sum with a far higher cap.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EvidenceCusum {
     sum: f64,
-    /// Highest sum since it last left zero.
+    height: f64,
+    /// Largest height since the sum last left zero.
     peak: f64,
     /// Nats that witnesses of single steps added since the sum last left zero.
     from_steps: f64,
@@ -19,11 +25,11 @@ pub struct EvidenceCusum {
 }
 
 impl EvidenceCusum {
-    /// Adds the equal mixture of the witnesses' e-values, given as logarithms; `cap` is the bound
-    /// of S. Returns the peak of the excursion that ended with it, if one did.
-    pub fn add(&mut self, ln_e: &[(Witness, f64)], cap: f64) -> Option<f64> {
+    /// Adds the equal mixture of the witnesses' e-values, given as logarithms. The sum stays at or
+    /// below `bar` and `slack` nats. Returns the peak of the excursion that ended with it.
+    pub fn add(&mut self, ln_e: &[(Witness, f64)], bar: f64, slack: f64) -> Option<f64> {
         let high = ln_e.iter().map(|e| e.1).fold(f64::NEG_INFINITY, f64::max);
-        if self.sum == 0.0 && high <= 0.0 {
+        if self.height == 0.0 && high <= 0.0 {
             // Nothing against normality, before or now: the usual row.
             return None;
         }
@@ -33,20 +39,18 @@ impl EvidenceCusum {
         let level: f64 = of_level.map(|e| (e.1 - high).exp()).sum::<f64>() / total;
         self.from_levels += mixture.max(0.0) * level;
         self.from_steps += mixture.max(0.0) * (1.0 - level);
-        self.sum = (self.sum + mixture).clamp(0.0, cap);
-        self.peak = self.peak.max(self.sum);
+        self.sum = (self.sum + mixture).clamp(0.0, bar + slack);
+        self.height = (self.height + mixture).clamp(0.0, HIGHEST * bar);
+        self.peak = self.peak.max(self.height);
         if self.sum > 0.0 {
             return None;
         }
-        let peak = self.peak;
-        self.reset();
-        (peak > 0.0).then_some(peak)
+        self.reset()
     }
 
-    /// Raises S to its cap: something is certain.
-    pub fn raise(&mut self, cap: f64) {
-        self.sum = cap;
-        self.peak = cap;
+    /// Raises S to `sum`: something is certain.
+    pub fn raise(&mut self, sum: f64) {
+        self.sum = sum;
     }
 
     /// S, nats.
@@ -59,9 +63,11 @@ impl EvidenceCusum {
         self.from_levels > self.from_steps
     }
 
-    /// Forgets all evidence.
-    pub fn reset(&mut self) {
+    /// Forgets all evidence. Returns the peak that it had reached.
+    pub fn reset(&mut self) -> Option<f64> {
+        let peak = self.peak;
         *self = EvidenceCusum::default();
+        (peak > 0.0).then_some(peak)
     }
 }
 
@@ -74,22 +80,31 @@ mod tests {
     }
 
     #[test]
-    fn evidence_stays_between_zero_and_its_cap() {
+    fn evidence_stays_between_zero_and_its_cap_and_the_height_goes_on() {
         let mut s = EvidenceCusum::default();
-        s.add(&of(-5.0, -3.0), 10.0);
+        s.add(&of(-5.0, -3.0), 8.0, 2.0);
         assert_eq!(s, EvidenceCusum::default());
-        s.add(&of(500.0, 0.0), 10.0);
+        s.add(&of(500.0, 0.0), 8.0, 2.0);
         assert_eq!(s.get(), 10.0);
+        assert_eq!(s.reset(), Some(24.0));
+        assert_eq!(s.reset(), None);
+    }
+
+    #[test]
+    fn an_excursion_ends_at_zero_with_its_peak() {
+        let mut s = EvidenceCusum::default();
+        assert_eq!(s.add(&[(Witness::Step, 5.0)], 8.0, 2.0), None);
+        assert_eq!(s.add(&[(Witness::Step, -6.0)], 8.0, 2.0), Some(5.0));
     }
 
     #[test]
     fn it_remembers_which_witness_brought_it() {
         let mut s = EvidenceCusum::default();
-        s.add(&of(0.0, 4.0), 10.0);
-        s.add(&of(0.0, 3.0), 10.0);
+        s.add(&of(0.0, 4.0), 8.0, 2.0);
+        s.add(&of(0.0, 3.0), 8.0, 2.0);
         assert!(s.from_levels > 20.0 * s.from_steps);
         let mut alone = EvidenceCusum::default();
-        alone.add(&[(Witness::Context, 4.0)], 10.0);
+        alone.add(&[(Witness::Context, 4.0)], 8.0, 2.0);
         assert!(alone.is_of_level(), "a drift is no surprise");
     }
 }

@@ -41,19 +41,25 @@ impl Detector {
     ///
     /// | ruling | an open incident | any |
     /// |---|---|---|
-    /// | false | ends, its evidence is forgotten; channels that stand still or are silent may | counts as a false alarm measured by hand, see [`super::rulings`] |
-    /// | true | goes on | kept with the incident |
+    /// | false | ends, its evidence is forgotten; channels that stand still or are silent may | what it taught counts in full, and it counts as a false alarm measured by hand, see [`super::rulings`] |
+    /// | true | goes on until the fault is gone, teaches nothing more | what it taught is taken out: the fault is no precedent when it returns |
     /// | new normal | ends as if it had reached the hold limit | kept with the incident |
     ///
     /// A later ruling replaces an earlier one; changes that a closed incident had made stay.
     pub fn feedback(&mut self, feedback: Feedback, ts_ms: i64) -> FeedbackResult {
         let is_last = self.incident().is_some_and(|i| i.id == feedback.incident);
-        let Some(incident) = self.log.find_mut(feedback.incident) else {
+        let Some(entry) = self.log.find_mut(feedback.incident) else {
             return FeedbackResult::nothing(Ruled::Unknown);
         };
-        let before = incident.verdict.replace(feedback.ruling);
+        let before = entry.incident.verdict.replace(feedback.ruling);
         if before == Some(feedback.ruling) {
             return FeedbackResult::nothing(Ruled::Known);
+        }
+        let mut lessons = std::mem::take(&mut entry.lessons);
+        match feedback.ruling {
+            Ruling::False => self.learn_in_full(&mut lessons),
+            Ruling::True => self.unlearn(&mut lessons),
+            Ruling::NewNormal => {}
         }
         match (before, feedback.ruling) {
             (_, Ruling::False) => self.rulings.false_alarm(),
@@ -63,14 +69,14 @@ impl Detector {
         let mut result = FeedbackResult::nothing(Ruled::Taken);
         if is_last && self.is_open() && feedback.ruling != Ruling::True {
             result.accepted = feedback.ruling == Ruling::NewNormal;
-            result
-                .edges
-                .extend(self.end_incident(ts_ms, result.accepted));
+            let closed = self.end_incident(ts_ms, result.accepted);
+            result.edges.extend(closed);
         }
-        let mut known = self.log.known();
-        let ruled_on = known.find(|incident| incident.id == feedback.incident);
-        let edge = ruled_on.map(|incident| IncidentEdge::Judged(incident.clone()));
-        result.edges.extend(edge);
+        if let Some(entry) = self.log.find_mut(feedback.incident) {
+            entry.lessons = lessons;
+            let edge = IncidentEdge::Judged(entry.incident.clone());
+            result.edges.push(edge);
+        }
         result
     }
 
@@ -83,14 +89,9 @@ impl Detector {
                 monitor.reset();
                 monitor.accept_runs();
             }
+            self.level.dismiss();
         }
         self.incidents.end();
         self.close_incident(ts_ms, accepted)
-    }
-
-    /// Largest evidence over the bar at present.
-    pub fn score(&self) -> f64 {
-        let evidence = self.channels.iter().map(|monitor| monitor.evidence());
-        evidence.fold(0.0, f64::max) / self.bar
     }
 }

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::autocorrelation::Autocorrelation;
 use super::batch_means::BatchMeans;
-use super::episodes::Episodes;
+use super::channel::ChannelKind;
 use super::evalue::ln_e_values;
-use super::residuals::{ChannelKind, Scored, ScoredResidual, Witness};
+use super::residuals::{Scored, ScoredResidual, Witness};
 use crate::num::residual_histogram::ResidualHistogram;
 
-/// p-values from here on are counted, not extrapolated: past episodes have nothing to add.
+/// p-values from here on are counted, not extrapolated.
 const RARE: f64 = 0.05;
 
 /// How a residual is learned.
@@ -19,15 +19,12 @@ pub struct Learning {
     pub weight: f64,
     /// Residuals that are remembered.
     pub memory: f64,
-    /// An incident is open.
-    pub open: bool,
 }
 
 /// Distribution and autocorrelation of past residuals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResidualHistory {
     histogram: ResidualHistogram,
-    episodes: Episodes,
     correlation: Autocorrelation,
     /// None where residuals have no level of their own.
     batch_means: Option<BatchMeans>,
@@ -42,18 +39,18 @@ impl ResidualHistory {
         let has_level = witness != Witness::Step || kind != ChannelKind::Number;
         ResidualHistory {
             histogram: ResidualHistogram::default(),
-            episodes: Episodes::default(),
             correlation: Autocorrelation::default(),
             batch_means: has_level.then(BatchMeans::default),
             is_signed: witness != Witness::Event,
         }
     }
 
-    /// Conformal p-value of a score, no less than what past episodes as far out claim.
+    /// Conformal p-value of a score, no less than (n + 1)^-2 after n residuals: the tail is
+    /// extrapolated, but not beyond what twice the experience could show.
     fn p_value(&self, score: f64) -> f64 {
         let p = self.histogram.p_value(score);
         if p < RARE {
-            p.max(self.episodes.floor(score))
+            p.max((self.histogram.mass() + 1.0).powi(-2))
         } else {
             p
         }
@@ -71,23 +68,31 @@ impl ResidualHistory {
 
     /// Learns a residual.
     pub fn observe(&mut self, scored: ScoredResidual, how: Learning) {
-        let Learning {
-            weight,
-            memory,
-            open,
-        } = how;
+        let Learning { weight, memory } = how;
         self.histogram.observe(scored.score, weight, memory);
-        self.episodes.observe(scored.score, memory, open);
         self.correlation.observe(scored.z, weight, memory);
         if let Some(means) = &mut self.batch_means {
             means.observe(scored.z, weight);
         }
     }
 
+    /// Whether a score is among the largest twentieth.
+    pub fn is_rare(&self, score: f64) -> bool {
+        self.histogram.p_value(score) < RARE
+    }
+
+    /// Adds `weight` residuals of this score, or takes them out where it is negative.
+    pub fn reweigh(&mut self, score: f64, weight: f64) {
+        if weight < 0.0 {
+            self.histogram.forget(score, -weight);
+        } else {
+            self.histogram.add(score, weight);
+        }
+    }
+
     /// Keeps the share `keep` of what is known.
     pub fn fade(&mut self, keep: f64) {
         self.histogram.fade(keep);
-        self.episodes.fade(keep);
     }
 
     /// Another predictor stands behind the residuals from now on: the share `keep` is kept of what
@@ -123,7 +128,12 @@ pub fn score_all<'a>(
         };
         let value = next.next().expect("one a residual");
         residual.score = f64::from(*value);
-        *value = history(c).p_value(residual.score) as f32;
+        let p = if residual.is_at_rest {
+            1.0
+        } else {
+            (history(c).p_value(residual.score) * residual.p_factor).min(1.0)
+        };
+        *value = p as f32;
     }
     ln_e_values(room);
     let mut next = room.iter();

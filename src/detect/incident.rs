@@ -9,6 +9,8 @@ pub struct IncidentParams {
     pub close_share: f64,
     /// After this many rows the new normal is accepted.
     pub hold_rows: u32,
+    /// After so many seconds likewise, but not before 100 rows.
+    pub hold_s: f64,
     /// No new incident within this many rows of a close: what comes back is the same one.
     pub refractory_rows: u32,
 }
@@ -18,6 +20,7 @@ impl Default for IncidentParams {
         IncidentParams {
             close_share: 0.5,
             hold_rows: 500,
+            hold_s: 172_800.0,
             refractory_rows: 100,
         }
     }
@@ -132,6 +135,16 @@ impl Incidents {
     pub fn end(&mut self) {
         self.leave();
         self.quiet = u32::MAX;
+    }
+
+    /// A channel has joined: at least `rows` of the hold of `hold_rows` remain.
+    pub fn renew(&mut self, rows: u32, hold_rows: u32) {
+        self.age = self.age.min(hold_rows.saturating_sub(rows));
+    }
+
+    /// Rows since the present incident opened.
+    pub fn age(&self) -> u32 {
+        self.age
     }
 
     fn leave(&mut self) {

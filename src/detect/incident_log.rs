@@ -1,52 +1,76 @@
-//! Keeps a stream's last incidents: opens them, names their kind, closes them.
+//! Keeps a stream's last incidents: opens them, names their kind, lets channels join, closes them.
 
 use serde::{Deserialize, Serialize};
 
 use super::detector::{Detector, Judgement, Moment};
-use super::incident::Step;
+use super::incident::{IncidentParams, Step};
+use super::joint_level::Recorded;
+use super::lessons::{Lessons, Subject};
 use super::monitor::ChannelMonitor;
-use super::residuals::ChannelResiduals;
-use crate::row::{Incident, IncidentEdge, Kind, Share};
+use super::residuals::{ChannelResiduals, Scored, Witness};
+use crate::row::{Incident, IncidentEdge, Kind, Ruling, Share};
 
 /// Incidents before the last one that can still be ruled on.
 pub const PAST: usize = 7;
+/// Rows of the hold that remain when a channel joins, so that acceptance does not wipe out what
+/// has just begun.
+const JOINED_ROWS: u32 = 100;
+/// A channel with this share of an incident is part of it from the start.
+const MEMBER_SHARE: f64 = 0.1;
+/// Contributions to the joint level below this share are not listed.
+const LISTED_SHARE: f64 = 0.01;
+/// The hold limit in time is at least this many rows.
+const LEAST_HOLD_ROWS: f64 = 100.0;
+
+/// An incident and what it taught.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    pub incident: Incident,
+    pub lessons: Lessons,
+}
 
 /// The last incidents of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct IncidentLog {
-    /// The last one, open or ended.
-    pub(super) last: Option<Incident>,
-    /// Those before it, oldest first.
-    pub(super) past: Vec<Incident>,
+    /// Oldest first; the last one may be open.
+    pub(super) entries: Vec<Entry>,
     opened: u64,
     /// Incidents opened, by kind.
     pub(super) counts: [u64; 5],
+    /// Channels that are part of the open incident.
+    members: Vec<bool>,
 }
 
 impl IncidentLog {
     /// The last incident, open or ended.
     pub fn last(&self) -> Option<&Incident> {
-        self.last.as_ref()
+        self.entries.last().map(|entry| &entry.incident)
     }
 
-    /// Every incident that can still be ruled on.
-    pub fn known(&self) -> impl Iterator<Item = &Incident> {
-        self.last.iter().chain(&self.past)
+    pub(super) fn last_mut(&mut self) -> Option<&mut Incident> {
+        self.entries.last_mut().map(|entry| &mut entry.incident)
     }
 
-    /// The incident of this number.
-    pub(super) fn find_mut(&mut self, id: u64) -> Option<&mut Incident> {
-        let mut known = self.last.iter_mut().chain(&mut self.past);
-        known.find(|incident| incident.id == id)
+    /// An operator has confirmed the last incident.
+    pub(super) fn is_confirmed(&self) -> bool {
+        let last = self.last();
+        last.is_some_and(|incident| incident.verdict == Some(Ruling::True))
+    }
+
+    /// The entry of this number.
+    pub(super) fn find_mut(&mut self, id: u64) -> Option<&mut Entry> {
+        let mut known = self.entries.iter_mut();
+        known.find(|entry| entry.incident.id == id)
     }
 
     /// Adds a new incident; the ones before are kept for rulings.
     pub(super) fn push(&mut self, incident: Incident) {
-        if let Some(before) = self.last.replace(incident) {
-            self.past.push(before);
-        }
-        let excess = self.past.len().saturating_sub(PAST);
-        self.past.drain(..excess);
+        self.entries.push(Entry {
+            incident,
+            lessons: Lessons::default(),
+        });
+        let excess = self.entries.len().saturating_sub(PAST + 1);
+        self.entries.drain(..excess);
     }
 
     fn next_id(&mut self, kind: Kind) -> u64 {
@@ -54,6 +78,38 @@ impl IncidentLog {
         let place = Kind::ALL.iter().position(|&k| k == kind).unwrap_or(0);
         self.counts[place] += 1;
         self.opened
+    }
+
+    fn note(&mut self, subject: Subject, value: f64, weight: f64) {
+        if let Some(entry) = self.entries.last_mut() {
+            entry.lessons.note(subject, value, weight);
+        }
+    }
+
+    /// Notes a peak of the joint level that was recorded during an incident.
+    pub(super) fn note_level(&mut self, recorded: Recorded) {
+        self.note(Subject::Level, recorded.height, recorded.weight);
+    }
+
+    /// Notes the rare residuals of a channel that are learned during an incident, those of levels
+    /// with weight `weight`.
+    pub(super) fn note_residuals(
+        &mut self,
+        channel: usize,
+        monitor: &ChannelMonitor,
+        scored: &Scored,
+        weight: f64,
+    ) {
+        for witness in Witness::ALL {
+            let residual = scored.get(witness).filter(|r| !r.is_at_rest);
+            if let (Some(residual), Some(history)) = (residual, monitor.history(witness))
+                && history.is_rare(residual.score)
+            {
+                let weight = if witness.is_of_level() { weight } else { 1.0 };
+                let subject = Subject::Residual(channel as u16, witness as u8);
+                self.note(subject, residual.score, weight);
+            }
+        }
     }
 }
 
@@ -65,16 +121,19 @@ impl Detector {
         residuals: &[ChannelResiduals],
         judgement: &mut Judgement,
     ) {
-        let scores = self.scores().to_vec();
-        let params = self.settings.incident;
-        let step = self
-            .incidents
-            .step(scores.iter().copied(), self.bar, &params);
+        let level = if judgement.warming_up {
+            0.0
+        } else {
+            self.level_score()
+        };
+        let params = self.hold(at);
+        let scores = self.scores.0.iter().copied().chain([level]);
+        let step = self.incidents.step(scores, self.base, &params);
         match step {
             Step::Same => {}
             Step::Opened => judgement.edge = Some(self.open_incident(at, residuals, judgement)),
             Step::Reopened => {
-                if let Some(incident) = &mut self.log.last {
+                if let Some(incident) = self.log.last_mut() {
                     incident.end_ms = None;
                 }
             }
@@ -89,15 +148,72 @@ impl Detector {
             }
         }
         judgement.anomaly = self.incidents.is_open();
+        self.join(step, judgement);
         if judgement.anomaly
-            && let Some(incident) = &mut self.log.last
+            && let Some(entry) = self.log.entries.last_mut()
         {
+            let incident = &mut entry.incident;
             if judgement.score > incident.peak_score {
                 incident.peak_score = judgement.score;
                 incident.peak_ms = at.ts_ms;
-                fill_shares(&self.channels, &mut incident.channels);
+                if self.scores.0.iter().any(|&score| score > 1.0) {
+                    fill_shares(&self.channels, &mut incident.channels);
+                }
             }
             judgement.kind = Some(incident.kind);
+        }
+    }
+
+    /// The parameters of incidents with the hold limit as it is now: what has lasted as long as
+    /// all that was known before is the new normal, unless an operator has confirmed the fault.
+    fn hold(&self, at: Moment) -> IncidentParams {
+        let mut params = self.settings.incident;
+        if self.is_open() {
+            if self.log.is_confirmed() {
+                params.hold_rows = u32::MAX;
+                return params;
+            }
+            let known = at.row.saturating_sub(u64::from(self.incidents.age()));
+            let by_time = params.hold_s * 1000.0 / at.period_ms.max(1.0);
+            let limit = by_time.max(LEAST_HOLD_ROWS).min(known as f64);
+            params.hold_rows = params.hold_rows.min(limit as u32);
+        }
+        params
+    }
+
+    /// A channel that passes its bar while an incident is open without it joins it, once.
+    fn join(&mut self, step: Step, judgement: &mut Judgement) {
+        let members = &mut self.log.members;
+        members.resize(self.channels.len(), false);
+        if !judgement.anomaly {
+            members.fill(false);
+            return;
+        }
+        if matches!(step, Step::Opened | Step::Reopened)
+            && let Some(entry) = self.log.entries.last()
+        {
+            let shares = entry.incident.channels.iter();
+            let carriers = shares.filter(|share| share.share >= MEMBER_SHARE);
+            carriers.for_each(|share| members[share.channel] = true);
+        }
+        let mut joined = Vec::new();
+        for (c, &score) in self.scores.0.iter().enumerate() {
+            if score > 1.0 && !members[c] {
+                members[c] = true;
+                joined.push(c);
+            }
+        }
+        if step != Step::Same || joined.is_empty() {
+            return;
+        }
+        let hold = self.settings.incident.hold_rows;
+        self.incidents.renew(JOINED_ROWS, hold);
+        if let Some(incident) = self.log.last_mut() {
+            fill_shares(&self.channels, &mut incident.channels);
+            judgement.edge = Some(IncidentEdge::Joined {
+                incident: incident.clone(),
+                channels: joined,
+            });
         }
     }
 
@@ -109,8 +225,13 @@ impl Detector {
     ) -> IncidentEdge {
         let mut channels = Vec::with_capacity(self.channels.len());
         fill_shares(&self.channels, &mut channels);
+        if self.scores.0.iter().all(|&score| score <= 1.0) {
+            // The joint level opened it: channels by their contribution to the distance.
+            fill_contributions(self.level.contributions(), &mut channels);
+        }
         let first = channels.first().map_or(0, |share| share.channel);
         let kind = self.kind_of(first, residuals);
+        self.debt.opened(at.row, self.between);
         let incident = Incident {
             id: self.log.next_id(kind),
             kind,
@@ -128,38 +249,70 @@ impl Detector {
 
     /// Ends the last incident in the log.
     pub(super) fn close_incident(&mut self, ts_ms: i64, accepted: bool) -> Option<IncidentEdge> {
-        let incident = self.log.last.as_mut()?;
+        let incident = self.log.last_mut()?;
         incident.end_ms = Some(ts_ms);
         incident.accepted = accepted;
         Some(IncidentEdge::Closed(incident.clone()))
     }
 
     fn kind_of(&self, c: usize, residuals: &[ChannelResiduals]) -> Kind {
-        let monitor = &self.channels[c];
+        let (monitor, thresholds) = (&self.channels[c], self.thresholds());
         let habits = self.settings.habits;
-        if habits && monitor.is_silent(self.bar) {
+        let by_level = self.scores.0.iter().all(|&score| score <= 1.0);
+        if habits && monitor.is_silent(thresholds) {
             Kind::Gap
-        } else if habits && monitor.is_stuck(self.bar) {
+        } else if habits && monitor.is_stuck(thresholds) {
             Kind::Stuck
         } else if residuals[c].is_novel {
             Kind::Novelty
-        } else if monitor.is_drift() {
+        } else if by_level || monitor.is_drift() {
             Kind::Drift
         } else {
             Kind::Surprise
+        }
+    }
+
+    /// Records the excursions that ended with the row: those of an incident that was confirmed are
+    /// no precedents.
+    pub(super) fn record_excursions(&mut self) {
+        let open = self.is_open();
+        let confirmed = self.log.is_confirmed();
+        for (c, monitor) in self.channels.iter_mut().enumerate() {
+            for peak in monitor.take_ended(open) {
+                let weight = if peak.in_incident && confirmed {
+                    0.0
+                } else {
+                    1.0
+                };
+                monitor.record(peak.height, weight);
+                if peak.in_incident {
+                    self.log
+                        .note(Subject::Evidence(c as u16), peak.height, weight);
+                }
+            }
         }
     }
 }
 
 /// Fills in channels by their share of all evidence, largest first, those without any left out.
 fn fill_shares(channels: &[ChannelMonitor], shares: &mut Vec<Share>) {
-    let total: f64 = channels.iter().map(ChannelMonitor::evidence).sum();
-    let carriers = channels.iter().enumerate();
-    let carriers = carriers.filter(|(_, monitor)| monitor.evidence() > 0.0);
+    let evidence = channels.iter().map(ChannelMonitor::evidence);
+    fill(evidence, 0.0, shares);
+}
+
+/// The same by their contributions to the joint level.
+fn fill_contributions(contributions: &[f64], shares: &mut Vec<Share>) {
+    let parts = contributions.iter().map(|part| part.max(0.0));
+    fill(parts, LISTED_SHARE, shares);
+}
+
+fn fill(parts: impl Iterator<Item = f64> + Clone, least: f64, shares: &mut Vec<Share>) {
+    let total: f64 = parts.clone().sum();
     shares.clear();
-    shares.extend(carriers.map(|(channel, monitor)| Share {
-        channel,
-        share: monitor.evidence() / total,
-    }));
+    if total > 0.0 {
+        let shared = parts.map(|part| part / total).enumerate();
+        let listed = shared.filter(|(_, share)| *share > least);
+        shares.extend(listed.map(|(channel, share)| Share { channel, share }));
+    }
     shares.sort_unstable_by(|a, b| b.share.total_cmp(&a.share).then(a.channel.cmp(&b.channel)));
 }

@@ -18,8 +18,9 @@ const FAN: f64 = 4.0;
 const PRIOR_BLOCKS: f64 = 4.0;
 /// A block mean further out than this many standard deviations is learned as if it were there.
 const BLOCK_LIMIT: f64 = 2.5;
-/// Blocks that must be known before anything is judged.
-const MIN_BLOCKS: f64 = 2.0;
+/// Blocks that must be known before anything is judged: sixteen, so that the long-run variance is
+/// known to about a third.
+const MIN_BLOCKS: f64 = 16.0;
 /// A channel whose long-run variance is above this many residual variances drifts by itself: a shift
 /// is no news there.
 const MAX_VARIANCE: f64 = 4.0;
@@ -103,6 +104,11 @@ impl MeanShiftCusum {
         }
         let half = 0.5 * self.scales[0].weight;
         (half * (sum / half).ln_1p() - SHARE).max(0.0)
+    }
+
+    /// The mean that residuals usually have.
+    pub fn mean(&self) -> f64 {
+        self.mean
     }
 
     /// Forgets the evidence, not what is usual.

@@ -1,45 +1,99 @@
-//! Monitors one channel: residual histories, evidence, run lengths.
+//! Monitors one channel: residual histories, evidence and its bar, run lengths.
 
 use serde::{Deserialize, Serialize};
 
+use super::channel::{ChannelKind, ChannelOptions};
 use super::evidence::EvidenceCusum;
 use super::history::{Learning, ResidualHistory};
 use super::mean_shift::MeanShiftCusum;
-use super::residuals::{ChannelKind, Scored, Witness};
+use super::record::ExcursionRecord;
+use super::residuals::{ChannelResiduals, Scored, Witness};
+use super::rest::RestHazard;
 use super::run_length::RunLengthMonitor;
 use super::settings::{DetectSettings, Heads};
 
 /// Changes of state after which standing still is worth a word.
 const CHANGES: u32 = 4;
+/// The evidence may pass the bar by this share of the base bar.
+const SLACK: f64 = 0.2;
+/// That for a shift by less: the ratio behind it, which has to fall when the shift is over, grows
+/// faster than the evidence.
+const SHIFT_SLACK: f64 = 0.05;
+/// A shift that was stopped past the bar is recorded as this many bars: how much further it would
+/// have gone is not known.
+const STOPPED: f64 = 2.0;
+/// Exponent of the tail of evidence: nats are logarithms already, and have a thin tail.
+const ALPHA: f64 = 10.0;
+/// Memory of the record, in wanted times between alarms.
+const RECORD_MEMORY: f64 = 4.0;
+
+/// Thresholds that all channels of a stream share.
+#[derive(Clone, Copy, Debug)]
+pub struct Thresholds {
+    /// Lowest bar, nats.
+    pub base: f64,
+    /// Rows wanted between two alarms of the stream.
+    pub between: f64,
+    /// Channels of the stream.
+    pub n_channels: f64,
+    /// Factor of the bars.
+    pub stretch: f64,
+}
+
+/// An excursion of the evidence that ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// Its peak, nats.
+    pub height: f64,
+    /// It was part of an incident.
+    pub in_incident: bool,
+}
 
 /// The detector's state of one channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChannelMonitor {
-    kind: ChannelKind,
+    pub(super) options: ChannelOptions,
     histories: [Option<Box<ResidualHistory>>; Witness::ALL.len()],
     evidence: EvidenceCusum,
     mean_shift: MeanShiftCusum,
+    /// Highest evidence for a shift since it last left zero.
+    shift_peak: f64,
+    record: ExcursionRecord,
+    /// Bar of the evidence, nats.
+    bar: f64,
+    rest: RestHazard,
     stuck: RunLengthMonitor,
     silent: RunLengthMonitor,
-    /// Last value that was not missing, and in the last row; NaN before the first.
+    /// Last fresh value; NaN before the first.
     last: f64,
-    previous: f64,
     changes: u32,
+    is_out_of_range: bool,
+    /// The excursion that goes on began in an incident or reached into one.
+    in_incident: bool,
+    /// Peaks of excursions that ended in the present row.
+    #[serde(skip)]
+    ended: Vec<f64>,
 }
 
 impl ChannelMonitor {
     /// A monitor of a channel of which nothing is known.
-    pub fn new(kind: ChannelKind) -> ChannelMonitor {
+    pub fn new(options: ChannelOptions) -> ChannelMonitor {
         ChannelMonitor {
-            kind,
+            options,
             histories: Default::default(),
             evidence: EvidenceCusum::default(),
             mean_shift: MeanShiftCusum::default(),
+            shift_peak: 0.0,
+            record: ExcursionRecord::default(),
+            bar: f64::INFINITY,
+            rest: RestHazard::default(),
             stuck: RunLengthMonitor::default(),
             silent: RunLengthMonitor::default(),
             last: f64::NAN,
-            previous: f64::NAN,
             changes: 0,
+            is_out_of_range: false,
+            in_incident: false,
+            ended: Vec::new(),
         }
     }
 
@@ -48,25 +102,60 @@ impl ChannelMonitor {
         self.histories[witness as usize].as_deref()
     }
 
+    /// The same, to be changed.
+    pub fn history_mut(&mut self, witness: Witness) -> Option<&mut ResidualHistory> {
+        self.histories[witness as usize].as_deref_mut()
+    }
+
+    /// The value equals the last one in a channel that is likelier to stay than to change.
+    pub fn is_at_rest(&self, value: f64) -> bool {
+        value == self.last && self.rest.rests()
+    }
+
+    /// Takes in the residuals of a row: those of held values, and of values at rest, say nothing.
+    pub fn take(&mut self, residuals: &ChannelResiduals, rests: bool, scored: &mut Scored) {
+        if !residuals.is_fresh {
+            return;
+        }
+        let known = [
+            (Witness::Step, residuals.step),
+            (Witness::Context, residuals.context),
+            (Witness::Given, residuals.given),
+            (Witness::Event, residuals.event),
+        ];
+        for (witness, residual) in known {
+            scored.set(witness, residual);
+            if let (Some(scored), Some(residual)) = (scored.get_mut(witness), residual)
+                && !self.options.is_worth(residual.z, residual.scale)
+            {
+                scored.p_factor = f64::INFINITY;
+            }
+        }
+        if rests && self.rest.rests() {
+            // Only steps are sure to be none: a level stays as odd as it is.
+            for witness in [Witness::Step, Witness::Given] {
+                if let Some(scored) = scored.get_mut(witness) {
+                    scored.is_at_rest = residuals.value == self.last;
+                    scored.p_factor *= 1.0 - self.rest.stay_probability();
+                }
+            }
+        }
+        self.is_out_of_range = self.options.is_out_of_range(residuals.value);
+    }
+
     /// Makes sure that a witness that has spoken has a history.
     pub fn prepare(&mut self, scored: &Scored) {
         for witness in Witness::ALL {
             let history = &mut self.histories[witness as usize];
             if scored.get(witness).is_some() && history.is_none() {
-                *history = Some(Box::new(ResidualHistory::new(witness, self.kind)));
+                let kind = self.options.kind;
+                *history = Some(Box::new(ResidualHistory::new(witness, kind)));
             }
         }
     }
 
-    /// Adds a row to the evidence, which stays below `cap` nats, that of a shift below
-    /// `shift_cap`. Returns the peak of an excursion that ended.
-    pub fn add(
-        &mut self,
-        scored: &Scored,
-        settings: &DetectSettings,
-        bar: f64,
-        caps: EvidenceCaps,
-    ) -> Option<f64> {
+    /// Adds a row to the evidence.
+    pub fn add(&mut self, scored: &Scored, settings: &DetectSettings, at: Thresholds) {
         let mut ln_e = [(Witness::Step, 0.0); Witness::ALL.len()];
         let mut n = 0;
         for witness in Witness::ALL {
@@ -76,25 +165,56 @@ impl ChannelMonitor {
                 n += 1;
             }
         }
-        let peak = self.evidence.add(&ln_e[..n], caps.sum);
+        let slack = SLACK * at.base;
+        let ended = self.evidence.add(&ln_e[..n], self.bar, slack);
+        self.ended.extend(ended);
+        self.add_shift(scored, settings, at);
+        let exceeded = |monitor: &RunLengthMonitor| monitor.is_exceeded(at.between, at.n_channels);
+        let habits = settings.habits && (exceeded(&self.stuck) || exceeded(&self.silent));
+        if habits || self.is_out_of_range {
+            self.evidence.raise(self.bar + slack);
+        }
+    }
+
+    fn add_shift(&mut self, scored: &Scored, settings: &DetectSettings, at: Thresholds) {
         if !settings.shift || settings.heads == Heads::Step {
             self.mean_shift.reset();
         } else if let Some(residual) = scored.get(Witness::Context)
-            && self.kind == ChannelKind::Number
+            && self.options.kind == ChannelKind::Number
         {
-            self.mean_shift.add(residual.z, caps.shift);
+            let worth = residual.p_factor.is_finite();
+            let z = if worth {
+                residual.z
+            } else {
+                self.mean_shift.mean()
+            };
+            self.mean_shift.add(z, self.bar + SHIFT_SLACK * at.base);
         }
-        if settings.habits && (self.stuck.is_exceeded(bar) || self.silent.is_exceeded(bar)) {
-            self.evidence.raise(caps.sum);
+        self.end_shift();
+    }
+
+    /// Records the peak of the evidence for a shift once it is back at zero.
+    fn end_shift(&mut self) {
+        let now = self.mean_shift.get();
+        if now > 0.0 {
+            self.shift_peak = self.shift_peak.max(now);
+        } else if self.shift_peak > 0.0 {
+            let stopped = self.shift_peak > self.bar;
+            let peak = if stopped {
+                STOPPED * self.bar
+            } else {
+                self.shift_peak
+            };
+            self.ended.push(peak);
+            self.shift_peak = 0.0;
         }
-        peak
     }
 
     /// The witness takes part in the mixture: with e = 1 where it has nothing to say in this row.
     fn hears(&self, witness: Witness, scored: &Scored, heads: Heads) -> bool {
         let spoken = scored.get(witness).is_some();
         match witness {
-            _ if self.kind != ChannelKind::Number => spoken,
+            _ if self.options.kind != ChannelKind::Number => spoken,
             Witness::Step => heads != Heads::Context,
             Witness::Context => heads != Heads::Step,
             Witness::CrossChannel => spoken && heads == Heads::Both,
@@ -102,9 +222,58 @@ impl ChannelMonitor {
         }
     }
 
+    /// The excursions that ended since the last call; `open` while an incident is.
+    pub fn take_ended(&mut self, open: bool) -> Vec<Ended> {
+        let in_incident = open || self.in_incident;
+        self.in_incident = open || (self.in_incident && self.evidence() > 0.0);
+        if self.ended.is_empty() {
+            return Vec::new();
+        }
+        let ended = self.ended.drain(..);
+        ended
+            .map(|height| Ended {
+                height,
+                in_incident,
+            })
+            .collect()
+    }
+
+    /// Records an excursion's peak; a negative weight takes one out.
+    pub fn record(&mut self, peak: f64, weight: f64) {
+        if weight != 0.0 {
+            self.record.observe(peak, weight);
+        }
+    }
+
+    /// Adds `rows` rows to the record and sets the bar; it stays as it is while an incident is
+    /// `open`.
+    pub fn set_bar(&mut self, rows: f64, open: bool, calibrate: bool, at: Thresholds) {
+        self.record.rows(rows, RECORD_MEMORY * at.between);
+        if open {
+            return;
+        }
+        let between = at.between * at.n_channels;
+        let own = if calibrate {
+            self.record.return_level(between, ALPHA)
+        } else {
+            0.0
+        };
+        self.bar = at.stretch * own.max(at.base);
+    }
+
     /// The larger of the evidence's sum and that for a shift, nats.
     pub fn evidence(&self) -> f64 {
         self.evidence.get().max(self.mean_shift.get())
+    }
+
+    /// The evidence has reached the bar.
+    pub fn is_over(&self) -> bool {
+        self.evidence() > self.bar
+    }
+
+    /// Evidence over the bar, in units of the base bar: 1 is an alarm.
+    pub fn score(&self, base: f64) -> f64 {
+        (1.0 + (self.evidence() - self.bar) / base).max(0.0)
     }
 
     /// Most of the evidence speaks of a level that has moved, not of a surprising step.
@@ -113,19 +282,21 @@ impl ChannelMonitor {
     }
 
     /// The channel is silent beyond its habit.
-    pub fn is_silent(&self, bar: f64) -> bool {
-        self.silent.is_exceeded(bar)
+    pub fn is_silent(&self, at: Thresholds) -> bool {
+        self.silent.is_exceeded(at.between, at.n_channels)
     }
 
     /// The channel stands still beyond its habit.
-    pub fn is_stuck(&self, bar: f64) -> bool {
-        self.stuck.is_exceeded(bar)
+    pub fn is_stuck(&self, at: Thresholds) -> bool {
+        self.stuck.is_exceeded(at.between, at.n_channels)
     }
 
     /// Forgets the evidence, not what is usual.
     pub fn reset(&mut self) {
-        self.evidence.reset();
+        let ended = self.evidence.reset();
+        self.ended.extend(ended);
         self.mean_shift.reset();
+        self.end_shift();
     }
 
     /// Takes runs that go on for normal.
@@ -138,6 +309,7 @@ impl ChannelMonitor {
     pub fn accept(&mut self, keep: f64) {
         self.reset();
         self.mean_shift.fade(keep);
+        self.end_shift();
         self.histories
             .iter_mut()
             .flatten()
@@ -152,15 +324,18 @@ impl ChannelMonitor {
                 history.renew(keep);
             }
         }
+        self.mean_shift.fade(keep);
+        self.end_shift();
     }
 
-    /// Learns a row; witnesses of levels learn with weight `gate`.
+    /// Learns a row; witnesses of levels learn with the weight of `how`, steps with 1.
     pub fn observe(&mut self, scored: &Scored, how: Learning) {
         for witness in Witness::ALL {
-            let of_level = witness.is_of_level() || self.kind == ChannelKind::Target;
+            let of_level = witness.is_of_level() || self.options.kind == ChannelKind::Target;
             let weight = if of_level { how.weight } else { 1.0 };
             let history = self.histories[witness as usize].as_mut();
-            if let (Some(residual), Some(history)) = (scored.get(witness), history) {
+            let residual = scored.get(witness).filter(|r| !r.is_at_rest);
+            if let (Some(residual), Some(history)) = (residual, history) {
                 history.observe(residual, Learning { weight, ..how });
             }
         }
@@ -169,30 +344,27 @@ impl ChannelMonitor {
         }
     }
 
-    /// Learns how long the channel stays the same, and silent.
-    pub fn observe_runs(&mut self, value: f64) {
-        let silent = value.is_nan();
-        if self.kind.is_sensor() {
-            self.silent.observe(silent);
+    /// Learns how long the channel stays the same, and silent. Standing still is learned with
+    /// `weight`.
+    pub fn observe_runs(&mut self, residuals: &ChannelResiduals, weight: f64) {
+        let value = residuals.value;
+        if self.options.kind.is_sensor() {
+            self.silent.observe(!residuals.is_fresh);
         }
-        if !silent {
-            let changes = self.kind == ChannelKind::Number || self.changes >= CHANGES;
-            if self.kind.is_sensor() && changes {
-                self.stuck.observe(value == self.previous);
+        if !residuals.is_fresh {
+            return;
+        }
+        if !self.last.is_nan() {
+            let same = value == self.last;
+            let numeric = self.options.kind == ChannelKind::Number;
+            if self.options.kind.is_sensor() && (numeric || self.changes >= CHANGES) {
+                self.stuck.observe(same);
             }
-            let changed = !self.last.is_nan() && value != self.last;
-            self.changes = self.changes.saturating_add(u32::from(changed));
-            self.last = value;
+            self.changes = self.changes.saturating_add(u32::from(!same));
+            if numeric {
+                self.rest.observe(same, weight);
+            }
         }
-        self.previous = value;
+        self.last = value;
     }
-}
-
-/// Bounds of a channel's evidence, nats.
-#[derive(Clone, Copy, Debug)]
-pub struct EvidenceCaps {
-    /// Of the sum of log e-values.
-    pub sum: f64,
-    /// Of the evidence for a shift.
-    pub shift: f64,
 }

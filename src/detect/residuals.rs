@@ -6,12 +6,19 @@ pub struct Residual {
     /// (value - mean) / predictive sd, or the normal score of the value's rank in the predictive
     /// distribution.
     pub z: f64,
+    /// The predictive sd in the channel's own unit; NaN where it has none.
+    pub scale: f64,
 }
 
 impl Residual {
-    /// A residual of `z` predictive standard deviations.
-    pub fn new(z: f64) -> Residual {
-        Residual { z }
+    /// A residual of `z` predictive standard deviations of `scale` units each.
+    pub fn new(z: f64, scale: f64) -> Residual {
+        Residual { z, scale }
+    }
+
+    /// A residual whose unit is not that of the channel.
+    pub fn unscaled(z: f64) -> Residual {
+        Residual::new(z, f64::NAN)
     }
 }
 
@@ -20,6 +27,8 @@ impl Residual {
 pub struct ChannelResiduals {
     /// The value; NaN where missing.
     pub value: f64,
+    /// The value was measured for this row, not held from an earlier one.
+    pub is_fresh: bool,
     /// Residual of the next step: from the last row, or of a soft sensor from the present one.
     pub step: Option<Residual>,
     /// Residual of the level, given hour and weekday.
@@ -37,32 +46,13 @@ impl ChannelResiduals {
     pub fn unpredicted(value: f64) -> ChannelResiduals {
         ChannelResiduals {
             value,
+            is_fresh: !value.is_nan(),
             step: None,
             context: None,
             given: None,
             event: None,
             is_novel: false,
         }
-    }
-}
-
-/// What the detector makes of a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum ChannelKind {
-    /// A sensor of numbers.
-    Number,
-    /// A sensor of a few states.
-    States,
-    /// A soft sensor's target: its silence is no fault.
-    Target,
-    /// A label: never judged.
-    Label,
-}
-
-impl ChannelKind {
-    /// Its silence, and its standing still, are worth a word.
-    pub fn is_sensor(self) -> bool {
-        matches!(self, ChannelKind::Number | ChannelKind::States)
     }
 }
 
@@ -104,6 +94,10 @@ pub struct ScoredResidual {
     pub z: f64,
     /// ln(z^2 + 1e-3), the unit of the histogram.
     pub score: f64,
+    /// Factor of the p-value: the probability of a change where the channel rests.
+    pub p_factor: f64,
+    /// The value rests as expected: p = 1, and there is nothing to learn.
+    pub is_at_rest: bool,
     /// Discounted log e-value, nats.
     pub ln_e: f64,
 }
@@ -128,6 +122,8 @@ impl Scored {
         self.0[witness as usize] = residual.map(|residual| ScoredResidual {
             z: residual.z,
             score: 0.0,
+            p_factor: 1.0,
+            is_at_rest: false,
             ln_e: 0.0,
         });
     }

@@ -21,6 +21,10 @@ pub struct DetectSettings {
     pub shift: bool,
     /// Notice values that stand still, and silent channels, beyond their habit.
     pub habits: bool,
+    /// A value that is likelier to stay than to change says nothing while it stays.
+    pub rest: bool,
+    /// Judge the distance of all levels together from their slow mean.
+    pub level: bool,
     /// Set the bar from the stream's own normal behaviour in the long run, not from theory alone.
     pub calibrate: bool,
     /// Weight with which levels are learned while an incident is open, 0..=1; 1 is no gate.
@@ -39,6 +43,8 @@ impl Default for DetectSettings {
             joint: true,
             shift: true,
             habits: true,
+            rest: true,
+            level: true,
             calibrate: true,
             gate_weight: 0.1,
             incident: IncidentParams::default(),

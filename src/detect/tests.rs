@@ -26,13 +26,13 @@ fn moment(row: u64) -> Moment {
 fn kinds_of_incidents(settings: &DetectSettings, shift: f64) -> Vec<Kind> {
     let mut rng = Pcg64::seed_from_u64(3);
     let mut detector = Detector::new(settings);
-    detector.add([ChannelKind::Number]);
+    detector.add([ChannelOptions::default()]);
     let mut kinds = Vec::new();
     for row in 1..=1_560 {
         let level = normal(&mut rng) + if row > 1_500 { shift } else { 0.0 };
         let residuals = [ChannelResiduals {
-            step: Some(Residual::new(normal(&mut rng))),
-            context: Some(Residual::new(level)),
+            step: Some(Residual::unscaled(normal(&mut rng))),
+            context: Some(Residual::unscaled(level)),
             ..ChannelResiduals::unpredicted(level)
         }];
         let judgement = detector.judge(moment(row), &residuals);

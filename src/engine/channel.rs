@@ -186,8 +186,9 @@ impl Channel {
         self.limited += u64::from(limited);
     }
 
-    /// Learns the row's value (NaN: missing). The level learns with weight `context`.
-    pub fn observe(&mut self, value: f64, context: f64, memory: f64) {
+    /// Learns the row's value (NaN: missing). The level learns with weight `context`. Where the
+    /// value `rests` as expected there is no step.
+    pub fn observe(&mut self, value: f64, rests: bool, context: f64, memory: f64) {
         if let Some(states) = &mut self.states {
             states.observe(value);
         }
@@ -200,7 +201,7 @@ impl Channel {
             self.level.observe(value, context, memory);
             self.last = value;
         }
-        if !step.is_nan() {
+        if !step.is_nan() && !rests {
             self.step
                 .observe(step, self.level.sd(), memory * STEP_MEMORY_SHARE);
         }
@@ -259,7 +260,7 @@ mod tests {
                 let (mut present, mut past) = (Spikes::default(), Spikes::default());
                 channel.encode_present(value, 5, &mut present);
                 let (level, step) = (channel.level.clone(), channel.step.clone());
-                channel.observe(value, 1.0, 1e9);
+                channel.observe(value, false, 1.0, 1e9);
                 let learned = (
                     std::mem::replace(&mut channel.level, level),
                     std::mem::replace(&mut channel.step, step),
@@ -282,7 +283,7 @@ mod tests {
     fn a_gap_silences_the_differences_that_touch_it() {
         let mut channel = plain(3, Encoder::new("raw", 16, 4.0));
         for value in [1.0, 2.0, f64::NAN, 5.0] {
-            channel.observe(value, 1.0, 2000.0);
+            channel.observe(value, false, 1.0, 2000.0);
         }
         assert!(channel.steps[0].is_nan() && channel.steps[1].is_nan());
         assert_eq!(channel.steps[2], 1.0);
@@ -295,9 +296,9 @@ mod tests {
     fn an_outlier_is_limited_and_counted() {
         let mut channel = plain(2, Encoder::default());
         for i in 0..50 {
-            channel.observe(f64::from(i % 2), 1.0, 2000.0);
+            channel.observe(f64::from(i % 2), false, 1.0, 2000.0);
         }
-        channel.observe(1e300, 1.0, 2000.0);
+        channel.observe(1e300, false, 1.0, 2000.0);
         let mut spikes = Spikes::default();
         channel.encode(0, false, &mut spikes);
         assert_eq!(spikes.value[0], 100.0);

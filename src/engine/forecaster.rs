@@ -288,14 +288,14 @@ impl Forecaster {
                     Aim::State(c) => {
                         let state = channels[c].states.as_ref().and_then(|s| s.find(value));
                         let p = state.and_then(|k| question.p.get(k));
-                        p.map(|&p| (Residual::new(Head::deviance(p)), true))
+                        p.map(|&p| (Residual::unscaled(Head::deviance(p)), true))
                     }
                     _ => question.raw_sd.get(o).and_then(|&raw_sd| {
                         let off = value - question.mean[o];
                         let z = off / raw_sd;
                         let inside = off.abs() <= Z90 * question.sd[o];
                         let known = asked.seen >= LEARN_AFTER && z.is_finite();
-                        known.then(|| (Residual::new(z), inside))
+                        known.then(|| (Residual::new(z, raw_sd), inside))
                     }),
                 });
             }

@@ -13,8 +13,8 @@ use crate::row::{ChannelOutcome, Feedback, IncidentEdge, Outcome, Row};
 const ACCEPT_FORGETS: f64 = 0.9;
 /// What the level counts for after a new normal was accepted, rows.
 const ACCEPT_WEIGHT: f64 = 60.0;
-/// What is kept of the context's past residuals when its calendar begins.
-const CALENDAR_KEEPS: f64 = 0.3;
+/// What is kept of the context's past errors when it begins to see hours.
+const HOURS_KEEP: f64 = 0.01;
 /// Novelty: ignorance above this many noise variances.
 const NOVELTY: f64 = 4.0;
 
@@ -116,11 +116,19 @@ impl Engine {
             } else {
                 ([f64::NAN; 2], ChannelOutcome::unknown(value))
             };
-            let residual = |head: &Head, target| Residual::new(head.residual(c, target));
-            let step = (!targets[0].is_nan()).then(|| residual(&heads.step, targets[0]));
+            let residual = |head: &Head, target, unit| {
+                Residual::new(head.residual(c, target), unit * head.variance(c).sqrt())
+            };
+            let unit = channel.step.get();
+            let step = (!targets[0].is_nan()).then(|| residual(&heads.step, targets[0], unit));
+            let unit = channel.level.sd();
             let context = (!targets[1].is_nan() && self.rows > 1)
-                .then(|| residual(&heads.context, targets[1]));
-            samples[0].target.push(targets[0] as f32);
+                .then(|| residual(&heads.context, targets[1], unit));
+            // A value that stays where it rests has no change to learn from.
+            let rests = channel.is_shared() && self.detector.is_at_rest(c, value);
+            samples[0]
+                .target
+                .push(if rests { f32::NAN } else { targets[0] as f32 });
             samples[1].target.push(targets[1] as f32);
             if let Some(residual) = step {
                 let inside = (value - outcome.mean).abs() <= Z90 * outcome.sd;
@@ -145,6 +153,7 @@ impl Engine {
             row: self.rows,
             warming_up: false,
             score: 0.0,
+            severity: 0.0,
             anomaly: false,
             kind: None,
             channels,
@@ -168,6 +177,7 @@ impl Engine {
         scores.for_each(|(channel, &score)| channel.score = score);
         outcome.warming_up = judgement.warming_up;
         outcome.score = judgement.score;
+        outcome.severity = judgement.severity;
         outcome.anomaly = judgement.anomaly;
         outcome.kind = judgement.kind;
         outcome.edge = judgement.edge;
@@ -189,16 +199,18 @@ impl Engine {
         }
     }
 
-    /// Once the context network sees hours, and once it sees weekdays, the residuals of before are
-    /// those of another predictor: they count for less. `span_ms` is what the stream had lived
-    /// through before this row.
+    /// Once the context network sees hours, the residuals of before are those of another
+    /// predictor: they count for little. `span_ms` is what the stream had lived through before
+    /// this row.
     pub(super) fn renew_context(&mut self, span_ms: i64) {
         let now = Calendar::after(self.last_ms - self.first_ms);
-        if !self.params.get().calendar || now <= Calendar::after(span_ms) {
+        let before = Calendar::after(span_ms);
+        let begins = before == Calendar::Off && now != Calendar::Off;
+        if !self.params.get().calendar || !begins {
             return;
         }
         if let Some(heads) = &mut self.heads {
-            heads.context.renew(CALENDAR_KEEPS);
+            heads.context.renew(HOURS_KEEP);
         }
         self.detector.renew_levels();
     }
@@ -242,6 +254,7 @@ impl Engine {
             row: self.rows,
             warming_up: self.rows <= self.params.get().detect.warm_up_rows,
             score: self.detector.score(),
+            severity: self.detector.severity(),
             anomaly,
             kind: open.map(|incident| incident.kind),
             channels: Vec::new(),

@@ -49,7 +49,8 @@ impl Engine {
         for (c, residuals) in residuals.iter().enumerate() {
             if self.rows > LEARN_AFTER {
                 let shared = self.channels[c].is_shared();
-                if let Some(residual) = residuals.step.filter(|_| shared) {
+                let moves = shared && !self.detector.is_at_rest(c, row.values[c]);
+                if let Some(residual) = residuals.step.filter(|_| moves) {
                     heads.step.observe(c, residual.z, 1.0, memory);
                     if let Some(&(_, variance)) = samples[0].beside.get(c) {
                         let (residual, noise) = heads.step.beside(c, residual.z, variance, OWN_NU);
@@ -57,7 +58,8 @@ impl Engine {
                     }
                 }
             }
-            self.channels[c].observe(row.values[c], gate, memory);
+            let rests = self.detector.is_at_rest(c, row.values[c]);
+            self.channels[c].observe(row.values[c], rests, gate, memory);
         }
         if self.rows <= LEARN_AFTER {
             self.spare.push(samples);

@@ -33,7 +33,7 @@ use self::forecaster::{Aim, Forecaster, Present};
 use self::head::Sample;
 use self::networks::{Networks, shape_of, sum_of};
 use self::stats::Moving;
-use crate::detect::{ChannelKind, ChannelResiduals, Detector};
+use crate::detect::{ChannelKind, ChannelOptions, ChannelResiduals, Detector};
 use crate::encode::CALENDAR_WIDTH;
 use crate::ep::Summary;
 use crate::num::scrap::Scrap;
@@ -132,7 +132,7 @@ impl Engine {
         self.channels.extend(new);
         let more = self.channels.len() - from;
         let new = &self.channels[from..];
-        self.detector.add(new.iter().map(kind_of));
+        self.detector.add(new.iter().map(options_of));
         let (inputs, _) = sum_of(new.iter().map(Channel::shape));
         let (step_inputs, _) = sum_of(new.iter().map(Channel::step_shape));
         if let Some(heads) = &mut self.heads {
@@ -294,11 +294,11 @@ impl Engine {
 }
 
 /// What the detector makes of a channel.
-fn kind_of(channel: &Channel) -> ChannelKind {
-    match (channel.role, &channel.states) {
+fn options_of(channel: &Channel) -> ChannelOptions {
+    ChannelOptions::of(match (channel.role, &channel.states) {
         (Role::Sensor, None) => ChannelKind::Number,
         (Role::Sensor, Some(_)) => ChannelKind::States,
         (Role::Target, _) => ChannelKind::Target,
         (Role::Label, _) => ChannelKind::Label,
-    }
+    })
 }

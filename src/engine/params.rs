@@ -105,6 +105,7 @@ impl EngineParams {
             10.0,
             1e6,
         );
+        check("hold_s", s.detect.incident.hold_s, 1.0, 1e9);
         check("close_share", s.detect.incident.close_share, 0.0, 0.99);
         for (i, &horizon) in s.horizons.iter().enumerate() {
             check("horizons", f64::from(horizon), 2.0, 1000.0);

@@ -209,7 +209,7 @@ fn nothing_of_a_targets_or_labels_own_past_is_an_input() {
         let mut spikes = Spikes::default();
         for value in [1.0, 3.0, 2.0] {
             channel.encode_present(value, 0, &mut spikes);
-            channel.observe(value, 1.0, 2000.0);
+            channel.observe(value, false, 1.0, 2000.0);
             channel.encode(0, false, &mut spikes);
         }
         assert_eq!((channel.shape().0, spikes.index.len()), (0, 0));

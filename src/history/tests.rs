@@ -22,6 +22,7 @@ fn row(row: u64, ts_ms: i64, values: &[f64]) -> Outcome {
         row,
         warming_up: row <= 3,
         score: 0.25,
+        severity: 0.0,
         anomaly: false,
         kind: None,
         channels: values.iter().map(channel).collect(),

@@ -1,5 +1,6 @@
 //! Symmetric positive definite systems, small and dense, in f64.
 
+use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 /// The lower factor L of A = L L', row after row.
@@ -70,6 +71,22 @@ impl Cholesky {
     }
 }
 
+/// Inverse of a symmetric positive definite matrix; `None` where it is not positive definite or not
+/// finite.
+///
+/// # Panics
+/// If the matrix is not square.
+pub fn inverse(a: &Array2<f64>) -> Option<Array2<f64>> {
+    let n = a.nrows();
+    let factor = Cholesky::new(n, a.iter().copied().collect())?;
+    let mut inverse = Array2::eye(n);
+    for mut column in inverse.rows_mut() {
+        // Symmetric: its rows are its columns.
+        factor.solve(column.as_slice_mut()?);
+    }
+    Some(inverse)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,5 +125,14 @@ mod tests {
     fn what_is_not_positive_definite_is_refused() {
         assert_eq!(Cholesky::new(2, vec![1.0, 0.0, 2.0, 1.0]), None);
         assert_eq!(Cholesky::new(1, vec![f64::NAN]), None);
+    }
+
+    #[test]
+    fn a_matrix_times_its_inverse_is_the_identity() {
+        let a = ndarray::arr2(&[[4.0, 1.0, 0.5], [1.0, 3.0, -0.2], [0.5, -0.2, 2.0]]);
+        let product = a.dot(&inverse(&a).expect("positive definite"));
+        let off = (&product - &Array2::<f64>::eye(3)).mapv(f64::abs);
+        assert!(off.iter().all(|&x| x < 1e-12), "{product}");
+        assert!(inverse(&ndarray::arr2(&[[1.0, 2.0], [2.0, 1.0]])).is_none());
     }
 }

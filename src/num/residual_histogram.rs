@@ -144,6 +144,12 @@ impl ResidualHistogram {
             self.bins.iter_mut().for_each(|bin| *bin *= shrink);
             self.unit = 1.0;
         }
+        self.mass *= keep;
+        self.add(score, weight);
+    }
+
+    /// Adds a score of weight `weight` without fading the others.
+    pub fn add(&mut self, score: f64, weight: f64) {
         let bin = bin_of(score);
         if bin >= self.bins.len() {
             let bins = (bin + 1).next_multiple_of(BLOCK);
@@ -151,7 +157,16 @@ impl ResidualHistogram {
             self.bins.resize(bins, 0.0);
         }
         self.bins[bin] += weight as f32 * self.unit;
-        self.mass = self.mass * keep + weight;
+        self.mass += weight;
+    }
+
+    /// Takes `weight` scores like this one out again, as far as they are there.
+    pub fn forget(&mut self, score: f64, weight: f64) {
+        if let Some(bin) = self.bins.get_mut(bin_of(score)) {
+            let taken = bin.min(weight as f32 * self.unit);
+            *bin -= taken;
+            self.mass = (self.mass - f64::from(taken / self.unit)).max(0.0);
+        }
     }
 
     /// Keeps the share `keep` of the mass: after a new normal the past counts less.

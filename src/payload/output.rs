@@ -95,6 +95,15 @@ pub fn anomaly_json(
     if let Some(edge) = &outcome.edge {
         let _ = write!(out, ",\"event\":\"{}\"", edge.as_str());
     }
+    if let Some(IncidentEdge::Joined { channels: new, .. }) = &outcome.edge {
+        for (rank, &channel) in new.iter().take(TOP_CHANNELS).enumerate() {
+            if let Some(name) = channels.get(channel) {
+                let _ = write!(out, ",\"joined_{}\":\"", rank + 1);
+                escape(name, out);
+                out.push('"');
+            }
+        }
+    }
     let own = outcome.edge.as_ref().map(IncidentEdge::incident);
     if let Some(incident) = own.or(incident) {
         let _ = write!(
@@ -138,8 +147,9 @@ fn head(stream: &str, outcome: &Outcome, last_reading_seq: u64, out: &mut String
     escape(stream, out);
     let _ = write!(
         out,
-        "\",\"score\":{},\"anomaly\":{},\"kind\":\"{}\",\"warming_up\":{},\"last_reading_seq\":{last_reading_seq}",
+        "\",\"score\":{},\"severity\":{},\"anomaly\":{},\"kind\":\"{}\",\"warming_up\":{},\"last_reading_seq\":{last_reading_seq}",
         finite(outcome.score),
+        finite(outcome.severity),
         u8::from(outcome.anomaly),
         outcome.kind.map_or("", |kind| kind.as_str()),
         u8::from(outcome.warming_up),
@@ -201,6 +211,7 @@ mod tests {
             row: 7,
             warming_up: false,
             score: 1.25,
+            severity: 2.5,
             anomaly: true,
             kind: Some(Kind::Surprise),
             channels: vec![
@@ -256,6 +267,7 @@ mod tests {
         assert_eq!(json["temp\"erature.mean"], 21.25);
         assert_eq!(json["kind"], "surprise");
         assert_eq!(json["anomaly"], 1);
+        assert_eq!(json["severity"], 2.5);
         assert_eq!(json["last_reading_seq"], 42);
         assert!(json.get("flow.value").is_none());
         assert_eq!(json["flow.score"], 0.0);

@@ -166,6 +166,7 @@ mod tests {
             row: 0,
             warming_up: false,
             score: 1.25,
+            severity: 0.0,
             anomaly: true,
             kind: None,
             channels: Vec::new(),

@@ -152,7 +152,7 @@ impl Replayed {
 }
 
 fn write_header(channels: &[String], line: &mut Vec<u8>) {
-    line.extend_from_slice(b"ts,warming_up,score,anomaly,incident,kind");
+    line.extend_from_slice(b"ts,warming_up,score,severity,anomaly,incident,kind");
     for channel in channels {
         for what in ["value", "mean", "sd", "score"] {
             line.push(b',');
@@ -182,6 +182,7 @@ fn write_outcome(time: &str, outcome: &Outcome, incident: Option<u64>, line: &mu
     line.extend_from_slice(quoted(time).as_bytes());
     let _ = write!(line, ",{}", u8::from(outcome.warming_up));
     number(line, outcome.score);
+    number(line, outcome.severity);
     let kind = outcome.kind.map_or("", |kind| kind.as_str());
     let _ = write!(line, ",{},", u8::from(outcome.anomaly));
     let _ = incident.map_or(Ok(()), |number| write!(line, "{number}"));

@@ -373,6 +373,7 @@ mod tests {
             row: 0,
             warming_up: false,
             score: 0.0,
+            severity: 0.0,
             anomaly: false,
             kind: None,
             channels: vec![ChannelOutcome {

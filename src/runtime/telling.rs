@@ -196,7 +196,9 @@ impl Slot {
     /// Keeps the open incident.
     fn note_edge(&mut self, edge: Option<&IncidentEdge>) {
         match edge {
-            Some(IncidentEdge::Opened(incident)) => self.open = Some(incident.clone()),
+            Some(IncidentEdge::Opened(incident) | IncidentEdge::Joined { incident, .. }) => {
+                self.open = Some(incident.clone());
+            }
             Some(IncidentEdge::Closed(_)) => self.open = None,
             Some(IncidentEdge::Judged(incident))
                 if self

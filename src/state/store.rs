@@ -76,6 +76,9 @@ impl StoreOptions {
 /// Called once, on the writer's thread, when a command is on disk or has failed for good.
 pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
 
+/// Numbers of edges from here on are of channels that joined.
+const JOINED: i64 = 16;
+
 /// An edge of an incident, to be recorded once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Edge {
@@ -103,6 +106,10 @@ impl Edge {
             edge: match edge {
                 IncidentEdge::Opened(_) => 0,
                 IncidentEdge::Closed(_) => 1,
+                // A channel joins an incident once.
+                IncidentEdge::Joined { channels, .. } => {
+                    JOINED + channels.first().map_or(0, |&channel| channel as i64)
+                }
                 IncidentEdge::Judged(incident) => {
                     2 + incident.verdict.map_or(0, |ruling| ruling as i64)
                 }

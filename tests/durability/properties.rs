@@ -165,6 +165,7 @@ proptest! {
         name in "[a-z\"\\\\ äµ]{1,12}"
     ) {
         let outcome = Outcome {
+            severity: 0.0,
             ts_ms, arrival_ms: ts_ms, row: 1, warming_up: false, score: 0.5, anomaly: false,
             kind: None, forecasts: Vec::new(), odds: Vec::new(), channels: vec![ChannelOutcome { value, mean, sd, score: 0.25 }], edge: None,
         };

@@ -1,0 +1,73 @@
+//! Counts incidents beyond the wanted ones, which stretch the bars of the channels' evidence.
+
+use serde::{Deserialize, Serialize};
+
+/// Memory, in wanted times between alarms.
+const MEMORY: f64 = 4.0;
+/// A quiet stream saves up no more than one incident.
+const SAVED: f64 = 1.0;
+/// Debt that stretches nothing: one incident in the wanted time is what was asked for.
+const FREE: f64 = 0.5;
+/// Bars grow by this share for each incident too many.
+const STRETCH: f64 = 1.2;
+/// An incident again within this share of the wanted time, and of the rows lived, is a repeat.
+const EPISODE_SHARE: f64 = 0.3;
+const EPISODE_OF_LIFE: f64 = 0.25;
+const REPEAT: f64 = 0.1;
+
+/// Incidents opened, less those wanted, fading.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AlarmDebt {
+    incidents: f64,
+    /// Row at which the last incident opened.
+    last_row: Option<u64>,
+}
+
+impl AlarmDebt {
+    /// Adds `n` rows in which one incident in `between` rows was wanted.
+    pub fn rows(&mut self, n: f64, between: f64) {
+        let keep = (-n / (MEMORY * between)).exp();
+        self.incidents = (keep * self.incidents - n / between).max(-SAVED);
+    }
+
+    /// An incident opened at `row`.
+    pub fn opened(&mut self, row: u64, between: f64) {
+        let span = (EPISODE_SHARE * between).min(EPISODE_OF_LIFE * row as f64);
+        let since = self.last_row.map(|last| row.saturating_sub(last) as f64);
+        self.incidents += if since.is_some_and(|rows| rows < span) {
+            REPEAT
+        } else {
+            1.0
+        };
+        self.last_row = Some(row);
+    }
+
+    /// Rows since the last incident opened.
+    pub fn rows_since(&self, row: u64) -> Option<u64> {
+        self.last_row.map(|last| row.saturating_sub(last))
+    }
+
+    /// Factor of the bars, 1 and more.
+    pub fn stretch(&self) -> f64 {
+        1.0 + STRETCH * (self.incidents - FREE).max(0.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wanted_incidents_stretch_little_and_too_many_much() {
+        let mut debt = AlarmDebt::default();
+        debt.opened(20_000, 10_000.0);
+        let one = debt.stretch();
+        debt.opened(21_000, 10_000.0);
+        assert!(debt.stretch() < one + 0.2, "a repeat");
+        debt.opened(30_000, 10_000.0);
+        debt.opened(39_000, 10_000.0);
+        assert!(debt.stretch() > one + 2.0);
+        debt.rows(60_000.0, 10_000.0);
+        assert_eq!(debt.stretch(), 1.0);
+    }
+}

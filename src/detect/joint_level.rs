@@ -1,0 +1,305 @@
+//! Measures how far all channels together are from their slow mean: a Mahalanobis distance.
+
+use ndarray::Array1;
+use ndarray::linalg::general_mat_vec_mul;
+use serde::{Deserialize, Serialize};
+
+use super::channel::ChannelOptions;
+use super::covariance::FadingCovariance;
+use super::cross_channel::MAX_CHANNELS;
+pub use super::level_record::Recorded;
+use super::level_record::{LevelRecord, RecordScale};
+use crate::num::scrap::Scrap;
+
+/// Rows between two inversions, and before the first one.
+const INVERT_EVERY: u64 = 25;
+const FIRST: u64 = 20;
+/// Rows whose median is the height: two odd rows of five are no level.
+const WINDOW: usize = 5;
+/// Standardised deviations are limited to this many.
+const LIMIT: f64 = 1e4;
+/// Degrees of freedom of the distance: a covariance of W effective rows counts as 5 + W/30, since
+/// neighbouring rows of a level are alike and one in thirty is news.
+const DOF: f64 = 5.0;
+const ROWS_A_DOF: f64 = 30.0;
+/// Floor of a channel's sd, as a share of its sd in the long run.
+const FLOOR: f64 = 0.05;
+/// Memory of the long run, as a multiple of that of the level.
+const LONG: f64 = 10.0;
+/// The bar is at least base + share * C: real channels have heavy tails, and 2.6 sd in each of C
+/// channels at once is what they do together.
+const BASE: f64 = 3.5;
+const BASE_PER_CHANNEL: f64 = 7.0;
+/// Rows after which outliers are learned with less weight: 3 (C + 5)/(C + 5 + h).
+const ROBUST_AFTER: u64 = 100;
+const ROBUST: f64 = 3.0;
+/// Weight while an incident is open.
+const OPEN_WEIGHT: f64 = 0.5;
+/// Share of the wanted alarms, and exponent of the tail of peaks: heavy, since a plant's levels
+/// have no scale that the next one must keep to.
+const SHARE: f64 = 1.5;
+const ALPHA: f64 = 1.5;
+/// Memory of the record, in wanted times between alarms.
+const RECORD_MEMORY: f64 = 8.0;
+/// A score of 1 + SLOPE ln(height / bar): half, where incidents close, at a third of the bar.
+const SLOPE: f64 = 0.455;
+
+/// Slow mean and covariance of a stream's raw levels, and the distance of its last rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JointLevel {
+    levels: FadingCovariance,
+    /// Slow variance, the scale of the floor.
+    long: Array1<f64>,
+    /// 1/sd at the last inversion.
+    unit: Array1<f64>,
+    precision: Option<ndarray::Array2<f64>>,
+    /// Smallest change ever of each channel, the grid of its sensor; 0 before any.
+    grid: Vec<f64>,
+    last: Vec<f64>,
+    rows: u64,
+    recent: [f64; WINDOW],
+    height: f64,
+    record: LevelRecord,
+    bar: f64,
+    /// Rows since the last look in which a channel moved.
+    moved: f64,
+    #[serde(skip)]
+    parts: Vec<f64>,
+    #[serde(skip)]
+    off: Vec<f64>,
+    #[serde(skip)]
+    scratch: Scrap<Scratch>,
+}
+
+/// Working memory.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// Standardised deviations.
+    z: Array1<f64>,
+    /// Precision times z.
+    projected: Array1<f64>,
+}
+
+impl JointLevel {
+    fn resize(&mut self, n: usize) {
+        if self.levels.mean.len() == n {
+            return;
+        }
+        *self = JointLevel {
+            levels: FadingCovariance::new(n),
+            long: Array1::zeros(n),
+            unit: Array1::zeros(n),
+            grid: vec![0.0; n],
+            last: vec![f64::NAN; n],
+            record: std::mem::take(&mut self.record),
+            bar: f64::INFINITY,
+            ..JointLevel::default()
+        };
+    }
+
+    /// Lowest bar.
+    fn base(&self) -> f64 {
+        BASE + BASE_PER_CHANNEL * self.levels.mean.len() as f64
+    }
+
+    /// Judges a row; NaN where a channel is missing or has no level. `moves` where at least one
+    /// channel does not rest.
+    pub fn judge(
+        &mut self,
+        ts_ms: i64,
+        row: &[f64],
+        moves: bool,
+        options: impl Fn(usize) -> ChannelOptions,
+    ) {
+        if row.is_empty() || row.len() > MAX_CHANNELS {
+            return;
+        }
+        self.resize(row.len());
+        self.moved += f64::from(u8::from(moves));
+        let Scratch { z, projected } = &mut self.scratch.0;
+        if z.len() != row.len() {
+            (*z, *projected) = (Array1::zeros(row.len()), Array1::zeros(row.len()));
+        }
+        for (c, z) in z.iter_mut().enumerate() {
+            let off = row[c] - self.levels.mean[c];
+            *z = if off.is_nan() || !options(c).is_worth(off, 1.0) {
+                0.0
+            } else {
+                (off * self.unit[c]).clamp(-LIMIT, LIMIT)
+            };
+        }
+        self.parts.clear();
+        if let Some(precision) = &self.precision {
+            general_mat_vec_mul(1.0, precision, &*z, 0.0, projected);
+            self.parts
+                .extend(z.iter().zip(&*projected).map(|(z, p)| z * p));
+        }
+        let distance = self.parts.iter().sum::<f64>().max(0.0);
+        // As in Student's test: the covariance is an estimate.
+        let dof = DOF + self.levels.weight / ROWS_A_DOF;
+        self.recent[(self.rows % WINDOW as u64) as usize] = dof * (distance / dof).ln_1p();
+        let mut sorted = self.recent;
+        sorted.sort_unstable_by(f64::total_cmp);
+        self.height = sorted[WINDOW / 2];
+        self.record.observe(ts_ms, self.height);
+        self.rows += 1;
+    }
+
+    /// Learns the row that was judged last, with a memory of `memory` rows.
+    pub fn learn(&mut self, row: &[f64], open: bool, memory: f64) {
+        if row.len() != self.levels.mean.len() || row.is_empty() {
+            return;
+        }
+        let newest = ((self.rows - 1) % WINDOW as u64) as usize;
+        let free = row.len() as f64 + DOF;
+        let robust = if self.rows < ROBUST_AFTER {
+            1.0
+        } else {
+            (ROBUST * free / (free + self.recent[newest])).min(1.0)
+        };
+        let weight = robust * if open { OPEN_WEIGHT } else { 1.0 };
+        self.levels.observe(row, weight, memory, &mut self.off);
+        let slow = (1.0 / self.rows as f64).max(1.0 / (LONG * memory));
+        for (c, &off) in self.off.iter().enumerate() {
+            if off.is_nan() {
+                continue;
+            }
+            self.long[c] += slow * (off * off - self.long[c]);
+            let step = (row[c] - self.last[c]).abs();
+            if step > 0.0 && (self.grid[c] == 0.0 || step < self.grid[c]) {
+                self.grid[c] = step;
+            }
+            self.last[c] = row[c];
+        }
+        if self.rows >= FIRST && self.rows.is_multiple_of(INVERT_EVERY) {
+            self.invert();
+        }
+    }
+
+    fn invert(&mut self) {
+        let variance: Array1<f64> = (0..self.grid.len())
+            .map(|c| {
+                // A value is known to its cell of the grid only: a variance of q^2/12.
+                let cell = self.grid[c] * self.grid[c] / 12.0;
+                self.levels.matrix[(c, c)] + FLOOR * FLOOR * self.long[c] + cell
+            })
+            .collect();
+        if let Some(precision) = self.levels.precision(&variance) {
+            self.precision = Some(precision);
+            self.unit = variance.mapv(|v| if v > 0.0 { 1.0 / v.sqrt() } else { 0.0 });
+        }
+    }
+
+    /// Adds `rows` rows to the record and sets the bar for one alarm in `between` rows; it stays
+    /// as it is while an incident is `open`. Returns the entry that was recorded.
+    pub fn set_bar(
+        &mut self,
+        rows: f64,
+        open: bool,
+        between: f64,
+        period_ms: f64,
+    ) -> Option<Recorded> {
+        if self.levels.mean.is_empty() {
+            return None;
+        }
+        let scale = RecordScale {
+            between,
+            period_ms,
+            memory: RECORD_MEMORY * between,
+        };
+        let moved = std::mem::take(&mut self.moved).min(rows);
+        let base = self.base();
+        let recorded = self.record.advance(rows, moved, base, open, scale);
+        if !open {
+            let level = self.record.return_level(SHARE * between, ALPHA);
+            self.bar = level.max(base);
+        }
+        recorded
+    }
+
+    /// Changes the weight of a recorded entry: an operator has said what it was.
+    pub fn reweigh(&mut self, height: f64, weight: f64) {
+        self.record.reweigh(height, weight);
+    }
+
+    /// An operator has ruled that the present height is nothing: it is recorded, and forgotten.
+    pub fn dismiss(&mut self) {
+        self.record.reweigh(self.height, 1.0);
+        self.bar = self.bar.max(self.height);
+        self.recent = [0.0; WINDOW];
+        self.height = 0.0;
+    }
+
+    /// Takes the present for normal: what is known counts for no more than `rows` rows.
+    pub fn accept(&mut self, rows: f64) {
+        self.levels.weight = self.levels.weight.min(rows);
+        self.recent = [0.0; WINDOW];
+        self.height = 0.0;
+    }
+
+    /// The score: 1 at the bar, unbounded above.
+    pub fn score(&self) -> f64 {
+        if self.height <= 0.0 || self.bar <= 0.0 {
+            return 0.0;
+        }
+        (1.0 + SLOPE * (self.height / self.bar).ln()).max(0.0)
+    }
+
+    /// Contributions of the channels to the last distance.
+    pub fn contributions(&self) -> &[f64] {
+        &self.parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_pcg::Pcg64;
+
+    use super::*;
+
+    fn normal(rng: &mut Pcg64) -> f64 {
+        (0..12).map(|_| rng.random::<f64>()).sum::<f64>() - 6.0
+    }
+
+    fn learned(rows: usize) -> (JointLevel, Pcg64) {
+        let (mut level, mut rng) = (JointLevel::default(), Pcg64::seed_from_u64(7));
+        for t in 0..rows {
+            let common = normal(&mut rng);
+            let row = [common, common + 0.1 * normal(&mut rng), f64::NAN];
+            step(&mut level, t, &row);
+        }
+        (level, rng)
+    }
+
+    fn step(level: &mut JointLevel, t: usize, row: &[f64]) {
+        let plain = |_| ChannelOptions::default();
+        level.judge(t as i64 * 60_000, row, true, plain);
+        level.learn(row, false, 10_000.0);
+        if t.is_multiple_of(16) {
+            level.set_bar(16.0, false, 10_080.0, 60_000.0);
+        }
+    }
+
+    #[test]
+    fn channels_that_part_stand_out_though_each_looks_usual() {
+        let (mut level, _) = learned(4_000);
+        assert!(level.score() < 0.9, "{}", level.score());
+        for t in 4_000..4_005 {
+            step(&mut level, t, &[1.5, -1.5, f64::NAN]);
+        }
+        assert!(level.score() > 1.2, "{}", level.score());
+        assert!(level.contributions()[2] == 0.0);
+    }
+
+    #[test]
+    fn two_odd_rows_are_no_level() {
+        let (mut level, mut rng) = learned(4_000);
+        for t in 4_000..4_002 {
+            step(&mut level, t, &[50.0, -50.0, f64::NAN]);
+        }
+        let usual = normal(&mut rng);
+        step(&mut level, 4_002, &[usual, usual, f64::NAN]);
+        assert!(level.score() < 1.0, "{}", level.score());
+    }
+}

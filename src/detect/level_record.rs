@@ -1,0 +1,213 @@
+//! Records the peaks of the joint level, so that episodes count once and schedules in full.
+
+use serde::{Deserialize, Serialize};
+
+use super::record::ExcursionRecord;
+
+/// Rows of a block, whose maximum is recorded.
+pub const BLOCK_ROWS: f64 = 100.0;
+/// Weight of a repeat within an episode, and of a peak that was told as an incident: faults
+/// cluster, and what was told says little about what is quiet.
+const REPEAT: f64 = 0.1;
+/// An episode lasts this share of the wanted time between alarms, and no longer than this share
+/// of the usual time between such peaks: what never stops repeating is no episode.
+const EPISODE_SHARE: f64 = 0.3;
+const EPISODE_OF_INTERVAL: f64 = 0.25;
+/// A peak is a repeat of one at least this share of its height.
+const ALIKE: f64 = 0.5;
+/// The same for a schedule, whose height may vary more.
+const ALIKE_DAILY: f64 = 0.4;
+/// A schedule keeps the time of day to this many minutes, or to a period and a half.
+const PUNCTUAL_MS: f64 = 900_000.0;
+const PUNCTUAL_PERIODS: f64 = 1.5;
+/// Days over which a schedule is looked for: a week.
+const SCHEDULE_DAYS: f64 = 7.5;
+/// Peaks whose moments are remembered: four a day for a week.
+const PEAKS: usize = 32;
+const DAY_MS: f64 = 86_400_000.0;
+
+/// A peak that was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Peak {
+    ts_ms: i64,
+    height: f32,
+}
+
+/// Bounds of a look at the record.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordScale {
+    /// Rows wanted between two alarms.
+    pub between: f64,
+    /// Usual time between rows, ms.
+    pub period_ms: f64,
+    /// Rows that are remembered.
+    pub memory: f64,
+}
+
+/// Record of the maxima of blocks of rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LevelRecord {
+    record: ExcursionRecord,
+    peaks: Vec<Peak>,
+    next: usize,
+    /// Rows and highest peak of the present block.
+    rows: f64,
+    highest: Option<Peak>,
+    /// Row counter, and the row of the last peak that counted in full, by quarter octave.
+    clock: f64,
+    last: Vec<f64>,
+}
+
+/// What a peak was recorded as.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Height.
+    pub height: f64,
+    /// Weight.
+    pub weight: f64,
+}
+
+impl LevelRecord {
+    /// Takes the height of a row.
+    pub fn observe(&mut self, ts_ms: i64, height: f64) {
+        let height = height as f32;
+        if self.highest.is_none_or(|peak| height > peak.height) {
+            self.highest = Some(Peak { ts_ms, height });
+        }
+    }
+
+    /// Adds `rows` rows, of which `moved` count since a channel moved in them. Returns the entry
+    /// that a full block made: its peak, where that is above `base`.
+    pub fn advance(
+        &mut self,
+        rows: f64,
+        moved: f64,
+        base: f64,
+        open: bool,
+        scale: RecordScale,
+    ) -> Option<Recorded> {
+        self.record.rows(moved, scale.memory);
+        self.clock += moved;
+        if self.record.is_empty() {
+            // One pseudo-excursion: a stream that has shown none yet may well show the base.
+            self.record.observe(base, 1.0);
+        }
+        self.rows += rows;
+        if self.rows < BLOCK_ROWS {
+            return None;
+        }
+        self.rows = 0.0;
+        let peak = self.highest.take()?;
+        let height = f64::from(peak.height);
+        if height <= base {
+            return None;
+        }
+        let told = if open { REPEAT } else { 1.0 };
+        let weight = if self.is_scheduled(peak, scale.period_ms) {
+            1.0
+        } else if self.is_repeat(height, scale.between) {
+            REPEAT * told
+        } else {
+            told
+        };
+        self.record.observe(height, weight);
+        self.remember(peak);
+        Some(Recorded { height, weight })
+    }
+
+    /// Another peak came at the same time of day within the last week.
+    fn is_scheduled(&self, peak: Peak, period_ms: f64) -> bool {
+        let punctual = PUNCTUAL_MS.max(PUNCTUAL_PERIODS * period_ms) / DAY_MS;
+        self.peaks.iter().any(|before| {
+            let days = (peak.ts_ms - before.ts_ms) as f64 / DAY_MS;
+            let off = (days - days.round()).abs();
+            (0.5..SCHEDULE_DAYS).contains(&days)
+                && off < punctual
+                && f64::from(before.height) > ALIKE_DAILY * f64::from(peak.height)
+        })
+    }
+
+    /// A peak about as high came shortly before; counts this one as the last otherwise.
+    fn is_repeat(&mut self, height: f64, between: f64) -> bool {
+        let known = self.record.count_from(ALIKE * height);
+        let interval = self.record.known_rows() / (1.0 + known);
+        let span = (EPISODE_SHARE * between).min(EPISODE_OF_INTERVAL * interval);
+        let bin = octave_quarter(height);
+        let from = octave_quarter(ALIKE * height).min(self.last.len());
+        let last = self.last[from..].iter().copied().fold(f64::MIN, f64::max);
+        if self.clock - last < span {
+            return true;
+        }
+        if bin >= self.last.len() {
+            self.last.resize(bin + 1, f64::MIN);
+        }
+        self.last[bin] = self.clock;
+        false
+    }
+
+    fn remember(&mut self, peak: Peak) {
+        if self.peaks.len() < PEAKS {
+            self.peaks.push(peak);
+        } else {
+            self.peaks[self.next % PEAKS] = peak;
+        }
+        self.next = (self.next + 1) % PEAKS;
+    }
+
+    /// Changes the weight of an entry by `weight`: an operator has said what it was.
+    pub fn reweigh(&mut self, height: f64, weight: f64) {
+        self.record.observe(height, weight);
+    }
+
+    /// Height that is passed once in `between` rows.
+    pub fn return_level(&self, between: f64, alpha: f64) -> f64 {
+        self.record.return_level(between, alpha)
+    }
+}
+
+fn octave_quarter(height: f64) -> usize {
+    (height.max(1.0).log2() * 4.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCALE: RecordScale = RecordScale {
+        between: 10_000.0,
+        period_ms: 60_000.0,
+        memory: 80_000.0,
+    };
+
+    /// Blocks of 100 rows a minute; the weights that peaks of `height` got in the blocks `at`.
+    fn weights(at: &[usize], blocks: usize) -> Vec<f64> {
+        let mut record = LevelRecord::default();
+        let mut weights = Vec::new();
+        for block in 0..blocks {
+            let height = if at.contains(&block) { 80.0 } else { 2.0 };
+            record.observe(block as i64 * 6_000_000, height);
+            let entry = record.advance(100.0, 100.0, 10.0, false, SCALE);
+            weights.extend(entry.map(|entry| entry.weight));
+        }
+        weights
+    }
+
+    #[test]
+    fn repeats_soon_after_the_first_are_an_episode() {
+        assert_eq!(weights(&[300, 305, 310], 400), [1.0, REPEAT, REPEAT]);
+    }
+
+    #[test]
+    fn peaks_that_never_stop_are_no_episode() {
+        let at: Vec<usize> = (0..80).map(|k| k * 7).collect();
+        let weights = weights(&at, 560);
+        let late = weights[40..].iter().sum::<f64>() / 40.0;
+        assert!(late > 0.9, "{late}");
+    }
+
+    #[test]
+    fn the_same_time_of_day_is_a_schedule() {
+        // A day is 14.4 blocks: 72 blocks are five days to the minute.
+        assert_eq!(weights(&[200, 272], 300), [1.0, 1.0]);
+    }
+}
