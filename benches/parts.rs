@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use spiked::assemble::{Align, AssembleParams, Assembler};
+use spiked::decode::Message;
 use spiked::encode::{Encode, Encoder, Spikes};
 use spiked::engine::{Engine, EngineParams};
 use spiked::payload::{Format, Parsed, Pointer, TimeUnit, prediction_json};
@@ -81,6 +82,63 @@ fn payload(c: &mut Criterion) {
     }
 }
 
+/// From a message to its readings: parse, names, route.
+fn decode(c: &mut Criterion) {
+    const OBJECT: &[u8] = b"{\"ts\":1700000000123,\"a\":1.5,\"b\":2.5,\"c\":3.5,\"d\":4.5,\"e\":5.5,\"f\":6.5,\"g\":7.5,\"h\":8.5}";
+    const RECORDS: &[u8] = b"{\"values\":[{\"id\":\"a\",\"v\":1.5},{\"id\":\"b\",\"v\":2.5},{\"id\":\"c\",\"v\":3.5},{\"id\":\"d\",\"v\":4.5},{\"id\":\"e\",\"v\":5.5},{\"id\":\"f\",\"v\":6.5},{\"id\":\"g\",\"v\":7.5},{\"id\":\"h\",\"v\":8.5}]}";
+    let mut group = c.benchmark_group("decode");
+    for (name, input, topic, payload) in [
+        (
+            "plain number",
+            "topic = \"plant/{stream}/{channel}\"",
+            "plant/pump/flow",
+            &b"21.5375"[..],
+        ),
+        (
+            "json, 58 bytes",
+            "topic = \"plant/{stream}/{channel}\"",
+            "plant/pump/flow",
+            b"{\"value\":21.5375,\"ts\":1700000000123,\"unit\":\"C\",\"q\":\"good\"}",
+        ),
+        (
+            "object of eight",
+            "topic = \"plant/{stream}\"\npayload = \"object\"",
+            "plant/pump",
+            OBJECT,
+        ),
+        (
+            "mapped object of eight",
+            "topic = \"plant/{hall}/{machine}/{part}\"\nstream = \"{hall}.{machine}\"\nchannel = \"{part}\"\npayload = \"object\"\nignore = [\"id\"]",
+            "plant/h1/pump/motor",
+            OBJECT,
+        ),
+        (
+            "mapped records, eight",
+            "topic = \"plant/{stream}\"\neach = \"/values\"\nchannel = \"{./id}\"\nvalue = \"./v\"",
+            "plant/pump",
+            RECORDS,
+        ),
+    ] {
+        let settings = spiked::config::from_text(&format!("[[input]]\n{input}\n"));
+        let mut decoder = settings.expect("valid").decoder(0);
+        let mut readings = Vec::new();
+        let message = Message {
+            topic,
+            payload,
+            arrival_ms: 1_700_000_000_200,
+            ..Message::default()
+        };
+        decoder.read(message, &mut readings).expect("good");
+        assert!(!readings.is_empty());
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                readings.clear();
+                black_box(decoder.read(black_box(message), &mut readings))
+            });
+        });
+    }
+}
+
 fn route(c: &mut Criterion) {
     let pattern = Pattern::new("plant/{stream}/{channel}", "", "", false).expect("valid");
     let mut router = Router::new(vec![pattern], "spiked/main", 2000, 64, Vec::new());
@@ -145,6 +203,6 @@ fn row(c: &mut Criterion) {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(2));
-    targets = encode, assemble, payload, route, row
+    targets = encode, assemble, payload, decode, route, row
 }
 criterion_main!(benches);

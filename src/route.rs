@@ -27,8 +27,8 @@ pub struct Pattern {
     /// Names of the levels that are captured, in order; empty for `+` and `#`.
     captured: Vec<String>,
     names: Names,
-    /// Members of the payload may be channels under the template's name.
-    has_members: bool,
+    /// The names are needed to read a payload, also where the topic decides them.
+    needs_names: bool,
 }
 
 /// A pattern as it is written, with the names that are made of it.
@@ -44,8 +44,12 @@ pub struct PatternSettings<'a> {
     pub channel: &'a str,
     /// The payload names its channels: the channel's template is put before their names.
     pub payload_names_channels: bool,
-    /// Records have keys, which name their channels where nothing else does.
-    pub keyed: bool,
+    /// Template of the channel where nothing else names it; empty for none.
+    pub default_channel: &'a str,
+    /// Some channels are left out by their name.
+    pub has_filters: bool,
+    /// Without a `stream`, all named levels make it.
+    pub levels_name_stream: bool,
     /// Where a name that is no level is found in the record, such as `/tags/`; empty for nowhere.
     pub tags: &'a str,
 }
@@ -112,7 +116,9 @@ impl Pattern {
             levels,
             captured,
             names,
-            has_members: settings.payload_names_channels || settings.keyed,
+            needs_names: settings.payload_names_channels
+                || settings.has_filters
+                || !settings.default_channel.is_empty(),
         })
     }
 
@@ -208,6 +214,9 @@ impl Pattern {
 /// `$share/GROUP/` and the topic behind it.
 fn split_share(topic: &str) -> Result<(&str, &str), String> {
     let Some(rest) = topic.strip_prefix("$share/") else {
+        if topic.starts_with('$') && !topic.starts_with("$SYS/") {
+            return Err("$share/GROUP/ in front of a topic, or no $ at its beginning".to_owned());
+        }
         return Ok(("", topic));
     };
     match rest.split_once('/') {
@@ -282,6 +291,14 @@ fn stream_template(
     captured: &[String],
 ) -> Result<Template, String> {
     let level = captured.iter().position(|name| name == "stream");
+    if settings.stream.is_empty() && settings.levels_name_stream && level.is_none() {
+        // A last # is the device, as a rule: it belongs to the name.
+        let last = captured.len().saturating_sub(1);
+        let named: Vec<usize> = (0..captured.len())
+            .filter(|at| !captured[*at].is_empty() || *at == last)
+            .collect();
+        return Ok(Template::of_levels(&named));
+    }
     if settings.stream.is_empty() {
         let level = level.ok_or("one {stream}, or none and a fixed `stream`")?;
         return Ok(Template::of_levels(&[level]));
@@ -306,7 +323,9 @@ fn channel_template(
         return match level {
             Some(level) => Ok(Some(Template::of_levels(&[level]))),
             None if settings.payload_names_channels => Ok(wildcards_behind(settings, captured)),
-            None if settings.keyed => Ok(Some(Template::of_key())),
+            None if !settings.default_channel.is_empty() => {
+                template(settings.default_channel, settings, captured).map(Some)
+            }
             None => Err(allowed()),
         };
     }
@@ -344,8 +363,10 @@ pub struct Match {
     pub input: usize,
     /// Stream and channel, as far as the topic decides them.
     pub names: Names,
-    /// Members of the payload may be channels under the channel's name.
-    pub has_members: bool,
+    /// The names are needed to read a payload, also where the topic decides them.
+    pub needs_names: bool,
+    /// Source of the readings, where several topics are one.
+    pub source: Option<String>,
 }
 
 impl Match {
@@ -359,9 +380,9 @@ impl Match {
         self.names.channel.as_ref().and_then(Template::constant)
     }
 
-    /// Whether the payload has a say in the names.
+    /// Whether the names are needed to read a payload.
     pub fn asks_payload(&self) -> bool {
-        self.has_members || self.stream().is_none() || self.channel().is_none()
+        self.needs_names || self.stream().is_none() || self.channel().is_none()
     }
 }
 
@@ -370,13 +391,13 @@ impl Match {
 pub struct Route {
     /// Index of the pattern.
     pub input: usize,
-    /// The topic.
-    pub topic: Arc<str>,
+    /// Source of the readings: the topic, as a rule.
+    pub source: Arc<str>,
     /// Stream; `None` where the payload names it.
     pub stream: Option<Arc<str>>,
     /// Channel; `None` where the payload names its channels.
     pub channel: Option<Arc<str>>,
-    /// Names to fill in from the payload; `None` where it has no say in them.
+    /// Names that the payload is read with; `None` where it has no need of them.
     pub names: Option<Names>,
 }
 
@@ -435,7 +456,8 @@ impl Router {
             Some(Match {
                 input,
                 names: pattern.names(topic)?,
-                has_members: pattern.has_members,
+                needs_names: pattern.needs_names,
+                source: None,
             })
         });
         let found = found.ok_or(Reject::NoRoute)?;
@@ -469,20 +491,24 @@ impl Router {
         bare: bool,
     ) -> Result<Arc<Route>, Reject> {
         let topic: Arc<str> = topic.into();
+        let source: Arc<str> = match &found.source {
+            Some(source) => source.as_str().into(),
+            None => topic.clone(),
+        };
         let stream = match found.stream() {
             Some(stream) => Some(self.stream(stream)?),
             None => None,
         };
         let channel = match (&stream, found.channel()) {
             (Some(stream), Some(channel)) if bare => {
-                Some(self.channel_of(stream, channel, &topic)?)
+                Some(self.channel_of(stream, channel, &source)?)
             }
             _ => None,
         };
         let asks_payload = found.asks_payload();
         let route = Arc::new(Route {
             input: found.input,
-            topic: topic.clone(),
+            source,
             stream,
             channel,
             names: asks_payload.then_some(found.names),

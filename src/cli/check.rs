@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::CliError;
+use crate::cli::listen::{Made, hear};
 use crate::cli::run::Overrides;
 use crate::config::{self, Protocol, Settings};
 use crate::mqtt::{LinkOptions, V4, V5, probe};
@@ -16,52 +17,107 @@ use crate::runtime::filters;
 /// Longest time for the whole attempt.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// Messages kept while listening, at most.
+const MAX_MESSAGES: usize = 200_000;
+
 /// Arguments of `spiked check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Settings to check; without it, the defaults
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Print the effective settings, secrets masked
+    #[arg(long)]
+    pub print: bool,
     /// Also connect to the broker and try the subscriptions
     #[arg(long)]
     pub connect: bool,
+    /// Also listen to the broker for so long, and say what comes and what each input makes of it
+    #[arg(long, value_name = "SECONDS")]
+    pub listen: Option<f64>,
     /// Overrides.
     #[command(flatten)]
     pub overrides: Overrides,
 }
 
-/// Checks, and prints the effective settings with secrets masked.
+/// Checks, and says in one line that all is well; prints the effective settings where they are
+/// asked for.
 ///
 /// # Errors
 /// If anything is wrong: every offence is listed.
 pub fn run(args: CheckArgs) -> Result<(), CliError> {
     let settings = config::load(args.config.as_deref(), &args.overrides.pairs()?)?;
     let mut stdout = std::io::stdout().lock();
-    write!(stdout, "{}", settings.to_toml())?;
-    for warning in settings.warnings() {
+    if args.print {
+        write!(stdout, "{}", settings.to_toml())?;
+    }
+    let warnings = settings.warnings();
+    for warning in &warnings {
         writeln!(stdout, "# warning: {warning}")?;
     }
-    for line in crate::cli::needs::check(&settings).map_err(CliError::Runtime)? {
+    let needs = crate::cli::needs::check(&settings).map_err(CliError::Runtime)?;
+    for line in needs.iter().filter(|_| args.print || args.connect) {
         writeln!(stdout, "# {line}")?;
     }
     if args.connect {
-        let granted = connect(&settings)?;
-        let mut refused = Vec::new();
-        for ((filter, qos), granted) in filters(&settings).iter().zip(granted) {
-            let answer = if granted { "granted" } else { "refused" };
-            writeln!(stdout, "# subscription {filter} (QoS {qos}): {answer}")?;
-            if !granted {
-                refused.push(filter.clone());
-            }
+        try_subscriptions(&settings, &mut stdout)?;
+    }
+    if let Some(seconds) = args.listen {
+        if !(0.1..=86_400.0).contains(&seconds) {
+            return Err(CliError::Config(
+                "--listen: 0.1 to 86400 seconds".to_owned(),
+            ));
         }
-        if !refused.is_empty() {
-            return Err(CliError::Runtime(format!(
-                "the broker refuses {}",
-                refused.join(", ")
-            )));
+        let time = Duration::from_secs_f64(seconds);
+        let heard = hear(&settings.mqtt, &filters(&settings), time, MAX_MESSAGES)?;
+        writeln!(stdout, "# {} messages within {seconds} s", heard.len())?;
+        let made = Made::of(&heard, &mut settings.decoder(0));
+        let inputs: Vec<String> = settings.inputs.iter().map(|i| i.pattern.filter()).collect();
+        for line in made.report(&inputs).lines() {
+            writeln!(stdout, "# {line}")?;
         }
     }
+    writeln!(stdout, "{}", verdict(&settings, warnings.len()))?;
     Ok(())
+}
+
+/// The last line where all is well.
+fn verdict(settings: &Settings, n_warnings: usize) -> String {
+    let inputs: Vec<String> = filters(settings)
+        .into_iter()
+        .map(|(filter, _)| filter)
+        .collect();
+    let warnings = match n_warnings {
+        0 => String::new(),
+        1 => ", 1 warning".to_owned(),
+        n => format!(", {n} warnings"),
+    };
+    format!(
+        "OK, broker {}:{}, subscribes to {}{warnings}",
+        settings.mqtt.host,
+        settings.mqtt.port,
+        inputs.join(", ")
+    )
+}
+
+/// Says whether the broker grants each subscription.
+fn try_subscriptions(settings: &Settings, out: &mut impl Write) -> Result<(), CliError> {
+    let granted = connect(settings)?;
+    let mut refused = Vec::new();
+    for ((filter, qos), granted) in filters(settings).iter().zip(granted) {
+        let answer = if granted { "granted" } else { "refused" };
+        writeln!(out, "# subscription {filter} (QoS {qos}): {answer}")?;
+        if !granted {
+            refused.push(filter.clone());
+        }
+    }
+    match refused.is_empty() {
+        true => Ok(()),
+        false => Err(CliError::Runtime(format!(
+            "the broker refuses {}",
+            refused.join(", ")
+        ))),
+    }
 }
 
 /// Connects under a name of its own, so that a running daemon keeps its session.

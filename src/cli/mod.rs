@@ -3,8 +3,10 @@
 pub mod backup;
 pub mod check;
 pub mod demo;
+pub mod discover;
 pub mod fit;
 pub mod inspect;
+mod listen;
 pub mod logging;
 mod needs;
 pub mod replay;
@@ -93,6 +95,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run the service: subscribe, learn, publish predictions and flags until told to stop
     Run(run::RunArgs),
+    /// Listen to a broker, recognise what runs on it, and propose a configuration
+    Discover(discover::DiscoverArgs),
     /// Say everything that is wrong with a configuration, or print the effective settings
     Check(check::CheckArgs),
     /// Try it on recordings: the daemon's engine over CSV files, faster than real time
@@ -151,6 +155,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
     match command {
         Command::Demo(args) => demo::run(args),
         Command::Run(args) => run::run(args),
+        Command::Discover(args) => discover::run(args),
         Command::Check(args) => check::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Fit(args) => fit::run(*args),

@@ -3,6 +3,7 @@
 //! Every offence is reported at once, each with its key, what is allowed and what was found.
 //! Unknown keys and unknown `SPIKED_` variables are offences too.
 
+mod advice;
 mod channels;
 mod model;
 mod mqtt;

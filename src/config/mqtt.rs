@@ -8,7 +8,9 @@ use config::{Value, ValueKind};
 use super::reader::{Report, Section};
 use super::secrets::{SecretFiles, secret_file};
 use super::settings::{Input, MqttSettings, Protocol, TlsSettings, any, not_empty};
-use crate::payload::{Clock, Form, Format, Place, Pointer, TimeUnit, check_format, parse_zone};
+use crate::payload::{
+    Clock, Columns, Form, Format, Place, Pointer, TimeUnit, check_format, parse_zone,
+};
 use crate::route::{Pattern, PatternSettings};
 
 /// Where trust anchors are found when `mqtts://` is used without `mqtt.ca_file`.
@@ -121,8 +123,13 @@ fn tls(s: &mut Section<'_>, ca_file: String, cert: String, key: String) -> Optio
 fn parse_url(url: &str) -> Result<(String, u16, bool), String> {
     let allowed = || "mqtt://host:port or mqtts://host:port".to_owned();
     let (rest, tls) = match url.split_once("://") {
-        Some(("mqtt" | "tcp", rest)) => (rest, false),
-        Some(("mqtts" | "ssl", rest)) => (rest, true),
+        Some(("mqtt", rest)) => (rest, false),
+        Some(("mqtts", rest)) => (rest, true),
+        Some(("tcp", rest)) => return Err(format!("{} (here mqtt://{rest})", allowed())),
+        Some(("ssl" | "tls", rest)) => return Err(format!("{} (here mqtts://{rest})", allowed())),
+        Some(("ws" | "wss", _)) => {
+            return Err(format!("{} (WebSockets are not spoken)", allowed()));
+        }
         _ => return Err(allowed()),
     };
     if rest.contains('@') {
@@ -188,6 +195,10 @@ fn input(idx: usize, value: Option<Value>, report: &mut Report) -> Option<Input>
             ("number", Form::Number),
             ("json", Form::Json),
             ("object", Form::Object),
+            ("influx", Form::Influx),
+            ("csv", Form::Csv),
+            ("senml", Form::Senml),
+            ("sparkplug", Form::Sparkplug),
         ],
     );
     let format = format(&mut s, form);
@@ -195,10 +206,22 @@ fn input(idx: usize, value: Option<Value>, report: &mut Report) -> Option<Input>
     let pattern = Pattern::build(&PatternSettings {
         topic: &topic,
         stream: &stream,
-        channel: &channel,
-        payload_names_channels: form == Form::Object,
-        keyed: format.as_ref().is_some_and(|f| f.each.is_some()),
-        tags: "",
+        // The field's name follows by itself.
+        channel: channel.trim_end_matches("{field}").trim_end_matches('.'),
+        payload_names_channels: format.as_ref().is_some_and(Format::names_channels),
+        default_channel: match form {
+            Form::Senml => "{./n}",
+            Form::Sparkplug => "{./name}",
+            _ if format.as_ref().is_some_and(|f| f.each.is_some()) => "{key}",
+            _ => "",
+        },
+        levels_name_stream: form == Form::Sparkplug,
+        has_filters: format.as_ref().is_some_and(Format::has_filters),
+        tags: match form {
+            Form::Influx => "/tags/",
+            Form::Csv => "/",
+            _ => "",
+        },
     });
     let pattern = match pattern {
         Ok(pattern) => Some(pattern),
@@ -232,6 +255,10 @@ fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
     });
     let each = (each != "none").then_some(each);
     let value_default = match (&each, form) {
+        (_, Form::Influx) => "./fields",
+        (_, Form::Csv) => ".",
+        (_, Form::Senml) => "./v",
+        (_, Form::Sparkplug) => "./value",
         (Some(_), Form::Auto | Form::Json | Form::Number) => "./value",
         (Some(_), Form::Object) => ".",
         (None, _) => "/value",
@@ -263,6 +290,11 @@ fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
     let good = s.list_or("good", &["192", "GOOD", "true", "0"], |_| Ok(()));
     let only = s.list("only", any);
     let ignore = s.list("ignore", any);
+    let separator = s.text("separator", ",", |text| match text.chars().count() {
+        1 => Ok(()),
+        _ => Err("one character, such as \";\"".to_owned()),
+    });
+    let columns = s.list("columns", any);
     let lenient = s.choice("numbers", "plain", &[("plain", false), ("lenient", true)]);
     let value = match (form, channels_at.as_str() != channels_default) {
         (Form::Object, true) => &channels_at,
@@ -293,6 +325,10 @@ fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
         good,
         only,
         ignore,
+        columns: Columns {
+            separator: separator.chars().next().unwrap_or(','),
+            names: columns,
+        },
         lenient,
     })
 }

@@ -22,6 +22,8 @@ pub(super) struct Section<'a> {
     path: String,
     table: Map<String, Value>,
     report: &'a mut Report,
+    /// Keys asked for.
+    known: Vec<String>,
 }
 
 impl<'a> Section<'a> {
@@ -51,6 +53,7 @@ impl<'a> Section<'a> {
             path: path.to_owned(),
             table,
             report,
+            known: Vec::new(),
         }
     }
 
@@ -74,6 +77,7 @@ impl<'a> Section<'a> {
     }
 
     fn note(&mut self, key: &str, value: &str) {
+        self.known.push(key.to_owned());
         let _ = writeln!(self.report.effective, "{key} = {value}");
     }
 
@@ -295,7 +299,8 @@ impl<'a> Section<'a> {
 
     /// Ends the section: what is left in the table is unknown.
     pub fn done(self) {
-        unknown(&self.path, self.table, self.report);
+        let known: Vec<&str> = self.known.iter().map(String::as_str).collect();
+        unknown(&self.path, self.table, &known, self.report);
     }
 }
 
@@ -323,8 +328,8 @@ const RENAMED: [(&str, &str); 20] = [
     ("detect.joint", "experimental.cross_channel"),
 ];
 
-/// Notes each key left in `table` as unknown, or as renamed.
-pub(super) fn unknown(path: &str, table: Map<String, Value>, report: &mut Report) {
+/// Notes each key left in `table` as renamed, or as unknown with the `known` one that it resembles.
+pub(super) fn unknown(path: &str, table: Map<String, Value>, known: &[&str], report: &mut Report) {
     let mut left: Vec<(String, Value)> = table.into_iter().collect();
     left.sort_by(|a, b| a.0.cmp(&b.0));
     for (key, value) in left {
@@ -336,9 +341,22 @@ pub(super) fn unknown(path: &str, table: Map<String, Value>, report: &mut Report
         let full = format!("{path}{dot}{key}");
         let fault = match RENAMED.iter().find(|(old, _)| *old == full) {
             Some((_, new)) => format!("{full}: is now called {new}{origin}"),
-            None => format!("{full}: no such key{origin}"),
+            None => format!("{full}: no such key{origin}{}", did_you_mean(&key, known)),
         };
         report.problems.push(fault);
+    }
+}
+
+/// The known key that a mistyped one is closest to, if any is close.
+fn did_you_mean(key: &str, known: &[&str]) -> String {
+    let near = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(key, known), known));
+    let best = near.max_by(|a, b| a.0.total_cmp(&b.0));
+    // Below that the likeness is that of any two words.
+    match best.filter(|(likeness, _)| *likeness > 0.8) {
+        Some((_, known)) => format!("; did you mean {known}?"),
+        None => String::new(),
     }
 }
 

@@ -14,7 +14,7 @@ use super::mqtt::{inputs, mqtt};
 use super::reader::{Report, Section, unknown};
 use super::secrets::{SecretFiles, readable_by_all, secret_file};
 use crate::decode::Decoder;
-use crate::payload::Format;
+use crate::payload::{Format, OutputForm};
 use crate::route::{Pattern, Router};
 use crate::stream::StreamParams;
 
@@ -27,6 +27,8 @@ pub struct Settings {
     pub mqtt: MqttSettings,
     /// What is subscribed to.
     pub inputs: Vec<Input>,
+    /// The inputs are written down; else the default one is there.
+    pub inputs_given: bool,
     /// What is published.
     pub output: OutputSettings,
     /// Streams accepted; readings of further ones are refused.
@@ -133,6 +135,10 @@ pub struct OutputSettings {
     pub prediction_interval: Duration,
     /// What happens to predictions when so many messages wait.
     pub overload: Overload,
+    /// Forms in which predictions are published, each on a topic of its own.
+    pub forms: Vec<OutputForm>,
+    /// First level of Home Assistant's discovery topics; empty for none.
+    pub home_assistant: String,
     /// Operators may rule on incidents.
     pub feedback: bool,
 }
@@ -232,7 +238,9 @@ impl Settings {
 
     /// What is right but unwise.
     pub fn warnings(&self) -> Vec<String> {
-        readable_by_all(&self.secret_files)
+        let mut warnings = readable_by_all(&self.secret_files);
+        warnings.extend(self.warnings_of_inputs());
+        warnings
     }
 
     /// What each stream is built from.
@@ -259,6 +267,23 @@ impl Settings {
     }
 }
 
+/// Names of the tables.
+const SECTIONS: [&str; 13] = [
+    "mqtt",
+    "input",
+    "output",
+    "stream",
+    "predict",
+    "channel",
+    "learn",
+    "detect",
+    "experimental",
+    "runtime",
+    "http",
+    "state",
+    "log",
+];
+
 /// Validates a merged tree.
 ///
 /// # Errors
@@ -271,7 +296,9 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
     let r = &mut report;
     let mut secret_files = SecretFiles::new();
     let mqtt = mqtt(root.remove("mqtt"), &mut secret_files, r);
-    let inputs = inputs(root.remove("input"), r);
+    let input_tables = root.remove("input");
+    let inputs_given = input_tables.is_some();
+    let inputs = inputs(input_tables, r);
     let output = output(root.remove("output"), r);
     let (caps, assemble) = stream(root.remove("stream"), r);
     let horizons = predict(root.remove("predict"), r);
@@ -287,7 +314,7 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
     let http = http(root.remove("http"), &mut secret_files, r);
     let state = state(root.remove("state"), r);
     let log_level = log(root.remove("log"), r);
-    unknown("", root, r);
+    unknown("", root, &SECTIONS, r);
     if !report.problems.is_empty() {
         return Err(report.problems);
     }
@@ -296,6 +323,7 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
             log_level,
             mqtt,
             inputs,
+            inputs_given,
             output,
             max_streams: caps.streams,
             max_channels: caps.channels,
@@ -349,10 +377,38 @@ fn output(value: Option<Value>, report: &mut Report) -> OutputSettings {
         outbox_messages: s.size("outbox_messages", 10_000, 100..=10_000_000),
         in_flight: s.size("in_flight", 64, 1..=10_000),
         overload: s.choice("overload", "drop_oldest", &OVERLOADS),
+        forms: forms(&mut s),
+        home_assistant: s.text("home_assistant", "", |text| match text {
+            "" => Ok(()),
+            text => topic_levels(text),
+        }),
         feedback: s.flag("feedback", true),
     };
+    if !settings.home_assistant.is_empty() && !settings.forms.contains(&OutputForm::Flat) {
+        s.problem(
+            "home_assistant",
+            "empty where output.forms has no \"flat\", which its sensors read",
+            &format!("{:?}", settings.home_assistant),
+        );
+    }
     s.done();
     settings
+}
+
+/// Forms of predictions, by their words.
+fn forms(s: &mut Section<'_>) -> Vec<OutputForm> {
+    let of = |word: &str| OutputForm::ALL.iter().find(|(known, _)| *known == word);
+    let words = s.list_or("forms", &["flat"], |word| match of(word) {
+        Some(_) => Ok(()),
+        None => Err("some of \"flat\", \"nested\", \"influx\", \"thingsboard\"".to_owned()),
+    });
+    let mut forms: Vec<OutputForm> = Vec::new();
+    for (_, form) in words.iter().filter_map(|word| of(word)) {
+        if !forms.contains(form) {
+            forms.push(*form);
+        }
+    }
+    forms
 }
 
 fn runtime(value: Option<Value>, report: &mut Report) -> RuntimeSettings {
@@ -431,12 +487,21 @@ fn state(value: Option<Value>, report: &mut Report) -> StateSettings {
 fn log(value: Option<Value>, report: &mut Report) -> String {
     let mut s = Section::new("log", "[log]", value, report);
     let level = s.text("level", "info", |text| {
-        tracing_subscriber::EnvFilter::try_new(text)
-            .map(|_| ())
-            .map_err(|_| {
+        let filter = tracing_subscriber::EnvFilter::try_new(text);
+        // A filter takes any word for the name of a target: a level mistyped would silence all.
+        let levels = ["error", "warn", "info", "debug", "trace", "off"];
+        let mut directives = text.split(',').map(str::trim);
+        let meant = directives.all(|directive| {
+            let level = directive.rsplit('=').next().unwrap_or_default();
+            levels.iter().any(|known| level.eq_ignore_ascii_case(known))
+        });
+        match filter.is_ok() && meant {
+            true => Ok(()),
+            false => Err(
                 "error, warn, info, debug, trace, or a filter such as info,spiked::mqtt=debug"
-                    .to_owned()
-            })
+                    .to_owned(),
+            ),
+        }
     });
     s.done();
     level

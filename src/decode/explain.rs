@@ -1,7 +1,7 @@
 //! Explains refusals: the message, the times, and the setting that would help.
 
 use crate::assemble::MAX_AHEAD_MS;
-use crate::payload::{Form, Format, Reject, TimeUnit, parse_moment};
+use crate::payload::{Form, Format, Reject, TimeUnit, parse_line_protocol, parse_moment};
 
 use super::{Decoder, Message};
 use crate::row::Reading;
@@ -288,6 +288,9 @@ fn advice(reason: Reject, format: Option<&Format>, payload: &[u8], detail: &str)
         Reject::TooBig => "mqtt.max_payload_bytes is the limit",
         Reject::Empty => "an empty message deletes a retained one; nothing is to be set",
         Reject::NotUtf8 => return on_bytes(payload),
+        Reject::Malformed if format.is_some_and(|f| f.form == Form::Sparkplug) => {
+            "it is no Sparkplug B payload (protobuf)"
+        }
         Reject::Malformed => return on_text(format, text),
         Reject::TooDeep => "ignore = [\"...\"] leaves the member out",
         Reject::NotFinite => "numbers = \"lenient\" takes nan and inf as missing",
@@ -295,6 +298,7 @@ fn advice(reason: Reject, format: Option<&Format>, payload: &[u8], detail: &str)
         Reject::NoValue => return on_members(format, text),
         Reject::BadTimestamp => return on_stamp(detail),
         Reject::BadQuality => "good = [...] lists the qualities that let a value pass",
+        Reject::UnknownMetric => "its births were not heard; the node is asked for them (NCMD)",
         Reject::NoChannel | Reject::BadName if !detail.is_empty() => {
             "use a member that every record has, or leave such messages out by their topic"
         }
@@ -322,7 +326,7 @@ fn on_bytes(payload: &[u8]) -> String {
     if payload.starts_with(&[0x1f, 0x8b]) {
         return "the payload is compressed (gzip); let the device send it plain".to_owned();
     }
-    "the payload is binary; let the device send JSON or plain numbers".to_owned()
+    "the payload is binary; Sparkplug B needs payload = \"sparkplug\", else let the device send JSON or plain numbers".to_owned()
 }
 
 /// A payload that is neither a number nor the JSON that was expected.
@@ -347,9 +351,15 @@ fn on_text(format: Option<&Format>, text: &str) -> String {
     if is_lenient_number(text) {
         return "numbers = \"lenient\" reads decimal commas, groups and hex".to_owned();
     }
-    let separators = [';', ',', '\t', '|'];
-    if separators.iter().any(|s| text.matches(*s).count() >= 2) {
-        return "it is separated text, which is not read: let the device send JSON".to_owned();
+    if parse_line_protocol(text).is_ok() {
+        return "it is line protocol: payload = \"influx\"".to_owned();
+    }
+    let mut separators = [';', ',', '\t', '|'].into_iter();
+    if let Some(separator) = separators.find(|s| text.matches(*s).count() >= 2) {
+        return format!(
+            "it is separated text: payload = \"csv\" with separator = {:?} and columns = [\"...\", ...]",
+            separator.to_string()
+        );
     }
     if parse_moment(text).is_some() {
         return "it is a time, no measurement: leave the topic out".to_owned();
@@ -439,8 +449,12 @@ fn common_parent(pointers: &[String]) -> String {
 
 fn on_stamp(detail: &str) -> String {
     let text = detail.strip_prefix("timestamp ").unwrap_or(detail);
-    if text.parse::<f64>().is_ok() {
-        return format!("{text} is no unix time in the unit of ts_unit; ts names another member");
+    if let Ok(number) = text.parse::<f64>() {
+        let unit = TimeUnit::by_size(number).as_str();
+        return format!(
+            "{text} is no time in the unit of ts_unit; by its size ts_unit = {unit:?}, which \"auto\" \
+             finds; or ts names another member"
+        );
     }
     if text.contains('/') {
         return format!(

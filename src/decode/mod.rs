@@ -2,6 +2,7 @@
 
 mod explain;
 mod refusals;
+mod sparkplug;
 mod states;
 
 use std::collections::{HashMap, HashSet};
@@ -10,13 +11,16 @@ use std::vec::Drain;
 
 use crate::assemble::MAX_AHEAD_MS;
 use crate::engine::EngineParams;
+use crate::payload::node::Node;
 use crate::payload::{
-    Format, Found, Measured, Order, Parsed, Refused, Reject, Scope, parse_feedback,
+    Form, Format, Found, Measured, Order, Parsed, Refused, Reject, Scope, parse_feedback,
+    parse_sparkplug,
 };
 use crate::route::{Match, Route, Router};
 use crate::row::Reading;
 pub use explain::{Refusal, advice_on_time, excerpt, refused_reading};
 pub use refusals::{Refusals, RefusedTopic};
+pub use sparkplug::{Command, Sessions, SparkplugTopic};
 use states::number_of;
 
 /// Sources whose last stamp within a repeated hour is remembered.
@@ -56,6 +60,8 @@ pub struct Decoder {
     folds: HashMap<Arc<str>, i64>,
     /// Stream, channel and time of the readings of one message.
     seen: HashSet<(Arc<str>, Arc<str>, i64)>,
+    /// What is known of Sparkplug's nodes.
+    sessions: Sessions,
     /// Remarks on the inputs, each made once.
     remarks: Vec<String>,
     remarked: HashSet<(usize, Remark)>,
@@ -82,6 +88,7 @@ impl Decoder {
             parsed: Parsed::default(),
             folds: HashMap::new(),
             seen: HashSet::new(),
+            sessions: Sessions::default(),
             remarks: Vec::new(),
             remarked: HashSet::new(),
         }
@@ -114,6 +121,16 @@ impl Decoder {
     /// Remarks on the inputs that were not made before, such as the unit of their stamps.
     pub fn remarks(&mut self) -> Drain<'_, String> {
         self.remarks.drain(..)
+    }
+
+    /// Requests to be published: Sparkplug nodes are asked for their births.
+    pub fn commands(&mut self) -> Drain<'_, Command> {
+        self.sessions.commands()
+    }
+
+    /// Gaps in the sequence numbers of Sparkplug's nodes so far.
+    pub fn sequence_gaps(&self) -> u64 {
+        self.sessions.gaps()
     }
 
     /// Explains why the last message, or a part of it, was refused.
@@ -181,11 +198,26 @@ impl Decoder {
             property: property(format, &message),
         };
         self.parsed.wants_words = self.states.is_some();
-        format.read(&scope, message.payload, &mut self.parsed)?;
+        let mut source = None;
+        if format.form == Form::Sparkplug {
+            let topic = SparkplugTopic::new(message.topic).ok_or(Reject::NoRoute)?;
+            let payload = parse_sparkplug(message.payload)?;
+            let records = self.sessions.records(&topic, payload, message.arrival_ms)?;
+            if records == Node::Array(Vec::new()) {
+                return Ok(());
+            }
+            format.read_tree(&scope, &records, &mut self.parsed)?;
+            source = Some(topic.source());
+        } else {
+            format.read(&scope, message.payload, &mut self.parsed)?;
+        }
         self.note_circumstances(input, &scope.order, &message);
         match (known, found) {
             (Some(route), _) => self.take(&route, &message, readings),
-            (None, Some(found)) => self.take_first(found, &message, readings),
+            (None, Some(found)) => {
+                let found = Match { source, ..found };
+                self.take_first(found, &message, readings)
+            }
             (None, None) => Err(Reject::NoRoute),
         }
     }
@@ -365,7 +397,7 @@ fn one(
     let channel = match (&route.channel, found.channel) {
         (Some(channel), None) => channel.clone(),
         _ => router
-            .channel_of(&stream, name, &route.topic)
+            .channel_of(&stream, name, &route.source)
             .map_err(|reason| match reason {
                 Reject::Collision => (reason, collision(router, &stream, name)),
                 _ => (reason, name.to_owned()),

@@ -1,7 +1,7 @@
 //! Values of channels of states: words to the numbers that stand for them, strangers refused.
 
 use crate::engine::{EngineParams, State, state_named};
-use crate::payload::{Measured, Reject};
+use crate::payload::{Measured, Reject, truth};
 
 /// The number that `value` is for `channel` of `stream`; without `params` no channel has listed
 /// states.
@@ -17,7 +17,7 @@ pub fn number_of(
     let states = params.and_then(|params| params.states(stream, channel));
     match (states, value) {
         (None, Measured::Number(x)) => Ok(x),
-        (None, Measured::Word(_)) => Err(Reject::Malformed),
+        (None, Measured::Word(word)) => truth(word).ok_or(Reject::Malformed),
         (Some(states), Measured::Number(x)) => numbered(states, x),
         (Some(states), Measured::Word(word)) => state_named(states, word)
             .map(|state| state.value)

@@ -63,7 +63,10 @@ async fn healthz(State(shared): State<Arc<Status>>) -> Response {
 /// Ready: connected, subscribed, learning, storing.
 async fn readyz(State(shared): State<Arc<Status>>) -> Response {
     let health = shared.health();
-    answer(health.ready, &health.reasons)
+    match shared.remark() {
+        Some(remark) if health.ready => (StatusCode::OK, format!("ok\n{remark}\n")).into_response(),
+        _ => answer(health.ready, &health.reasons),
+    }
 }
 
 fn answer(well: bool, reasons: &[String]) -> Response {

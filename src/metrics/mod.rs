@@ -136,6 +136,8 @@ pub struct Metrics {
     pub broker_failures: IntCounter,
     /// Packets larger than can be received.
     pub poison_packets: IntCounter,
+    /// Sequence numbers of Sparkplug's nodes that did not come.
+    pub sparkplug_gaps: IntCounter,
     published: IntCounterVec,
     /// Predictions that a newer one replaced before they were due.
     pub predictions_superseded: IntCounter,
@@ -200,6 +202,10 @@ impl Metrics {
                 "Messages and readings refused, by reason",
                 "reason",
                 &Reject::ALL.map(Reject::as_str),
+            )?,
+            sparkplug_gaps: d.counter(
+                "spiked_sparkplug_sequence_gaps_total",
+                "Gaps in the sequence numbers of Sparkplug nodes; each is asked for a rebirth",
             )?,
             messages_dropped: d.counter(
                 "spiked_messages_dropped_total",

@@ -96,7 +96,8 @@ impl FakeSender {
 
 impl LinkSender for FakeSender {
     async fn publish(&self, message: Message) -> Result<(), LinkError> {
-        self.note(format!("publish {}", message.payload))?;
+        let text = String::from_utf8_lossy(&message.payload).into_owned();
+        self.note(format!("publish {text}"))?;
         let packet_id = if message.qos == 0 { 0 } else { 1 };
         let _ = self.events.send(Event::Sent(packet_id));
         Ok(())
@@ -138,6 +139,7 @@ fn message(packet_id: u16) -> Delivered {
         epoch: 0,
         arrived: Instant::now(),
         fate: crate::mqtt::Fate::Whole,
+        properties: Vec::new(),
     }
 }
 
@@ -281,7 +283,7 @@ async fn what_was_sent_and_not_acknowledged_is_sent_again() {
     let fixture = fixture(vec![vec![connected()], vec![connected()]]);
     fixture.handles.out.push(Message {
         topic: "anomaly".into(),
-        payload: "flag".to_owned(),
+        payload: b"flag".to_vec(),
         qos: 1,
         retain: true,
         class: Class::Anomaly,

@@ -47,6 +47,10 @@ pub trait Codec: Send + 'static {
     fn publish(message: &Message, id: u16, out: &mut BytesMut);
     /// Where the payload of a message begins, behind its packet id.
     fn payload(rest: &[u8]) -> Result<&[u8], LinkError>;
+    /// The user properties of a message, names and values; none where there are no properties.
+    fn user_properties(_rest: &[u8]) -> Vec<(String, String)> {
+        Vec::new()
+    }
     /// Takes a packet that is no message and is there as a whole; `None` for the answer to a ping.
     fn other(bytes: &mut BytesMut, limit: usize) -> Result<Option<Event>, LinkError>;
 }
@@ -274,6 +278,7 @@ impl<C: Codec> Connection<C> {
             if head & 0xf0 == PUBLISH {
                 let (mut message, rest) = frame::message(head, body, arrived)?;
                 message.payload = C::payload(rest)?.to_vec();
+                message.properties = C::user_properties(rest);
                 delivered.push(message);
                 at += to;
             } else {

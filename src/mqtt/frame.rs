@@ -80,6 +80,7 @@ pub(super) fn message(
         epoch: 0,
         arrived,
         fate: Fate::Whole,
+        properties: Vec::new(),
     };
     Ok((message, rest))
 }
@@ -113,7 +114,7 @@ pub(super) fn head_of_message(
 
 /// Appends a message of ours, `id` 0 with QoS 0, with `properties` behind its packet id.
 pub(super) fn publish(message: &Message, id: u16, properties: &[u8], out: &mut BytesMut) {
-    let (topic, payload) = (message.topic.as_bytes(), message.payload.as_bytes());
+    let (topic, payload) = (message.topic.as_bytes(), message.payload.as_slice());
     // Topics are made of levels of the settings and of topics that came.
     let length = u16::try_from(topic.len()).expect("a topic of at most 65,535 bytes");
     out.put_u8(PUBLISH | u8::from(id > 0) << 1 | u8::from(message.retain));
@@ -188,7 +189,7 @@ mod tests {
         ) {
             let ours = Message {
                 topic: topic.as_str().into(),
-                payload: payload.clone(),
+                payload: payload.clone().into(),
                 qos: u8::from(id > 0),
                 retain,
                 class: Class::Prediction,

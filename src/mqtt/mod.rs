@@ -33,7 +33,7 @@ use crate::config::MqttSettings;
 use crate::metrics::Class;
 
 pub use client::{Ack, Client, ClientHandles, Out, start};
-pub use probe::probe;
+pub use probe::{listen, probe};
 pub use queue::Intake;
 pub use v5::V5;
 pub use v311::V4;
@@ -73,6 +73,8 @@ pub struct Delivered {
     pub arrived: Instant,
     /// Whether there is anything to read in it.
     pub fate: Fate,
+    /// User properties of MQTT 5, names and values.
+    pub properties: Vec<(String, String)>,
 }
 
 /// What became of a message on its way to the intake thread, which acknowledges all of them in their
@@ -93,7 +95,7 @@ pub struct Message {
     /// Topic.
     pub topic: Arc<str>,
     /// Payload.
-    pub payload: String,
+    pub payload: Vec<u8>,
     /// 0 or 1.
     pub qos: u8,
     /// Kept by the broker for later subscribers.

@@ -217,7 +217,7 @@ mod tests {
     fn message(text: &str, qos: u8, class: Class) -> Message {
         Message {
             topic: "t".into(),
-            payload: text.to_owned(),
+            payload: text.into(),
             qos,
             retain: false,
             class,
@@ -241,7 +241,9 @@ mod tests {
     }
 
     fn next(outbox: &mut Outbox) -> Option<String> {
-        outbox.next(1).map(|message| message.payload)
+        outbox
+            .next(1)
+            .map(|m| String::from_utf8(m.payload).unwrap())
     }
 
     #[test]
@@ -249,7 +251,7 @@ mod tests {
         let mut outbox = outbox(10, 10);
         outbox.push(anomaly("a"));
         assert_eq!(next(&mut outbox).unwrap(), "a");
-        assert_eq!(outbox.sent(7).unwrap().payload, "a");
+        assert_eq!(outbox.sent(7).unwrap().payload, b"a");
         assert!(!outbox.is_empty());
         assert!(!outbox.acknowledged(8));
         assert!(outbox.acknowledged(7));

@@ -1,8 +1,9 @@
-//! One connection, to see whether the broker would have us: for `spiked check --connect`.
+//! One connection, to see whether the broker would have us and what comes: for `spiked check` and
+//! `spiked discover`.
 
 use std::time::Duration;
 
-use super::{Event, Link, LinkError, LinkSender};
+use super::{Delivered, Event, Link, LinkError, LinkSender};
 
 /// Connects, subscribes to `filters`, disconnects. Returns whether each filter was granted.
 ///
@@ -44,6 +45,55 @@ async fn attempt<L: Link>(
             | Event::Acknowledged(_)
             | Event::Goodbye
             | Event::Other => {}
+        }
+    }
+}
+
+/// Longest time until the subscriptions are answered.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Connects, subscribes to `filters`, and hands over what comes for `time` from then on. Returns
+/// whether each filter was granted.
+///
+/// # Errors
+/// If the broker cannot be reached, refuses us or ends the connection.
+pub async fn listen<L: Link>(
+    options: &L::Options,
+    filters: &[(String, u8)],
+    time: Duration,
+    each: &mut dyn FnMut(Delivered),
+) -> Result<Vec<bool>, LinkError> {
+    let (sender, mut link) = L::open(options, 16 << 20)?;
+    let mut delivered = Vec::new();
+    let mut granted = None;
+    let mut until = tokio::time::Instant::now() + ANSWER;
+    loop {
+        let next = tokio::time::timeout_at(until, link.next(&mut delivered, true)).await;
+        let ids: Vec<u16> = delivered
+            .iter()
+            .map(|m| m.packet_id)
+            .filter(|id| *id > 0)
+            .collect();
+        delivered.drain(..).for_each(&mut *each);
+        if !ids.is_empty() && !link.acknowledge(ids.iter().copied()) {
+            sender.ack(ids).await?;
+        }
+        match (next, granted.take()) {
+            (Err(_), Some(granted)) => return Ok(granted),
+            (Err(_), None) => {
+                return Err(LinkError::Lost(format!("no answer within {ANSWER:?}")));
+            }
+            (Ok(event), before) => {
+                granted = before;
+                match event? {
+                    Event::Connected { .. } => sender.subscribe(filters).await?,
+                    Event::Subscribed(answer) => {
+                        granted = Some(answer);
+                        until = tokio::time::Instant::now() + time;
+                    }
+                    _ => {}
+                }
+            }
         }
     }
 }

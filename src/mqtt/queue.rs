@@ -164,6 +164,7 @@ mod tests {
             epoch: 1,
             arrived: Instant::now(),
             fate: Fate::Whole,
+            properties: Vec::new(),
         }
     }
 

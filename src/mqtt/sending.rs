@@ -112,7 +112,7 @@ async fn acknowledge<L: Link>(
 pub(super) fn status(topic: &Arc<str>, text: &str) -> Message {
     Message {
         topic: topic.clone(),
-        payload: text.to_owned(),
+        payload: text.into(),
         qos: 1,
         retain: true,
         class: Class::Status,

@@ -85,11 +85,24 @@ impl Codec for Version5 {
             n |= usize::from(byte & 127) << shift;
             shift += 7;
             if byte & 128 == 0 {
-                // None of them says anything that we need: we allow the broker no topic aliases.
+                // User properties may hold a timestamp; we allow the broker no topic aliases.
                 return rest.get(i + 1 + n..).ok_or(frame::malformed("property"));
             }
         }
         Err(frame::malformed("property"))
+    }
+
+    fn user_properties(rest: &[u8]) -> Vec<(String, String)> {
+        // No property: a length of 0, as nearly always.
+        if rest.first() == Some(&0) {
+            return Vec::new();
+        }
+        let Some(payload) = Self::payload(rest).ok() else {
+            return Vec::new();
+        };
+        let block = &rest[..rest.len() - payload.len()];
+        let start = block.iter().take_while(|byte| **byte & 128 != 0).count() + 1;
+        block.get(start..).map_or(Vec::new(), user_properties)
     }
 
     fn other(bytes: &mut BytesMut, _: usize) -> Result<Option<Event>, LinkError> {
@@ -139,6 +152,49 @@ fn qos(level: u8) -> QoS {
     }
 }
 
+/// User properties among the properties of a PUBLISH (MQTT 5, section 2.2.2.2), up to the first that
+/// a PUBLISH does not have.
+fn user_properties(mut block: &[u8]) -> Vec<(String, String)> {
+    fn text<'a>(block: &mut &'a [u8]) -> Option<&'a [u8]> {
+        let (length, rest) = block.split_first_chunk()?;
+        let (text, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        *block = rest;
+        Some(text)
+    }
+    let mut found = Vec::new();
+    while let Some((kind, rest)) = block.split_first() {
+        block = rest;
+        let skipped = match kind {
+            // User property.
+            0x26 => {
+                let (Some(name), Some(value)) = (text(&mut block), text(&mut block)) else {
+                    return found;
+                };
+                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                found.push((text(name), text(value)));
+                Some(block)
+            }
+            // Payload format, expiry, topic alias.
+            0x01 => block.get(1..),
+            0x02 => block.get(4..),
+            0x23 => block.get(2..),
+            // Content type, response topic, correlation data.
+            0x03 | 0x08 | 0x09 => text(&mut block).map(|_| block),
+            // Subscription identifier.
+            0x0b => {
+                let length = block.iter().take_while(|byte| **byte & 128 != 0).count() + 1;
+                block.get(length..)
+            }
+            _ => None,
+        };
+        let Some(rest) = skipped else {
+            return found;
+        };
+        block = rest;
+    }
+    found
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,7 +209,14 @@ mod tests {
             properties in proptest::collection::vec(("[a-z]{0,100}", "[a-z]{0,100}"), 0..3),
         ) {
             let level = if id > 0 { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-            let said = PublishProperties { user_properties: properties, ..Default::default() };
+            let expected = properties.clone();
+            let said = PublishProperties {
+                user_properties: properties,
+                content_type: Some("json".to_owned()),
+                message_expiry_interval: Some(60),
+                subscription_identifiers: vec![300],
+                ..Default::default()
+            };
             let mut publish = Publish::new("a/b", level, payload.clone(), Some(said));
             publish.pkid = id;
             let mut bytes = BytesMut::new();
@@ -165,13 +228,14 @@ mod tests {
             let (read, rest) = frame::message(bytes[0], &bytes[from..to], now).unwrap();
             prop_assert_eq!((read.topic.as_str(), read.packet_id), ("a/b", id));
             prop_assert_eq!(Version5::payload(rest).unwrap(), &payload[..]);
+            prop_assert_eq!(Version5::user_properties(rest), expected);
         }
 
         #[test]
         fn the_library_reads_a_message_of_ours(payload in "[ -~]{0,2000}", id in 0u16.., retain: bool) {
             let ours = Message {
                 topic: "a/b".into(),
-                payload: payload.clone(),
+                payload: payload.clone().into(),
                 qos: u8::from(id > 0),
                 retain,
                 class: Class::Prediction,
@@ -191,6 +255,7 @@ mod tests {
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
             // Refused or not: it must not panic.
             let _ = Version5::payload(&bytes);
+            let _ = Version5::user_properties(&bytes);
         }
     }
 }

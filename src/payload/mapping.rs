@@ -373,7 +373,9 @@ impl Format {
         match value {
             // Where the topic names the channel, an object is no value of it.
             Node::Object(_)
-                if scope.names.is_none() && self.form != Form::Object && self.each.is_none() =>
+                if scope.names.is_none()
+                    && matches!(self.form, Form::Auto | Form::Json | Form::Number)
+                    && self.each.is_none() =>
             {
                 Err(Reject::Malformed)
             }
@@ -486,6 +488,9 @@ impl Format {
             (Node::Text(text), Err(Reject::Malformed)) if out.keeps_word(text.trim()) => {
                 Ok(out.word(text.trim()))
             }
+            (Node::Text(text), Err(Reject::Malformed)) => number::truth(text.trim())
+                .map(Measured::Number)
+                .ok_or(Reject::Malformed),
             (_, Err(reason)) => Err(reason),
         }
     }
@@ -627,7 +632,7 @@ impl Format {
     }
 
     /// Whether a channel is wanted, by its name or by its path within the record.
-    fn wants(&self, name: &str, within: &str) -> bool {
+    pub(super) fn wants(&self, name: &str, within: &str) -> bool {
         if self.only.is_empty() && self.ignore.is_empty() {
             return true;
         }

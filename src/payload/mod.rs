@@ -4,29 +4,42 @@
 //! JSON values take a shorter way without the tree. Nothing in here panics on data, allocates
 //! without a bound set by the payload's size, or recurses deeper than serde_json's own limit of 128.
 
+mod digits;
 mod feedback;
+mod forms;
 mod glob;
+mod home_assistant;
 mod json;
 mod mapping;
 pub mod node;
 mod number;
 mod output;
 mod reject;
+mod sparkplug;
 mod template;
+mod text_records;
 mod time;
 
 pub use feedback::parse_feedback;
+pub use forms::OutputForm;
 pub use glob::glob;
+pub use home_assistant::Discovery;
 pub use mapping::{Found, Measured, Parsed, Refused};
 pub use node::Pointer;
+pub use number::truth;
 pub use output::{SCHEMA_VERSION, anomaly_json, prediction_json};
 pub use reject::Reject;
+pub use sparkplug::{
+    Metrics, Value as SparkplugValue, encode_sparkplug, parse_sparkplug, rebirth_request,
+};
 pub use template::{Names, Template};
+pub use text_records::{Columns, parse_line_protocol, parse_separated};
 pub use time::{
     Clock, Moment, Order, Stamp, TimeUnit, check_format, parse_moment, parse_rfc3339, parse_zone,
 };
 
 use node::Node;
+use text_records::resolve_senml;
 
 /// Largest magnitude believed of a measurement. Beyond it squares and products of the learner's
 /// single-precision kernel are no longer finite, and no physical quantity is meant.
@@ -45,8 +58,16 @@ pub enum Form {
     Number,
     /// A JSON document with one value a record.
     Json,
-    /// A JSON object of channels.
+    /// A JSON object of channels, or line protocol where the payload is no JSON.
     Object,
+    /// InfluxDB line protocol.
+    Influx,
+    /// Lines of separated fields.
+    Csv,
+    /// SenML (RFC 8428) in JSON.
+    Senml,
+    /// Sparkplug B, whose sessions the decoder keeps: see [`Format::read_tree`].
+    Sparkplug,
 }
 
 /// Where something is: in the record, or in the whole document.
@@ -94,6 +115,8 @@ pub struct Format {
     pub only: Vec<String>,
     /// Channels not wanted.
     pub ignore: Vec<String>,
+    /// How separated text is written.
+    pub columns: Columns,
     /// Numbers with decimal commas, groups, hex, and words for missing values.
     pub lenient: bool,
 }
@@ -149,7 +172,12 @@ impl Format {
 
     /// The payload names its channels, so that the topic need not.
     pub fn names_channels(&self) -> bool {
-        matches!(self.form, Form::Object)
+        matches!(self.form, Form::Object | Form::Influx | Form::Csv)
+    }
+
+    /// Some channels are left out by their name.
+    pub fn has_filters(&self) -> bool {
+        !self.only.is_empty() || !self.ignore.is_empty()
     }
 
     /// The name of the timestamp: the last one of its pointer.
@@ -180,7 +208,21 @@ impl Format {
             Form::Auto if text.starts_with(['{', '[']) => self.json_value(scope, text, out),
             Form::Auto => self.plain(scope, text, out),
             Form::Json => self.json_value(scope, text, out),
-            Form::Object => self.document(scope, text, out),
+            Form::Object if text.starts_with(['{', '[']) => self.document(scope, text, out),
+            Form::Object => match parse_line_protocol(text) {
+                Ok(lines) => self.map(scope, &self.as_objects(lines), out),
+                // A number, a word: not what was expected.
+                Err(_) => self.document(scope, text, out),
+            },
+            // Binary, and read by the decoder.
+            Form::Sparkplug => Err(Reject::Malformed),
+            Form::Influx => self.map(scope, &parse_line_protocol(text)?, out),
+            Form::Csv => self.map(scope, &parse_separated(text, &self.columns)?, out),
+            Form::Senml => {
+                let document = json::document(text).inspect_err(|_| out.explain(text))?;
+                let records = resolve_senml(&document, scope.order.arrival_ms)?;
+                self.map(scope, &records, out)
+            }
         };
         if result.is_ok()
             && let Some(property) = scope.property
@@ -190,10 +232,58 @@ impl Format {
         result
     }
 
+    /// Reads a document that is a tree already.
+    ///
+    /// # Errors
+    /// As [`Format::read`].
+    pub fn read_tree(
+        &self,
+        scope: &Scope<'_>,
+        document: &Node<'_>,
+        out: &mut Parsed,
+    ) -> Result<(), Reject> {
+        out.clear(scope.order);
+        self.map(scope, document, out)
+    }
+
+    /// Line protocol as objects of channels: the fields, and the time under its usual name.
+    fn as_objects<'a>(&self, lines: Node<'a>) -> Node<'a> {
+        let Node::Array(lines) = lines else {
+            return lines;
+        };
+        let objects = lines.into_iter().map(|line| {
+            let Node::Object(parts) = line else {
+                return line;
+            };
+            let (mut members, mut time) = (Vec::new(), None);
+            for (name, node) in parts {
+                match (name.as_ref(), node) {
+                    ("fields", Node::Object(fields)) => members = fields,
+                    ("ts", at) => time = Some(at),
+                    _ => {}
+                }
+            }
+            let name = self.ts_name().unwrap_or("ts").to_owned();
+            members.extend(time.map(|at| (name.into(), at)));
+            Node::Object(members)
+        });
+        Node::Array(objects.collect())
+    }
+
     /// A number, or a word where those are wanted.
     fn plain(&self, scope: &Scope<'_>, text: &str, out: &mut Parsed) -> Result<(), Reject> {
+        // A channel that is not wanted may send anything.
+        let name = scope
+            .names
+            .and_then(|names| names.channel.as_ref()?.constant());
+        if name.is_some_and(|name| !self.wants(name, name)) {
+            return Ok(());
+        }
         let value = match number::parse(text, self.lenient) {
             Err(Reject::Malformed) if out.keeps_word(text) => out.word(text),
+            Err(Reject::Malformed) if number::truth(text).is_some() => {
+                Measured::Number(number::truth(text).unwrap_or_default())
+            }
             value => Measured::Number(value.inspect_err(|_| out.explain(text))?),
         };
         self.bare(scope, value, None, out)

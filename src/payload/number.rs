@@ -33,6 +33,15 @@ pub(super) fn parse(text: &str, lenient: bool) -> Result<f64, Reject> {
     number.parse().map_or(Err(Reject::Malformed), believable)
 }
 
+/// A truth value as a text: 1 or 0.
+pub fn truth(text: &str) -> Option<f64> {
+    match text {
+        "true" | "True" | "TRUE" => Some(1.0),
+        "false" | "False" | "FALSE" => Some(0.0),
+        _ => None,
+    }
+}
+
 /// Reads a member's text as a number, in an object of channels: as [`parse`], but a text that is
 /// rather an identifier is none. Leading zeros, twelve digits and more (an address, a serial
 /// number) and exponents beyond all numbers say so.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::io;
 use std::sync::Arc;
 
+use super::digits::{decimals, rounded};
 use crate::row::{Incident, IncidentEdge, Outcome};
 
 /// Version of the published schema, the key `v`.
@@ -23,10 +24,11 @@ pub fn prediction_json(
 ) {
     head(stream, outcome, last_reading_seq, out);
     for (name, channel) in channels.iter().zip(&outcome.channels) {
+        let digits = decimals(channel.value, channel.sd);
         let figures = [
             ("value", channel.value),
-            ("mean", channel.mean),
-            ("sd", channel.sd),
+            ("mean", rounded(channel.mean, digits)),
+            ("sd", rounded(channel.sd, digits)),
             ("score", channel.score),
         ];
         for (what, x) in figures {
@@ -48,7 +50,13 @@ pub fn prediction_json(
 /// What lies further ahead: `<channel>.h<rows>.mean` and `.sd`.
 fn forecasts(channels: &[Arc<str>], outcome: &Outcome, out: &mut String) {
     for forecast in &outcome.forecasts {
+        let value = outcome
+            .channels
+            .get(forecast.channel)
+            .map_or(f64::NAN, |c| c.value);
+        let digits = decimals(value, forecast.sd);
         for (what, x) in [("mean", forecast.mean), ("sd", forecast.sd)] {
+            let x = rounded(x, digits);
             if x.is_finite() {
                 out.push_str(",\"");
                 escape(&channels[forecast.channel], out);

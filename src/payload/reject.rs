@@ -27,6 +27,8 @@ pub enum Reject {
     BadQuality,
     /// Another topic, or another record of the message, gives the same stream and channel.
     Collision,
+    /// Sparkplug data of metrics whose birth was not heard.
+    UnknownMetric,
     /// The topic fits no pattern.
     NoRoute,
     /// The topic has no channel where the pattern has one.
@@ -59,7 +61,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every reason, for metric labels.
-    pub const ALL: [Reject; 25] = [
+    pub const ALL: [Reject; 26] = [
         Reject::TooBig,
         Reject::Empty,
         Reject::NotUtf8,
@@ -71,6 +73,7 @@ impl Reject {
         Reject::BadTimestamp,
         Reject::BadQuality,
         Reject::Collision,
+        Reject::UnknownMetric,
         Reject::NoRoute,
         Reject::NoChannel,
         Reject::BadName,
@@ -101,6 +104,7 @@ impl Reject {
             Reject::BadTimestamp => "bad_timestamp",
             Reject::BadQuality => "bad_quality",
             Reject::Collision => "collision",
+            Reject::UnknownMetric => "unknown_metric",
             Reject::NoRoute => "no_route",
             Reject::NoChannel => "no_channel",
             Reject::BadName => "bad_name",

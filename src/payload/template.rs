@@ -116,13 +116,6 @@ impl Template {
         template
     }
 
-    /// The record's key.
-    pub(crate) fn of_key() -> Template {
-        Template {
-            pieces: vec![Piece::Key(None)],
-        }
-    }
-
     fn push_text(&mut self, text: &str) {
         if text.is_empty() {
             return;
@@ -130,6 +123,14 @@ impl Template {
         match self.pieces.last_mut() {
             Some(Piece::Text(last)) => last.push_str(text),
             _ => self.pieces.push(Piece::Text(text.to_owned())),
+        }
+    }
+
+    fn drop_point(&mut self) {
+        if let Some(Piece::Text(last)) = self.pieces.last_mut()
+            && last.ends_with('.')
+        {
+            last.pop();
         }
     }
 
@@ -142,6 +143,8 @@ impl Template {
                 Piece::Level(place) => {
                     let level = levels.get(*place).copied().unwrap_or_default();
                     match level.contains('/') {
+                        // An empty rest needs no point in front.
+                        _ if level.is_empty() => filled.drop_point(),
                         true => filled.push_text(&level.replace('/', ".")),
                         false => filled.push_text(level),
                     }
@@ -170,11 +173,6 @@ impl Template {
     /// A level of the topic is in it.
     pub fn names_level(&self, place: usize) -> bool {
         self.pieces.contains(&Piece::Level(place))
-    }
-
-    /// A key of the record is in it.
-    pub fn names_key(&self) -> bool {
-        self.pieces.iter().any(|p| matches!(p, Piece::Key(_)))
     }
 
     /// Appends the name for a record; `/` becomes `.`.

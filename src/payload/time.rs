@@ -106,17 +106,17 @@ fn in_range(ms: i64) -> Result<i64, Reject> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// With an offset or `Z`: unix milliseconds.
-    Instant(i64),
+    Utc(i64),
     /// Without: a local time.
-    Civil(DateTime),
+    Local(DateTime),
 }
 
 impl Moment {
     /// Unix milliseconds, a local time taken as UTC.
     pub fn utc_ms(self) -> Option<i64> {
         match self {
-            Moment::Instant(ms) => Some(ms),
-            Moment::Civil(civil) => in_zone(civil, &TimeZone::UTC),
+            Moment::Utc(ms) => Some(ms),
+            Moment::Local(civil) => in_zone(civil, &TimeZone::UTC),
         }
     }
 }
@@ -168,7 +168,7 @@ fn plausible(text: &str) -> Option<&str> {
 /// ISO 8601 with its usual liberties.
 fn iso(text: &str) -> Option<Moment> {
     if let Ok(at) = text.parse::<Timestamp>() {
-        return Some(Moment::Instant(at.as_millisecond()));
+        return Some(Moment::Utc(at.as_millisecond()));
     }
     if text
         .bytes()
@@ -178,7 +178,7 @@ fn iso(text: &str) -> Option<Moment> {
     }
     if let Ok(civil) = text.parse::<DateTime>() {
         // A time zone in brackets or an offset would have been read above.
-        return (!text.contains(['[', '+'])).then_some(Moment::Civil(civil));
+        return (!text.contains(['[', '+'])).then_some(Moment::Local(civil));
     }
     None
 }
@@ -196,12 +196,12 @@ fn odd(text: &str) -> Option<Moment> {
     for zone in [" UTC", " GMT", "UTC", " Z"] {
         let civil = text.strip_suffix(zone).and_then(parse_moment);
         if let Some(utc) = civil.and_then(Moment::utc_ms) {
-            return Some(Moment::Instant(utc));
+            return Some(Moment::Utc(utc));
         }
     }
     if let Some(ms) = text.strip_prefix("/Date(") {
         let ms = ms.strip_suffix(")/")?.split(['+', '-']).next()?;
-        return Some(Moment::Instant(ms.parse().ok()?));
+        return Some(Moment::Utc(ms.parse().ok()?));
     }
     if text.as_bytes().get(10) == Some(&b'_') {
         return iso(&text.replacen('_', "T", 1));
@@ -217,7 +217,7 @@ fn odd(text: &str) -> Option<Moment> {
         return Some(moment);
     }
     let zoned = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(Moment::Instant(zoned.timestamp().as_millisecond()))
+    Some(Moment::Utc(zoned.timestamp().as_millisecond()))
 }
 
 /// `2026-02-28T24:00:00` is the start of the next day.
@@ -229,8 +229,8 @@ fn midnight(text: &str) -> Option<Moment> {
     }
     let zero = format!("{}00:00{}", &text[..at], &text[at + 5..]);
     match parse_moment(&zero)? {
-        Moment::Instant(ms) => Some(Moment::Instant(ms + 86_400_000)),
-        Moment::Civil(civil) => Some(Moment::Civil(civil.tomorrow().ok()?)),
+        Moment::Utc(ms) => Some(Moment::Utc(ms + 86_400_000)),
+        Moment::Local(civil) => Some(Moment::Local(civil.tomorrow().ok()?)),
     }
 }
 
@@ -239,11 +239,11 @@ fn pattern(pattern: &str, text: &str) -> Option<Moment> {
     let parts = BrokenDownTime::parse(pattern, text).ok()?;
     if parts.offset().is_some() || parts.timestamp().is_some() {
         let at = parts.to_timestamp().ok()?;
-        return Some(Moment::Instant(at.as_millisecond()));
+        return Some(Moment::Utc(at.as_millisecond()));
     }
     let civil = parts.to_datetime().ok()?;
     // A year of two digits read as one of four is antiquity.
-    (civil.year() >= 1900).then_some(Moment::Civil(civil))
+    (civil.year() >= 1900).then_some(Moment::Local(civil))
 }
 
 /// Checks a strftime pattern as `ts_format` has it.
@@ -362,8 +362,8 @@ impl Clock {
     /// Places a moment in time.
     pub fn resolve(&self, moment: Moment, order: &mut Order) -> Option<Stamp> {
         let civil = match moment {
-            Moment::Instant(ms) => return Some(ms.into()),
-            Moment::Civil(civil) => civil,
+            Moment::Utc(ms) => return Some(ms.into()),
+            Moment::Local(civil) => civil,
         };
         let Some(zone) = &self.zone else {
             return Some(Stamp {

@@ -14,7 +14,8 @@ use super::balance::Dispatch;
 use super::store::{Accepted, Delivery, Replay, Store};
 use super::worker::Item;
 use crate::decode::{Decoder, Message};
-use crate::mqtt::{Ack, Delivered, Fate, Intake};
+use crate::metrics::Class;
+use crate::mqtt::{self, Ack, Delivered, Fate, Intake, Out};
 use crate::payload::{Refused, Reject};
 use crate::progress;
 use crate::row::{Feedback, Reading};
@@ -64,6 +65,10 @@ pub struct IntakeThread {
     pub replay: Option<Replay>,
     /// Told once they are learned.
     pub recovered: Option<oneshot::Sender<()>>,
+    /// Topic on which Home Assistant says that it has started; `None` where it is not served.
+    pub home_assistant: Option<String>,
+    /// Requests to Sparkplug's nodes go here.
+    pub out: Out,
 }
 
 /// Hash of the last message accepted under each packet id; constant memory. An entry ages: once so many
@@ -255,10 +260,17 @@ impl IntakeThread {
             payload: &message.payload,
             retained: message.retain,
             arrival_ms: scratch.arrival_ms,
-            properties: &[],
+            properties: &message.properties,
         };
+        if self.is_home_assistant(&sent) {
+            return;
+        }
+        if self.shared.note_heard() {
+            info!(topic = sent.topic, "the first message has come");
+        }
         let whole = self.decoder.read(sent, &mut scratch.readings).err();
         self.report_refusals(whole, &sent);
+        self.ask_nodes();
         if whole.is_some() {
             return;
         }
@@ -298,6 +310,37 @@ impl IntakeThread {
         let topic = &message.topic;
         self.shared
             .refuse(Reject::TooBig, topic, arrival_ms, explain);
+    }
+
+    /// Whether a message says that Home Assistant has started, or stops.
+    fn is_home_assistant(&self, message: &Message<'_>) -> bool {
+        let is_status = self.home_assistant.as_deref() == Some(message.topic);
+        if is_status && message.payload == b"online" {
+            self.shared.announce_anew();
+        }
+        is_status
+    }
+
+    /// Publishes what the decoder asks Sparkplug's nodes for.
+    fn ask_nodes(&mut self) {
+        let gaps = self.decoder.sequence_gaps();
+        let counted = &self.shared.metrics.sparkplug_gaps;
+        counted.inc_by(gaps.saturating_sub(counted.get()));
+        for command in self.decoder.commands() {
+            info!(
+                topic = command.topic,
+                "asks a Sparkplug node for its births"
+            );
+            self.out.push(mqtt::Message {
+                topic: command.topic.into(),
+                payload: command.payload,
+                qos: 0,
+                retain: false,
+                class: Class::Status,
+                arrived: None,
+                kept: None,
+            });
+        }
     }
 
     /// Counts what was refused of a message, and says it once a minute by reason and topic.

@@ -199,7 +199,7 @@ async fn beat(pulse: Arc<Pulse>) {
 fn republish(out: &Out, messages: &[KeptMessage]) {
     out.push_all(messages.iter().map(|message| Message {
         topic: message.topic.as_str().into(),
-        payload: message.payload.clone(),
+        payload: message.payload.clone().into(),
         qos: 1,
         retain: message.retain,
         class: Class::Anomaly,
@@ -294,14 +294,18 @@ pub fn filters(settings: &Settings) -> Vec<(String, u8)> {
     filters
 }
 
-/// Where feedback comes from, if it is wanted.
+/// Where feedback and the starts of Home Assistant come from, as far as they are wanted.
 fn feedback_filter(output: &OutputSettings) -> Vec<(String, u8)> {
     let filter = format!("{}/{}/+/feedback", output.prefix, output.instance);
-    if output.feedback {
-        vec![(filter, 1)]
-    } else {
-        Vec::new()
-    }
+    let feedback = output.feedback.then_some((filter, 1));
+    let home_assistant = home_assistant_status(output).map(|topic| (topic, 0));
+    feedback.into_iter().chain(home_assistant).collect()
+}
+
+/// The topic on which Home Assistant says that it has started.
+fn home_assistant_status(output: &OutputSettings) -> Option<String> {
+    let prefix = &output.home_assistant;
+    (!prefix.is_empty()).then(|| format!("{prefix}/status"))
 }
 
 /// The intake thread and the workers.
@@ -377,6 +381,8 @@ impl Threads {
             pipeline: Pipeline::new(),
             replay: restored.replay,
             recovered: Some(recovered),
+            out: clients.outgoing.out.clone(),
+            home_assistant: home_assistant_status(&settings.output),
         };
         Ok(Threads {
             intake: spawn("intake", move || thread.run())?,

@@ -11,7 +11,7 @@ use super::worker::{Slot, Worker};
 use crate::config::Overload;
 use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
-use crate::payload::{anomaly_json, prediction_json};
+use crate::payload::{Discovery, anomaly_json};
 use crate::progress;
 use crate::row::{IncidentEdge, Outcome};
 use crate::status::Status;
@@ -136,17 +136,55 @@ impl Worker {
         }
         let channels = slot.stream.channels();
         let seq = slot.stream.last_seq();
-        let mut payload = String::with_capacity(128 + channels.len() * 128);
-        prediction_json(name, channels, outcome, seq, &mut payload);
-        self.pending.push(Message {
-            topic: slot.prediction_topic.clone(),
-            payload,
-            qos: self.output.predictions_qos,
-            retain: self.output.predictions_retain,
-            class: Class::Prediction,
-            arrived: Some(arrived),
-            kept: None,
-        });
+        for form in &self.output.forms {
+            let mut payload = String::with_capacity(128 + channels.len() * 128);
+            form.write(name, channels, outcome, seq, &mut payload);
+            let topic = match form.level() {
+                None => slot.prediction_topic.clone(),
+                Some(level) => format!("{}/{level}", slot.prediction_topic).into(),
+            };
+            self.pending.push(Message {
+                topic,
+                payload: payload.into_bytes(),
+                qos: self.output.predictions_qos,
+                retain: self.output.predictions_retain,
+                class: Class::Prediction,
+                arrived: Some(arrived),
+                kept: None,
+            });
+        }
+        if !self.output.home_assistant.is_empty() {
+            self.announce(name);
+        }
+    }
+
+    /// Announces a stream to Home Assistant, where it has channels that are not announced or Home
+    /// Assistant has started anew.
+    fn announce(&mut self, name: &Arc<str>) {
+        let Some(slot) = self.streams.get_mut(name) else {
+            return;
+        };
+        let now = (slot.stream.channels().len(), self.shared.announce_round());
+        if slot.announced == now {
+            return;
+        }
+        slot.announced = now;
+        let own = format!("{}/{}", self.output.prefix, self.output.instance);
+        let discovery = Discovery {
+            prefix: &self.output.home_assistant,
+            own: &own,
+        };
+        for (topic, payload) in discovery.announce(name, slot.stream.channels()) {
+            self.pending.push(Message {
+                topic: topic.into(),
+                payload: payload.into_bytes(),
+                qos: 1,
+                retain: true,
+                class: Class::Status,
+                arrived: None,
+                kept: None,
+            });
+        }
     }
 
     /// Publishes the stream's state where it changed; with an incident's edge it is kept on disk
@@ -182,7 +220,7 @@ impl Worker {
         });
         self.pending.push(Message {
             topic: slot.anomaly_topic.clone(),
-            payload,
+            payload: payload.into_bytes(),
             qos: 1,
             retain: true,
             class: Class::Anomaly,

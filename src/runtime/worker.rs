@@ -106,6 +106,8 @@ pub struct Slot {
     pub(super) unsaid: Option<Instant>,
     /// When a prediction was last published.
     pub(super) predicted: Option<Instant>,
+    /// Channels announced to Home Assistant, and how often it had started anew by then.
+    pub(super) announced: (usize, u64),
     pub(super) counted: EngineStats,
     /// What was replayed is not counted yet, and will not be.
     uncounted: bool,
@@ -142,6 +144,7 @@ impl Slot {
             last: None,
             unsaid: None,
             predicted: None,
+            announced: (0, 0),
             // What was learned before this start is not counted again.
             counted: stream.engine().stats().clone(),
             uncounted: false,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::decode::{Refusal, Refusals, RefusedTopic};
 use crate::engine::EngineStats;
@@ -120,6 +120,10 @@ pub struct Status {
     waiting: AtomicUsize,
     views: Mutex<HashMap<Arc<str>, StreamView>>,
     refusals: Mutex<Refusals>,
+    /// How often Home Assistant has said that it is there.
+    announce_round: AtomicU64,
+    /// A message of an input has come.
+    heard: AtomicBool,
     max_labelled_streams: usize,
     /// Held by a scrape: series of single streams are set anew by each.
     scraping: Mutex<()>,
@@ -147,6 +151,8 @@ impl Status {
             waiting: AtomicUsize::new(0),
             views: Mutex::new(HashMap::new()),
             refusals: Mutex::default(),
+            announce_round: AtomicU64::new(1),
+            heard: AtomicBool::new(false),
             max_labelled_streams,
             scraping: Mutex::default(),
         }
@@ -179,6 +185,9 @@ impl Status {
     /// The broker granted every subscription.
     pub fn set_subscribed(&self, yes: bool) {
         self.subscribed.store(yes, Ordering::Release);
+        if let Some(remark) = self.remark() {
+            info!("{remark}");
+        }
         self.metrics.broker_subscribed.set(i64::from(yes));
     }
 
@@ -370,6 +379,29 @@ impl Status {
             };
             warn!("{}{also}", refusal.line());
         }
+    }
+
+    /// Home Assistant has started: streams are announced anew with their next predictions.
+    pub fn announce_anew(&self) {
+        self.announce_round.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Counts the starts of Home Assistant.
+    pub fn announce_round(&self) -> u64 {
+        self.announce_round.load(Ordering::Acquire)
+    }
+
+    /// A message of an input has come. True for the first.
+    pub fn note_heard(&self) -> bool {
+        !self.heard.load(Ordering::Relaxed) && !self.heard.swap(true, Ordering::AcqRel)
+    }
+
+    /// Remarks on a daemon that is well: nothing has come yet.
+    pub fn remark(&self) -> Option<&'static str> {
+        let subscribed =
+            self.is_connected(Role::Subscriber) && self.subscribed.load(Ordering::Acquire);
+        (subscribed && !self.heard.load(Ordering::Acquire))
+            .then_some("connected, subscribed, no message yet")
     }
 
     /// The last refusals by topic and reason, the newest first.

@@ -1,0 +1,51 @@
+//! What is allowed but hardly meant: inputs that are never reached, our own outputs, levels unused.
+
+use super::Settings;
+
+impl Settings {
+    /// Mistakes that do not keep the daemon from running, a line each.
+    pub(super) fn warnings_of_inputs(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !self.inputs_given {
+            warnings.push(format!(
+                "there is no [[input]]: only {} is subscribed to; write an [[input]] with the topic \
+                 of your plant, or let `spiked discover` write it",
+                self.inputs[0].pattern.filter()
+            ));
+        }
+        let own = format!("{}/{}", self.output.prefix, self.output.instance);
+        for (idx, input) in self.inputs.iter().enumerate() {
+            let pattern = &input.pattern;
+            let filter = pattern.filter();
+            let mut earlier = self.inputs[..idx].iter().enumerate();
+            if let Some((other, _)) = earlier.find(|(_, e)| e.pattern.covers(pattern)) {
+                warnings.push(format!(
+                    "input[{idx}].topic: {filter} is never reached, since input[{other}] takes all of \
+                     its topics; put it first, or give input[{other}] a narrower topic"
+                ));
+            }
+            if ["prediction", "anomaly", "feedback"]
+                .iter()
+                .any(|output| pattern.matches(&format!("{own}/x/{output}")).is_some())
+            {
+                warnings.push(format!(
+                    "input[{idx}].topic: {filter} also subscribes to our own outputs below {own}/, \
+                     which are refused; give it a narrower topic, or output.prefix another name"
+                ));
+            }
+            if let Some(group) = pattern.share_group() {
+                warnings.push(format!(
+                    "input[{idx}].topic: members of the group {group} share the messages of {filter}; \
+                     a stream must see all of its readings, so let no other client join the group"
+                ));
+            }
+            for level in pattern.unused_levels() {
+                warnings.push(format!(
+                    "input[{idx}].topic: {{{level}}} is in no name; topics that differ in it alone \
+                     collide, and only the first of them is taken (+ says that this is meant)"
+                ));
+            }
+        }
+        warnings
+    }
+}
