@@ -132,6 +132,7 @@ fn nested(stream: &str, channels: &[Arc<str>], outcome: &Outcome, last_reading_s
         "ts": outcome.ts_ms,
         "stream": stream,
         "score": outcome.score,
+        "severity": outcome.severity,
         "anomaly": u8::from(outcome.anomaly),
         "kind": outcome.kind.map_or("", |kind| kind.as_str()),
         "warming_up": u8::from(outcome.warming_up),
@@ -162,9 +163,10 @@ fn line_protocol(stream: &str, channels: &[Arc<str>], outcome: &Outcome, out: &m
     }
     let _ = write!(
         out,
-        "spiked_stream,stream={} score={},anomaly={}i,kind=\"{}\",warming_up={}i {ns}",
+        "spiked_stream,stream={} score={},severity={},anomaly={}i,kind=\"{}\",warming_up={}i {ns}",
         tag(stream),
         outcome.score,
+        outcome.severity,
         u8::from(outcome.anomaly),
         outcome.kind.map_or("", |kind| kind.as_str()),
         u8::from(outcome.warming_up),
@@ -196,6 +198,7 @@ mod tests {
             row: 7,
             warming_up: false,
             score: 0.25,
+            severity: 1.5,
             anomaly: false,
             kind: None,
             channels: vec![
