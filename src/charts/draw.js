@@ -286,13 +286,17 @@ const Draw = (() => {
     [1, "{HH}:{mm}:{ss}", "\n{D} {MMM}", null, "\n{D} {MMM}", null, null, null, 1],
     [0.001, "{HH}:{mm}:{ss}.{fff}", "\n{D} {MMM}", null, "\n{D} {MMM}", null, null, null, 1],
   ];
-  const FONT = "11px system-ui, sans-serif";
+  /** Text in charts grows with the page's, which is larger on a large screen. */
+  const em = () => parseFloat(getComputedStyle(document.documentElement).fontSize) || 15;
+  const fontSize = () => Math.round(0.74 * em());
+  const font = () => `${fontSize()}px system-ui, sans-serif`;
+  const scaled = pixels => Math.round(pixels * em() / 15);
 
   function axes(c) {
-    const axis = { stroke: () => c().muted, font: FONT, grid: { stroke: () => c().grid, width: 1 }, ticks: { show: false } };
+    const axis = { stroke: () => c().muted, font: font(), grid: { stroke: () => c().grid, width: 1 }, ticks: { show: false } };
     return [
-      { ...axis, values: TIMES, size: 34, space: 70, gap: 4 },
-      { ...axis, size: 58, gap: 4, space: 28, values: (u, splits) => ticks(splits) },
+      { ...axis, values: TIMES, size: scaled(34), space: scaled(70), gap: 4 },
+      { ...axis, size: scaled(58), gap: 4, space: scaled(28), values: (u, splits) => ticks(splits) },
     ];
   }
 
@@ -327,7 +331,7 @@ const Draw = (() => {
     ctx.beginPath();
     ctx.rect(u.bbox.left, top, u.bbox.width, height);
     ctx.clip();
-    ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+    ctx.font = `${fontSize() * devicePixelRatio}px system-ui, sans-serif`;
     ctx.textBaseline = "middle";
     for (let i = 0; i < n; i++) {
       const state = channel.value[i];
@@ -421,7 +425,7 @@ const Draw = (() => {
 
     function make(channel, place) {
       const isStates = channel.states.length > 0;
-      const height = isStates ? 96 : options.height || 150;
+      const height = scaled(isStates ? 96 : options.height || 150);
       const value = el("output", { class: "now" }), expected = el("span", { class: "expected" }), distance = el("span", { class: "distance" });
       const plot = el("div", { class: "plot" });
       const root = el("section", { class: "chart", tabIndex: 0, role: "group", "aria-label": `Chart of ${plain(channel.name)}. Arrow keys move, plus and minus zoom, zero shows all.`, onkeydown: keys },
@@ -536,7 +540,7 @@ const Draw = (() => {
         el("th", { scope: "row" }, el("bdi", null, plain(s.name))),
         el("td", { class: "share" }, el("span", { class: "share-bar" }, bar), el("span", { class: "share-text" }, share(s.share))),
         el("td", { class: "figure" }, s.value === null ? "–" : withUnit(measured(s.value, s.sd), s.unit)),
-        el("td", { class: "figure" }, s.mean === null ? "–" : `${measured(s.mean, s.sd)} ± ${number(s.sd, 2)}`),
+        el("td", { class: "figure" }, s.mean === null ? "–" : measured(s.mean, s.sd), s.mean === null ? null : el("span", { class: "spread" }, ` ± ${number(s.sd, 2)}`)),
         el("td", { class: "figure sd" }, z === null ? "–" : `${z < 0 ? "−" : "+"}${Math.abs(z) >= 100 ? Math.round(Math.abs(z)) : Math.abs(z).toFixed(1)} sd`));
     });
     const head = el("tr", null, ...["channel", "share", "value", "expected", "off by"].map((text, i) => el("th", { scope: "col", class: i > 1 ? "figure" : "" }, text)));
@@ -579,21 +583,21 @@ const Draw = (() => {
       swatch.style.setProperty("--swatch", `var(--${s.colour})`);
       keys.push(el("span", { class: "key" }, swatch, s.label));
     }
-    const plot = el("div", { class: "plot" });
+    const plot = el("div", { class: "plot" }), height = scaled(spec.height || 200);
     const root = el("figure", { class: "chart curves" }, el("figcaption", null, el("b", null, spec.title), ...keys), plot,
       spec.note ? el("p", { class: "note" }, spec.note) : null);
     container.append(root);
-    const axis = { stroke: () => named("muted"), font: FONT, labelFont: FONT, grid: { stroke: () => named("chart-grid"), width: 1 }, ticks: { show: false } };
+    const axis = { stroke: () => named("muted"), font: font(), labelFont: font(), grid: { stroke: () => named("chart-grid"), width: 1 }, ticks: { show: false } };
     const u = new uPlot({
-      width: Math.max(Math.floor(plot.clientWidth), 200), height: spec.height || 200, series, bands, legend: { show: false }, padding: [8, 8, 0, 0],
+      width: Math.max(Math.floor(plot.clientWidth), 200), height, series, bands, legend: { show: false }, padding: [8, 8, 0, 0],
       scales: { x: { time: !!spec.time, range: spec.xRange }, y: { range: spec.yRange } },
-      axes: [{ ...axis, label: spec.xLabel, labelSize: 18, size: 34, values: spec.time ? TIMES : (u, s) => ticks(s) },
-        { ...axis, label: spec.yLabel, labelSize: 18, size: 56, values: (u, s) => ticks(s) }],
+      axes: [{ ...axis, label: spec.xLabel, labelSize: scaled(18), size: scaled(34), values: spec.time ? TIMES : (u, s) => ticks(s) },
+        { ...axis, label: spec.yLabel, labelSize: scaled(18), size: scaled(56), values: (u, s) => ticks(s) }],
       cursor: { drag: { x: false, y: false } },
     }, data, plot);
     const observer = new ResizeObserver(() => {
       const width = Math.floor(plot.clientWidth);
-      if (width > 0 && width !== u.width) u.setSize({ width, height: spec.height || 200 });
+      if (width > 0 && width !== u.width) u.setSize({ width, height });
     });
     observer.observe(plot);
     const theme = matchMedia("(prefers-color-scheme: dark)"), restyle = () => u.redraw(false, true);

@@ -29,7 +29,8 @@ use self::faults::Plan;
 use self::plant::Plant;
 use self::show::Show;
 use crate::cli::{CliError, logging};
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, Unit};
+use crate::engine::{self, Rule};
 use crate::runtime::{self, Hooks};
 
 /// Where simulated time begins: a Monday, 2024-01-01 06:00 UTC. Long past, so that it can run
@@ -121,7 +122,20 @@ fn settings(broker: SocketAddr) -> Result<Settings, CliError> {
         ("state.durability", "none".to_owned()),
     ];
     let pairs = pairs.map(|(key, value)| (key.to_owned(), value));
-    Ok(config::load(None, &pairs)?)
+    let mut settings = config::load(None, &pairs)?;
+    settings.units = plant::CHANNELS
+        .iter()
+        .zip(plant::UNITS)
+        .map(|(channel, unit)| Unit {
+            rule: Rule {
+                stream: "*".to_owned(),
+                channel: (*channel).to_owned(),
+                plan: engine::Plan::default(),
+            },
+            unit: unit.to_owned(),
+        })
+        .collect();
+    Ok(settings)
 }
 
 /// Daemon, plant and watcher, until the time is over or somebody presses Ctrl-C.
@@ -149,6 +163,7 @@ async fn stage(args: &DemoArgs, broker: SocketAddr, settings: Settings) -> Resul
     let _ = stop.send(());
     let served = daemon.await;
     show.conclude()?;
+    writeln!(io::stdout().lock(), "\n{NEXT}")?;
     served?;
     played
 }
@@ -202,13 +217,21 @@ async fn wait_online(inbox: &mut mpsc::Receiver<rumqttc::Publish>) -> Result<(),
     }
 }
 
-/// What to type to look on.
+/// Where to look on; the page first.
 fn hints(broker: SocketAddr, http: SocketAddr) -> Vec<String> {
     vec![
+        format!("http://{http}/   open this page: what is wrong, where, since when, how bad"),
         format!(
-            "mqtt://{broker}   mosquitto_sub -p {} -v -t 'spiked/#'",
+            "mqtt://{broker}   what is published: mosquitto_sub -p {} -v -t 'spiked/#'",
             broker.port()
         ),
-        format!("http://{http}   curl -s http://{http}/metrics"),
     ]
 }
+
+/// What to try after the demo.
+const NEXT: &str = "\
+try next, with your own data:
+  spiked replay recording.csv                                 what it would have found in a recording
+  mosquitto_sub -h BROKER -t '#' -F '%U %t %p' > plant.log    record what your broker has
+  spiked check --config config/minimal.toml --connect         before the first start beside it
+  spiked run --config config/minimal.toml                     the same page, of your plant";

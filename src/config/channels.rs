@@ -16,8 +16,17 @@ pub(super) fn predict(value: Option<Value>, report: &mut Report) -> Vec<u32> {
     horizons
 }
 
-/// What channels are, in the order of the tables.
-pub(super) fn channels(value: Option<Value>, report: &mut Report) -> Vec<Rule> {
+/// The unit of channels, for people to read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unit {
+    /// Streams and channels meant.
+    pub rule: Rule,
+    /// The unit; may be empty.
+    pub unit: String,
+}
+
+/// What channels are and their units, in the order of the tables.
+pub(super) fn channels(value: Option<Value>, report: &mut Report) -> Vec<Unit> {
     let tables = match value.map(|value| value.kind) {
         None => Vec::new(),
         Some(ValueKind::Array(tables)) => tables,
@@ -32,7 +41,7 @@ pub(super) fn channels(value: Option<Value>, report: &mut Report) -> Vec<Rule> {
     tables.map(|(i, table)| channel(i, table, report)).collect()
 }
 
-fn channel(idx: usize, value: Value, report: &mut Report) -> Rule {
+fn channel(idx: usize, value: Value, report: &mut Report) -> Unit {
     let mut s = Section::new(
         &format!("channel[{idx}]"),
         "[[channel]]",
@@ -101,14 +110,20 @@ fn channel(idx: usize, value: Value, report: &mut Report) -> Rule {
             &format!("{code:?} with {fields} fields to {range}"),
         );
     }
+    let unit = s.text("unit", "", |text| match text.chars().count() <= 16 {
+        true => Ok(()),
+        false => Err("at most 16 characters".to_owned()),
+    });
     s.done();
-    Rule {
+    let plan = Plan {
+        role,
+        values,
+        encoder: plain,
+    };
+    let rule = Rule {
         stream,
         channel,
-        plan: Plan {
-            role,
-            values,
-            encoder: plain,
-        },
-    }
+        plan,
+    };
+    Unit { rule, unit }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use config::{Value, ValueKind};
 
-use super::channels::{channels, predict};
+use super::channels::{Unit, channels, predict};
 use super::model::{engine, stream};
 use super::mqtt::{inputs, mqtt};
 use super::reader::{Report, Section, unknown};
@@ -43,6 +43,8 @@ pub struct Settings {
     pub runtime: RuntimeSettings,
     /// The HTTP listener.
     pub http: HttpSettings,
+    /// Units of channels: the first that fits counts.
+    pub units: Vec<Unit>,
     /// What is kept on disk.
     pub state: StateSettings,
     secret_files: SecretFiles,
@@ -185,6 +187,10 @@ pub struct HttpSettings {
     pub allowed_hosts: Vec<String>,
     /// Token that every request but a probe's needs; `None` for none.
     pub token: Option<String>,
+    /// Token for verdicts from the page; `None` where they are not wanted.
+    pub admin_token: Option<String>,
+    /// Memory for the histories of all streams, bytes.
+    pub history_bytes: usize,
 }
 
 impl fmt::Debug for HttpSettings {
@@ -302,7 +308,8 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
     let output = output(root.remove("output"), r);
     let (caps, assemble) = stream(root.remove("stream"), r);
     let horizons = predict(root.remove("predict"), r);
-    let channels = channels(root.remove("channel"), r);
+    let units = channels(root.remove("channel"), r);
+    let channels = units.iter().map(|unit| unit.rule.clone()).collect();
     let engine = engine(
         root.remove("learn"),
         root.remove("detect"),
@@ -328,6 +335,7 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
             max_streams: caps.streams,
             max_channels: caps.channels,
             channels: caps.listed,
+            units,
             stream: StreamParams { assemble, engine },
             runtime,
             http,
@@ -435,6 +443,8 @@ fn http(value: Option<Value>, files: &mut SecretFiles, report: &mut Report) -> H
     });
     let settings = HttpSettings {
         listen: listen.parse().ok(),
+        admin_token: admin_token(&mut s),
+        history_bytes: s.size("history_mb", 128, 1..=65_536) << 20,
         max_labelled_streams: s.size("max_labelled_streams", 50, 0..=10_000),
         max_connections: s.size("max_connections", 64, 1..=10_000),
         allowed_hosts: s.list("allowed_hosts", not_empty),
@@ -442,6 +452,28 @@ fn http(value: Option<Value>, files: &mut SecretFiles, report: &mut Report) -> H
     };
     s.done();
     settings
+}
+
+/// The token that verdicts from the page need; one is asked for wherever they are wanted.
+fn admin_token(s: &mut Section<'_>) -> Option<String> {
+    let wanted = s.flag("admin", false);
+    let file = s.text("admin_token_file", "", any);
+    if !wanted {
+        return None;
+    }
+    let least = "a file with a token of 16 to 1024 characters where admin = true";
+    match std::fs::read_to_string(&file) {
+        Ok(text) if (16..=1024).contains(&text.trim().len()) => Some(text.trim().to_owned()),
+        Ok(text) => {
+            let got = format!("{} characters", text.trim().len());
+            s.problem("admin_token_file", least, &got);
+            None
+        }
+        Err(error) => {
+            s.problem("admin_token_file", least, &format!("{file:?}: {error}"));
+            None
+        }
+    }
 }
 
 fn state(value: Option<Value>, report: &mut Report) -> StateSettings {

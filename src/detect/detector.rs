@@ -390,6 +390,11 @@ impl Detector {
         self.level_score() + EVIDENCE_SHARE * largest.min(EVIDENCE_MOST)
     }
 
+    /// Bar of the evidence before any channel's own calibration, nats; infinite before there is one.
+    pub fn bar(&self) -> f64 {
+        self.base
+    }
+
     /// An incident is open.
     pub fn is_open(&self) -> bool {
         self.incidents.is_open()

@@ -287,6 +287,11 @@ impl Engine {
         &self.stats
     }
 
+    /// Bar of the evidence, nats; infinite before there is one.
+    pub fn bar(&self) -> f64 {
+        self.detector.bar()
+    }
+
     /// The last incident, open or ended.
     pub fn incident(&self) -> Option<&Incident> {
         self.detector.incident()

@@ -12,6 +12,8 @@ const KEPT: usize = 100;
 pub struct IncidentRecord {
     /// The incident, as it stands or as it ended.
     pub incident: Incident,
+    /// Highest severity so far: 1 is the alarm bar.
+    pub severity: f64,
     /// One a channel: its least expected row within the incident.
     pub evidence: Vec<ChannelEvidence>,
 }
@@ -37,6 +39,16 @@ impl ChannelEvidence {
     }
 }
 
+/// How bad a row is: 1 is the alarm bar. Below it the score, which says how close; beyond it the
+/// severity, which has no cap.
+pub fn shown_severity(outcome: &Outcome) -> f64 {
+    if outcome.score >= 1.0 {
+        outcome.score.max(outcome.severity)
+    } else {
+        outcome.score
+    }
+}
+
 /// The records of one stream, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct IncidentRecords {
@@ -55,12 +67,21 @@ impl IncidentRecords {
             self.note(edge.incident());
         }
         if !outcome.anomaly {
+            self.end_at(outcome.ts_ms);
             return;
         }
         if let Some(incident) = incident {
             self.note(incident);
         }
-        if let Some(record) = self.records.last_mut() {
+        let severity = shown_severity(outcome);
+        let open = self.records.last_mut();
+        if let Some(record) = open.filter(|record| record.incident.end_ms.is_none()) {
+            record.severity = record.severity.max(severity);
+        }
+        // Up to the peak only: the way back from a fault is as unexpected as the way there.
+        if let Some(record) = self.records.last_mut()
+            && outcome.ts_ms <= record.incident.peak_ms
+        {
             record.add_evidence(outcome);
         }
     }
@@ -72,6 +93,14 @@ impl IncidentRecords {
         }
     }
 
+    /// Nothing is open: an incident that a stream forgot as it began anew ends here.
+    fn end_at(&mut self, ts_ms: i64) {
+        let open = self.records.iter_mut();
+        for record in open.filter(|record| record.incident.end_ms.is_none()) {
+            record.incident.end_ms = Some(ts_ms);
+        }
+    }
+
     fn note(&mut self, incident: &Incident) {
         let same = |record: &&mut IncidentRecord| {
             record.incident.id == incident.id && record.incident.start_ms == incident.start_ms
@@ -80,6 +109,7 @@ impl IncidentRecords {
             Some(record) => record.incident.clone_from(incident),
             None => self.records.push(IncidentRecord {
                 incident: incident.clone(),
+                severity: incident.peak_score,
                 evidence: Vec::new(),
             }),
         }

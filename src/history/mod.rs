@@ -7,27 +7,37 @@
 //! the outcomes; it is no part of the model, and losing it changes no prediction.
 
 mod incidents;
+mod learning;
 mod point;
 #[cfg(test)]
 mod tests;
 mod view;
+mod what_if;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use incidents::{ChannelEvidence, IncidentRecord};
+pub use incidents::{ChannelEvidence, IncidentRecord, shown_severity};
+pub use learning::LearningView;
 pub use view::{ChannelView, FanPoint, HistoryView, IncidentView, Range, SPARK_POINTS};
+pub use what_if::AlarmThreshold;
 
 use self::incidents::IncidentRecords;
+use self::learning::Learning;
 use self::point::Point;
+use crate::engine::EngineStats;
 use crate::row::{Incident, Outcome};
 
 /// Points of one tier that become one of the next.
 const FAN: usize = 8;
 /// Tiers at most: with 360 points each, 20 rows a second fill them in more than a year.
 const MAX_TIERS: usize = 8;
+/// Tiers that memory is counted for: with [`DEFAULT_CAPACITY`] points, 13 million rows fill them.
+const USUAL_TIERS: usize = 6;
+/// Points that a tier keeps where nothing else is said.
+pub const DEFAULT_CAPACITY: usize = 360;
 /// The fewest points a tier can be told to keep.
 pub const MIN_CAPACITY: usize = 32;
 /// The most points a tier can be told to keep.
@@ -42,9 +52,14 @@ pub struct History {
     tiers: Vec<VecDeque<Point>>,
     /// Number of the last row taken; 0 before any.
     rows: u64,
+    /// Rows ever taken: goes on where a stream learns anew.
+    taken: u64,
     /// Points that fell off the coarsest tier.
     dropped: u64,
     incidents: IncidentRecords,
+    learning: Learning,
+    /// Bar of the evidence, nats, and false alarms a week that it is for; NaN before there is one.
+    bar: (f64, f64),
     /// Forecasts of the last row; the next row brings them back after a restart.
     #[serde(skip)]
     fan: Vec<FanPoint>,
@@ -59,6 +74,21 @@ struct ChannelNames {
     states: Vec<Arc<str>>,
 }
 
+/// Points that each tier may keep, so that histories of `n_channels` channels together fit into
+/// `bytes`; [`DEFAULT_CAPACITY`] at most.
+pub fn capacity_within(bytes: usize, n_channels: usize) -> usize {
+    let bytes_a_point = n_channels.saturating_mul(size_of::<point::Cell>());
+    let points = bytes / bytes_a_point.saturating_mul(USUAL_TIERS).max(1);
+    points.clamp(MIN_CAPACITY, DEFAULT_CAPACITY)
+}
+
+impl Default for History {
+    /// An empty record of the default capacity.
+    fn default() -> History {
+        History::new(DEFAULT_CAPACITY)
+    }
+}
+
 impl History {
     /// An empty record that keeps `capacity` points in each tier, limited to
     /// [`MIN_CAPACITY`]..=[`MAX_CAPACITY`].
@@ -68,8 +98,11 @@ impl History {
             channels: Vec::new(),
             tiers: vec![VecDeque::new()],
             rows: 0,
+            taken: 0,
             dropped: 0,
             incidents: IncidentRecords::default(),
+            learning: Learning::default(),
+            bar: (f64::NAN, f64::NAN),
             fan: Vec::new(),
             period_ms: 0.0,
         }
@@ -89,6 +122,11 @@ impl History {
     /// Number of the last row taken; 0 before any.
     pub fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Rows ever taken, also before the stream began to learn anew.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Points kept.
@@ -116,10 +154,12 @@ impl History {
             self.incidents.judged(outcome);
             return;
         }
-        if outcome.row <= self.rows {
+        let known = outcome.row <= self.rows;
+        if known && self.span_ms().is_none_or(|(_, last)| outcome.ts_ms <= last) {
             return;
         }
         self.rows = outcome.row;
+        self.taken += 1;
         self.learn_channels(channels, outcome);
         self.keep_time(outcome.ts_ms);
         self.incidents.push(outcome, incident);
@@ -135,6 +175,18 @@ impl History {
             }));
         self.tiers[0].push_back(Point::of(outcome));
         self.cascade();
+    }
+
+    /// Takes the bar of the evidence, nats, and the false alarms a week that it is for.
+    pub fn set_bar(&mut self, nats: f64, per_week: f64) {
+        self.bar = (nats, per_week);
+    }
+
+    /// Takes the figures of the learning, once a row or less often.
+    pub fn push_stats(&mut self, stats: &EngineStats) {
+        if let Some((_, last_ms)) = self.span_ms() {
+            self.learning.push(last_ms, stats);
+        }
     }
 
     fn keep_time(&mut self, ts_ms: i64) {

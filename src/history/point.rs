@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::incidents::shown_severity;
 use crate::row::{ChannelOutcome, Odds, Outcome};
 
 /// One row, or neighbouring rows merged.
@@ -13,7 +14,7 @@ pub struct Point {
     pub end_ms: i64,
     /// Rows in it.
     pub rows: u32,
-    /// Highest score of the rows.
+    /// Highest severity of the rows.
     pub score: f32,
     /// An incident was open in one of the rows.
     pub flagged: bool,
@@ -102,7 +103,7 @@ impl Point {
             start_ms: outcome.ts_ms,
             end_ms: outcome.ts_ms,
             rows: 1,
-            score: outcome.score as f32,
+            score: shown_severity(outcome) as f32,
             flagged: outcome.anomaly,
             warming_up: outcome.warming_up,
             cells: outcome.channels.iter().enumerate().map(cell).collect(),

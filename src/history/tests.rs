@@ -193,8 +193,9 @@ fn an_incident_keeps_the_least_expected_row_of_each_channel_and_its_verdict() {
         accepted: false,
         verdict: None,
     };
-    for (i, distance) in [3.0, 9.0, 4.0].into_iter().enumerate() {
+    for (i, distance) in [3.0, 9.0, 40.0].into_iter().enumerate() {
         let i = i as u64 + 1;
+        incident.peak_ms = 2000.min(i as i64 * 1000);
         let mut outcome = row(i, i as i64 * 1000, &[1.0, 1.0]);
         outcome.anomaly = true;
         outcome.channels[1].mean = 1.0 + distance * 0.5;

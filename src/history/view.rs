@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::point::{Cell, Point};
-use super::{ChannelEvidence, ChannelNames, History, IncidentRecord};
+use super::what_if::{AlarmThreshold, alarm_thresholds};
+use super::{ChannelEvidence, ChannelNames, History, IncidentRecord, LearningView};
 use crate::row::Ruling;
 
 /// Version of the shape.
@@ -49,6 +50,8 @@ pub struct HistoryView {
     pub stream: Arc<str>,
     /// Number of the stream's last row.
     pub rows: u64,
+    /// Rows ever taken: of two views, the difference is what is new.
+    pub taken: u64,
     /// Usual time between rows, ms.
     pub period_ms: f64,
     /// First moment that is kept at all, unix ms; null before the first row.
@@ -69,6 +72,8 @@ pub struct HistoryView {
     pub channels: Vec<ChannelView>,
     /// Incidents within the range, oldest first.
     pub incidents: Vec<IncidentView>,
+    /// Where the bar would stand for other rates of false alarms, fewest first.
+    pub alarm_thresholds: Vec<AlarmThreshold>,
 }
 
 /// One channel: a number, or one of a few states where `states` is not empty.
@@ -194,6 +199,16 @@ impl History {
         Some(self.columns(stream, &points, incidents))
     }
 
+    /// How the figures of the learning went.
+    pub fn learning(&self) -> LearningView {
+        self.learning.view()
+    }
+
+    /// Usual time between rows, ms; 0 before the second.
+    pub fn period_ms(&self) -> f64 {
+        self.period_ms
+    }
+
     /// Every kept incident, oldest first.
     pub fn incident_views(&self, stream: &Arc<str>) -> Vec<IncidentView> {
         let records = self.incidents().iter();
@@ -225,7 +240,7 @@ impl History {
             start_ms: incident.start_ms,
             peak_ms: incident.peak_ms,
             end_ms: incident.end_ms,
-            severity: incident.peak_score,
+            severity: record.severity,
             accepted: incident.accepted,
             verdict: incident.verdict.map(Ruling::as_str),
             channels: incident.channels.iter().map(share).collect(),
@@ -249,6 +264,7 @@ impl History {
             v: VERSION,
             stream: stream.clone(),
             rows: self.rows,
+            taken: self.taken,
             period_ms: self.period_ms.round(),
             first_ms,
             last_ms,
@@ -259,6 +275,7 @@ impl History {
             warming_up: points.iter().map(|p| u8::from(p.warming_up)).collect(),
             channels: self.channels.iter().enumerate().map(channel).collect(),
             incidents,
+            alarm_thresholds: alarm_thresholds(self.bar.0, self.bar.1),
         }
     }
 }

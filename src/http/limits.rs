@@ -108,7 +108,7 @@ fn token_of(header: &str) -> Option<String> {
 }
 
 /// Compares in a time that does not say where they differ.
-fn is_same(a: &str, b: &str) -> bool {
+pub(super) fn is_same(a: &str, b: &str) -> bool {
     let differ = a
         .bytes()
         .zip(b.bytes())

@@ -1,38 +1,101 @@
-//! /metrics, /healthz, /readyz, /streams and a small live page.
+//! Serves the live page, its API, /metrics, /healthz and /readyz.
+//!
+//! | file | does |
+//! |---|---|
+//! | `assets` | the page's files, compiled in, under a strict content security policy |
+//! | `api` | `/api/v1`: streams, histories, incidents, refusals as JSON |
+//! | `summary` | one stream in a few figures, and the order by trouble |
+//! | `events` | `/api/v1/events`: the same as server-sent events while it happens |
+//! | `admin` | verdicts from the page, behind `[http] admin` and a token |
+//! | `probes` | /metrics, /healthz, /readyz |
+//! | `limits` | connections, hosts, the token for everything, slow clients |
+//! | `openapi.json` | the API for machines; a test holds it to what is served |
+//!
+//! The room reads [`Status`] and writes nothing but messages of feedback to the outbox.
 
+mod admin;
+mod api;
+mod assets;
+mod events;
 mod limits;
+mod probes;
+mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
-use serde_json::{Map, Value, json};
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tracing::error;
 
+pub use self::admin::Admin;
 pub use self::limits::Limits;
-use crate::decode::RefusedTopic;
-use crate::status::{Status, StreamView};
+use crate::config::{Settings, Unit};
+use crate::history::{HistoryView, IncidentView};
+use crate::status::Status;
 
-/// Streams shown by /streams at most.
-const MAX_STREAMS: usize = 500;
+/// What the handlers work with.
+#[derive(Debug)]
+pub struct Site {
+    /// Health, views and histories.
+    pub status: Arc<Status>,
+    /// Where verdicts go; `None` unless `[http] admin` is set.
+    pub admin: Option<Admin>,
+    /// Rows before a stream is judged.
+    pub warm_up_rows: u64,
+    /// Units of channels: the first that fits counts.
+    pub units: Vec<Unit>,
+    /// Viewers that are sent events now.
+    viewers: AtomicUsize,
+}
 
-/// Refusals shown by /streams at most, the newest first.
-const MAX_REFUSALS: usize = 50;
+impl Site {
+    /// Nobody looks yet.
+    pub fn new(status: Arc<Status>, settings: &Settings, admin: Option<Admin>) -> Site {
+        Site {
+            status,
+            admin,
+            warm_up_rows: settings.stream_params().engine.get().detect.warm_up_rows,
+            units: settings.units.clone(),
+            viewers: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Site {
+    /// The unit of a channel; empty where none is set.
+    fn unit(&self, stream: &str, channel: &str) -> String {
+        let fits = self.units.iter().find(|u| u.rule.fits(stream, channel));
+        fits.map_or_else(String::new, |unit| unit.unit.clone())
+    }
+
+    fn add_units_to_incident(&self, incident: &mut IncidentView) {
+        for share in &mut incident.channels {
+            share.unit = self.unit(&incident.stream, &share.name);
+        }
+    }
+
+    fn add_units(&self, history: &mut HistoryView) {
+        for channel in &mut history.channels {
+            channel.unit = self.unit(&history.stream, &channel.name);
+        }
+        for incident in &mut history.incidents {
+            self.add_units_to_incident(incident);
+        }
+    }
+}
 
 /// Serves on `listener` until the task is aborted.
-pub fn start(listener: TcpListener, limits: Limits, shared: Arc<Status>) -> JoinHandle<()> {
-    let app = Router::new()
-        .route("/", get(page))
-        .route("/streams", get(streams))
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .with_state(shared);
+pub fn start(listener: TcpListener, limits: Limits, site: Site) -> JoinHandle<()> {
+    let app = router(Arc::new(site));
     tokio::spawn(async move {
         if let Err(error) = limits::serve(listener, app, limits).await {
             error!(%error, "the HTTP listener has failed");
@@ -40,111 +103,33 @@ pub fn start(listener: TcpListener, limits: Limits, shared: Arc<Status>) -> Join
     })
 }
 
-async fn page() -> Html<&'static str> {
-    Html(include_str!("live.html"))
-}
-
-async fn metrics(State(shared): State<Arc<Status>>) -> Response {
-    match shared.scrape() {
-        Ok(text) => {
-            let content_type = "text/plain; version=0.0.4; charset=utf-8";
-            ([(header::CONTENT_TYPE, content_type)], text).into_response()
-        }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+fn router(site: Arc<Site>) -> Router {
+    let mut app = Router::new()
+        .route("/", get(assets::index))
+        .route("/assets/{file}", get(assets::file))
+        .route("/api/v1/openapi.json", get(assets::openapi))
+        .route("/api/v1/streams", get(api::streams))
+        .route("/api/v1/streams/{stream}/history", get(api::history))
+        .route("/api/v1/incidents", get(api::incidents))
+        .route("/api/v1/refusals", get(api::refusals))
+        .route("/api/v1/events", get(events::events))
+        .route("/metrics", get(probes::metrics))
+        .route("/healthz", get(probes::healthz))
+        .route("/readyz", get(probes::readyz));
+    if site.admin.is_some() {
+        let verdict = "/api/v1/streams/{stream}/incidents/{incident}/verdict";
+        app = app.route(verdict, post(admin::verdict));
     }
+    app.layer(from_fn(no_sniffing)).with_state(site)
 }
 
-/// Alive: every thread makes progress.
-async fn healthz(State(shared): State<Arc<Status>>) -> Response {
-    let health = shared.health();
-    answer(health.alive, &health.reasons)
-}
-
-/// Ready: connected, subscribed, learning, storing.
-async fn readyz(State(shared): State<Arc<Status>>) -> Response {
-    let health = shared.health();
-    match shared.remark() {
-        Some(remark) if health.ready => (StatusCode::OK, format!("ok\n{remark}\n")).into_response(),
-        _ => answer(health.ready, &health.reasons),
-    }
-}
-
-fn answer(well: bool, reasons: &[String]) -> Response {
-    if well {
-        (StatusCode::OK, "ok\n".to_owned()).into_response()
-    } else {
-        let text = reasons.join("\n") + "\n";
-        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
-    }
-}
-
-async fn streams(State(shared): State<Arc<Status>>) -> Response {
-    let views = shared.views();
-    let n_streams = views.len();
-    let list: Vec<Value> = views
-        .iter()
-        .take(MAX_STREAMS)
-        .map(|(name, view)| stream_json(name, view))
-        .collect();
-    let health = shared.health();
-    let body = json!({
-        "uptime_s": shared.uptime().as_secs(),
-        "ready": health.ready,
-        "reasons": health.reasons,
-        "n_streams": n_streams,
-        "streams": list,
-        "refusals": shared.refusals().iter().take(MAX_REFUSALS).map(refusal_json).collect::<Vec<_>>(),
-    });
-    let content_type = [(header::CONTENT_TYPE, "application/json")];
-    (content_type, body.to_string()).into_response()
-}
-
-fn refusal_json(refused: &RefusedTopic) -> Value {
-    let last = &refused.last;
-    json!({
-        "topic": last.topic,
-        "reason": last.reason.as_str(),
-        "count": refused.count,
-        "newest": refused.newest_ms,
-        "payload": last.excerpt,
-        "detail": last.detail,
-        "stamp": last.stamp_ms,
-        "arrival": last.arrival_ms,
-        "advice": last.advice,
-    })
-}
-
-/// A number, or null where it is none: JSON has no NaN.
-fn number(x: f64) -> Value {
-    serde_json::Number::from_f64(x).map_or(Value::Null, Value::Number)
-}
-
-fn stream_json(name: &str, view: &StreamView) -> Value {
-    let mut channels = Map::new();
-    if let Some(last) = &view.last {
-        for (name, channel) in view.channels.iter().zip(&last.channels) {
-            let figures = json!({
-                "value": number(channel.value),
-                "mean": number(channel.mean),
-                "sd": number(channel.sd),
-                "score": number(channel.score),
-            });
-            channels.insert(name.to_string(), figures);
-        }
-    }
-    let last = view.last.as_ref();
-    json!({
-        "stream": name,
-        "ts": last.map(|last| last.ts_ms),
-        "score": last.map_or(Value::Null, |last| number(last.score)),
-        "anomaly": last.is_some_and(|last| last.anomaly),
-        "kind": last.and_then(|last| last.kind).map(|kind| kind.as_str()),
-        "warming_up": last.is_none_or(|last| last.warming_up),
-        "readings": view.readings,
-        "rows": view.stats.rows,
-        "log_density": number(view.stats.log_density),
-        "rmse_ratio": number(view.stats.rmse_ratio),
-        "coverage90": number(view.stats.coverage90),
-        "channels": channels,
-    })
+/// Nothing served is to be taken for another type, or shown in another site's frame.
+async fn no_sniffing(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    let same_origin = HeaderValue::from_static("no-referrer");
+    headers.insert(header::REFERRER_POLICY, same_origin);
+    response
 }

@@ -7,6 +7,7 @@ use tracing::{error, info, warn};
 
 use super::store::{Accepted, Delivery, KeptMessage, Replay, Restored, Store, StoreError};
 use crate::config::{Durability, StateSettings};
+use crate::history::History;
 use crate::progress::Pulse;
 use crate::row::{IncidentEdge, Reading};
 use crate::state::snapshot::Snapshot;
@@ -97,6 +98,11 @@ impl Store for DiskStore {
                 .collect(),
             deliveries: prepared.keys.into_iter().map(delivery).collect(),
             last_seq: prepared.last_seq,
+            histories: prepared
+                .histories
+                .into_iter()
+                .map(|(s, h)| (s.into(), h))
+                .collect(),
             streams: prepared.streams,
             replay: Some(Replay {
                 readings: Box::new(readings),
@@ -170,6 +176,10 @@ impl Store for DiskStore {
         let message = (topic.to_owned(), payload.as_bytes().to_vec(), true);
         let kept = self.store.record(Edge::of(stream, edge), Some(message));
         Ok(kept.map(|message| message.id))
+    }
+
+    fn save_history(&self, stream: &str, history: &History) -> bool {
+        self.store.save_history(stream, history)
     }
 
     fn delivered(&self, id: u64) {

@@ -21,7 +21,7 @@ use super::worker::{Slot, Worker};
 use super::{Hooks, ServeError, Started, Summary, supervise};
 use crate::config::{OutputSettings, Protocol, Settings};
 use crate::decode::Decoder;
-use crate::http::Limits;
+use crate::http::{Admin, Limits, Site};
 use crate::metrics::{Class, Metrics};
 use crate::mqtt::outbox::Outbox;
 use crate::mqtt::{self, Client, ClientHandles, Intake, Link, LinkOptions, Message, Out, V4, V5};
@@ -58,6 +58,7 @@ pub async fn serve(
         settings.http.max_labelled_streams,
     ));
     shared.set_stuck_after(settings.runtime.stuck_after);
+    shared.set_history_bytes(settings.http.history_bytes);
     let store: Arc<dyn Store> = match hooks.store {
         Some(store) => store,
         None => Arc::new(NoStore),
@@ -71,7 +72,6 @@ pub async fn serve(
         (None, None) => None,
     };
     let http_addr = listener.as_ref().and_then(|l| l.local_addr().ok());
-    let http = listener.map(|l| crate::http::start(l, Limits::new(&settings.http), shared.clone()));
     let mut shutdown = std::pin::pin!(shutdown);
 
     let intake = Intake::new(settings.runtime.queue_messages, settings.runtime.overload);
@@ -81,6 +81,10 @@ pub async fn serve(
     };
     let (connect, may_connect) = watch::channel(false);
     let clients = start(&settings, &intake, &shared, store.clone(), may_connect)?;
+    let http = listener.map(|l| {
+        let site = site(&settings, &shared, &clients.outgoing.out);
+        crate::http::start(l, Limits::new(&settings.http), site)
+    });
     let queues = supervise::Queues {
         intake: intake.clone(),
         out: clients.outgoing.out.clone(),
@@ -100,7 +104,10 @@ pub async fn serve(
         () = &mut shutdown => None,
     };
     let mut threads = None;
-    if let Some(restored) = restored {
+    if let Some(mut restored) = restored {
+        for (stream, history) in restored.histories.drain(..) {
+            shared.restore_history(&stream, history);
+        }
         republish(&clients.outgoing.out, &restored.messages);
         let (recovered, recovery) = oneshot::channel();
         let parts = Parts {
@@ -206,6 +213,17 @@ fn republish(out: &Out, messages: &[KeptMessage]) {
         arrived: None,
         kept: Some(message.id),
     }));
+}
+
+/// What the HTTP room works with.
+fn site(settings: &Settings, status: &Arc<Status>, out: &Out) -> Site {
+    let output = &settings.output;
+    let admin = settings.http.admin_token.clone().map(|token| Admin {
+        token,
+        out: out.clone(),
+        base_topic: format!("{}/{}", output.prefix, output.instance),
+    });
+    Site::new(status.clone(), settings, admin)
 }
 
 /// The two connections to the broker.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::history::History;
 use crate::progress::Pulse;
 use crate::row::{IncidentEdge, Reading};
 use crate::state::{Done, StoreStats, Told};
@@ -56,6 +57,8 @@ pub struct Restored {
     pub deliveries: Vec<Delivery>,
     /// Messages to publish again, oldest first.
     pub messages: Vec<KeptMessage>,
+    /// Histories, by stream.
+    pub histories: Vec<(Arc<str>, History)>,
     /// Readings that are kept and were not learned yet.
     pub replay: Option<Replay>,
 }
@@ -122,6 +125,9 @@ pub trait Store: Send + Sync {
         topic: &str,
         payload: &str,
     ) -> Result<Option<u64>, StoreError>;
+
+    /// Keeps a stream's history over a restart; false where the disk is too far behind to take it.
+    fn save_history(&self, stream: &str, history: &History) -> bool;
 
     /// The broker has acknowledged the message.
     fn delivered(&self, id: u64);
@@ -190,6 +196,10 @@ impl Store for NoStore {
 
     fn edge(&self, _: &str, _: &IncidentEdge, _: &str, _: &str) -> Result<Option<u64>, StoreError> {
         Ok(None)
+    }
+
+    fn save_history(&self, _: &str, _: &History) -> bool {
+        true
     }
 
     fn delivered(&self, _: u64) {}

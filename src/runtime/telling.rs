@@ -74,6 +74,7 @@ impl Worker {
         let Some(slot) = self.streams.get_mut(name) else {
             return;
         };
+        slot.record(&self.shared, &outcome);
         slot.note_edge(outcome.edge.as_ref());
         if !outcome.channels.is_empty()
             && let Some(before) = slot.last.replace(outcome)
@@ -86,6 +87,7 @@ impl Worker {
         let Some(slot) = self.streams.get_mut(name) else {
             return;
         };
+        slot.record(&self.shared, &outcome);
         // No row, but a ruling on an incident.
         if outcome.channels.is_empty() {
             return self.publish_anomaly(name, &outcome, Some(arrived));

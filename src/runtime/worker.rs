@@ -19,13 +19,15 @@ use crate::payload::Reject;
 use crate::progress;
 use crate::row::{Incident, Kind, Outcome, Reading};
 use crate::state::{Pushed, Told, push_supervised};
-use crate::status::{Status, StreamView};
+use crate::status::{KeptHistory, Status, StreamView};
 use crate::stream::{Stream, StreamParams};
 
 /// How long a worker sleeps at most before it gives a sign of life.
 const IDLE: Duration = Duration::from_millis(100);
 /// Time between the snapshots of two streams.
 const SAVE_EVERY: Duration = Duration::from_millis(1);
+/// Rows between two looks at how much of its past a stream may keep.
+const CAPACITY_EVERY: u64 = 256;
 /// Idle streams are looked for so often.
 const EVICT_EVERY: Duration = Duration::from_secs(1);
 /// Views are renewed at most so often while readings keep coming.
@@ -112,6 +114,8 @@ pub struct Slot {
     /// What was replayed is not counted yet, and will not be.
     uncounted: bool,
     dirty: bool,
+    /// What is shown of its past; found with its first row.
+    pub(super) history: Option<Arc<KeptHistory>>,
     /// When its last reading came.
     touched: Instant,
     /// Time that it has taken so far.
@@ -149,6 +153,7 @@ impl Slot {
             counted: stream.engine().stats().clone(),
             uncounted: false,
             dirty: true,
+            history: None,
             touched: Instant::now(),
             busy: Duration::ZERO,
             unsaved_busy: Duration::ZERO,
@@ -158,6 +163,18 @@ impl Slot {
 }
 
 impl Slot {
+    /// Puts an outcome into the stream's history.
+    pub(super) fn record(&mut self, shared: &Status, outcome: &Outcome) {
+        let name = self.stream.name();
+        let history = self.history.get_or_insert_with(|| shared.history_of(name));
+        let incident = self.stream.engine().incident();
+        let mut history = history.lock();
+        history.push(self.stream.channels(), outcome, incident);
+        if outcome.row.is_multiple_of(CAPACITY_EVERY) {
+            history.set_capacity(shared.history_capacity());
+        }
+    }
+
     /// Kind of the open incident; after a restart as it opened, until a row says more.
     fn incident(&self) -> Option<Kind> {
         let said = self.last.as_ref().and_then(|last| last.kind);
@@ -262,6 +279,7 @@ impl Worker {
         self.renew_views();
         for slot in self.streams.values() {
             self.store.save_last(&slot.stream);
+            save_history(&*self.store, slot);
         }
         pulse.end();
         self.streams
@@ -280,6 +298,7 @@ impl Worker {
         if saved {
             let unsaved = std::mem::take(&mut slot.unsaved_busy);
             self.unsaved_busy = self.unsaved_busy.saturating_sub(unsaved);
+            save_history(&*self.store, slot);
         }
         saved
     }
@@ -387,6 +406,13 @@ impl Worker {
             }
             slot.counted = stats.clone();
             slot.dirty = false;
+            if let Some(history) = &slot.history {
+                let engine = slot.stream.engine();
+                let per_week = self.params.engine.get().detect.false_alarms_per_week;
+                let mut history = history.lock();
+                history.push_stats(stats);
+                history.set_bar(engine.bar(), per_week);
+            }
             self.shared.set_view(
                 name,
                 StreamView {
@@ -447,6 +473,13 @@ impl Worker {
             metrics.stream_evictions.inc();
             false
         });
+    }
+}
+
+/// Keeps a stream's history where it has changed: it is as old as the snapshot beside it.
+fn save_history(store: &dyn Store, slot: &Slot) {
+    if let Some(history) = &slot.history {
+        history.save(|history| store.save_history(slot.stream.name(), history));
     }
 }
 

@@ -9,12 +9,15 @@ use super::error::StateError;
 use super::journal::JournalRow;
 use super::snapshot::Snapshot;
 use super::store::OutMessage;
+use crate::history::History;
 
 /// Name of the state file within its directory.
 pub const FILE_NAME: &str = "spiked.db";
 
 /// Newest schema version that this program reads and writes.
 pub(crate) const SCHEMA: i64 = 2;
+/// Layout of a history's body, raised with every change of its fields: others are passed over.
+pub(crate) const HISTORY_FORMAT: u32 = 1;
 /// "spkd", so that another program's database is not taken for ours.
 const APPLICATION_ID: i64 = 0x7370_6b64;
 /// How long another process may hold the file before we say so.
@@ -48,6 +51,11 @@ CREATE TABLE outbox(id INTEGER PRIMARY KEY, topic TEXT NOT NULL, payload BLOB NO
 CREATE TABLE dead_letters(seq INTEGER PRIMARY KEY, stream TEXT NOT NULL, channel TEXT NOT NULL,
     payload TEXT NOT NULL, reason TEXT NOT NULL, created_ms INTEGER NOT NULL);
 ";
+
+/// Pictures of the streams. Made where it is missing: an older program passes over it, and its loss
+/// costs no reading, so it is no part of the schema's version.
+const HISTORY_TABLE: &str = "CREATE TABLE IF NOT EXISTS history(stream TEXT PRIMARY KEY,
+    format INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID";
 
 /// Takes the lock that keeps a second daemon away; held as long as the connection lives, and let
 /// go by the system when the process dies.
@@ -102,6 +110,9 @@ pub(crate) fn open_writer(path: &Path, sync_every_commit: bool) -> Result<Connec
         );
         connection.execute_batch(&script).map_err(open_error)?;
     }
+    connection
+        .execute_batch(HISTORY_TABLE)
+        .map_err(open_error)?;
     Ok(connection)
 }
 
@@ -423,6 +434,19 @@ impl Reader {
                 })
             },
         )
+    }
+
+    /// Histories of this version's layout; none where the file is older than the table.
+    pub(crate) fn histories(&self) -> Vec<(String, History)> {
+        let sql = "SELECT stream, body FROM history WHERE format = ?1";
+        let rows = self.readable(sql, [HISTORY_FORMAT], |row| {
+            let body: Vec<u8> = row.get(1)?;
+            Ok((row.get(0)?, postcard::from_bytes(&body).ok()))
+        });
+        let (rows, _) = rows.unwrap_or_default();
+        let whole = rows.into_iter();
+        let whole = whole.filter_map(|(stream, history)| Some((stream, history?)));
+        whole.collect()
     }
 
     /// Readings set apart: number, stream, the reading as JSON, and why.

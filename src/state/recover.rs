@@ -16,6 +16,7 @@ use super::journal::{self, Accepted, JournalRow};
 use super::store::{Edge, OutMessage, Spans};
 use super::supervise::{Failures, push_caught};
 use super::writer::Span;
+use crate::history::History;
 use crate::row::{IncidentEdge, Outcome, Reading};
 use crate::stream::{Stream, StreamParams};
 
@@ -71,6 +72,8 @@ pub struct Prepared {
     pub report: Report,
     /// Incident edges on record.
     pub told: Told,
+    /// Histories as they were last written, by stream.
+    pub histories: Vec<(String, History)>,
     pub(crate) marks: Vec<(i64, i64)>,
     pub(crate) spans: Spans,
 }
@@ -259,6 +262,7 @@ pub fn prepare(
         ..
     } = scan;
     out.outbox = reader.outbox()?;
+    out.histories = reader.histories();
     out.streams = streams.into_values().collect();
     out.report.streams = out.streams.len();
     let new = out

@@ -17,6 +17,7 @@ use super::recover::{
 };
 use super::snapshot::Snapshot;
 use super::writer::{Command, Span, Writer};
+use crate::history::History;
 use crate::progress::{self, Pulse};
 #[cfg(doc)]
 use crate::row::Ruling;
@@ -353,6 +354,19 @@ impl Store {
     /// Signs of life of the writer.
     pub fn pulse(&self) -> Arc<Pulse> {
         self.shared.pulse.clone()
+    }
+
+    /// Writes a stream's history, in the place of the one before, where that need not wait; false
+    /// where it was not taken. A full disk loses it.
+    pub fn save_history(&self, stream: &str, history: &History) -> bool {
+        let Some(sender) = self.sender.as_ref().filter(|sender| !sender.is_full()) else {
+            return false;
+        };
+        let command = Command::History {
+            stream: stream.to_owned(),
+            body: super::snapshot::encode(history),
+        };
+        sender.try_send(command).is_ok()
     }
 
     /// [`Store::save`] and wait.

@@ -49,6 +49,10 @@ pub(crate) enum Command {
         message: Option<OutMessage>,
     },
     Delivered(u64),
+    History {
+        stream: String,
+        body: Vec<u8>,
+    },
     Dead {
         reading: Reading,
         reason: String,
@@ -244,7 +248,7 @@ impl Writer {
             self.note_failure(&error);
             let (snapshots, rest): (Vec<_>, Vec<_>) = group
                 .into_iter()
-                .partition(|command| matches!(command, Command::Save { .. }));
+                .partition(|c| matches!(c, Command::Save { .. } | Command::History { .. }));
             let only_rest = snapshots.is_empty();
             self.give_up(snapshots, &error);
             group = rest;
@@ -484,6 +488,12 @@ fn apply(t: &Transaction<'_>, command: &Command, changes: &mut Changes) -> rusql
                 .prepare_cached("DELETE FROM outbox WHERE id = ?1")?
                 .execute([*id as i64])?;
             changes.outbox -= gone as i64;
+        }
+        Command::History { stream, body } => {
+            t.prepare_cached(
+                "INSERT OR REPLACE INTO history(stream, format, body) VALUES(?1, ?2, ?3)",
+            )?
+            .execute(params![stream, db::HISTORY_FORMAT, body])?;
         }
         Command::Dead { reading, reason } => {
             changes.dead += insert_dead_letter(t, reading, reason)?;

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::decode::{Refusal, Refusals, RefusedTopic};
 use crate::engine::EngineStats;
+use crate::history::History;
 use crate::metrics::{Metrics, StreamFigures};
 use crate::payload::Reject;
 use crate::progress::{Pulses, Stuck};
@@ -88,6 +89,30 @@ pub struct Health {
     pub reasons: Vec<String>,
 }
 
+/// A stream's history, which its worker writes and the HTTP room reads.
+#[derive(Debug, Default)]
+pub struct KeptHistory {
+    history: Mutex<History>,
+    /// Rows taken by when it was last written to disk.
+    saved: AtomicU64,
+}
+
+impl KeptHistory {
+    /// The history, until the guard goes.
+    pub fn lock(&self) -> MutexGuard<'_, History> {
+        lock(&self.history)
+    }
+
+    /// Writes the history by `write`, which says whether it could, where it has new rows.
+    pub fn save(&self, write: impl FnOnce(&History) -> bool) {
+        let history = self.lock();
+        let taken = history.taken();
+        if self.saved.load(Ordering::Acquire) != taken && write(&history) {
+            self.saved.store(taken, Ordering::Release);
+        }
+    }
+}
+
 /// State that several rooms see.
 #[derive(Debug)]
 pub struct Status {
@@ -124,6 +149,11 @@ pub struct Status {
     announce_round: AtomicU64,
     /// A message of an input has come.
     heard: AtomicBool,
+    histories: Mutex<HashMap<Arc<str>, Arc<KeptHistory>>>,
+    /// Memory for all histories, bytes.
+    history_bytes: AtomicUsize,
+    /// Channels of all streams.
+    n_channels: AtomicUsize,
     max_labelled_streams: usize,
     /// Held by a scrape: series of single streams are set anew by each.
     scraping: Mutex<()>,
@@ -153,6 +183,9 @@ impl Status {
             refusals: Mutex::default(),
             announce_round: AtomicU64::new(1),
             heard: AtomicBool::new(false),
+            histories: Mutex::new(HashMap::new()),
+            history_bytes: AtomicUsize::new(usize::MAX),
+            n_channels: AtomicUsize::new(0),
             max_labelled_streams,
             scraping: Mutex::default(),
         }
@@ -411,7 +444,13 @@ impl Status {
 
     /// Replaces what is known of a stream.
     pub fn set_view(&self, stream: &Arc<str>, view: StreamView) {
-        lock(&self.views).insert(stream.clone(), view);
+        let n_channels = view.channels.len();
+        let before = lock(&self.views).insert(stream.clone(), view);
+        let before = before.map_or(0, |view| view.channels.len());
+        if n_channels != before {
+            self.n_channels.fetch_add(n_channels, Ordering::AcqRel);
+            self.n_channels.fetch_sub(before, Ordering::AcqRel);
+        }
     }
 
     /// What is known of every stream, by name.
@@ -422,6 +461,56 @@ impl Status {
             .collect();
         views.sort_by(|a, b| a.0.cmp(&b.0));
         views
+    }
+
+    /// What is known of one stream.
+    pub fn view(&self, stream: &str) -> Option<StreamView> {
+        lock(&self.views).get(stream).cloned()
+    }
+
+    /// A stream's history; a new one where there is none yet.
+    pub fn history_of(&self, stream: &Arc<str>) -> Arc<KeptHistory> {
+        let mut histories = lock(&self.histories);
+        histories.entry(stream.clone()).or_default().clone()
+    }
+
+    /// All histories together may take so many bytes.
+    pub fn set_history_bytes(&self, bytes: usize) {
+        self.history_bytes.store(bytes, Ordering::Release);
+    }
+
+    /// Points that each tier of a history may keep, so that all histories fit the memory for them.
+    pub fn history_capacity(&self) -> usize {
+        let n_channels = self.n_channels.load(Ordering::Acquire);
+        let bytes = self.history_bytes.load(Ordering::Acquire);
+        crate::history::capacity_within(bytes, n_channels)
+    }
+
+    /// A stream's history, where there is one.
+    pub fn history(&self, stream: &str) -> Option<(Arc<str>, Arc<KeptHistory>)> {
+        let histories = lock(&self.histories);
+        let (name, history) = histories.get_key_value(stream)?;
+        Some((name.clone(), history.clone()))
+    }
+
+    /// Every stream's history, by name.
+    pub fn histories(&self) -> Vec<(Arc<str>, Arc<KeptHistory>)> {
+        let histories = lock(&self.histories);
+        let mut all: Vec<_> = histories
+            .iter()
+            .map(|(name, history)| (name.clone(), history.clone()))
+            .collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// Puts a history in its place that was kept over a restart.
+    pub fn restore_history(&self, stream: &Arc<str>, history: History) {
+        let kept = KeptHistory {
+            saved: AtomicU64::new(history.taken()),
+            history: Mutex::new(history),
+        };
+        lock(&self.histories).insert(stream.clone(), Arc::new(kept));
     }
 
     /// The text that Prometheus scrapes, with the streams' figures as they stand.

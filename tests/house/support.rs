@@ -84,9 +84,10 @@ impl Demo {
                 .strip_prefix(scheme)
                 .and_then(|rest| rest.split_whitespace().next());
             let address = address.unwrap_or_else(|| panic!("no {scheme} address first: {line}"));
+            let address = address.trim_end_matches('/');
             address.parse().expect("an address")
         };
-        let (mqtt, http) = (address("mqtt://"), address("http://"));
+        let (http, mqtt) = (address("http://"), address("mqtt://"));
         Demo {
             child,
             out,

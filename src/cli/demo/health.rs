@@ -14,8 +14,6 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 pub struct Health {
     rmse_ratio: Option<f64>,
     coverage: Option<f64>,
-    log_density: Option<f64>,
-    site_change: Option<f64>,
 }
 
 impl Health {
@@ -28,10 +26,10 @@ impl Health {
                 let _ = write!(words, "{gap}{name} {:.digits$}{unit}", value * factor);
             }
         };
-        add("error/persistence", self.rmse_ratio, 2, 1.0, "");
-        add("90% interval holds", self.coverage, 1, 100.0, "%");
-        add("log density", self.log_density, 2, 1.0, "");
-        add("weights move", self.site_change, 3, 100.0, "% a batch");
+        let better = self.rmse_ratio.map(|ratio| 1.0 - ratio);
+        let than = "% better than assuming that nothing changes";
+        add("prediction", better, 0, 100.0, than);
+        add("90 % interval holds", self.coverage, 1, 100.0, " %");
         words
     }
 }
@@ -61,8 +59,6 @@ pub fn parse(text: &str) -> BTreeMap<String, Health> {
             let field = match name {
                 "spiked_stream_rmse_persistence_ratio" => &mut health.rmse_ratio,
                 "spiked_stream_interval_coverage_ratio" => &mut health.coverage,
-                "spiked_stream_log_density_nats" => &mut health.log_density,
-                "spiked_site_change_ratio" => &mut health.site_change,
                 _ => return None,
             };
             *field = Some(value);
@@ -97,17 +93,14 @@ mod tests {
 
     #[test]
     fn figures_are_found_by_stream() {
-        let text = "HTTP/1.1 200 OK\r\n\r\n# HELP spiked_site_change_ratio x\n\
-            spiked_site_change_ratio 0.0012\nspiked_other 3\n\
+        let text = "HTTP/1.1 200 OK\r\n\r\n# HELP spiked_other x\nspiked_other 3\n\
             spiked_stream_rmse_persistence_ratio{stream=\"pump-1\"} 0.81\n\
-            spiked_stream_log_density_nats{stream=\"pump-1\"} NaN\n\
             spiked_stream_interval_coverage_ratio{stream=\"pump-1\"} 0.9\n";
         let all = parse(text);
-        assert_eq!(all.len(), 2);
-        assert_eq!(all[""].words(), "weights move 0.120% a batch");
+        assert_eq!(all.len(), 1);
         assert_eq!(
             all["pump-1"].words(),
-            "error/persistence 0.81   90% interval holds 90.0%"
+            "prediction 19% better than assuming that nothing changes   90 % interval holds 90.0 %"
         );
     }
 }

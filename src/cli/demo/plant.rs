@@ -27,6 +27,9 @@ pub const CHANNELS: [&str; 8] = [
     "oil_temp",
 ];
 
+/// Units of the channels.
+pub const UNITS: [&str; 8] = ["rpm", "m³/h", "bar", "bar", "A", "mm/s", "°C", "°C"];
+
 /// Standard deviation of one step of each channel in normal operation, in its unit: the size
 /// that faults are measured in. A test holds it to the simulation.
 pub const STEP_SD: [f64; 8] = [6.4, 0.39, 0.0123, 0.068, 0.39, 0.094, 0.086, 0.07];

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 use super::health::Health;
-use super::plant::{CHANNELS, PERIOD_S};
+use super::plant::{CHANNELS, PERIOD_S, UNITS};
 use super::score::{Account, News};
 
 /// Scores kept for the little curve.
@@ -16,7 +16,9 @@ const CURVE: usize = 28;
 /// Lines of news on the screen.
 const NEWS: usize = 8;
 /// Columns that two channels a line take.
-const WIDE: usize = 96;
+const WIDE: usize = 106;
+/// Columns of a channel's name and unit.
+const NAME_WIDTH: usize = 21;
 /// Rises from nothing to the alarm bar.
 const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -195,7 +197,9 @@ impl Screen {
             }
             lines.push(stream.headline(name));
             if detail != Detail::Headlines {
-                lines.extend(stream.table(width >= WIDE));
+                let wide = width >= WIDE;
+                lines.extend((detail == Detail::All).then(|| header(wide)));
+                lines.extend(stream.table(wide));
             }
             let health = self.health.get(name).filter(|_| detail == Detail::All);
             lines.extend(health.map(|health| format!("  \x1b[2m{}", health.words())));
@@ -203,8 +207,7 @@ impl Screen {
         if detail == Detail::All {
             lines.push(String::new());
         }
-        let health = self.health.get("").map(Health::words).unwrap_or_default();
-        lines.push(format!("{}\x1b[0m   \x1b[2m{health}", tally(account)));
+        lines.push(tally(account));
         lines
     }
 
@@ -213,7 +216,7 @@ impl Screen {
         let line = |(name, stream): (&String, &StreamView)| {
             let worst = stream.worst();
             let mut line = format!(
-                "{}  {name}  {:<9} {:>4.0} rows/s  score {:.2}",
+                "{}  {name}  {:<9} {:>4.0} rows/s  severity {:.2}",
                 clock(stream.ts_ms),
                 stream.state(),
                 stream.rows_per_s,
@@ -222,7 +225,7 @@ impl Screen {
             if let Some((channel, c)) = worst {
                 let _ = write!(
                     line,
-                    "  {channel} {} predicted {} ± {}",
+                    "  {channel} {} expected {} ± {}",
                     figure(c.value),
                     figure(c.mean),
                     figure(c.sd)
@@ -260,7 +263,7 @@ impl StreamView {
         };
         let curve: String = self.curve.iter().map(|&score| block(score)).collect();
         format!(
-            "\x1b[1m{name:<8}\x1b[0m \x1b[{colour}m{:<9}\x1b[0m{:>5.0} rows/s   score {:>5.2}  \x1b[33m{curve}",
+            "\x1b[1m{name:<8}\x1b[0m \x1b[{colour}m{:<9}\x1b[0m{:>5.0} rows/s   severity {:>5.2}  \x1b[33m{curve}",
             self.state(),
             self.rows_per_s,
             self.score
@@ -301,7 +304,8 @@ impl StreamView {
             _ => "0",
         };
         format!(
-            "{name:<15}\x1b[{colour}m{:>9}\x1b[0m {:>9} ± {:<7}\x1b[{colour}m{}\x1b[0m",
+            "{:<20}\x1b[{colour}m{:>9}\x1b[0m {:>9} ± {:<7}\x1b[{colour}m{}\x1b[0m",
+            with_unit(name),
             figure(channel.value),
             figure(channel.mean),
             figure(channel.sd),
@@ -313,6 +317,26 @@ impl StreamView {
         self.channels
             .iter()
             .max_by(|a, b| a.1.score.total_cmp(&b.1.score))
+    }
+}
+
+/// A channel's name with its unit where both fit into their column.
+fn with_unit(name: &str) -> String {
+    let place = CHANNELS.iter().position(|channel| *channel == name);
+    let named = place.map(|place| format!("{name} {}", UNITS[place]));
+    let fitting = named.filter(|named| named.chars().count() < NAME_WIDTH);
+    fitting.unwrap_or_else(|| name.to_owned())
+}
+
+/// Names of the columns of [`StreamView::table`].
+fn header(wide: bool) -> String {
+    let cell = format!(
+        "{:<20}{:>9} {:>9} ± {:<7} ",
+        "channel", "measured", "expected", "sd"
+    );
+    match wide {
+        true => format!("  \x1b[2m{cell}   {cell}"),
+        false => format!("  \x1b[2m{cell}"),
     }
 }
 

@@ -1,0 +1,266 @@
+//! Serves `/api/v1`: streams, histories, incidents and refusals as JSON.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Site;
+use super::summary::{StreamSummary, summaries};
+use crate::decode::RefusedTopic;
+use crate::history::{HistoryView, IncidentView, LearningView, Range};
+use crate::payload::Reject;
+
+/// Streams in one answer.
+const MAX_STREAMS: usize = 1_000;
+/// Incidents in one answer.
+const MAX_INCIDENTS: usize = 500;
+/// Refusals in one answer.
+const MAX_REFUSALS: usize = 100;
+/// Points of a history in one answer.
+const MAX_POINTS: usize = 5_000;
+/// Points where no number is asked for: about one a pixel of a phone, one for two of a screen.
+const USUAL_POINTS: usize = 600;
+
+/// How the daemon stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct DaemonSummary {
+    /// Version of the program.
+    version: &'static str,
+    /// Time since the start, s.
+    uptime_s: u64,
+    /// Connected, subscribed, learning, storing.
+    ready: bool,
+    /// What is wrong, in words.
+    reasons: Vec<String>,
+    /// Verdicts can be given here.
+    admin: bool,
+    /// Readings accepted since the start.
+    readings: u64,
+    /// Rows learned since the start.
+    rows: u64,
+    /// Readings on their way to a worker.
+    waiting: usize,
+}
+
+impl DaemonSummary {
+    /// How it stands now.
+    pub fn of(site: &Site) -> DaemonSummary {
+        let status = &site.status;
+        let health = status.health();
+        DaemonSummary {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: status.uptime().as_secs(),
+            ready: health.ready,
+            reasons: health.reasons,
+            admin: site.admin.is_some(),
+            readings: status.metrics.readings_received.get(),
+            rows: status.metrics.rows.get(),
+            waiting: status.waiting(),
+        }
+    }
+}
+
+/// The answer of `/api/v1/streams`, and the event `streams`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Streams {
+    /// How the daemon stands.
+    pub daemon: DaemonSummary,
+    /// Streams that fit the search, also those beyond the limit.
+    pub n_streams: usize,
+    /// Worst first.
+    pub streams: Vec<StreamSummary>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct StreamsQuery {
+    #[serde(default)]
+    search: String,
+    limit: Option<usize>,
+}
+
+impl Streams {
+    /// Streams whose name contains `search`.
+    pub fn of(site: &Site, search: &str, limit: usize) -> Streams {
+        let (n_streams, streams) = summaries(site, search, limit);
+        Streams {
+            daemon: DaemonSummary::of(site),
+            n_streams,
+            streams,
+        }
+    }
+}
+
+pub(super) async fn streams(
+    State(site): State<Arc<Site>>,
+    Query(query): Query<StreamsQuery>,
+) -> Json<Streams> {
+    let limit = query.limit.unwrap_or(MAX_STREAMS).min(MAX_STREAMS);
+    Json(Streams::of(&site, &query.search, limit))
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct HistoryQuery {
+    from_ms: Option<i64>,
+    to_ms: Option<i64>,
+    points: Option<usize>,
+}
+
+/// The answer of `/api/v1/streams/{stream}/history`.
+#[derive(Debug, Serialize)]
+struct HistoryAnswer {
+    #[serde(flatten)]
+    history: HistoryView,
+    learning: LearningView,
+}
+
+pub(super) async fn history(
+    State(site): State<Arc<Site>>,
+    Path(stream): Path<String>,
+    Query(query): Query<HistoryQuery>,
+) -> Response {
+    let Some((name, kept)) = site.status.history(&stream) else {
+        return problem(StatusCode::NOT_FOUND, "no such stream");
+    };
+    let range = Range {
+        from_ms: query.from_ms.unwrap_or(i64::MIN),
+        to_ms: query.to_ms.unwrap_or(i64::MAX),
+        max_points: query.points.unwrap_or(USUAL_POINTS).clamp(1, MAX_POINTS),
+    };
+    // A copy of the points, so that the worker does not wait for the JSON.
+    let mut answer = {
+        let history = kept.lock();
+        HistoryAnswer {
+            history: history.view(&name, range),
+            learning: history.learning(),
+        }
+    };
+    site.add_units(&mut answer.history);
+    Json(answer).into_response()
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct IncidentsQuery {
+    stream: Option<String>,
+    limit: Option<usize>,
+}
+
+/// The answer of `/api/v1/incidents`, and the event `incidents`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Incidents {
+    /// Incidents kept, also those beyond the limit.
+    pub n_incidents: usize,
+    /// Open ones first, then worst first.
+    pub incidents: Vec<IncidentView>,
+}
+
+impl Incidents {
+    /// Incidents of one stream or of all, `limit` at most.
+    pub fn of(site: &Site, stream: Option<&str>, limit: usize) -> Incidents {
+        let histories = site.status.histories();
+        let wanted = histories
+            .iter()
+            .filter(|(name, _)| stream.is_none_or(|stream| stream == &**name));
+        let views = wanted.flat_map(|(name, history)| history.lock().incident_views(name));
+        let mut incidents: Vec<IncidentView> = views.collect();
+        incidents.sort_by(worst_first);
+        let n_incidents = incidents.len();
+        incidents.truncate(limit);
+        for incident in &mut incidents {
+            site.add_units_to_incident(incident);
+        }
+        Incidents {
+            n_incidents,
+            incidents,
+        }
+    }
+}
+
+fn worst_first(a: &IncidentView, b: &IncidentView) -> Ordering {
+    let open = |incident: &IncidentView| incident.end_ms.is_none();
+    open(b)
+        .cmp(&open(a))
+        .then_with(|| b.severity.total_cmp(&a.severity))
+        .then_with(|| b.start_ms.cmp(&a.start_ms))
+        .then_with(|| a.stream.cmp(&b.stream))
+}
+
+pub(super) async fn incidents(
+    State(site): State<Arc<Site>>,
+    Query(query): Query<IncidentsQuery>,
+) -> Json<Incidents> {
+    let limit = query.limit.unwrap_or(MAX_INCIDENTS).min(MAX_INCIDENTS);
+    Json(Incidents::of(&site, query.stream.as_deref(), limit))
+}
+
+/// How many readings were refused for a reason.
+#[derive(Debug, Serialize)]
+struct RefusalCount {
+    reason: &'static str,
+    count: u64,
+}
+
+/// What was refused last for one reason on one topic.
+#[derive(Debug, Serialize)]
+struct RefusalView {
+    reason: &'static str,
+    topic: String,
+    /// How often on this topic.
+    count: u64,
+    /// Arrival of the newest, unix ms.
+    newest_ms: i64,
+    /// Beginning of the payload of the last one that was explained.
+    excerpt: String,
+    /// The member or record, or what else is known; may be empty.
+    detail: String,
+    /// The setting that would help.
+    advice: String,
+}
+
+impl RefusalView {
+    fn of(refused: RefusedTopic) -> RefusalView {
+        RefusalView {
+            reason: refused.last.reason.as_str(),
+            topic: refused.last.topic,
+            count: refused.count,
+            newest_ms: refused.newest_ms,
+            excerpt: refused.last.excerpt,
+            detail: refused.last.detail,
+            advice: refused.last.advice,
+        }
+    }
+}
+
+/// The answer of `/api/v1/refusals`.
+#[derive(Debug, Serialize)]
+pub(super) struct Refusals {
+    /// Since the start, by reason, most first; none that never happened.
+    counts: Vec<RefusalCount>,
+    /// The last by topic and reason, newest first.
+    refusals: Vec<RefusalView>,
+}
+
+pub(super) async fn refusals(State(site): State<Arc<Site>>) -> Json<Refusals> {
+    let count = |reason: Reject| RefusalCount {
+        reason: reason.as_str(),
+        count: site.status.metrics.rejected(reason),
+    };
+    let counts = Reject::ALL.into_iter().map(count);
+    let mut counts: Vec<RefusalCount> = counts.filter(|c| c.count > 0).collect();
+    counts.sort_by_key(|c| std::cmp::Reverse(c.count));
+    let refusals = site.status.refusals().into_iter().take(MAX_REFUSALS);
+    Json(Refusals {
+        counts,
+        refusals: refusals.map(RefusalView::of).collect(),
+    })
+}
+
+/// An error as JSON.
+pub(super) fn problem(status: StatusCode, text: &str) -> Response {
+    (status, Json(json!({ "error": text }))).into_response()
+}
