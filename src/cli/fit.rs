@@ -69,7 +69,7 @@ pub struct FitArgs {
     #[arg(long, value_enum)]
     task: Task,
     /// Column to predict: a name from the header, or a number from 0
-    #[arg(long, value_name = "COLUMN", required_unless_present = "train_images")]
+    #[arg(long, value_name = "COLUMN", required_unless_present_any = ["train_images", "test_images"])]
     target: Option<String>,
     /// Columns that are no inputs; those that hold texts are left out anyway
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
@@ -77,7 +77,7 @@ pub struct FitArgs {
     /// Table to learn
     #[arg(long, value_name = "CSV", requires = "test", conflicts_with = "data")]
     train: Option<PathBuf>,
-    /// Table to test on
+    /// Table to test on; alone with --load, the model predicts it and learns nothing
     #[arg(long, value_name = "CSV")]
     test: Option<PathBuf>,
     /// One table, split at random into a part to learn and a part to test on
@@ -125,6 +125,10 @@ pub struct FitArgs {
     /// Samples of a mini-batch (32 for averaged)
     #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..))]
     batch: Option<u32>,
+    /// Inner sweeps of the output layer for each row: with 2 and more every output hears of a spike
+    /// what the others say before weights move. Helps where a row has many outputs
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    inner: u32,
     /// Passes over the table
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     passes: u32,
@@ -161,8 +165,8 @@ pub struct FitArgs {
     /// Write what was learned to a file
     #[arg(long, value_name = "MODEL")]
     save: Option<PathBuf>,
-    /// Continue from a file that --save wrote, sequentially; the columns and their order must be
-    /// the same; values are standardised as they were then
+    /// Continue from a file that --save wrote: it is the prior of the rows to come. The columns and
+    /// their order must be the same, and values are standardised as they were then
     #[arg(long, value_name = "MODEL")]
     load: Option<PathBuf>,
     /// Write every test row to a CSV file, its inputs and target first; then mean, sd (noise
@@ -266,6 +270,7 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
         joint: !args.no_readout,
         calibrate: !args.no_calibration,
         in_order: args.in_order,
+        inner: args.inner,
         passes: args.passes,
         inits: args.inits.into(),
         seed: args.seed,
@@ -279,6 +284,13 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
             "schedules other than sequential need gaussian weights".into(),
         ));
     }
+    if args.applies_only() {
+        return match saved {
+            Some(model) => apply(model, &data, &args),
+            None => Err(CliError::Config("--load says which model".into())),
+        };
+    }
+    let fresh = saved.is_none();
     let mut trainer = match saved {
         Some(learned) => {
             if learned.fit.ensemble.classes() != data.classes {
@@ -291,6 +303,14 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
         None => Trainer::new(&plan, &data.train.0, data.classes)
             .map_err(|e| CliError::Config(e.to_string()))?,
     };
+    let sequential = trainer.schedule() == Schedule::Sequential;
+    let full = args.schedule == ScheduleArg::Auto && !grid && data.classes.is_none() && fresh;
+    if full && sequential {
+        eprintln!(
+            "stochastic EP, not full EP: a site for each row would take over 1 GiB \
+             (--schedule exact keeps them all the same)"
+        );
+    }
     let passes = learn(&mut trainer, &data, &args)?;
     let fitted = Fitted {
         schedule: match trainer.schedule() {
@@ -336,6 +356,43 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
         export::write(folder, &trainer, &data)?;
     }
     finish(&fitted, args.json)
+}
+
+impl FitArgs {
+    /// Nothing is to be learned: a model is loaded and predicts.
+    fn applies_only(&self) -> bool {
+        self.load.is_some()
+            && self.train.is_none()
+            && self.data.is_none()
+            && self.train_images.is_none()
+    }
+}
+
+/// Lets a saved model predict the rows to test on, without learning.
+fn apply(model: Model, data: &Data, args: &FitArgs) -> Result<(), CliError> {
+    let mut ensemble = model.fit.ensemble;
+    let Some((samples, targets)) = &data.test else {
+        let text = "give --test or --test-images: what the model is to predict";
+        return Err(CliError::Config(text.into()));
+    };
+    let inputs = ensemble.inputs();
+    if ensemble.classes() != data.classes || inputs != samples.inputs {
+        let text = format!(
+            "the model has {inputs} inputs, the data {}, or they differ in their classes",
+            samples.inputs
+        );
+        return Err(CliError::Config(text));
+    }
+    let score = ensemble.test(samples, targets, data.scale);
+    writeln!(std::io::stderr(), "test {}", score.line())?;
+    if let Some(path) = &args.predict {
+        predictions::write(path, &mut ensemble, data)?;
+    }
+    if args.json {
+        let text = serde_json::to_string(&score).map_err(|e| CliError::Runtime(e.to_string()))?;
+        writeln!(std::io::stdout(), "{text}")?;
+    }
+    Ok(())
 }
 
 fn learn(trainer: &mut Trainer, data: &Data, args: &FitArgs) -> Result<Vec<Pass>, CliError> {

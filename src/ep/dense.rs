@@ -7,7 +7,7 @@ use super::factor::gaussian::Observed;
 use super::family::{AnyRule, Family};
 use super::input::DECAY_BLOCK;
 use super::kernel::{self, Cells, padded};
-use super::network::Visitor;
+use super::network::{Seen, Visitor};
 use super::report::LayerSummary;
 use super::spec::Prior;
 use crate::num::counter;
@@ -178,6 +178,38 @@ impl DenseLayer {
             }
         }
         kernel::dense_sums(a, (&self.weights.mean, &self.weights.variance), (omega, v));
+    }
+
+    /// Moments of the input of unit `k` alone.
+    pub(super) fn sums_of(&self, k: usize, a: &[f32]) -> (f32, f32) {
+        let row = k * self.stride..(k + 1) * self.stride;
+        let (mut omega, mut v) = ([0.0], [0.0]);
+        if let Some(bias) = &self.bias {
+            (omega, v) = ([bias.mean[k]], [bias.variance[k]]);
+        }
+        let weights = (&self.weights.mean[row.clone()], &self.weights.variance[row]);
+        kernel::dense_sums(a, weights, (&mut omega, &mut v));
+        (omega[0], v[0])
+    }
+
+    /// Adds the messages of unit `k` to the spikes to `rho`; no weight moves.
+    pub(super) fn message(&self, k: usize, a: &[f32], rho: &mut [f32], seen: Seen) {
+        let run = |column: &[f32]| match column.is_empty() {
+            true => Vec::new(),
+            false => column[k * self.stride..(k + 1) * self.stride].to_vec(),
+        };
+        let mut row = Beliefs {
+            mean: run(&self.weights.mean),
+            variance: run(&self.weights.variance),
+            h: run(&self.weights.h),
+            p: run(&self.weights.p),
+        };
+        let row = row.cells(0..self.stride);
+        match seen {
+            Seen::Gaussian(seen) => kernel::dense_gaussian(a, row, rho, seen, self.rule),
+            Seen::Linear(g, gamma) => kernel::dense_linear(a, row, rho, (g, gamma), self.rule),
+            Seen::Nothing => 0,
+        };
     }
 
     /// Learns a Gaussian observation of unit `k`; adds the messages to the spikes to `rho`.

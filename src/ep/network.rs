@@ -10,6 +10,8 @@ use super::kernel::{self, UnitCache};
 use super::report::{LayerSummary, Report};
 use super::scratch::Scratch;
 use super::spec::{NetworkSpec, OutputKind, Spikes};
+pub(super) use inner::Seen;
+use inner::View;
 
 /// One input: the active entries only. Silent inputs cost nothing.
 ///
@@ -35,6 +37,14 @@ pub struct Moments<'a> {
 
 /// Sees a run of means and variances and the precision of their prior.
 pub(super) type Visitor<'a> = dyn FnMut(&mut [f32], &mut [f32], f32) + 'a;
+
+/// Moments of the outputs, and the messages that a factor sends them.
+struct Outputs<'a> {
+    mean: &'a [f32],
+    variance: &'a [f32],
+    g: &'a mut [f32],
+    gamma: &'a mut [f32],
+}
 
 /// Largest target that is learned: f32 must hold the squares of weights that predict it.
 const MAX_TARGET: f32 = 1e15;
@@ -64,6 +74,9 @@ pub struct Network {
     ln_keep: f64,
     /// Noise of probit spikes; `None` for sigmoid ones.
     spike_noise: Option<f32>,
+    /// Inner sweeps beyond the first.
+    #[serde(skip)]
+    inner: u32,
     #[serde(skip)]
     scratch: Scratch,
 }
@@ -97,6 +110,7 @@ impl Network {
                 Spikes::Probit { noise } => Some(noise),
                 Spikes::Sigmoid => None,
             },
+            inner: 0,
             scratch: Scratch::default(),
         }
     }
@@ -239,11 +253,33 @@ impl Network {
         }
         let at = self.input.direct_at();
         self.start_backward();
+        let views = if self.inner > 0 {
+            self.views(&|mean, variance| {
+                let seen = |k: usize| match target[k].is_nan() {
+                    true => Seen::Nothing,
+                    false => Seen::Gaussian(Observed {
+                        error: target[k] - mean[k],
+                        variance: variance[k],
+                        noise: noise[k],
+                    }),
+                };
+                (0..mean.len()).map(seen).collect()
+            })
+        } else {
+            Vec::new()
+        };
         for k in 0..self.outputs {
             if target[k].is_nan() {
                 continue;
             }
-            let seen = self.observed(k, target, noise);
+            let (mut seen, mut view) = (self.observed(k, target, noise), None);
+            if let Some(View {
+                a,
+                seen: Seen::Gaussian(own),
+            }) = views.get(k)
+            {
+                (seen, view) = (*own, Some(a));
+            }
             let s = &mut self.scratch;
             if self.spec.direct {
                 let total = seen.variance + seen.noise;
@@ -251,7 +287,8 @@ impl Network {
                 s.gamma[at + k] = 1.0 / total;
             }
             if let (Some(layer), Some(u)) = (self.upper.last_mut(), s.units.last_mut()) {
-                report.clipped += layer.learn_gaussian(k, &u.a, &mut u.rho, seen);
+                let a = view.unwrap_or(&u.a);
+                report.clipped += layer.learn_gaussian(k, a, &mut u.rho, seen);
             }
         }
         self.finish_backward(x, weight, &mut report);
@@ -276,8 +313,7 @@ impl Network {
         assert!(class < self.outputs, "class {class} of {}", self.outputs);
         if self.spec.output == OutputKind::Softmax {
             return self.learn_linear(x, weight, |s| {
-                let sent = (&mut s.out_g[..], &mut s.out_gamma[..]);
-                softmax::messages(class, (&s.mean, &s.out_variance), sent);
+                softmax::messages(class, (s.mean, s.variance), (s.g, s.gamma));
             });
         }
         self.learn_probit(x, |k| if k == class { 1.0 } else { -1.0 }, weight)
@@ -298,22 +334,22 @@ impl Network {
         self.learn_linear(x, weight, |s| {
             for k in 0..s.mean.len() {
                 let y = answer(k);
-                (s.out_g[k], s.out_gamma[k]) = if y.is_nan() {
+                (s.g[k], s.gamma[k]) = if y.is_nan() {
                     (f32::NAN, 0.0)
                 } else {
-                    probit::message(y, s.mean[k], s.out_variance[k])
+                    probit::message(y, s.mean[k], s.variance[k])
                 };
             }
         })
     }
 
-    /// Learns under factors known by their g and Gamma, which `factors` writes into the scratch; an
-    /// output whose g is NaN is left out.
+    /// Learns under factors known by their g and Gamma, which `factors` writes; an output whose g is
+    /// NaN is left out.
     fn learn_linear(
         &mut self,
         x: Input<'_>,
         weight: f32,
-        factors: impl FnOnce(&mut Scratch),
+        factors: impl Fn(&mut Outputs<'_>),
     ) -> Report {
         let mut report = Report::default();
         self.refresh(x);
@@ -323,10 +359,41 @@ impl Network {
         }
         let at = self.input.direct_at();
         self.start_backward();
-        factors(&mut self.scratch);
+        let s = &mut self.scratch;
+        factors(&mut Outputs {
+            mean: &s.mean,
+            variance: &s.out_variance,
+            g: &mut s.out_g,
+            gamma: &mut s.out_gamma,
+        });
+        let views = if self.inner > 0 {
+            self.views(&|mean, variance| {
+                let (mut g, mut gamma) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
+                factors(&mut Outputs {
+                    mean,
+                    variance,
+                    g: &mut g,
+                    gamma: &mut gamma,
+                });
+                let seen = |(g, gamma): (f32, f32)| match g.is_nan() {
+                    true => Seen::Nothing,
+                    false => Seen::Linear(g, gamma),
+                };
+                g.into_iter().zip(gamma).map(seen).collect()
+            })
+        } else {
+            Vec::new()
+        };
         for k in 0..self.outputs {
             let s = &mut self.scratch;
-            let message = (s.out_g[k], s.out_gamma[k]);
+            let (mut message, mut view) = ((s.out_g[k], s.out_gamma[k]), None);
+            if let Some(View {
+                a,
+                seen: Seen::Linear(g, gamma),
+            }) = views.get(k)
+            {
+                (message, view) = ((*g, *gamma), Some(a));
+            }
             if message.0.is_nan() {
                 continue;
             }
@@ -334,7 +401,8 @@ impl Network {
                 (s.g[at + k], s.gamma[at + k]) = message;
             }
             if let (Some(layer), Some(u)) = (self.upper.last_mut(), s.units.last_mut()) {
-                report.clipped += layer.learn_linear(k, &u.a, &mut u.rho, message);
+                let a = view.unwrap_or(&u.a);
+                report.clipped += layer.learn_linear(k, a, &mut u.rho, message);
             }
         }
         self.finish_backward(x, weight, &mut report);
@@ -569,6 +637,7 @@ pub(super) mod committee;
 mod exact;
 #[cfg(test)]
 mod hostile;
+mod inner;
 mod normal;
 pub(super) mod readout;
 #[cfg(test)]

@@ -65,6 +65,14 @@ impl Ensemble {
         self.kind = Kind::Regression(Box::new(committee));
     }
 
+    /// Number of inputs, the bias included.
+    pub fn inputs(&self) -> usize {
+        match &self.kind {
+            Kind::Regression(committee) => committee.inputs(),
+            Kind::Classes(_, networks) => networks.first().map_or(0, Network::inputs),
+        }
+    }
+
     /// Number of classes; `None` for regression.
     pub fn classes(&self) -> Option<usize> {
         match self.kind {

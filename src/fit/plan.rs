@@ -54,6 +54,9 @@ pub struct Plan {
     pub calibrate: bool,
     /// Samples follow one another as in the table; else in a random order for each pass.
     pub in_order: bool,
+    /// Inner sweeps of the output layer for each visit, 1 and more; see
+    /// [`Network::set_inner_sweeps`].
+    pub inner: u32,
     /// Passes to come, 1 and more.
     pub passes: u32,
     /// Number of networks to average.
@@ -75,6 +78,7 @@ impl Default for Plan {
             joint: true,
             calibrate: true,
             in_order: false,
+            inner: 1,
             passes: 10,
             inits: 1,
             seed: 0,

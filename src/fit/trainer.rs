@@ -72,7 +72,8 @@ impl Trainer {
     ) -> Result<Trainer, SpecErrors> {
         let member = |i| {
             let seed = plan.seed_of(i);
-            let network = Network::new(&plan.draft(samples.inputs, classes, seed).build()?);
+            let mut network = Network::new(&plan.draft(samples.inputs, classes, seed).build()?);
+            network.set_inner_sweeps(plan.inner.max(1));
             let schedule = plan.schedule_for(&network, samples, classes);
             let noise = NoiseVariance::new(NOISE, samples.len() as f64);
             let annealing = classes.map(|_| plan.annealing(samples, false));
@@ -118,6 +119,7 @@ impl Trainer {
                 return Err(format!("the model has {got} inputs, the data {inputs}"));
             }
             network.set_memory(None);
+            network.set_inner_sweeps(plan.inner.max(1));
             noise.set_memory(learned.rows + samples.len() as f64);
             let schedule = match plan.schedule_for(&network, samples, classes) {
                 Schedule::Exact if known => Schedule::Sequential,

@@ -102,12 +102,13 @@ impl Data {
     /// # Errors
     /// If a file cannot be read or does not fit the task.
     pub fn load(args: &FitArgs, saved: Option<&Model>) -> Result<Data, CliError> {
-        if args.train_images.is_some() {
+        if args.train_images.is_some() || (saved.is_some() && args.test_images.is_some()) {
             return Ok(Data::from_images(args)?);
         }
         let paths: Vec<&Path> = match (&args.train, &args.test, &args.data) {
             (Some(train), Some(test), _) => vec![train, test],
             (None, None, Some(data)) => vec![data],
+            (None, Some(test), None) if saved.is_some() => vec![test],
             _ => {
                 let text = "give --train and --test, or --data, or --train-images";
                 return Err(CliError::Config(text.into()));
@@ -124,6 +125,7 @@ impl Data {
         }
         let (mut train, test) = match read.tables.pop() {
             Some(test) if !read.tables.is_empty() => (read.tables.remove(0), test),
+            Some(test) if args.data.is_none() => (test.clone(), test),
             Some(data) => split(&data, args)?,
             None => return Err(CliError::Config("no table".into())),
         };
@@ -274,7 +276,9 @@ impl Data {
             let labels: Vec<f64> = labels.values[..n].iter().map(|v| f64::from(*v)).collect();
             Ok((samples, labels))
         };
-        let (Some(images), Some(labels)) = (&args.train_images, &args.train_labels) else {
+        let images = args.train_images.as_ref().or(args.test_images.as_ref());
+        let labels = args.train_labels.as_ref().or(args.test_labels.as_ref());
+        let (Some(images), Some(labels)) = (images, labels) else {
             return Err(TableError::Misfit("images need labels".into()));
         };
         let (train, y) = load(images, labels, args.limit)?;

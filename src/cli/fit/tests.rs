@@ -78,3 +78,42 @@ fn bad_arguments_are_refused_with_the_code_of_a_bad_configuration() {
     let nothing = args(&["--task", "regression", "--target", "y"]);
     assert_eq!(run(nothing).unwrap_err().exit_code(), 64);
 }
+
+#[test]
+fn a_saved_model_predicts_without_learning_and_goes_out_as_c() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let mut text = String::from("\"a, b\",x,kind\n");
+    for i in 0..120 {
+        let kind = i % 3;
+        text += &format!(
+            "{},{},{}\n",
+            kind * 2 + i % 2,
+            f64::from(i) / 50.0,
+            10 + kind
+        );
+    }
+    std::fs::write(path("t.csv"), text).unwrap();
+    let (csv, model) = (path("t.csv"), path("m"));
+    let base = ["--task", "classification", "--target", "kind"];
+    let learn = [
+        "--train", &csv, "--test", &csv, "--passes", "3", "--save", &model,
+    ];
+    let (first, c) = (path("first.csv"), path("c"));
+    let more = ["--predict", &first, "--export-c", &c];
+    run(args(&[&base[..], &learn, &more].concat())).unwrap();
+    let second = path("second.csv");
+    let apply = ["--test", &csv, "--load", &model, "--predict", &second];
+    run(args(&[&base[..], &apply].concat())).unwrap();
+    let read = |path: &str| std::fs::read_to_string(path).unwrap();
+    assert_eq!(read(&first), read(&second));
+    let mut lines = read(&first).lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines.remove(0), "\"a, b\",x,kind,class,p_10,p_11,p_12");
+    let right = lines.iter().filter(|line| {
+        let cells: Vec<&str> = line.split(',').collect();
+        cells[2] == cells[3]
+    });
+    assert!(right.count() > 100);
+    assert!(read(&path("c/spiked_model.h")).contains("#define SPIKED_OUTPUTS 3"));
+    assert!(read(&path("c/spiked_infer.c")).contains("spiked_infer"));
+}

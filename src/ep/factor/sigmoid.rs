@@ -1,6 +1,6 @@
-//! A hidden unit with a sigmoid spike: the sigmoid as a mixture of K = 3 probits.
+//! A hidden unit with a sigmoid spike: the sigmoid as a mixture of K = 5 probits.
 //!
-//! sigma(u) = sum_k p_k Phi(s_k u) up to 4.4e-5, so that with q_k = s_k / sqrt(1 + s_k^2 V) and
+//! sigma(u) = sum_k p_k Phi(s_k u) up to 6e-7, so that with q_k = s_k / sqrt(1 + s_k^2 V) and
 //! t_k = q_k omega: S = sum p_k Phi(t_k), S' = sum p_k q_k phi(t_k), S'' = -sum p_k q_k^2 t_k
 //! phi(t_k). Then Z = (1-p) + (2p-1) S, g = (2p-1) S'/Z, Gamma = g^2 - (2p-1) S''/Z.
 
@@ -13,14 +13,8 @@ use super::Moments;
 use super::hidden::MAX_RHO;
 use crate::num::{fast, special};
 
-/// Weights and slopes of the mixture used by the kernels.
-const MIX3: [(f32, f32); 3] = [
-    (0.585_212, 0.577_777_2),
-    (0.252_226_03, 0.907_914),
-    (0.162_561_96, 0.364_034_4),
-];
-
-/// Weights and slopes of the reference's mixture, K = 5, precise to 6e-7.
+/// Weights and slopes of the mixture, precise to 6e-7: with three probits, to 4.4e-5, a message against
+/// a spike of probability 1e-4 was off by half.
 const MIX5: [(f64, f64); 5] = [
     (0.429_805_477_705_085, 0.576_187_721_202_201),
     (0.294_990_406_875_417, 0.803_887_454_677_545),
@@ -60,7 +54,7 @@ pub fn reference(omega: f64, v: f64, rho: f64) -> Moments {
 #[inline(always)]
 pub fn forward(omega: f32, v: f32) -> (f32, f32, f32) {
     let (mut s, mut s1, mut s2) = (0.0f32, 0.0f32, 0.0f32);
-    for (p, slope) in MIX3 {
+    for (p, slope) in MIX5.map(|(p, slope)| (p as f32, slope as f32)) {
         let q = slope / (slope * slope).mul_add(v, 1.0).sqrt();
         let t = q * omega;
         let (pdf, cdf) = fast::normal(t);
@@ -107,18 +101,20 @@ mod tests {
             oracle::close(got.1, s1, 0.0, 1e-5, &row);
             oracle::close(got.2, s2, 0.0, 5e-5, &row);
             let fast = forward(omega as f32, v as f32);
-            oracle::close(fast.0.into(), s, 0.0, 5e-5, &row);
-            oracle::close(fast.1.into(), s1, 0.0, 3e-4, &row);
-            oracle::close(fast.2.into(), s2, 0.0, 1.5e-3, &row);
+            oracle::close(fast.0.into(), s, 0.0, 2e-6, &row);
+            oracle::close(fast.1.into(), s1, 0.0, 2e-5, &row);
+            oracle::close(fast.2.into(), s2, 0.0, 1e-4, &row);
             // The factor itself where the tail does not decide (there a probit mixture is wrong).
-            if s > 0.01 && s < 0.99 {
+            if s > 1e-4 && s < 1.0 - 1e-4 {
                 let factor = reference(omega, v, rho);
                 oracle::close(factor.log_z, log_z, 1e-4, 1e-4, &row);
                 oracle::close(factor.g, g, 1e-2, 1e-3, &row);
-                oracle::close(factor.gamma, gamma, 2e-2, 2e-3, &row);
+                // Far out Gamma is the difference of g^2 and nearly the same.
+                let size = 1e-2 * g * g;
+                oracle::close(factor.gamma, gamma, 2e-2, 2e-3 + size, &row);
                 let (g32, gamma32) = backward(rho as f32, fast);
                 oracle::close(g32.into(), g, 2e-2, 2e-3, &row);
-                oracle::close(gamma32.into(), gamma, 5e-2, 1e-2, &row);
+                oracle::close(gamma32.into(), gamma, 5e-2, 1e-2 + size, &row);
             }
         }
     }

@@ -98,6 +98,11 @@ impl Committee {
         sums.solve().map(|(mean, _)| mean)
     }
 
+    /// Number of inputs, the bias included.
+    pub fn inputs(&self) -> usize {
+        self.members.first().map_or(0, Readout::inputs)
+    }
+
     /// Output weights are known jointly.
     pub fn is_joint(&self) -> bool {
         self.members.iter().all(Readout::is_joint)

@@ -172,6 +172,11 @@ impl Readout {
         self.parts[0].network.prior_of_outputs()
     }
 
+    /// Number of inputs, the bias included.
+    pub fn inputs(&self) -> usize {
+        self.parts.first().map_or(0, |part| part.network.inputs())
+    }
+
     /// Output weights are known jointly.
     pub fn is_joint(&self) -> bool {
         matches!(self.parts[0].spread, Spread::Joint(_))
