@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Gap regression: what a fit believes where it has seen nothing.
 
-usage: gap.py SPIKED [--seeds N] [further arguments of `spiked fit`]
+usage: gap.py SPIKED [--seeds N] [--all] [further arguments of `spiked fit`]
+       --all: every schedule, deterministic and sigmoid spikes, every family of weights, one line each
 
 y = sin(x) + .1 N(0, 1), 200 points on [-4, -1] and [1, 4]; nothing between, nothing beyond.
 Compares the sd of the curve itself (column `ignorance` of `--predict`) on the data, in the middle of the gap (|x| < .5) and beyond the edges.
@@ -38,7 +39,19 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("spiked")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--all", action="store_true")
     args, extra = parser.parse_known_args()
+    if not args.all:
+        return study(args, extra)
+    schedules = ["exact", "sequential", "averaged"]
+    cases = [f"--schedule {s} --spikes {k}" for k in ("deterministic", "sigmoid") for s in schedules]
+    cases += [f"--weights {w} --spikes deterministic" for w in ("gaussian", "ternary", "binary")]
+    for case in cases:
+        print(case, end=": ")
+        study(args, case.split() + extra)
+
+
+def study(args, extra):
     rows = []
     with tempfile.TemporaryDirectory() as work:
         for seed in range(args.seeds):
@@ -50,11 +63,12 @@ def main():
             on = sd[data].mean()
             parts = [sd[gap].mean() / on, worst, sd[near].mean() / on, sd[far].mean() / on, noise]
             rows.append(parts)
-            print(
-                f"seed {seed}: sd on the data {on:.3f}; in the gap {parts[0]:.2f} times that, worst "
-                f"error there {worst:.2f} sd; at 4.2 to 5 {parts[2]:.2f}, beyond 5.2 {parts[3]:.2f} "
-                f"times; noise {noise:.3f}"
-            )
+            if not args.all:
+                print(
+                    f"seed {seed}: sd on the data {on:.3f}; in the gap {parts[0]:.2f} times that, "
+                    f"worst error there {worst:.2f} sd; at 4.2 to 5 {parts[2]:.2f}, beyond 5.2 "
+                    f"{parts[3]:.2f} times; noise {noise:.3f}"
+                )
     m = np.mean(rows, 0)
     print(
         f"mean: gap {m[0]:.2f} (wanted 2), worst error {np.max([r[1] for r in rows]):.2f} sd "

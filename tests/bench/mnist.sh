@@ -15,6 +15,9 @@ fit() {
         --test-labels "$(find_file t10k-labels-idx1-ubyte)" \
         "$@" 2>&1 | grep '^pass' | tail -n 1
 }
+for seed in 0 1 2; do fit --passes "$passes" --seed "$seed" --receptive-fields; done
+fit --passes "$passes" --receptive-fields --weights binary
+fit --passes 1 --limit 1000 --receptive-fields
 for seed in 0 1 2; do fit --passes "$passes" --seed "$seed"; done
 fit --passes "$passes" --weights binary
 fit --passes "$passes" --weights ternary
