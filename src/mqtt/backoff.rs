@@ -30,6 +30,12 @@ impl Backoff {
         }
     }
 
+    /// The broker refused us for a reason that a person has to mend: attempts in a row would fill logs and
+    /// may lock the account.
+    pub fn refused(&mut self) {
+        self.next = self.cap;
+    }
+
     /// The wait before the next attempt: half of it is certain, the rest goes by `random`, a
     /// number from 0 to 1. The one after it is twice as long.
     pub fn wait(&mut self, random: f64) -> Duration {
@@ -49,6 +55,13 @@ mod tests {
         let longest: Vec<u128> = (0..6).map(|_| backoff.wait(1.0).as_millis()).collect();
         assert_eq!(longest, [100, 200, 400, 800, 1000, 1000]);
         assert_eq!(backoff.wait(0.0), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_refusal_waits_as_long_as_can_be() {
+        let mut backoff = Backoff::new(Duration::from_secs(30));
+        backoff.refused();
+        assert_eq!(backoff.wait(1.0), Duration::from_secs(30));
     }
 
     #[test]

@@ -293,6 +293,10 @@ impl<L: Link> Polling<L> {
                 );
             }
             backoff.lost(held);
+            if matches!(error, LinkError::Refused(_) | LinkError::Settings(_)) {
+                backoff.refused();
+                error!(side = ?self.client.side, %error, "the broker does not take us: somebody has to act");
+            }
             let wait = backoff.wait(rand::rng().random::<f64>());
             warn!(side = ?self.client.side, %error, wait_s = wait.as_secs_f64(), "no connection to the broker, trying again");
             let until = tokio::time::Instant::now() + wait;

@@ -17,6 +17,7 @@ pub mod backoff;
 mod client;
 mod connection;
 mod frame;
+mod misuse;
 pub mod outbox;
 mod probe;
 mod queue;
@@ -139,9 +140,9 @@ pub enum LinkError {
     #[error("another client has connected under the same client id")]
     TakenOver,
     /// The broker refused us.
-    #[error("refused by the broker: {0}")]
+    #[error("refused by the broker: {}", misuse::of_connack(.0))]
     Refused(String),
-    /// The settings cannot be used.
+    /// The settings cannot be used, or not with this broker.
     #[error("{0}")]
     Settings(String),
     /// Anything else.

@@ -16,7 +16,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::LinkError;
+use super::{LinkError, misuse};
 use crate::config::{MqttSettings, TlsSettings};
 
 /// Bytes that the kernel takes for us while we let them gather; it may grant less. Where it cannot
@@ -207,7 +207,10 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 fn lost(error: io::Error) -> LinkError {
-    LinkError::Lost(error.to_string())
+    match misuse::of_tls(&error) {
+        Some(words) => LinkError::Settings(words),
+        None => LinkError::Lost(error.to_string()),
+    }
 }
 
 /// Trust anchors and our certificate, from their files.

@@ -5,4 +5,5 @@ mod demo;
 mod deploy;
 mod prometheus;
 mod readme;
+mod snippets;
 mod support;

@@ -52,25 +52,37 @@ pub struct Broker {
     pub port: u16,
     config: PathBuf,
     child: Option<Child>,
+    user: Option<(String, String)>,
 }
 
 impl Broker {
     pub fn start(dir: &Path) -> Broker {
         let port = free_port();
-        let config = dir.join("mosquitto.conf");
         let text = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n\
              persistence_location {}/\nmax_queued_messages 0\nlog_type error\n",
             dir.display()
         );
+        Broker::configured(dir, port, &text)
+    }
+
+    /// One with settings of its own, which listens on `port`.
+    pub fn configured(dir: &Path, port: u16, text: &str) -> Broker {
+        let config = dir.join("mosquitto.conf");
         std::fs::write(&config, text).unwrap();
         let mut broker = Broker {
             port,
             config,
             child: None,
+            user: None,
         };
         broker.start_again();
         broker
+    }
+
+    /// Who later clients are.
+    pub fn log_in(&mut self, user: &str, password: &str) {
+        self.user = Some((user.to_owned(), password.to_owned()));
     }
 
     pub fn start_again(&mut self) {
@@ -159,6 +171,9 @@ impl Broker {
         command
             .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
             .stderr(Stdio::null());
+        if let Some((user, password)) = &self.user {
+            command.args(["-u", user, "-P", password]);
+        }
         command
     }
 }
