@@ -288,6 +288,11 @@ impl Assembler {
         self.params = params.clone();
     }
 
+    /// How readings become rows.
+    pub fn params(&self) -> &AssembleParams {
+        &self.params
+    }
+
     /// Channel names, in the order of a row's values: listed ones first, then as they appeared.
     pub fn channels(&self) -> &[Arc<str>] {
         &self.channels

@@ -136,6 +136,14 @@ impl Stream {
         }
     }
 
+    /// What it is built from, as it stands.
+    pub fn params(&self) -> StreamParams {
+        StreamParams {
+            assemble: self.assembler.params().clone(),
+            engine: self.engine.params().clone(),
+        }
+    }
+
     /// Goes on with other parameters, that differ in [`TUNABLE`] alone.
     pub fn retune(&mut self, params: &StreamParams) {
         self.assembler.retune(&params.assemble);

@@ -1,12 +1,26 @@
 //! Starts logging: to standard error, or to the journal when systemd reads it.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::cli::CliError;
+
+/// Changes the level of the subscriber that was started.
+static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+
+/// Goes on logging at `level`, which the settings have checked.
+pub fn set_level(level: &str) {
+    let Some(handle) = LEVEL.get() else { return };
+    if let Ok(filter) = EnvFilter::try_new(level)
+        && let Err(error) = handle.reload(filter)
+    {
+        tracing::error!(%error, "the log level cannot be changed");
+    }
+}
 
 /// Starts logging at `level` (a word or a filter such as `info,spiked::mqtt=debug`). When
 /// `JOURNAL_STREAM` says that the journal listens, events go there with their fields.
@@ -19,12 +33,14 @@ pub fn init(level: &str) -> Result<(), CliError> {
             "log.level: a level or a filter, got {level:?}: {error}"
         ))
     })?;
+    let (filter, handle) = reload::Layer::new(filter);
+    // A second start in one process (tests, demo) keeps the first subscriber, and its handle.
+    let _ = LEVEL.set(handle);
     let registry = tracing_subscriber::registry().with(filter);
     let journal = match std::env::var_os("JOURNAL_STREAM") {
         Some(_) => tracing_journald::layer().ok(),
         None => None,
     };
-    // A second start in one process (tests, demo) keeps the first subscriber.
     let _ = match journal {
         Some(layer) => registry.with(layer).try_init(),
         None => registry

@@ -9,6 +9,7 @@ pub mod inspect;
 mod listen;
 pub mod logging;
 mod needs;
+mod reload;
 pub mod replay;
 pub mod run;
 

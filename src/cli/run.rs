@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
 use crate::cli::CliError;
+use crate::cli::reload::Reload;
 use crate::config::{Durability, StateSettings};
 use crate::runtime::disk::DiskStore;
 use crate::runtime::store::Store;
@@ -74,13 +75,22 @@ pub struct RunArgs {
 /// # Errors
 /// If the configuration is wrong, an address cannot be bound or the daemon fails.
 pub fn run(args: RunArgs) -> Result<(), CliError> {
-    let settings = config::load(args.config.as_deref(), &args.overrides.pairs()?)?;
+    let overrides = args.overrides.pairs()?;
+    let settings = config::load(args.config.as_deref(), &overrides)?;
     crate::cli::logging::init(&settings.log_level)?;
     for warning in settings.warnings() {
         warn!("{warning}");
     }
+    let (tuned, changed) = tokio::sync::mpsc::channel(1);
+    let mut reload = Reload {
+        config: args.config,
+        overrides,
+        settings: settings.clone(),
+        tuned,
+    };
     let hooks = runtime::Hooks {
         store: store(&settings.state)?,
+        tuned: Some(changed),
         ..runtime::Hooks::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -89,7 +99,7 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
         .enable_all()
         .build()?;
     let served = runtime.block_on(async {
-        let shutdown = shutdown_signal()?;
+        let shutdown = shutdown_signal(&mut reload)?;
         Ok::<_, CliError>(runtime::serve(settings, hooks, shutdown).await?)
     });
     // A thread that hangs does not keep the process from ending.
@@ -106,8 +116,8 @@ fn store(settings: &StateSettings) -> Result<Option<Arc<dyn Store>>, CliError> {
     Ok(Some(Arc::new(store)))
 }
 
-/// Ends with the first SIGTERM or SIGINT. SIGHUP ends nothing.
-fn shutdown_signal() -> Result<impl Future<Output = ()>, CliError> {
+/// Ends with the first SIGTERM or SIGINT; each SIGHUP before has the settings read anew.
+fn shutdown_signal(reload: &mut Reload) -> Result<impl Future<Output = ()>, CliError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -116,7 +126,7 @@ fn shutdown_signal() -> Result<impl Future<Output = ()>, CliError> {
             tokio::select! {
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
-                _ = hangup.recv() => warn!("SIGHUP changes nothing: restart to read the settings anew"),
+                _ = hangup.recv() => reload.reload(),
             }
         }
     })

@@ -4,6 +4,7 @@
 //! Unknown keys and unknown `SPIKED_` variables are offences too.
 
 mod advice;
+mod changes;
 mod channels;
 mod model;
 mod mqtt;
@@ -16,6 +17,7 @@ use std::path::Path;
 use config::{Config, Environment, File, FileFormat};
 
 pub use channels::Unit;
+pub use changes::Changes;
 pub use settings::{
     Durability, HttpSettings, Input, MqttSettings, OutputSettings, Overload, Protocol,
     RuntimeSettings, Settings, StateSettings, TlsSettings,

@@ -125,19 +125,20 @@ impl Store for DiskStore {
         if stream.last_seq() == 0 || self.is_kept(stream) {
             return true;
         }
-        let Some(params) = self.params.get() else {
+        if self.params.get().is_none() {
             return true;
-        };
-        let snapshot = || Snapshot::of(stream, params, now_ms());
+        }
+        let snapshot = || Snapshot::of(stream, &stream.params(), now_ms());
         self.store.try_save(stream.name(), snapshot)
     }
 
     fn save_last(&self, stream: &Stream) {
-        if let Some(params) = self.params.get()
+        if self.params.get().is_some()
             && stream.last_seq() > 0
             && !self.is_kept(stream)
         {
-            self.store.save(Snapshot::of(stream, params, now_ms()));
+            self.store
+                .save(Snapshot::of(stream, &stream.params(), now_ms()));
         }
     }
 

@@ -17,6 +17,7 @@ mod slices;
 pub mod store;
 mod supervise;
 mod telling;
+mod tuning;
 mod worker;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use tokio::net::TcpListener;
 
 use crate::engine::EngineStats;
 use crate::row::Outcome;
+use crate::stream::StreamParams;
 
 pub use crate::status::{Health, Status, StreamView};
 pub use serve::{filters, serve};
@@ -64,6 +66,8 @@ pub struct Hooks {
     pub tap: Option<Tap>,
     /// Where readings and snapshots are kept; `None` for nowhere.
     pub store: Option<Arc<dyn store::Store>>,
+    /// Settings of the models that change while the daemon runs.
+    pub tuned: Option<tokio::sync::mpsc::Receiver<StreamParams>>,
     /// Told once, when everything is bound and started.
     pub started: Option<tokio::sync::oneshot::Sender<Started>>,
 }

@@ -9,6 +9,7 @@ use tracing::error;
 use super::worker::{Evicted, Item, Slot, Worker};
 use crate::progress;
 use crate::row::Outcome;
+use crate::stream::StreamParams;
 
 /// Readings that wait for one stream at most, before the worker waits for it too. That cannot end in
 /// two workers that wait for each other: what one waits for was sent to the other before.
@@ -24,6 +25,8 @@ pub enum Work {
     Give(Arc<str>, Sender<Moved>),
     /// The stream comes from another worker.
     Take(Arc<str>, Receiver<Moved>),
+    /// The models go on with other settings.
+    Tune(StreamParams),
 }
 
 /// A stream between two workers: live, evicted, or neither when it has had no reading.
@@ -57,6 +60,7 @@ impl Worker {
                     error!(%stream, "a worker has ended: a stream on its way there is lost");
                 }
             }
+            Work::Tune(params) => self.tune(params),
             Work::Take(stream, from) => {
                 let items = Vec::new();
                 self.coming.insert(stream, Coming { from, items });
@@ -96,7 +100,10 @@ impl Worker {
             error!(%stream, readings = items.len(), "a worker has ended: its stream is lost");
             return;
         };
-        if let Some(slot) = slot {
+        if let Some(mut slot) = slot {
+            if self.is_tuned {
+                slot.stream.retune(&self.params);
+            }
             if slot.unsaid.is_some() {
                 self.held.push_front((Instant::now(), stream.clone()));
             }

@@ -18,7 +18,7 @@ use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
 use super::moving::Work;
 use super::store::{KeptMessage, NoStore, Restored, Store, StoreError};
 use super::worker::{Slot, Worker};
-use super::{Hooks, ServeError, Started, Summary, supervise};
+use super::{Hooks, ServeError, Started, Summary, supervise, tuning};
 use crate::config::{OutputSettings, Protocol, Settings};
 use crate::decode::Decoder;
 use crate::http::{Admin, Limits, Site};
@@ -119,7 +119,9 @@ pub async fn serve(
             tap: hooks.tap,
             shared: &shared,
         };
-        threads = Some(Threads::start(&settings, parts)?);
+        let started = Threads::start(&settings, parts)?;
+        let workers = started.senders.clone();
+        threads = Some(started);
         let is_recovered = tokio::select! {
             recovered = recovery => recovered.is_ok(),
             () = &mut shutdown => false,
@@ -136,7 +138,15 @@ pub async fn serve(
                     shared: shared.clone(),
                 });
             }
+            let tuning = hooks
+                .tuned
+                .map(|changed| tokio::spawn(tuning::hand_on(changed, workers)));
             shutdown.await;
+            if let Some(tuning) = tuning {
+                tuning.abort();
+                // Its senders keep the workers from ending. It ends by being aborted.
+                let _ = tuning.await;
+            }
         }
     }
 

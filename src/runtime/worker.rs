@@ -52,6 +52,8 @@ pub struct Worker {
     pub rx: Receiver<Work>,
     /// What new streams are built from.
     pub params: StreamParams,
+    /// The settings of the models were changed since the start.
+    pub is_tuned: bool,
     /// Topics and QoS.
     pub output: OutputSettings,
     /// Messages go here.
@@ -200,6 +202,7 @@ impl Worker {
             idx,
             rx,
             params: settings.stream_params().clone(),
+            is_tuned: false,
             output: settings.output.clone(),
             out,
             store,

@@ -42,7 +42,7 @@ pub use recover::{
     MissedEdge, Prepared, Recovered, Replay, Report, Told, load_stream, prepare, recover,
     recover_stream,
 };
-pub use snapshot::digest;
+pub use snapshot::{digest, unfit_changes};
 pub use store::{Done, Durability, Edge, OutMessage, Store, StoreOptions, StoreStats};
 #[cfg(test)]
 pub(crate) use supervise::tests;

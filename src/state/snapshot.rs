@@ -120,14 +120,20 @@ impl Snapshot {
         let Ok(old) = self.params() else {
             return Some("its settings are of another version".to_owned());
         };
-        let mut changes = Vec::new();
-        name_changes("", &json(&old), &json(params), &mut changes);
+        let changes = unfit_changes(&old, params);
         match changes.len() {
             0 => None,
             1..=4 => Some(changes.join(", ")),
             n => Some(format!("{} and {} more", changes[..4].join(", "), n - 4)),
         }
     }
+}
+
+/// Names what a stream with settings `old` cannot go on with in `new`.
+pub fn unfit_changes(old: &StreamParams, new: &StreamParams) -> Vec<String> {
+    let mut changes = Vec::new();
+    name_changes("", &json(old), &json(new), &mut changes);
+    changes
 }
 
 /// Canonical bytes of a value.
