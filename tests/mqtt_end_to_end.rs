@@ -5,6 +5,8 @@
 #![expect(clippy::print_stdout, reason = "a test prints what it measured")]
 
 mod kit;
+#[path = "plant/operate.rs"]
+mod operate;
 #[path = "plant/security.rs"]
 mod security;
 

@@ -482,7 +482,12 @@ impl Metrics {
         let started = now.map_or(0.0, |since| since.as_secs_f64().floor());
         self.start_time.set(started);
         self.journal_limit.set(whole(journal_max_bytes));
-        self.false_alarms_allowed.set(false_alarms_per_week);
+        self.set_false_alarms_allowed(false_alarms_per_week);
+    }
+
+    /// Exports how many false alarms a week a stream may raise.
+    pub fn set_false_alarms_allowed(&self, a_week: f64) {
+        self.false_alarms_allowed.set(a_week);
     }
 
     /// Sets the depth of a queue.

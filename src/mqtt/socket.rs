@@ -81,7 +81,7 @@ impl Socket {
                 let name = ServerName::try_from(mqtt.host.clone());
                 let name = name.map_err(|error| LinkError::Settings(error.to_string()))?;
                 let tls = TlsConnector::from(config).connect(name, tcp).await;
-                Stream::Tls(Box::new(tls.map_err(lost)?))
+                Stream::Tls(Box::new(tls.map_err(not_shaken)?))
             }
         };
         let now = Instant::now();
@@ -204,6 +204,16 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     socket.set_nodelay(true)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.connect(address).await
+}
+
+/// A broker that ends the connection in the handshake may know no TLS, and may be about to end itself.
+fn not_shaken(error: io::Error) -> LinkError {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof => LinkError::Lost(format!(
+            "the broker ends the TLS handshake: perhaps it speaks no TLS at this port ({error})"
+        )),
+        _ => lost(error),
+    }
 }
 
 fn lost(error: io::Error) -> LinkError {

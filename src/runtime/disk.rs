@@ -133,10 +133,7 @@ impl Store for DiskStore {
     }
 
     fn save_last(&self, stream: &Stream) {
-        if self.params.get().is_some()
-            && stream.last_seq() > 0
-            && !self.is_kept(stream)
-        {
+        if self.params.get().is_some() && stream.last_seq() > 0 && !self.is_kept(stream) {
             self.store
                 .save(Snapshot::of(stream, &stream.params(), now_ms()));
         }

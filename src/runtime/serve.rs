@@ -140,7 +140,7 @@ pub async fn serve(
             }
             let tuning = hooks
                 .tuned
-                .map(|changed| tokio::spawn(tuning::hand_on(changed, workers)));
+                .map(|changed| tokio::spawn(tuning::hand_on(changed, workers, shared.clone())));
             shutdown.await;
             if let Some(tuning) = tuning {
                 tuning.abort();

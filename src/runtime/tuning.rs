@@ -1,5 +1,6 @@
 //! Hands changed settings of the models to the workers of a running daemon.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
@@ -7,14 +8,21 @@ use tokio::sync::mpsc::Receiver;
 
 use super::moving::Work;
 use super::worker::Worker;
+use crate::status::Status;
 use crate::stream::StreamParams;
 
 /// Time between two attempts to hand over to a worker whose queue is full.
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// Hands on to the workers whatever comes, until it is aborted.
-pub(super) async fn hand_on(mut changed: Receiver<StreamParams>, workers: Vec<Sender<Work>>) {
+pub(super) async fn hand_on(
+    mut changed: Receiver<StreamParams>,
+    workers: Vec<Sender<Work>>,
+    shared: Arc<Status>,
+) {
     while let Some(params) = changed.recv().await {
+        let allowed = params.engine.get().detect.false_alarms_per_week;
+        shared.metrics.set_false_alarms_allowed(allowed);
         for worker in &workers {
             let mut work = Work::Tune(params.clone());
             while let Err(TrySendError::Full(back)) = worker.try_send(work) {

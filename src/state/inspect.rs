@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::db::{Reader, SnapshotRow};
 use super::error::StateError;
 use super::journal;
+use super::listing::{Moment, incident_line};
 use super::recover::{Report, recover};
 use super::snapshot::{Snapshot, digest};
 use crate::stream::{Stream, StreamParams};
@@ -260,7 +261,13 @@ impl fmt::Display for Inspection {
             .iter()
             .try_for_each(|stream| write!(f, "{stream}"))?;
         for (stream, incident) in &self.incidents {
-            writeln!(f, "incident      {stream}: {incident}")?;
+            let known = self.streams.iter().find(|known| known.stream == *stream);
+            let channels = known.map_or(&[][..], |known| &known.channels);
+            writeln!(
+                f,
+                "incident      {}",
+                incident_line(stream, channels, incident)
+            )?;
         }
         Ok(())
     }
@@ -290,8 +297,10 @@ impl fmt::Display for StreamSummary {
             };
             writeln!(
                 f,
-                "  snapshot    {state}, through reading {}, {} bytes, made at {} ms",
-                s.seq, s.bytes, s.created_ms
+                "  snapshot    {state}, through reading {}, {} bytes, made at {}",
+                s.seq,
+                s.bytes,
+                Moment(s.created_ms)
             )?;
         }
         for w in &self.weights {

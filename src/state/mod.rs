@@ -26,6 +26,7 @@ mod error;
 mod export;
 pub mod inspect;
 pub mod journal;
+mod listing;
 mod recover;
 mod salvage;
 pub mod snapshot;

@@ -13,6 +13,12 @@ fn published() -> BTreeSet<String> {
         let schema: serde_json::Value = serde_json::from_str(&schema).expect("JSON");
         let named = schema["properties"].as_object().expect("properties");
         keys.extend(named.keys().cloned());
+        // Of those that are numbered, such as ^channel_[1-3]$, the first.
+        let patterns = schema["patternProperties"].as_object().into_iter();
+        let patterns = patterns.flat_map(|patterns| patterns.keys());
+        let first =
+            patterns.filter_map(|pattern| pattern.strip_prefix('^')?.strip_suffix("[1-3]$"));
+        keys.extend(first.map(|stem| format!("{stem}1")));
     }
     keys
 }

@@ -293,6 +293,13 @@ impl Daemon {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Sends a signal such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// Sends SIGTERM; returns the exit code and how long the end took.
     pub fn stop(mut self) -> (i32, Duration) {
         let start = Instant::now();

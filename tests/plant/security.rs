@@ -167,7 +167,7 @@ fn each_misuse_of_tls_is_one_clear_line_and_the_right_use_connects() {
     });
     let said = complaint(&check(&url(&plain), &[ca]));
     assert!(
-        said.contains("does not speak TLS") || said.contains("closed"),
+        said.contains("no TLS at this port") || said.contains("not speak TLS at this port"),
         "{said}"
     );
 

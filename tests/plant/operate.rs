@@ -1,0 +1,113 @@
+//! Operation of a daemon that runs: settings read anew, backup and restore, requests beyond the limits.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::kit::{Broker, Daemon, installed, wait_for};
+
+fn spiked(args: &[&str], state: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_spiked"))
+        .env_remove("SPIKED_REQUIRE_TOOLS")
+        .args(args)
+        .arg("--state-dir")
+        .arg(state)
+        .output()
+        .unwrap()
+}
+
+fn log(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("spiked.log")).unwrap()
+}
+
+#[test]
+fn a_hangup_takes_over_thresholds_names_what_needs_a_restart_and_survives_bad_settings() {
+    if !installed(&["mosquitto", "mosquitto_pub"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut daemon = Daemon::start(&broker, dir.path(), "[log]\nlevel = \"info\"\n");
+    broker.publish("plant/pump/flow", b"1", 1);
+    wait_for("a stream", 10, || daemon.metric("spiked_streams") == 1.0);
+    let settings = dir.path().join("spiked.toml");
+    let allowed = "spiked_false_alarms_allowed_per_week";
+    assert_eq!(daemon.metric(allowed), 1.0);
+
+    std::fs::write(&settings, "[detect]\nfalse_alarms_per_week = \"many\"\n").unwrap();
+    daemon.signal("HUP");
+    wait_for("the refusal is said", 5, || {
+        log(dir.path()).contains("the settings are not taken over")
+    });
+    assert!(daemon.is_alive());
+
+    let text =
+        "[detect]\nfalse_alarms_per_week = 3\n[runtime]\nworkers = 2\n[log]\nlevel = \"debug\"\n";
+    std::fs::write(&settings, text).unwrap();
+    daemon.signal("HUP");
+    wait_for("the threshold is taken over", 5, || {
+        daemon.metric(allowed) == 3.0
+    });
+    let said = log(dir.path());
+    assert!(
+        said.contains("detect.false_alarms_per_week, log.level"),
+        "{said}"
+    );
+    assert!(said.contains("need a restart"), "{said}");
+    assert!(said.contains("runtime.workers"), "{said}");
+    broker.publish("plant/pump/flow", b"2", 1);
+    let readings = "spiked_readings_received_total";
+    wait_for("it goes on", 5, || daemon.metric(readings) == 2.0);
+    assert_eq!(daemon.stop().0, 0);
+}
+
+#[test]
+fn a_backup_made_while_the_daemon_runs_is_restored_once_it_has_ended() {
+    if !installed(&["mosquitto", "mosquitto_pub"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let copy = dir.path().join("copy.db");
+    let copy = copy.to_str().unwrap();
+    let broker = Broker::start(dir.path());
+    let daemon = Daemon::start(&broker, dir.path(), "");
+    broker.publish("plant/pump/flow", b"1", 1);
+    let journaled = "spiked_storage_journal_readings_total";
+    wait_for("it is on disk", 10, || daemon.metric(journaled) == 1.0);
+    let made = spiked(&["backup", copy], &state);
+    assert!(made.status.success(), "{made:?}");
+    let refused = spiked(&["restore", copy], &state);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("in use"));
+    broker.publish("plant/fan/speed", b"2", 1);
+    wait_for("so is the second", 10, || daemon.metric(journaled) == 2.0);
+    assert_eq!(daemon.stop().0, 0);
+
+    let done = spiked(&["restore", copy], &state);
+    assert!(done.status.success(), "{done:?}");
+    let daemon = Daemon::start(&broker, dir.path(), "");
+    wait_for("the stream of the backup is back", 10, || {
+        daemon.metric("spiked_streams") == 1.0
+    });
+    assert_eq!(daemon.stop().0, 0);
+}
+
+#[test]
+fn a_token_from_a_file_is_asked_for_and_probes_go_without() {
+    if !installed(&["mosquitto"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "s3cret\n").unwrap();
+    let broker = Broker::start(dir.path());
+    let settings = format!("[http]\ntoken_file = \"{}\"\n", token.display());
+    let daemon = Daemon::start(&broker, dir.path(), &settings);
+    assert_eq!(daemon.get("/metrics").0, 401);
+    assert_eq!(daemon.get("/healthz").0, 200);
+    let said = log(dir.path());
+    let warned = said.contains("every user can read");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&token).unwrap());
+    assert_eq!(warned, mode & 0o004 != 0, "{said}");
+    assert_eq!(daemon.stop().0, 0);
+}
