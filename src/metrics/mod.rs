@@ -527,6 +527,7 @@ mod tests {
         StreamFigures {
             stats,
             score: 0.5,
+            severity: 0.7,
             incident,
             last_reading_age: Duration::from_secs(3),
             usual_interval: Duration::from_secs(1),

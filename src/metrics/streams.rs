@@ -17,6 +17,8 @@ pub struct StreamFigures<'a> {
     pub stats: &'a EngineStats,
     /// Last anomaly score over the bar.
     pub score: f64,
+    /// How far the last row is from what was expected.
+    pub severity: f64,
     /// Kind of the open incident.
     pub incident: Option<Kind>,
     /// Time since the last reading came, or since the start.
@@ -38,6 +40,7 @@ const CHANNELS_A_STREAM: usize = 8;
 pub(super) struct StreamMetrics {
     rows: IntGaugeVec,
     score: GaugeVec,
+    severity: GaugeVec,
     incident: IntGaugeVec,
     age: GaugeVec,
     interval: GaugeVec,
@@ -70,6 +73,11 @@ impl StreamMetrics {
             score: d.gauges(
                 "spiked_stream_score_ratio",
                 "Last anomaly score of one stream over its bar (http.max_labelled_streams)",
+                "stream",
+            )?,
+            severity: d.gauges(
+                "spiked_stream_severity",
+                "Severity of the last row of one stream, unbounded above (http.max_labelled_streams)",
                 "stream",
             )?,
             incident,
@@ -152,9 +160,10 @@ impl StreamMetrics {
         self.channels_unlabelled.set(whole(without));
     }
 
-    fn gauges(&self) -> [&GaugeVec; 10] {
+    fn gauges(&self) -> [&GaugeVec; 11] {
         [
             &self.score,
+            &self.severity,
             &self.age,
             &self.interval,
             &self.log_density,
@@ -191,6 +200,7 @@ impl StreamMetrics {
         let known = if interval > 0.0 { interval } else { f64::NAN };
         for (gauge, x) in [
             (&self.score, figures.score),
+            (&self.severity, figures.severity),
             (&self.age, figures.last_reading_age.as_secs_f64()),
             (&self.interval, known),
         ] {

@@ -69,6 +69,7 @@ impl StreamView {
         StreamFigures {
             stats: &self.stats,
             score: last.map_or(0.0, |last| last.score),
+            severity: last.map_or(0.0, |last| last.severity),
             incident: self.incident,
             last_reading_age: self.touched.elapsed(),
             usual_interval: self.usual_interval,
