@@ -16,8 +16,8 @@ use std::path::Path;
 
 use config::{Config, Environment, File, FileFormat};
 
-pub use channels::Unit;
 pub use changes::Changes;
+pub use channels::Unit;
 pub use settings::{
     Durability, HttpSettings, Input, MqttSettings, OutputSettings, Overload, Protocol,
     RuntimeSettings, Settings, StateSettings, TlsSettings,
