@@ -101,7 +101,7 @@ enum Command {
     /// Say everything that is wrong with a configuration, or print the effective settings
     Check(check::CheckArgs),
     /// Try it on recordings: the daemon's engine over CSV files, faster than real time
-    Replay(replay::ReplayArgs),
+    Replay(Box<replay::ReplayArgs>),
     /// Learn a table offline, and report test figures after every pass
     Fit(Box<fit::FitArgs>),
     /// Look into a state directory: streams, snapshots, journal, incidents
@@ -158,7 +158,7 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Run(args) => run::run(args),
         Command::Discover(args) => discover::run(args),
         Command::Check(args) => check::run(args),
-        Command::Replay(args) => replay::run(args),
+        Command::Replay(args) => replay::run(*args),
         Command::Fit(args) => fit::run(*args),
         Command::Inspect(args) => inspect::run(args),
         Command::Backup(args) => backup::backup(args),

@@ -1,5 +1,6 @@
 //! `spiked replay`: the daemon's engine over recorded data, faster than real time.
 
+mod print;
 mod reading;
 
 use std::fs::File;
@@ -15,8 +16,9 @@ use crate::cli::CliError;
 use crate::cli::run::Overrides;
 use crate::config::Settings;
 use crate::engine::EngineParams;
-use crate::replay::{Messages, Outputs, Replayed, Summary};
+use crate::replay::{Costs, Messages, Money, Outputs, Recorder, Replayed, Summary};
 use crate::table::{Table, TableOptions};
+use print::table_of;
 pub use reading::ReadingArgs;
 
 /// Arguments of `spiked replay`.
@@ -41,6 +43,18 @@ pub struct ReplayArgs {
     /// %p') writes them: the daemon's streams, one file after the other
     #[arg(long, conflicts_with_all = ["ReadingArgs", "continue_model"])]
     pub messages: bool,
+    /// Write one file with charts, incidents worst first, proposals and, with --labels, the money
+    #[arg(long, value_name = "FILE.html", conflicts_with = "messages")]
+    pub report: Option<PathBuf>,
+    /// Known faults, a line each: start and end
+    #[arg(long, value_name = "CSV", conflicts_with = "messages")]
+    pub labels: Option<PathBuf>,
+    /// Price of one false alarm, in any currency
+    #[arg(long, value_name = "AMOUNT", requires = "labels", default_value_t = 0.0, value_parser = amount)]
+    pub cost_false_alarm: f64,
+    /// Price of one fault that is missed
+    #[arg(long, value_name = "AMOUNT", requires = "labels", default_value_t = 0.0, value_parser = amount)]
+    pub cost_missed_fault: f64,
     /// Go on with the same model from file to file
     #[arg(long = "continue")]
     pub continue_model: bool,
@@ -70,17 +84,25 @@ pub fn run(args: ReplayArgs) -> Result<(), CliError> {
     if args.messages {
         return replay_messages(&args, &settings);
     }
+    if args.report.is_some() && args.files.len() > 1 {
+        let text = "--report: one recording; run it once for each";
+        return Err(CliError::Config(text.into()));
+    }
     let mut before = None;
     let mut summaries = Vec::new();
     for file in &args.files {
-        let (summary, replayed) = replay_file(&args, params, file, before.take())?;
+        let (summary, money, replayed) = replay_file(&args, params, file, before.take())?;
         if args.continue_model {
             before = Some(replayed);
         }
         if args.json {
-            summaries.push(json_of(&summary, "file", &file.display().to_string())?);
+            let mut object = json_of(&summary, "file", &file.display().to_string())?;
+            if let Some(money) = money {
+                object["money"] = json!(money);
+            }
+            summaries.push(object);
         } else {
-            let table = table_of(&file.display().to_string(), &summary);
+            let table = table_of(&file.display().to_string(), &summary, money.as_ref());
             std::io::stdout().write_all(table.as_bytes())?;
         }
     }
@@ -147,7 +169,7 @@ fn replay_messages(args: &ReplayArgs, settings: &Settings) -> Result<(), CliErro
         if args.json {
             objects.push(json_of(&summary, "stream", &stream)?);
         } else {
-            std::io::stdout().write_all(table_of(&stream, &summary).as_bytes())?;
+            std::io::stdout().write_all(table_of(&stream, &summary, None).as_bytes())?;
         }
     }
     if args.json {
@@ -210,7 +232,7 @@ fn replay_file(
     params: &EngineParams,
     file: &Path,
     before: Option<Replayed>,
-) -> Result<(Summary, Replayed), CliError> {
+) -> Result<(Summary, Option<Money>, Replayed), CliError> {
     let fail = |e: &dyn std::fmt::Display| CliError::Runtime(format!("{}: {e}", file.display()));
     // A recording is the stream of its name, for the rules that say what channels are.
     let stream = file.file_stem().unwrap_or_default();
@@ -222,6 +244,11 @@ fn replay_file(
         ..args.reading.options()?
     };
     let mut table = Table::open(file, &options).map_err(|e| fail(&e))?;
+    let mut recorder = (args.report.is_some() || args.labels.is_some()).then(|| {
+        let units = table.channels().iter().map(|name| table.unit(name));
+        let units = units.map(|unit| unit.unwrap_or_default().to_owned());
+        Recorder::new(table.channels(), units.collect())
+    });
     let mut replayed = match before {
         Some(replayed) => {
             replayed.fits(&table).map_err(|e| fail(&e))?;
@@ -244,6 +271,7 @@ fn replay_file(
         .run(
             &mut table,
             out.as_mut().map(|out| out as &mut dyn Write),
+            recorder.as_mut(),
             |at| bar.set_position(at),
         )
         .map_err(|e| fail(&e))?;
@@ -253,7 +281,35 @@ fn replay_file(
     bar.finish_and_clear();
     summary.took(start.elapsed().as_secs_f64());
     report_oddities(&table, file);
-    Ok((summary, replayed))
+    let money = match (&recorder, &args.labels) {
+        (Some(recorder), Some(labels)) => {
+            let wrong =
+                |e: &dyn std::fmt::Display| CliError::Runtime(format!("{}: {e}", labels.display()));
+            let faults = crate::table::stretches_of(labels, &options).map_err(|e| wrong(&e))?;
+            let costs = Costs {
+                false_alarm: args.cost_false_alarm,
+                missed_fault: args.cost_missed_fault,
+            };
+            Some(recorder.money(&faults, costs))
+        }
+        _ => None,
+    };
+    if let (Some(recorder), Some(path)) = (&recorder, &args.report) {
+        let html = recorder
+            .html(&stream, &summary, money.as_ref())
+            .map_err(|e| fail(&e))?;
+        std::fs::write(path, html)
+            .map_err(|e| CliError::Runtime(format!("cannot write {}: {e}", path.display())))?;
+    }
+    Ok((summary, money, replayed))
+}
+
+fn amount(text: &str) -> Result<f64, String> {
+    let amount = text
+        .parse()
+        .ok()
+        .filter(|x: &f64| x.is_finite() && *x >= 0.0);
+    amount.ok_or_else(|| "an amount of 0 or more".to_owned())
 }
 
 fn progress_bar(file: &Path) -> ProgressBar {
@@ -327,89 +383,4 @@ fn report_oddities(table: &Table<'_>, file: &Path) {
             table.backward()
         ));
     }
-}
-
-/// Horizons and channels of states.
-fn further(s: &Summary, text: &mut String) {
-    use std::fmt::Write as _;
-    for h in &s.ahead.horizons {
-        // Writing to a string cannot fail, here and below.
-        let _ = writeln!(
-            text,
-            "  {} {} rows ahead: RMSE {:.4}, over persistence {:.3}, 90% interval holds {:.1}%",
-            h.channel,
-            h.horizon,
-            h.rmse,
-            h.rmse_over_persistence,
-            100.0 * h.coverage90
-        );
-    }
-    for c in &s.ahead.states {
-        let _ = writeln!(
-            text,
-            "  {}: {} states seen, {:.1}% as predicted ({:.1}% the commonest), log loss {:.3} \
-             ({:.3} of the shares), calibration error {:.3}",
-            c.channel,
-            c.scored,
-            100.0 * c.accuracy,
-            100.0 * c.accuracy_of_the_commonest,
-            c.log_loss,
-            c.log_loss_of_the_shares,
-            c.calibration_error
-        );
-    }
-}
-
-fn table_of(name: &str, s: &Summary) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let _ = write!(
-        text,
-        "{name}\n  rows {}   readings {}   {:.0} readings/s\n  \
-         one-step RMSE over persistence {:.3}   over the running mean {:.3}\n  \
-         90% interval holds {:.1}%   log predictive density {:+.3} nats a value\n  \
-         incidents {} ({} rows flagged); false alarms allowed over this time: {:.2}\n",
-        s.rows,
-        s.readings,
-        s.readings_per_s,
-        s.rmse_over_persistence,
-        s.rmse_over_running_mean,
-        100.0 * s.coverage90,
-        s.log_density,
-        s.incidents,
-        s.flags,
-        s.wanted_false_alarms,
-    );
-    text.push_str(&s.incident_list.table());
-    if s.channels.len() > 1 {
-        let width = s
-            .channels
-            .iter()
-            .map(|c| c.name.chars().count())
-            .max()
-            .unwrap_or(0);
-        let _ = writeln!(
-            text,
-            "  {:width$}  /persist.   /mean  cover  density",
-            "channel"
-        );
-        for c in &s.channels {
-            let _ = writeln!(
-                text,
-                "  {:width$}  {:9.3}  {:6.3}  {:4.1}%  {:+7.3}",
-                c.name,
-                c.rmse_over_persistence,
-                c.rmse_over_running_mean,
-                100.0 * c.coverage90,
-                c.log_density
-            );
-        }
-    }
-    further(s, &mut text);
-    for proposal in &s.proposals {
-        let _ = writeln!(text, "  proposal: {}", proposal.text);
-    }
-    let _ = writeln!(text, "  learning: {}: {}\n", s.verdict.state, s.verdict.why);
-    text
 }

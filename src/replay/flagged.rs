@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::row::{Incident, Outcome, Share};
 
-/// Incidents that the text lists; all are in the JSON.
-const SHOWN: usize = 20;
+/// Incidents that the text lists, the worst; all are in the JSON.
+const SHOWN: usize = 5;
 
 /// One incident.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -89,17 +89,23 @@ impl Flagged {
         known.channels = last.channels.iter().take(3).map(named).collect();
     }
 
-    /// A line each, the first of many.
+    /// The worst incidents, a line each.
     pub fn table(&self) -> String {
         let mut text = String::new();
-        let width = self
-            .all
-            .iter()
-            .take(SHOWN)
-            .map(|i| i.start.chars().count())
-            .max()
-            .unwrap_or(0);
-        for i in self.all.iter().take(SHOWN) {
+        let mut worst: Vec<&FlaggedIncident> = self.all.iter().collect();
+        worst.sort_by(|a, b| b.peak_score.total_cmp(&a.peak_score));
+        worst.truncate(SHOWN);
+        let starts = worst.iter().map(|i| i.start.chars().count());
+        let width = starts.max().unwrap_or(0);
+        if self.all.len() > SHOWN {
+            // Writing to a string cannot fail, here and below.
+            let _ = writeln!(
+                text,
+                "  the worst {SHOWN} of {} (--json lists all)",
+                self.all.len()
+            );
+        }
+        for i in worst {
             let parts = i.channels.iter().filter(|part| part.share >= 0.01);
             let parts = parts.map(|part| format!("{} {:.0}%", part.channel, 100.0 * part.share));
             let parts: Vec<String> = parts.collect();
@@ -108,7 +114,6 @@ impl Flagged {
             } else {
                 ""
             };
-            // Writing to a string cannot fail.
             let _ = writeln!(
                 text,
                 "  #{:<3} {:width$}  row {}, {} rows, peak {:.1}, {}{accepted}: {}",
@@ -119,13 +124,6 @@ impl Flagged {
                 i.peak_score,
                 i.kind,
                 parts.join(", ")
-            );
-        }
-        if self.all.len() > SHOWN {
-            let _ = writeln!(
-                text,
-                "  and {} more (--json lists all)",
-                self.all.len() - SHOWN
             );
         }
         text

@@ -5,7 +5,9 @@ mod flagged;
 mod messages;
 mod proposals;
 mod recorded;
+mod report;
 mod summary;
+pub mod words;
 
 use std::io::Write;
 
@@ -17,6 +19,7 @@ pub use ahead::{HorizonSummary, StateSummary};
 pub use flagged::{Flagged, FlaggedIncident, Part};
 pub use messages::{Messages, Outputs};
 pub use proposals::Proposal;
+pub use report::{Costs, DetectorScore, Money, Recorder};
 pub use summary::{ChannelSummary, Summary, Verdict};
 
 /// Why a recording cannot be replayed.
@@ -73,8 +76,8 @@ impl Replayed {
         ))
     }
 
-    /// Runs every row of `table` through the engine, writes one line a row to `out` if given, and
-    /// calls `progress` with the bytes read now and then.
+    /// Runs every row of `table` through the engine, writes one line a row to `out` if given, shows
+    /// every outcome to `recorder`, and calls `progress` with the bytes read now and then.
     ///
     /// # Errors
     /// A row that cannot be read, or a failure to write.
@@ -82,6 +85,7 @@ impl Replayed {
         &mut self,
         table: &mut Table<'_>,
         mut out: Option<&mut dyn Write>,
+        mut recorder: Option<&mut Recorder>,
         mut progress: impl FnMut(u64),
     ) -> Result<Summary, ReplayError> {
         let mut summary = Summary::new(&self.channels, self.engine.params());
@@ -101,6 +105,9 @@ impl Replayed {
             let outcome = self.engine.step(&row);
             self.engine.settle();
             summary.observe(&outcome);
+            if let Some(recorder) = recorder.as_mut() {
+                recorder.observe(&outcome, self.engine.incident());
+            }
             if let Some(last) = self.engine.incident() {
                 let at = (summary.rows, table.time_text());
                 let list = &mut summary.incident_list;

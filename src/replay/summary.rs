@@ -22,6 +22,8 @@ struct Third {
     n: f64,
     density: f64,
     persistence_density: f64,
+    /// Highest score of its rows.
+    score: f32,
 }
 
 /// Running sums of one channel.
@@ -72,6 +74,13 @@ pub struct Verdict {
 pub struct Summary {
     /// Rows.
     pub rows: u64,
+    /// Time from the first row to the last, milliseconds.
+    pub span_ms: i64,
+    /// Highest scores of the recording's parts, in order.
+    #[serde(skip)]
+    pub severity: Vec<f32>,
+    #[serde(skip)]
+    first_ms: Option<i64>,
     /// Values that were not missing.
     pub readings: u64,
     /// Wall time, seconds; set by [`Summary::took`].
@@ -161,6 +170,9 @@ impl Summary {
     fn of_none(params: &EngineParams) -> Summary {
         Summary {
             rows: 0,
+            span_ms: 0,
+            severity: Vec::new(),
+            first_ms: None,
             readings: 0,
             seconds: 0.0,
             readings_per_s: 0.0,
@@ -201,6 +213,12 @@ impl Summary {
             self.ahead.observe(&self.names, outcome);
         }
         self.rows += 1;
+        let first_ms = *self.first_ms.get_or_insert(outcome.ts_ms);
+        self.span_ms = self.span_ms.max(outcome.ts_ms.saturating_sub(first_ms));
+        if let Some(part) = self.history.last_mut() {
+            // A maximum passes over a score that is NaN.
+            part.score = part.score.max(outcome.score as f32);
+        }
         self.flags += u64::from(outcome.anomaly);
         if matches!(outcome.edge, Some(IncidentEdge::Opened(_))) {
             self.incidents += 1;
@@ -247,6 +265,7 @@ impl Summary {
         self.clipped_per_row = stats.clipped as f64 / (stats.learned as f64).max(1.0);
         self.skipped = stats.skipped;
         self.site_change = stats.site_change;
+        self.severity = self.history.iter().map(|part| part.score).collect();
         self.verdict = self.judge();
     }
 

@@ -9,6 +9,7 @@ mod number;
 mod record;
 mod sheet;
 mod source;
+mod stretch;
 mod time;
 mod wide;
 
@@ -22,6 +23,7 @@ use std::io;
 pub use number::{Cell, Decimal, parse_number};
 pub use record::Separator;
 pub use sheet::Sheet;
+pub use stretch::{Stretch, stretches_of};
 pub(crate) use time::TimeFormat;
 pub use wide::Table;
 

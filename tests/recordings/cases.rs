@@ -145,14 +145,30 @@ fn folder() -> &'static Path {
     ))
 }
 
-fn replay(args: &[&str]) -> Output {
+/// The program, without the variables of tests: they are no settings.
+pub fn spiked() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_spiked"));
-    // A variable of a test is no setting.
     let variables = std::env::vars().map(|(name, _)| name);
     for name in variables.filter(|name| name.starts_with("SPIKED_")) {
         command.env_remove(name);
     }
     command
+}
+
+/// True where `tool` is installed. A missing one fails the test, unless `SPIKED_SKIP_TOOLS=1`.
+pub fn has(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|place| place.join(tool).exists());
+    let skip = std::env::var("SPIKED_SKIP_TOOLS").is_ok_and(|x| x == "1");
+    assert!(
+        found || skip,
+        "{tool} is not installed: tests/run installs it"
+    );
+    found
+}
+
+fn replay(args: &[&str]) -> Output {
+    spiked()
         .current_dir(folder())
         .args(["replay", "--json"])
         .args(args)

@@ -82,18 +82,31 @@ impl Dice {
     }
 }
 
-/// The shortest time of a few: other work on the machine counts for nothing.
+/// Time that this thread has computed: other work on the machine counts for nothing.
+fn computed() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let ns = text.split(' ').next()?.parse().ok()?;
+    Some(Duration::from_nanos(ns))
+}
+
+/// The time that an input takes; where it seems too long, the shortest of a few.
 fn time_of(run: fn(&[u8]), input: &[u8]) -> Duration {
-    let once = || {
-        let start = Instant::now();
-        run(input);
-        start.elapsed()
-    };
-    let first = once();
+    let start = Instant::now();
+    run(input);
+    let first = start.elapsed();
     if first <= LIMIT {
         return first;
     }
-    (0..5).map(|_| once()).min().unwrap_or(first)
+    let again = || {
+        let (start, before) = (Instant::now(), computed());
+        run(input);
+        let waited = start.elapsed();
+        match (before, computed()) {
+            (Some(before), Some(after)) => waited.min(after - before),
+            _ => waited,
+        }
+    };
+    (0..5).map(|_| again()).min().unwrap_or(first)
 }
 
 #[test]
