@@ -91,6 +91,7 @@ fn run_normal(law: Law, seed: u64, rows: usize) -> usize {
                 ts_ms,
                 arrival_ms: ts_ms,
                 values: vec![source.next(i, &mut rng)],
+                held: Vec::new(),
             };
             matches!(engine.step(&row).edge, Some(IncidentEdge::Opened(_)))
         })
@@ -194,6 +195,7 @@ fn run_fault(law: Law, fault: Fault, size: f64, seed: u64) -> (Option<usize>, us
             ts_ms,
             arrival_ms: ts_ms,
             values,
+            held: Vec::new(),
         });
         if matches!(outcome.edge, Some(IncidentEdge::Opened(_))) {
             if i < FAULT_AT {
@@ -257,6 +259,7 @@ fn cost(rows: usize) {
                 ts_ms: i as i64 * MINUTE_MS,
                 arrival_ms: i as i64 * MINUTE_MS,
                 values: sources.iter_mut().map(|s| s.next(i, &mut rng)).collect(),
+                held: Vec::new(),
             })
             .collect();
         let start = std::time::Instant::now();

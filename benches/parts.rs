@@ -167,6 +167,7 @@ fn row(c: &mut Criterion) {
         ts_ms: 0,
         arrival_ms: 0,
         values: vec![0.0; CHANNELS],
+        held: Vec::new(),
     };
     let mut i = 0u64;
     let mut next = move |row: &mut Row| {

@@ -236,6 +236,7 @@ fn read_table(data: &[u8], options: &TableOptions) {
         ts_ms: 0,
         arrival_ms: 0,
         values: vec![0.0; table.channels().len()],
+        held: Vec::new(),
     };
     while let Ok(true) = table.read(&mut row) {
         assert!(

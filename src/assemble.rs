@@ -255,6 +255,8 @@ pub struct Assembler {
     /// Memory of the last row given back.
     #[serde(skip)]
     used: Scrap<Vec<f64>>,
+    #[serde(skip)]
+    used_flags: Scrap<Vec<bool>>,
 }
 
 impl Assembler {
@@ -276,6 +278,7 @@ impl Assembler {
             usual_ms: 0.0,
             skipped_periods: 0,
             used: Scrap::default(),
+            used_flags: Scrap::default(),
         };
         for name in &params.channels {
             assembler.add(name, true);
@@ -357,6 +360,7 @@ impl Assembler {
     /// Takes back a row that nobody needs any more, for its memory.
     pub fn recycle(&mut self, row: Row) {
         self.used.0 = row.values;
+        self.used_flags.0 = row.held;
     }
 
     fn place_alone(&mut self, channel: usize, reading: &Reading, at_ms: i64, rows: &mut Vec<Row>) {
@@ -438,11 +442,15 @@ impl Assembler {
         let mut values = std::mem::take(&mut self.used.0);
         values.clear();
         values.reserve_exact(self.slots.len());
+        let mut held = std::mem::take(&mut self.used_flags.0);
+        held.clear();
+        held.reserve_exact(self.slots.len());
         self.waiting = 0;
         for slot in &mut self.slots {
             let alive = slot.is_alive(ts_ms, max_age_ms);
             let shown = alive && (slot.in_row || !slot.momentary);
             values.push(if shown { slot.value } else { f64::NAN });
+            held.push(shown && !slot.in_row);
             slot.trust = match slot.in_row {
                 true => (slot.trust + TRUST_STEP).min(TRUST_MAX),
                 false => slot.trust.saturating_sub(TRUST_STEP),
@@ -458,6 +466,7 @@ impl Assembler {
             ts_ms,
             arrival_ms: self.arrival_ms,
             values,
+            held,
         });
     }
 

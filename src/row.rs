@@ -31,6 +31,15 @@ pub struct Row {
     pub arrival_ms: i64,
     /// A value a channel, in the stream's channel order; NaN where the channel is missing.
     pub values: Vec<f64>,
+    /// Whether a value is held from an earlier row, a flag a channel; empty where none is.
+    pub held: Vec<bool>,
+}
+
+impl Row {
+    /// The value of a channel is held from an earlier row: no observation of this one.
+    pub fn is_held(&self, channel: usize) -> bool {
+        self.held.get(channel).copied().unwrap_or(false)
+    }
 }
 
 /// What kind of anomaly an incident is.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::assemble::{AssembleParams, Assembler, Verdict};
-use crate::detect::Ruled;
+use crate::detect::{Ruled, SilenceMonitor};
 use crate::engine::{Engine, EngineParams, Plan};
-use crate::row::{Feedback, Outcome, Reading, Row};
+use crate::row::{Feedback, Incident, IncidentEdge, Kind, Outcome, Reading, Row};
 
 /// Everything that one stream is built from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,7 @@ pub struct Stream {
     last_seq: u64,
     /// Readings taken: accepted and learned, or waiting in a partial row or batch.
     readings: u64,
+    silence: SilenceMonitor,
     #[serde(skip)]
     rows: Vec<Row>,
 }
@@ -61,6 +62,7 @@ impl Stream {
             engine: Engine::new(&params.engine, 0),
             last_seq: 0,
             readings: 0,
+            silence: SilenceMonitor::default(),
             rows: Vec::new(),
         };
         stream.add_channels();
@@ -116,8 +118,91 @@ impl Stream {
         }
         let verdict = self.assembler.push(reading, &mut self.rows);
         self.readings += u64::from(verdict.is_taken());
+        if verdict.is_taken() {
+            self.silence.observe(reading.arrival_ms);
+        }
         self.learn_rows(out);
         verdict
+    }
+
+    /// The incident of the whole stream's silence at `now_ms`, the edge's time of day, where it has
+    /// lasted far longer than usual; `heard_since_ms` is the moment since which the broker has been
+    /// connected. The stream stays as it is, so that the same readings give the same bits; the
+    /// incident's number is the moment of the last reading, in milliseconds.
+    pub fn silence(&self, now_ms: i64, heard_since_ms: i64) -> Option<Incident> {
+        let last_ms = self.silence.last_ms()?;
+        let wanted = self.engine.params().get().detect.false_alarms_per_week;
+        let limit_ms = self.silence.limit_ms(wanted)?;
+        let silent_ms = now_ms.saturating_sub(last_ms.max(heard_since_ms));
+        (silent_ms as f64 > limit_ms).then(|| Incident {
+            id: u64::try_from(last_ms).unwrap_or(1),
+            kind: Kind::Gap,
+            start_ms: last_ms,
+            peak_ms: last_ms,
+            end_ms: None,
+            peak_score: silent_ms as f64 / limit_ms,
+            channels: Vec::new(),
+            accepted: false,
+            verdict: None,
+        })
+    }
+
+    /// The stream's state with an edge of the incident of its silence.
+    pub fn outcome_of_silence(&self, edge: IncidentEdge) -> Outcome {
+        let stats = self.engine.stats();
+        let silent = matches!(edge, IncidentEdge::Opened(_));
+        let open = self.engine.incident().filter(|_| stats.open);
+        Outcome {
+            ts_ms: edge.incident().start_ms,
+            arrival_ms: edge.incident().start_ms,
+            row: stats.rows,
+            warming_up: false,
+            score: if silent {
+                edge.incident().peak_score
+            } else {
+                0.0
+            },
+            severity: self.engine.detector().severity(),
+            anomaly: silent || stats.open,
+            kind: if silent {
+                Some(Kind::Gap)
+            } else {
+                open.map(|i| i.kind)
+            },
+            channels: Vec::new(),
+            forecasts: Vec::new(),
+            odds: Vec::new(),
+            edge: Some(edge),
+        }
+    }
+
+    /// Raises no incident of a channel, or of the whole stream, before `until_ms` by the rows' time.
+    /// False where there is no such channel.
+    pub fn mute(&mut self, channel: Option<&str>, until_ms: i64) -> bool {
+        let found = self.find(channel);
+        if let Some(channel) = found {
+            self.engine.mute(channel, until_ms);
+        }
+        found.is_some()
+    }
+
+    /// Forgets what is usual of a channel, or of the whole stream, in the detector. False where there
+    /// is no such channel.
+    pub fn forget(&mut self, channel: Option<&str>) -> bool {
+        let found = self.find(channel);
+        if let Some(channel) = found {
+            self.engine.forget(channel);
+        }
+        found.is_some()
+    }
+
+    /// The place of a channel, or of none where the whole stream is meant.
+    fn find(&self, channel: Option<&str>) -> Option<Option<usize>> {
+        let Some(name) = channel else {
+            return Some(None);
+        };
+        let place = self.channels().iter().position(|known| **known == *name)?;
+        Some(Some(place))
     }
 
     /// Ends the recording: completes the open row and learns the partial mini-batch.
@@ -270,5 +355,80 @@ mod tests {
         let seen = rows.filter(|(_, o)| o.channels.get(1).is_some_and(|c| !c.value.is_nan()));
         assert_eq!(seen.map(|(i, _)| i).collect::<Vec<_>>(), [4, 14, 24]);
         assert!(out.iter().all(|o| !o.channels[0].value.is_nan()));
+    }
+
+    /// Readings of a quick channel every 100 ms and of a slow one every `slow_s` seconds.
+    fn of_two_rhythms(slow_s: u64, seconds: u64) -> Vec<(u64, usize, f64)> {
+        let noise = |i: u64| (i * 7919 % 1009) as f64 / 1009.0 - 0.5;
+        let ticks = (0..seconds * 10).flat_map(move |tick| {
+            let slow = (tick % (slow_s * 10) == 3).then(|| {
+                let value = 60.0 + 2.0 * noise(tick / 7);
+                (tick * 100 + 5, 1, (value * 10.0).round() / 10.0)
+            });
+            let quick = (tick * 100, 0, noise(tick * 31) + noise(tick * 17 + 5));
+            std::iter::once(quick).chain(slow)
+        });
+        ticks.collect()
+    }
+
+    #[test]
+    fn a_slow_channel_beside_a_quick_one_is_judged_in_its_own_rhythm() {
+        for (slow_s, align) in [(60, Align::WhenComplete), (20, Align::PerReading)] {
+            let assemble = AssembleParams::new(align, 0, 300_000, 8, Vec::new()).unwrap();
+            let params = StreamParams {
+                assemble,
+                engine: EngineParams::default(),
+            };
+            let mut stream = Stream::new("machine", &params);
+            let mut out = Vec::new();
+            for (i, (ms, channel, value)) in of_two_rhythms(slow_s, 1_200).iter().enumerate() {
+                let at_ms = 1_000_000 + *ms as i64;
+                let reading = Reading {
+                    seq: i as u64 + 1,
+                    stream: "machine".into(),
+                    channel: ["vibration", "temp"][*channel].into(),
+                    value: *value,
+                    ts_ms: at_ms,
+                    arrival_ms: at_ms,
+                };
+                stream.push(&reading, &mut out);
+            }
+            let opened = out
+                .iter()
+                .filter(|o| matches!(o.edge, Some(IncidentEdge::Opened(_))));
+            assert_eq!(opened.count(), 0, "a temperature every {slow_s} s");
+        }
+    }
+
+    #[test]
+    fn a_stream_that_falls_silent_is_an_incident_by_its_own_period() {
+        let assemble = AssembleParams::new(Align::PerReading, 0, 60_000, 8, Vec::new()).unwrap();
+        let params = StreamParams {
+            assemble,
+            engine: EngineParams::default(),
+        };
+        for period_ms in [50, 1_000, 30_000] {
+            let mut stream = Stream::new("pump", &params);
+            let mut at_ms = 1_000_000;
+            for seq in 1..=400 {
+                at_ms += period_ms;
+                let reading = Reading {
+                    seq,
+                    stream: "pump".into(),
+                    channel: "flow".into(),
+                    value: 80.0 + (seq % 3) as f64,
+                    ts_ms: at_ms,
+                    arrival_ms: at_ms,
+                };
+                stream.push(&reading, &mut Vec::new());
+            }
+            let silence = |periods: i64| stream.silence(at_ms + periods * period_ms, 0);
+            assert_eq!(silence(10), None, "{period_ms}");
+            let incident = silence(800).expect("silent for 800 periods");
+            assert_eq!((incident.kind, incident.start_ms), (Kind::Gap, at_ms));
+            // While the broker was away nothing could be heard.
+            let now_ms = at_ms + 800 * period_ms;
+            assert_eq!(stream.silence(now_ms, now_ms - 5 * period_ms), None);
+        }
     }
 }

@@ -36,6 +36,7 @@ fn cost(params: &EngineParams, plan: &Plan, (channels, streams): (usize, usize),
         ts_ms: 0,
         arrival_ms: 0,
         values: vec![0.0; channels],
+        held: Vec::new(),
     };
     let mut begin = 0.0;
     for i in 0..WARM_UP + rows {
@@ -128,6 +129,7 @@ pub fn replay(rows: u64, rounds: usize) -> Value {
         ts_ms: 0,
         arrival_ms: 0,
         values: vec![0.0; 8],
+        held: Vec::new(),
     };
     for i in 0..rows {
         fill(&mut row, i, 0);

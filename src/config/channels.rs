@@ -3,6 +3,7 @@
 use config::{Value, ValueKind};
 
 use super::reader::{Report, Section};
+use crate::detect::{Direction, ValueRange, Watch};
 use crate::encode::Encoder;
 use crate::engine::{Plan, Role, Rule, Values};
 
@@ -69,7 +70,7 @@ fn channel(idx: usize, value: Value, report: &mut Report) -> Unit {
     let kind = s.choice(
         "kind",
         "number",
-        &[("number", 0), ("binary", 1), ("enum", 2)],
+        &[("number", 0), ("binary", 1), ("enum", 2), ("counter", 3)],
     );
     let names = s.list("states", |_| Ok(()));
     let values = match Values::states(&names) {
@@ -114,11 +115,29 @@ fn channel(idx: usize, value: Value, report: &mut Report) -> Unit {
         true => Ok(()),
         false => Err("at most 16 characters".to_owned()),
     });
+    if kind == 3 && role != Role::Sensor {
+        s.problem("kind", "a counter is a sensor", "another role");
+    }
+    let watch = Watch {
+        direction: s.choice(
+            "direction",
+            "both",
+            &[
+                ("both", Direction::Both),
+                ("up", Direction::Up),
+                ("down", Direction::Down),
+            ],
+        ),
+        min_deviation: s.number("min_deviation", 0.0, 0.0..=1e300),
+        range: s.range("range").map(|(low, high)| ValueRange { low, high }),
+    };
     s.done();
     let plan = Plan {
         role,
         values,
         encoder: plain,
+        counter: kind == 3,
+        watch,
     };
     let rule = Rule {
         stream,

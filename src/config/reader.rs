@@ -297,6 +297,29 @@ impl<'a> Section<'a> {
         result
     }
 
+    /// Two numbers, the lower one first; none by default.
+    pub fn range(&mut self, key: &str) -> Option<(f64, f64)> {
+        let value = self.table.remove(key)?;
+        let numbers: Option<Vec<f64>> = match &value.kind {
+            ValueKind::Array(items) => items
+                .iter()
+                .map(|item| item.clone().into_float().ok())
+                .collect(),
+            _ => None,
+        };
+        match numbers.as_deref() {
+            Some(&[low, high]) if low < high => {
+                self.note(key, &format!("[{low}, {high}]"));
+                Some((low, high))
+            }
+            _ => {
+                let allowed = "two numbers, the lower one first";
+                self.problem(key, allowed, &show(&value.kind));
+                None
+            }
+        }
+    }
+
     /// Ends the section: what is left in the table is unknown.
     pub fn done(self) {
         let known: Vec<&str> = self.known.iter().map(String::as_str).collect();

@@ -36,11 +36,18 @@ pub enum Direction {
     Down,
 }
 
-/// Which deviations of a channel are worth a word.
+/// The detector's options of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChannelOptions {
     /// What it is.
     pub kind: ChannelKind,
+    /// Which of its deviations are worth a word.
+    pub watch: Watch,
+}
+
+/// Which deviations of a channel are worth a word, and which values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Watch {
     /// Direction of deviations.
     pub direction: Direction,
     /// Smallest deviation from what was expected, in the channel's own unit, 0 and more.
@@ -58,15 +65,7 @@ pub struct ValueRange {
     pub high: f64,
 }
 
-impl ChannelOptions {
-    /// Options of a plain channel of this kind.
-    pub fn of(kind: ChannelKind) -> ChannelOptions {
-        ChannelOptions {
-            kind,
-            ..ChannelOptions::default()
-        }
-    }
-
+impl Watch {
     /// A deviation of `z` predictive standard deviations of `scale` units each is worth a word.
     pub fn is_worth(&self, z: f64, scale: f64) -> bool {
         let right_way = match self.direction {
@@ -92,16 +91,16 @@ mod tests {
 
     #[test]
     fn deviations_are_worth_a_word_by_direction_and_size() {
-        let up = ChannelOptions {
+        let up = Watch {
             direction: Direction::Up,
             min_deviation: 0.5,
-            ..ChannelOptions::default()
+            ..Watch::default()
         };
         assert!(up.is_worth(3.0, 0.2) && !up.is_worth(2.0, 0.2) && !up.is_worth(-9.0, 0.2));
         assert!(up.is_worth(3.0, f64::NAN));
-        let down = ChannelOptions {
+        let down = Watch {
             direction: Direction::Down,
-            ..ChannelOptions::default()
+            ..Watch::default()
         };
         assert!(down.is_worth(-1.0, 1.0) && !down.is_worth(1.0, 1.0));
     }
@@ -112,9 +111,9 @@ mod tests {
             low: 0.0,
             high: 10.0,
         });
-        let options = ChannelOptions {
+        let options = Watch {
             range,
-            ..ChannelOptions::default()
+            ..Watch::default()
         };
         assert!(options.is_out_of_range(-0.1) && options.is_out_of_range(11.0));
         assert!(!options.is_out_of_range(10.0) && !options.is_out_of_range(f64::NAN));

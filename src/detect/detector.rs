@@ -102,6 +102,8 @@ pub struct Detector {
     pub(super) base: f64,
     /// Rows wanted between two alarms.
     pub(super) between: f64,
+    /// No incident is raised before this moment.
+    muted_until_ms: i64,
     pub(super) incidents: Incidents,
     pub(super) log: IncidentLog,
     /// Limits that were reached: a bar at its bounds, evidence set to zero as aftermath, residuals
@@ -129,6 +131,7 @@ impl Detector {
             debt: AlarmDebt::default(),
             base: f64::INFINITY,
             between: f64::INFINITY,
+            muted_until_ms: i64::MIN,
             incidents: Incidents::default(),
             log: IncidentLog::default(),
             limited: 0,
@@ -175,7 +178,7 @@ impl Detector {
             self.accumulate(at);
         }
         if !judgement.warming_up {
-            self.fill_scores(&mut judgement);
+            self.fill_scores(at.ts_ms, &mut judgement);
         }
         self.update_incident(at, residuals, &mut judgement);
         self.record_excursions();
@@ -219,12 +222,16 @@ impl Detector {
         self.levels.0.clear();
         self.levels.0.extend(channels.map(|(monitor, residuals)| {
             let numeric = monitor.options.kind == super::ChannelKind::Number;
-            if numeric { residuals.value } else { f64::NAN }
+            if numeric && residuals.is_fresh {
+                residuals.value
+            } else {
+                f64::NAN
+            }
         }));
         let steps = self.scored.0.iter().filter_map(|s| s.get(Witness::Step));
         let moves = steps.into_iter().any(|residual| !residual.is_at_rest);
-        let options = |c: usize| self.channels[c].options;
-        self.level.judge(at.ts_ms, &self.levels.0, moves, options);
+        let watch = |c: usize| self.channels[c].options.watch;
+        self.level.judge(at.ts_ms, &self.levels.0, moves, watch);
     }
 
     /// Adds the row to every channel's evidence.
@@ -241,12 +248,16 @@ impl Detector {
     }
 
     /// Fills the scores and the severity.
-    fn fill_scores(&mut self, judgement: &mut Judgement) {
+    fn fill_scores(&mut self, ts_ms: i64, judgement: &mut Judgement) {
         for (score, monitor) in self.scores.0.iter_mut().zip(&self.channels) {
-            *score = monitor.score(self.base);
+            *score = if monitor.is_muted(ts_ms) {
+                0.0
+            } else {
+                monitor.score(self.base)
+            };
         }
         let largest = self.scores.0.iter().copied().fold(0.0, f64::max);
-        let level = self.level_score();
+        let level = self.audible_level(ts_ms);
         judgement.score = largest.max(level);
         judgement.severity = level + EVIDENCE_SHARE * largest.min(EVIDENCE_MOST);
     }
@@ -258,6 +269,50 @@ impl Detector {
         } else {
             0.0
         }
+    }
+
+    /// Score of the joint level, 0 while the stream, or the channel that contributes most, is muted.
+    pub(super) fn audible_level(&self, ts_ms: i64) -> f64 {
+        let parts = self.level.contributions().iter().enumerate();
+        let most = parts.max_by(|a, b| a.1.total_cmp(b.1));
+        let muted = most.is_some_and(|(c, _)| self.channels[c].is_muted(ts_ms));
+        if muted || ts_ms < self.muted_until_ms {
+            0.0
+        } else {
+            self.level_score()
+        }
+    }
+
+    /// Raises no incident of a channel, or of the whole stream, before `until_ms` by the rows' time;
+    /// a moment gone by ends it. What is muted is judged and learned all the same.
+    ///
+    /// # Panics
+    /// If there is no such channel.
+    pub fn mute(&mut self, channel: Option<usize>, until_ms: i64) {
+        match channel {
+            Some(c) => self.channels[c].mute(until_ms),
+            None => {
+                self.muted_until_ms = until_ms;
+                let channels = self.channels.iter_mut();
+                channels.for_each(|monitor| monitor.mute(until_ms));
+            }
+        }
+    }
+
+    /// Forgets what is usual of a channel, or of the whole stream: it is learned anew. Incidents,
+    /// and rulings on them, stay.
+    ///
+    /// # Panics
+    /// If there is no such channel.
+    pub fn forget(&mut self, channel: Option<usize>) {
+        let all = self.channels.iter_mut().enumerate();
+        for (_, monitor) in all.filter(|(c, _)| channel.is_none_or(|one| one == *c)) {
+            *monitor = ChannelMonitor::new(monitor.options);
+        }
+        // The covariances of a channel are of no use without those of the others.
+        self.cross_channel = CrossChannelTest::default();
+        self.level = JointLevel::default();
+        self.base = f64::INFINITY;
     }
 
     /// Thresholds that all channels share.

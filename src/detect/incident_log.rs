@@ -124,7 +124,7 @@ impl Detector {
         let level = if judgement.warming_up {
             0.0
         } else {
-            self.level_score()
+            self.audible_level(at.ts_ms)
         };
         let params = self.hold(at);
         let scores = self.scores.0.iter().copied().chain([level]);

@@ -4,7 +4,7 @@ use ndarray::Array1;
 use ndarray::linalg::general_mat_vec_mul;
 use serde::{Deserialize, Serialize};
 
-use super::channel::ChannelOptions;
+use super::channel::Watch;
 use super::covariance::FadingCovariance;
 use super::cross_channel::MAX_CHANNELS;
 pub use super::level_record::Recorded;
@@ -104,13 +104,7 @@ impl JointLevel {
 
     /// Judges a row; NaN where a channel is missing or has no level. `moves` where at least one
     /// channel does not rest.
-    pub fn judge(
-        &mut self,
-        ts_ms: i64,
-        row: &[f64],
-        moves: bool,
-        options: impl Fn(usize) -> ChannelOptions,
-    ) {
+    pub fn judge(&mut self, ts_ms: i64, row: &[f64], moves: bool, watch: impl Fn(usize) -> Watch) {
         if row.is_empty() || row.len() > MAX_CHANNELS {
             return;
         }
@@ -122,7 +116,7 @@ impl JointLevel {
         }
         for (c, z) in z.iter_mut().enumerate() {
             let off = row[c] - self.levels.mean[c];
-            *z = if off.is_nan() || !options(c).is_worth(off, 1.0) {
+            *z = if off.is_nan() || !watch(c).is_worth(off, 1.0) {
                 0.0
             } else {
                 (off * self.unit[c]).clamp(-LIMIT, LIMIT)
@@ -273,7 +267,7 @@ mod tests {
     }
 
     fn step(level: &mut JointLevel, t: usize, row: &[f64]) {
-        let plain = |_| ChannelOptions::default();
+        let plain = |_| Watch::default();
         level.judge(t as i64 * 60_000, row, true, plain);
         level.learn(row, false, 10_000.0);
         if t.is_multiple_of(16) {

@@ -45,13 +45,15 @@ mod rest;
 mod rulings;
 mod run_length;
 mod settings;
+mod silence;
 #[cfg(test)]
 mod tests;
 
 pub use autocorrelation::LIMIT as RESIDUAL_LIMIT;
-pub use channel::{ChannelKind, ChannelOptions, Direction, ValueRange};
+pub use channel::{ChannelKind, ChannelOptions, Direction, ValueRange, Watch};
 pub use detector::{Detector, Judgement, Moment};
 pub use feedback::Ruled;
 pub use incident::IncidentParams;
 pub use residuals::{ChannelResiduals, Residual};
 pub use settings::{DetectSettings, Heads};
+pub use silence::SilenceMonitor;

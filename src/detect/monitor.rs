@@ -66,8 +66,11 @@ pub struct ChannelMonitor {
     silent: RunLengthMonitor,
     /// Last fresh value; NaN before the first.
     last: f64,
+    /// Smallest change ever; 0 before any.
+    grid: f64,
     changes: u32,
     is_out_of_range: bool,
+    muted_until_ms: i64,
     /// The excursion that goes on began in an incident or reached into one.
     in_incident: bool,
     /// Peaks of excursions that ended in the present row.
@@ -90,8 +93,10 @@ impl ChannelMonitor {
             stuck: RunLengthMonitor::default(),
             silent: RunLengthMonitor::default(),
             last: f64::NAN,
+            grid: 0.0,
             changes: 0,
             is_out_of_range: false,
+            muted_until_ms: i64::MIN,
             in_incident: false,
             ended: Vec::new(),
         }
@@ -126,7 +131,8 @@ impl ChannelMonitor {
         for (witness, residual) in known {
             scored.set(witness, residual);
             if let (Some(scored), Some(residual)) = (scored.get_mut(witness), residual)
-                && !self.options.is_worth(residual.z, residual.scale)
+                && !(self.options.watch.is_worth(residual.z, residual.scale)
+                    && self.is_visible(residual.z * residual.scale))
             {
                 scored.p_factor = f64::INFINITY;
             }
@@ -140,7 +146,14 @@ impl ChannelMonitor {
                 }
             }
         }
-        self.is_out_of_range = self.options.is_out_of_range(residuals.value);
+        self.is_out_of_range = self.options.watch.is_out_of_range(residuals.value);
+    }
+
+    /// A deviation of this size reaches beyond a cell of the sensor's grid, of which only the smallest
+    /// change ever is known; an unknown size does.
+    fn is_visible(&self, deviation: f64) -> bool {
+        let too_small = deviation.abs() < 0.5 * self.grid;
+        !too_small
     }
 
     /// Makes sure that a witness that has spoken has a history.
@@ -276,6 +289,16 @@ impl ChannelMonitor {
         (1.0 + (self.evidence() - self.bar) / base).max(0.0)
     }
 
+    /// Raises no incident before this moment.
+    pub fn mute(&mut self, until_ms: i64) {
+        self.muted_until_ms = until_ms;
+    }
+
+    /// No incident is to be raised at this moment.
+    pub fn is_muted(&self, ts_ms: i64) -> bool {
+        ts_ms < self.muted_until_ms
+    }
+
     /// Most of the evidence speaks of a level that has moved, not of a surprising step.
     pub fn is_drift(&self) -> bool {
         self.mean_shift.get() > self.evidence.get() || self.evidence.is_of_level()
@@ -356,6 +379,10 @@ impl ChannelMonitor {
         }
         if !self.last.is_nan() {
             let same = value == self.last;
+            let change = (value - self.last).abs();
+            if !same && (self.grid == 0.0 || change < self.grid) {
+                self.grid = change;
+            }
             let numeric = self.options.kind == ChannelKind::Number;
             if self.options.kind.is_sensor() && (numeric || self.changes >= CHANGES) {
                 self.stuck.observe(same);

@@ -36,7 +36,7 @@ impl Level {
     /// `x` in standard deviations from the mean; 0 while there is no spread.
     pub fn standardise(&self, x: f64) -> f64 {
         if self.variance > 0.0 {
-            (x - self.mean) / (self.sd() + 1e-12)
+            (x - self.mean) / self.sd()
         } else {
             0.0
         }

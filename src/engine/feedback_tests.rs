@@ -12,6 +12,7 @@ fn run(engine: &mut Engine, rows: std::ops::Range<u64>, shift: f64) -> Vec<Outco
             ts_ms: i as i64 * 60_000,
             arrival_ms: i as i64 * 60_000,
             values: vec![(i as f64 * 0.1).sin() + noise(i) + shift],
+            held: Vec::new(),
         })
     })
     .collect()

@@ -6,6 +6,7 @@
 //! are asked for by forecasters beside them.
 
 mod channel;
+mod counters;
 #[cfg(test)]
 mod feedback_tests;
 mod forecaster;
@@ -14,6 +15,8 @@ mod interval;
 mod judge;
 mod learn;
 mod networks;
+#[cfg(test)]
+mod ordinary_tests;
 mod params;
 mod plan;
 mod sharpness;
@@ -29,11 +32,12 @@ pub use plan::{MAX_STATES, Plan, Role, Rule, State, Values, state_named};
 pub use stats::EngineStats;
 
 use self::channel::Channel;
+use self::counters::Counters;
 use self::forecaster::{Aim, Forecaster, Present};
 use self::head::Sample;
 use self::networks::{Networks, shape_of, sum_of};
 use self::stats::Moving;
-use crate::detect::{ChannelKind, ChannelOptions, ChannelResiduals, Detector};
+use crate::detect::{ChannelKind, ChannelOptions, ChannelResiduals, Detector, Watch};
 use crate::encode::CALENDAR_WIDTH;
 use crate::ep::Summary;
 use crate::num::scrap::Scrap;
@@ -53,6 +57,7 @@ const WEEK_MS: f64 = 604_800_000.0;
 pub struct Engine {
     params: EngineParams,
     channels: Vec<Channel>,
+    counters: Counters,
     /// Built with the first row, when the number of channels is known.
     heads: Option<Networks>,
     /// Horizons, soft sensors, labels, channels of states; built with the networks.
@@ -90,6 +95,7 @@ impl Engine {
         let mut engine = Engine {
             params: params.clone(),
             channels: Vec::new(),
+            counters: Counters::default(),
             heads: None,
             forecasters: Vec::new(),
             present: Present::default(),
@@ -122,6 +128,11 @@ impl Engine {
     pub fn add(&mut self, plans: impl IntoIterator<Item = Plan>) {
         let lags = self.params.get().lags;
         let from = self.channels.len();
+        let plans: Vec<Plan> = plans.into_iter().collect();
+        let watches: Vec<Watch> = plans.iter().map(|plan| plan.watch).collect();
+        for (c, _) in plans.iter().enumerate().filter(|(_, plan)| plan.counter) {
+            self.counters.add(from + c);
+        }
         let new = plans.into_iter().map(|plan| Channel::new(lags, plan));
         let new: Vec<Channel> = new.collect();
         if new.is_empty() {
@@ -132,7 +143,7 @@ impl Engine {
         self.channels.extend(new);
         let more = self.channels.len() - from;
         let new = &self.channels[from..];
-        self.detector.add(new.iter().map(options_of));
+        self.detector.add(new.iter().zip(watches).map(options_of));
         let (inputs, _) = sum_of(new.iter().map(Channel::shape));
         let (step_inputs, _) = sum_of(new.iter().map(Channel::step_shape));
         if let Some(heads) = &mut self.heads {
@@ -176,6 +187,13 @@ impl Engine {
             self.channels.len(),
             "a row has a value for every channel"
         );
+        let grown;
+        let row = if self.counters.is_empty() {
+            row
+        } else {
+            grown = self.counters.grown(row);
+            &grown
+        };
         self.settle();
         let span_ms = self.last_ms - self.first_ms;
         self.keep_time(row.ts_ms);
@@ -187,6 +205,9 @@ impl Engine {
         }
         let mut residuals = std::mem::take(&mut self.residuals.0);
         let mut outcome = self.predict(row, calendar, &mut samples, &mut residuals);
+        for (c, residuals) in residuals.iter_mut().enumerate() {
+            residuals.is_fresh &= !row.is_held(c);
+        }
         self.judge(row, &residuals, &mut outcome);
         self.learn(row, samples, &residuals);
         self.detector.learn(self.moment(row.ts_ms), &residuals);
@@ -277,6 +298,16 @@ impl Engine {
         all
     }
 
+    /// Raises no incident of a channel, or of the whole stream, before `until_ms` by the rows' time.
+    pub fn mute(&mut self, channel: Option<usize>, until_ms: i64) {
+        self.detector.mute(channel, until_ms);
+    }
+
+    /// Forgets what is usual of a channel, or of the whole stream, in the detector.
+    pub fn forget(&mut self, channel: Option<usize>) {
+        self.detector.forget(channel);
+    }
+
     /// The detector.
     pub fn detector(&self) -> &Detector {
         &self.detector
@@ -299,11 +330,12 @@ impl Engine {
 }
 
 /// What the detector makes of a channel.
-fn options_of(channel: &Channel) -> ChannelOptions {
-    ChannelOptions::of(match (channel.role, &channel.states) {
+fn options_of((channel, watch): (&Channel, Watch)) -> ChannelOptions {
+    let kind = match (channel.role, &channel.states) {
         (Role::Sensor, None) => ChannelKind::Number,
         (Role::Sensor, Some(_)) => ChannelKind::States,
         (Role::Target, _) => ChannelKind::Target,
         (Role::Label, _) => ChannelKind::Label,
-    })
+    };
+    ChannelOptions { kind, watch }
 }

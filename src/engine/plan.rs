@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::detect::Watch;
 use crate::encode::Encoder;
 
 /// States of a channel whose states are not listed: so many are told apart.
@@ -118,6 +119,10 @@ pub struct Plan {
     pub values: Values,
     /// Code of its level, where it takes numbers.
     pub encoder: Encoder,
+    /// Its numbers are totals: growth a row is predicted and judged.
+    pub counter: bool,
+    /// Which of its deviations are worth a word.
+    pub watch: Watch,
 }
 
 impl Plan {

@@ -27,6 +27,7 @@ fn row(t: u64, values: &[f64]) -> Row {
         ts_ms,
         arrival_ms: ts_ms,
         values: values.to_vec(),
+        held: Vec::new(),
     }
 }
 

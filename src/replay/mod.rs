@@ -100,6 +100,7 @@ impl Replayed {
             ts_ms: 0,
             arrival_ms: 0,
             values: vec![f64::NAN; self.channels.len()],
+            held: Vec::new(),
         };
         while table.read(&mut row)? {
             let outcome = self.engine.step(&row);

@@ -2,7 +2,7 @@
 //! keep coming, and predictions of a stream no more often than is wanted.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::error;
 
@@ -14,7 +14,7 @@ use crate::mqtt::{Message, Out};
 use crate::payload::{Discovery, anomaly_json};
 use crate::progress;
 use crate::row::{IncidentEdge, Outcome};
-use crate::status::Status;
+use crate::status::{Role, Status};
 
 /// Messages that gather while readings keep coming, at most.
 const MAX_PENDING: usize = 32;
@@ -84,6 +84,7 @@ impl Worker {
     }
 
     pub(super) fn publish(&mut self, name: &Arc<str>, outcome: Outcome, arrived: Instant) {
+        self.end_silence(name, &outcome);
         let Some(slot) = self.streams.get_mut(name) else {
             return;
         };
@@ -232,6 +233,47 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// Publishes an incident of every stream that is silent far longer than usual, by arrival times;
+    /// silences begin anew while the broker is away, since nothing can be heard then.
+    pub(super) fn watch_silence(&mut self) {
+        if !self.shared.is_connected(Role::Subscriber) {
+            self.heard_since_ms = None;
+            return;
+        }
+        let now_ms = now_ms();
+        let since_ms = *self.heard_since_ms.get_or_insert(now_ms);
+        let silent = self.streams.iter().filter_map(|(name, slot)| {
+            let known = slot.silent.is_some() || slot.stream.engine().stats().open;
+            let incident = slot.stream.silence(now_ms, since_ms).filter(|_| !known)?;
+            Some((name.clone(), incident))
+        });
+        for (name, incident) in silent.collect::<Vec<_>>() {
+            let Some(slot) = self.streams.get_mut(&name) else {
+                continue;
+            };
+            slot.silent = Some(incident.clone());
+            let edge = IncidentEdge::Opened(incident);
+            let outcome = slot.stream.outcome_of_silence(edge);
+            self.publish_anomaly(&name, &outcome, None);
+        }
+    }
+
+    /// Publishes the end of a stream's silence with its next row.
+    fn end_silence(&mut self, name: &Arc<str>, row: &Outcome) {
+        let Some(slot) = self.streams.get_mut(name) else {
+            return;
+        };
+        let Some(mut incident) = slot.silent.take() else {
+            return;
+        };
+        incident.end_ms = Some(row.ts_ms);
+        let edge = IncidentEdge::Closed(incident);
+        let outcome = slot.stream.outcome_of_silence(edge);
+        self.publish_anomaly(name, &outcome, None);
+    }
+}
+
 impl Slot {
     /// Keeps the open incident.
     fn note_edge(&mut self, edge: Option<&IncidentEdge>) {
@@ -251,6 +293,12 @@ impl Slot {
             Some(IncidentEdge::Judged(_)) | None => {}
         }
     }
+}
+
+/// The time of day, unix milliseconds.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// Waits until the outbox takes a prediction without dropping another; at the end of the daemon

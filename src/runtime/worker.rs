@@ -84,6 +84,8 @@ pub struct Worker {
     pub deferred_updates: VecDeque<Reading>,
     /// Further readings are in hand.
     pub more: bool,
+    /// Since when the broker has been connected, unix milliseconds.
+    pub heard_since_ms: Option<i64>,
     /// Messages that go to the outbox together.
     pub pending: Vec<Message>,
     /// Streams whose last row is not published yet, with the moment at which it will be, in order.
@@ -105,6 +107,8 @@ pub struct Slot {
     /// The state last published: flag and kind; `None` before the first.
     pub(super) said: Option<(bool, Option<Kind>)>,
     pub(super) open: Option<Incident>,
+    /// The incident of the whole stream's silence, while it lasts.
+    pub(super) silent: Option<Incident>,
     pub(super) last: Option<Outcome>,
     /// When the arrival of the last row's readings was, where it is not published yet.
     pub(super) unsaid: Option<Instant>,
@@ -147,6 +151,7 @@ impl Slot {
                 .incident()
                 .filter(|incident| incident.end_ms.is_none())
                 .cloned(),
+            silent: None,
             last: None,
             unsaid: None,
             predicted: None,
@@ -218,6 +223,7 @@ impl Worker {
             coming: HashMap::new(),
             deferred_updates: VecDeque::new(),
             more: false,
+            heard_since_ms: None,
             pending: Vec::new(),
             held: VecDeque::new(),
         }
@@ -254,6 +260,7 @@ impl Worker {
             if self.rx.is_empty() || viewed.elapsed() >= VIEW_EVERY {
                 if viewed.elapsed() >= VIEW_EVERY {
                     self.renew_views();
+                    self.watch_silence();
                     viewed = Instant::now();
                 }
                 let due = self.store.snapshot_round();

@@ -29,6 +29,7 @@ pub(super) fn read(bytes: &[u8], options: &TableOptions) -> Result<Read, TableEr
         ts_ms: 0,
         arrival_ms: 0,
         values: vec![0.0; table.channels().len()],
+        held: Vec::new(),
     };
     let mut rows = Vec::new();
     while table.read(&mut row)? {
@@ -544,6 +545,7 @@ fn a_text_column_beside_channels_is_no_name_where_times_do_not_repeat() {
         ts_ms: 0,
         arrival_ms: 0,
         values: vec![0.0; 3],
+        held: Vec::new(),
     };
     while table.read(&mut row).unwrap() {}
     let texts: Vec<_> = table

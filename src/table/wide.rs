@@ -156,6 +156,7 @@ impl<'a> Table<'a> {
             ts_ms: 0,
             arrival_ms: 0,
             values: vec![f64::NAN; self.names.len()],
+            held: Vec::new(),
         };
         let mut kept = Vec::new();
         while self.read(&mut row)? {
