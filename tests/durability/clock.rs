@@ -29,7 +29,7 @@ fn mad_clocks_are_counted_and_leave_other_streams_alone() {
         Client::new(MqttOptions::new("clock", "127.0.0.1", broker.port), 50);
     std::thread::spawn(move || connection.iter().take_while(Result::is_ok).count());
     let base = now_ms() - 3_600_000;
-    // Taken, taken, duplicate, late, a day late, the year 2106, taken.
+    // Taken, taken, duplicate, late, a day late, the year 2106 (never a reading), taken.
     let odd = [0, 1000, 1000, 500, -86_400_000, YEAR_2106_MS - base, 2000];
     for k in 0..21_i64 {
         let good = format!("{{\"value\":{},\"ts\":{}}}", k % 5, base + 1000 * k);
@@ -44,7 +44,7 @@ fn mad_clocks_are_counted_and_leave_other_streams_alone() {
         }
     }
     wait_until("all are here", Duration::from_secs(10), || {
-        daemon.metric("spiked_readings_received_total") >= 28.0
+        daemon.metric("spiked_readings_received_total") >= 27.0
     });
     std::thread::sleep(Duration::from_millis(300));
     let refused = |reason: &str| {
