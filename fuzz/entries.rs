@@ -153,7 +153,7 @@ pub fn payload(data: &[u8]) {
             assert!(parsed.channels().all(|(_, value)| value.is_finite()));
         }
     }
-    if let Ok(feedback) = payload::parse_feedback(data) {
+    if let Ok(feedback) = payload::parse_feedback(data, None) {
         assert!(feedback.incident > 0);
     }
 }

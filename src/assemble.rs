@@ -19,8 +19,15 @@ use crate::row::{Reading, Row};
 pub const MAX_AHEAD_MS: i64 = 300_000;
 
 /// Most rows that one reading may complete with [`Align::FixedPeriod`]; a longer silence is
-/// skipped and counted, see [`Assembler::skipped_periods`].
-pub const MAX_ROWS_AT_ONCE: i64 = 10_000;
+/// skipped and counted, see [`Assembler::skipped_periods`]. They repeat what is held, and the worker does
+/// nothing else meanwhile: a second at most, where a row takes a millisecond.
+pub const MAX_ROWS_AT_ONCE: i64 = 1_000;
+
+/// A channel whose readings have all been late for so long (milliseconds, by their arrival) starts its
+/// time anew, provided that their stamps advance as the readings arrive: then it is an earlier stamp that
+/// was wrong. Stamps of a backlog advance faster. As long as an arrival stamp of a wall clock that was set
+/// anew takes to be believed.
+pub const RESTART_AFTER_MS: i64 = 60_000;
 
 /// Trust at which a channel is waited for, its step a row, and its ceiling: two misses in a row
 /// and the others stop waiting, two appearances and they wait again.
@@ -179,6 +186,8 @@ struct Slot {
     trust: u8,
     /// Its values are of their moment: none is held for the next row.
     momentary: bool,
+    /// Arrival and source stamp of the first of its readings that have all been late.
+    late_since: Option<(i64, i64)>,
 }
 
 impl Slot {
@@ -192,6 +201,7 @@ impl Slot {
             awaited,
             trust: TRUST_AWAITED,
             momentary: false,
+            late_since: None,
         }
     }
 
@@ -214,10 +224,26 @@ impl Slot {
     }
 
     fn take(&mut self, reading: &Reading, at_ms: i64) {
+        self.late_since = None;
         self.taken += 1;
         self.recent[(self.taken % 8) as usize] = reading.ts_ms;
         self.value = reading.value;
         self.at_ms = at_ms;
+    }
+
+    /// Takes note of a late reading; true where it shows that an earlier stamp was wrong.
+    fn is_misdated(&mut self, reading: &Reading) -> bool {
+        let (arrival_ms, ts_ms) = *self
+            .late_since
+            .get_or_insert((reading.arrival_ms, reading.ts_ms));
+        let waited = reading.arrival_ms.saturating_sub(arrival_ms);
+        let advanced = reading.ts_ms.saturating_sub(ts_ms);
+        if waited < 0 || advanced < 0 || advanced / 2 > waited {
+            // The clock again, or a backlog: from here on.
+            self.late_since = Some((reading.arrival_ms, reading.ts_ms));
+            return false;
+        }
+        waited >= RESTART_AFTER_MS && advanced >= waited / 2
     }
 
     fn is_alive(&self, now_ms: i64, max_age_ms: i64) -> bool {
@@ -252,6 +278,7 @@ pub struct Assembler {
     /// Usual interval between two readings of a channel, 0 while unknown.
     usual_ms: f64,
     skipped_periods: u64,
+    restarts: u64,
     /// Memory of the last row given back.
     #[serde(skip)]
     used: Scrap<Vec<f64>>,
@@ -277,6 +304,7 @@ impl Assembler {
             due_ms: None,
             usual_ms: 0.0,
             skipped_periods: 0,
+            restarts: 0,
             used: Scrap::default(),
             used_flags: Scrap::default(),
         };
@@ -337,6 +365,10 @@ impl Assembler {
         if stale && verdict == Verdict::Taken {
             verdict = Verdict::Late;
         }
+        if verdict == Verdict::Late && self.slots[channel].is_misdated(reading) {
+            self.restart(channel, stale.then_some(at_ms));
+            verdict = Verdict::Taken;
+        }
         if verdict.is_taken() {
             self.hint = channel + 1;
             self.arrival_ms = reading.arrival_ms;
@@ -347,6 +379,26 @@ impl Assembler {
             }
         }
         verdict
+    }
+
+    /// Forgets a channel's stamps, and those of the rows where they are to go on at `rows_at_ms`: they were
+    /// wrong. What the open row has is kept under the new ones.
+    fn restart(&mut self, channel: usize, rows_at_ms: Option<i64>) {
+        self.restarts += 1;
+        self.slots[channel].recent = [i64::MIN; 8];
+        if let Some(at_ms) = rows_at_ms {
+            self.row_ms = i64::MIN;
+            self.open_ms = at_ms;
+            self.due_ms = None;
+            for slot in &mut self.slots {
+                slot.at_ms = i64::MIN;
+            }
+        }
+    }
+
+    /// Times that a wrong stamp was found out and a channel's time began anew.
+    pub fn restarts(&self) -> u64 {
+        self.restarts
     }
 
     /// Completes the open row, if any.
@@ -474,7 +526,7 @@ impl Assembler {
     fn learn_interval(&mut self, channel: usize, at_ms: i64) {
         let slot = &self.slots[channel];
         let interval = at_ms.saturating_sub(slot.at_ms) as f64;
-        if slot.taken == 0 || interval <= 0.0 {
+        if slot.at_ms == i64::MIN || interval <= 0.0 {
             return;
         }
         if self.usual_ms > 0.0 {

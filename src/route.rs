@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use crate::payload::{Names, Reject, Template};
 
+/// Bytes of the topics that are remembered: a topic may have 65,535. Those beyond are found anew each time.
+const TOPICS_MAX_BYTES: usize = 32 << 20;
 /// Longest stream or channel name, bytes.
 pub const MAX_NAME_BYTES: usize = 200;
 
@@ -353,7 +355,15 @@ fn is_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= MAX_NAME_BYTES
         && !text.contains(['/', '+', '#'])
-        && !text.chars().any(char::is_control)
+        && !text.chars().any(|c| c.is_control() || is_invisible(c))
+}
+
+/// Characters without a shape of their own that make two names look alike, or turn text around: format
+/// characters and separators of lines and paragraphs (Unicode's Cf, Zl, Zp, as far as they occur in text).
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A topic's meaning, before its payload is looked at.
@@ -415,6 +425,8 @@ pub struct Router {
     listed: Vec<Arc<str>>,
     streams: HashMap<Arc<str>, Channels>,
     topics: HashMap<Arc<str>, Arc<Route>>,
+    /// Bytes of these topics.
+    topic_bytes: usize,
 }
 
 impl Router {
@@ -435,6 +447,7 @@ impl Router {
             listed,
             streams: HashMap::new(),
             topics: HashMap::new(),
+            topic_bytes: 0,
         }
     }
 
@@ -443,12 +456,32 @@ impl Router {
         self.topics.get(topic)
     }
 
+    /// What another instance publishes under our prefix is no measurement, unless a pattern names the
+    /// prefix: two that feed each other would never come to an end.
+    fn is_output(&self, topic: &str) -> bool {
+        let prefix = self.own_prefix.trim_end_matches('/').rsplit_once('/');
+        let Some((prefix, _)) = prefix else {
+            return false;
+        };
+        let rest = topic.strip_prefix(prefix);
+        let Some(rest) = rest.and_then(|rest| rest.strip_prefix('/')) else {
+            return false;
+        };
+        let mut levels = rest.split('/').rev();
+        let is_output = matches!(
+            (levels.next(), levels.count()),
+            (Some("prediction" | "anomaly" | "feedback"), 2) | (Some("status"), 1)
+        );
+        let names_it = |pattern: &Pattern| pattern.filter().starts_with(prefix);
+        is_output && !self.patterns.iter().any(names_it)
+    }
+
     /// A topic's meaning, before its payload is looked at.
     ///
     /// # Errors
     /// Why the topic is refused.
     pub fn find(&self, topic: &str) -> Result<Match, Reject> {
-        if topic.starts_with(&self.own_prefix) {
+        if topic.starts_with(&self.own_prefix) || self.is_output(topic) {
             return Err(Reject::OwnTopic);
         }
         let mut patterns = self.patterns.iter().enumerate();
@@ -516,7 +549,9 @@ impl Router {
         // Wildcard levels can make many topics of one channel: those beyond the bound are found
         // anew each time.
         let bound = self.max_streams.saturating_mul(self.max_channels);
-        if self.topics.len() < bound.min(1_000_000) {
+        let has_room = self.topics.len() < bound.min(1_000_000);
+        if has_room && self.topic_bytes + topic.len() <= TOPICS_MAX_BYTES {
+            self.topic_bytes += topic.len();
             self.topics.insert(topic, route.clone());
         }
         Ok(route)
@@ -822,6 +857,23 @@ mod tests {
                     filter_matches(&filter, &levels)
                 );
             }
+        }
+    }
+
+    #[test]
+    fn names_that_cannot_be_seen_and_outputs_of_other_instances_are_refused() {
+        for name in ["a\u{202e}b", "a\u{200b}", "a\u{2028}b", "\u{feff}a"] {
+            let topic = format!("plant/{name}/c");
+            assert_eq!(router(9, 9).find(&topic), Err(Reject::BadName), "{name:?}");
+        }
+        let all = Pattern::new("{stream}/{channel}/#", "", "", false);
+        let router = |pattern| Router::new(vec![pattern], "spiked/main", 9, 9, Vec::new());
+        if let Ok(all) = all {
+            let router = router(all);
+            for topic in ["spiked/other/pump/prediction", "spiked/other/status"] {
+                assert_eq!(router.find(topic), Err(Reject::OwnTopic), "{topic}");
+            }
+            assert!(router.find("plant/pump/prediction").is_ok());
         }
     }
 }

@@ -221,7 +221,8 @@ fn get(port: u16, path: &str) -> String {
         return String::new();
     };
     let mut text = String::new();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     if stream.write_all(request.as_bytes()).is_err() || stream.read_to_string(&mut text).is_err() {
         return String::new();
     }

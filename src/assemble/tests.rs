@@ -404,3 +404,46 @@ proptest! {
         prop_assert_eq!(show(&rows), show(&rows_broken));
     }
 }
+
+/// Readings of one channel a second, by what its stamp and the arrival are off at each second: the verdicts.
+fn stamped(align: Align, seconds: i64, off: impl Fn(i64) -> (i64, i64)) -> Vec<(i64, Verdict)> {
+    let mut assembler = Assembler::new(&params(align, &[]));
+    let mut rows = Vec::new();
+    let verdicts = (0..seconds).map(|s| {
+        let (ts_off, arrival_off) = off(s);
+        let reading = Reading {
+            ts_ms: 1_700_000_000_000 + 1000 * s + ts_off,
+            arrival_ms: 1_700_000_000_000 + 1000 * s + arrival_off,
+            ..reading("a", 0, s as f64)
+        };
+        (s, assembler.push(&reading, &mut rows))
+    });
+    let verdicts = verdicts.collect();
+    assert!(rows.iter().all(|row| row.ts_ms > 1_600_000_000_000));
+    verdicts
+}
+
+#[test]
+fn a_wrong_stamp_costs_a_minute_of_readings_and_no_more() {
+    const YEARS: i64 = 10 * 365 * 86_400_000;
+    for align in [Align::PerReading, Align::WhenComplete, Align::FixedPeriod] {
+        // The source ahead of its arrival, as far as that is believed; the wall clock ten years ahead.
+        for wrong in [(299_000, 0), (YEARS, YEARS)] {
+            let verdicts = stamped(align, 400, |s| if s == 10 { wrong } else { (0, 0) });
+            let late = verdicts.iter().filter(|v| !v.1.is_taken());
+            let late: Vec<i64> = late.map(|v| v.0).collect();
+            let expected: Vec<i64> = (11..71).collect();
+            assert_eq!(late, expected, "{align:?} {wrong:?}");
+        }
+    }
+}
+
+#[test]
+fn a_backlog_behind_live_readings_stays_late() {
+    // Once live, then a day of it, a hundred times as fast as it was measured.
+    let verdicts = stamped(Align::PerReading, 800, |s| match s {
+        0 => (0, 0),
+        _ => (-86_400_000 + 99_000 * s, 0),
+    });
+    assert!(verdicts[1..].iter().all(|v| v.1 == Verdict::Late));
+}

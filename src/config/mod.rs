@@ -19,8 +19,8 @@ use config::{Config, Environment, File, FileFormat};
 pub use changes::Changes;
 pub use channels::Unit;
 pub use settings::{
-    Durability, HttpSettings, Input, MqttSettings, OutputSettings, Overload, Protocol,
-    RuntimeSettings, Settings, StateSettings, TlsSettings,
+    Durability, FeedbackMode, HttpSettings, Input, MqttSettings, OutputSettings, Overload,
+    Protocol, RuntimeSettings, Settings, StateSettings, TlsSettings,
 };
 
 /// Prefix of the environment variables: `SPIKED_MQTT__URL` is `mqtt.url`.
@@ -87,9 +87,12 @@ fn load_from(
         let text = std::fs::read_to_string(path).map_err(|error| {
             ConfigError::Unreadable(format!("cannot read {}: {error}", path.display()))
         })?;
-        // The parser's own message carries line and column.
         text.parse::<toml::Table>().map_err(|error| {
-            ConfigError::Unreadable(format!("{} is no TOML: {error}", path.display()))
+            // The parser's own text shows the line, which may hold a password.
+            let at = error.span().map_or(0, |span| span.start);
+            let line = 1 + text[..at.min(text.len())].matches('\n').count();
+            let why = error.message();
+            ConfigError::Unreadable(format!("{} is no TOML: line {line}: {why}", path.display()))
         })?;
         builder = builder.add_source(File::from_str(&text, FileFormat::Toml));
     }

@@ -142,8 +142,27 @@ pub struct OutputSettings {
     /// First level of Home Assistant's discovery topics; empty for none.
     pub home_assistant: String,
     /// Operators may rule on incidents.
-    pub feedback: bool,
+    pub feedback: FeedbackMode,
+    /// What a message of theirs must carry with [`FeedbackMode::Token`].
+    pub feedback_token: String,
 }
+
+/// Whose verdicts on incidents are taken from the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedbackMode {
+    /// Nobody's.
+    Off,
+    /// Everybody's who may publish there.
+    On,
+    /// Theirs who know the token.
+    Token,
+}
+
+const FEEDBACK_MODES: [(&str, FeedbackMode); 3] = [
+    ("off", FeedbackMode::Off),
+    ("on", FeedbackMode::On),
+    ("token", FeedbackMode::Token),
+];
 
 /// What happens when a queue is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,7 +286,11 @@ impl Settings {
         let formats = self.inputs.iter().map(|i| i.format.clone()).collect();
         let mut decoder = Decoder::new(formats, router, self.mqtt.max_payload_bytes);
         decoder.states = (self.stream.engine.lists_states()).then(|| self.stream.engine.clone());
-        decoder.feedback = self.output.feedback.then(|| format!("{own}/"));
+        let wanted = self.output.feedback != FeedbackMode::Off;
+        decoder.feedback = wanted.then(|| format!("{own}/"));
+        let token = &self.output.feedback_token;
+        let with_token = self.output.feedback == FeedbackMode::Token;
+        decoder.feedback_token = with_token.then(|| token.clone());
         decoder.last_seq = last_seq;
         decoder
     }
@@ -390,7 +413,8 @@ fn output(value: Option<Value>, report: &mut Report) -> OutputSettings {
             "" => Ok(()),
             text => topic_levels(text),
         }),
-        feedback: s.flag("feedback", true),
+        feedback: s.choice("feedback", "off", &FEEDBACK_MODES),
+        feedback_token: s.secret("feedback_token"),
     };
     if !settings.home_assistant.is_empty() && !settings.forms.contains(&OutputForm::Flat) {
         s.problem(
@@ -398,6 +422,11 @@ fn output(value: Option<Value>, report: &mut Report) -> OutputSettings {
             "empty where output.forms has no \"flat\", which its sensors read",
             &format!("{:?}", settings.home_assistant),
         );
+    }
+    let wants_token = settings.feedback == FeedbackMode::Token;
+    if wants_token && settings.feedback_token.len() < 16 {
+        let allowed = "a secret of 16 characters or more where feedback is \"token\"";
+        s.problem("feedback_token", allowed, "a shorter one");
     }
     s.done();
     settings

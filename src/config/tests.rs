@@ -306,3 +306,33 @@ fn what_is_wrong_with_channels_is_said_with_the_rest() {
     let said = offences("", &[("SPIKED_PREDICT__HORIZONS", "4,4")]).join("\n");
     assert!(said.contains("horizons must differ, got 4 twice"), "{said}");
 }
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_by_its_line_without_showing_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spiked.toml");
+    std::fs::write(&path, "[mqtt]\nusername = \"me\"\npassword = \"hunter2\n").unwrap();
+    let error = load(Some(&path), &[]).unwrap_err().to_string();
+    assert!(
+        error.contains("line 3") && !error.contains("hunter2"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_token_for_feedback_must_be_a_secret_worth_the_name() {
+    let with = |token: &str| {
+        load_plain(&[
+            ("mqtt.url", "mqtt://127.0.0.1:1883".to_owned()),
+            ("output.feedback", "token".to_owned()),
+            ("output.feedback_token", token.to_owned()),
+        ])
+    };
+    let error = with("short").unwrap_err().to_string();
+    assert!(
+        error.contains("output.feedback_token: a secret of 16"),
+        "{error}"
+    );
+    let settings = with("0123456789abcdef").unwrap();
+    assert!(!settings.to_toml().contains("0123456789abcdef"));
+}

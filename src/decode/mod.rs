@@ -53,6 +53,8 @@ pub struct Decoder {
     pub max_payload_bytes: usize,
     /// Beginning of the topics of feedback, `<prefix>/<instance>/`; `None` where none is wanted.
     pub feedback: Option<String>,
+    /// What a feedback must carry, where it is asked for.
+    pub feedback_token: Option<String>,
     /// Highest sequence number given.
     pub last_seq: u64,
     parsed: Parsed,
@@ -84,6 +86,7 @@ impl Decoder {
             states: None,
             max_payload_bytes,
             feedback: None,
+            feedback_token: None,
             last_seq: 0,
             parsed: Parsed::default(),
             folds: HashMap::new(),
@@ -158,7 +161,7 @@ impl Decoder {
         if message.retained {
             return Err(Reject::Retained);
         }
-        let feedback = parse_feedback(message.payload)?;
+        let feedback = parse_feedback(message.payload, self.feedback_token.as_deref())?;
         let stream = self.router.admitted(stream);
         let stream = stream.ok_or(Reject::UnknownIncident)?.clone();
         self.last_seq += 1;

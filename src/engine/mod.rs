@@ -233,6 +233,8 @@ impl Engine {
             self.first_ms = ts_ms;
             self.build();
         } else {
+            // Time that began anew, since stamps had been wrong: the age of the stream stays.
+            self.first_ms += ts_ms.saturating_sub(self.last_ms).min(0);
             let dt = (ts_ms - self.last_ms).max(0) as f64;
             let rate = (1.0 / self.rows as f64).max(1e-3);
             // A pause is no change of rhythm.

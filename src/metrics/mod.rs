@@ -81,6 +81,8 @@ pub struct Metrics {
     pub readings_received: IntCounter,
     /// Readings accepted before the start and learned again.
     pub readings_replayed: IntCounter,
+    /// Jumps of the wall clock.
+    pub clock_steps: IntCounter,
     /// Seconds of learning that no snapshot has, of the worker with the most.
     pub unsaved_learning: Gauge,
     rejected: IntCounterVec,
@@ -192,6 +194,10 @@ impl Metrics {
             readings_replayed: d.counter(
                 "spiked_readings_replayed_total",
                 "Readings accepted before the start and learned again, since no snapshot had them",
+            )?,
+            clock_steps: d.counter(
+                "spiked_clock_steps_total",
+                "Times that the wall clock jumped by more than the monotonic clock allows",
             )?,
             unsaved_learning: d.gauge(
                 "spiked_unsaved_learning_seconds",

@@ -12,22 +12,31 @@ const MAX_INCIDENT: u64 = 1 << 53;
 struct Payload {
     incident: u64,
     verdict: Ruling,
+    token: Option<String>,
 }
 
-/// Reads a feedback; members beyond the two are nobody's business.
+/// Reads a feedback, which must carry `token` where there is one; other members are ignored.
 ///
 /// # Errors
 /// [`Reject::BadFeedback`] for anything else.
-pub fn parse_feedback(payload: &[u8]) -> Result<Feedback, Reject> {
-    match serde_json::from_slice(payload) {
-        Ok(Payload { incident, verdict }) if (1..MAX_INCIDENT).contains(&incident) => {
-            Ok(Feedback {
-                incident,
-                ruling: verdict,
-            })
-        }
-        _ => Err(Reject::BadFeedback),
+pub fn parse_feedback(payload: &[u8], token: Option<&str>) -> Result<Feedback, Reject> {
+    let read: Payload = serde_json::from_slice(payload).map_err(|_| Reject::BadFeedback)?;
+    let is_allowed = token.is_none_or(|wanted| {
+        let given = read.token.as_deref().unwrap_or_default();
+        is_same(wanted.as_bytes(), given.as_bytes())
+    });
+    if !is_allowed || !(1..MAX_INCIDENT).contains(&read.incident) {
+        return Err(Reject::BadFeedback);
     }
+    Ok(Feedback {
+        incident: read.incident,
+        ruling: read.verdict,
+    })
+}
+
+/// Compares secrets in a time that does not depend on where they differ.
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
 #[cfg(test)]
@@ -51,7 +60,22 @@ mod tests {
             b"{\"incident\":1,\"verdict\":\"true\"}x",
             b"\xff",
         ] {
-            assert_eq!(parse_feedback(payload), Err(Reject::BadFeedback));
+            assert_eq!(parse_feedback(payload, None), Err(Reject::BadFeedback));
+        }
+    }
+
+    #[test]
+    fn where_a_token_is_asked_for_nothing_else_is_taken() {
+        let said = |token: &str| format!(r#"{{"incident":1,"verdict":"true"{token}}}"#);
+        let read = |payload: String| parse_feedback(payload.as_bytes(), Some("sesame")).is_ok();
+        assert!(read(said(r#","token":"sesame""#)));
+        for other in [
+            "",
+            r#","token":"""#,
+            r#","token":"sesamo""#,
+            r#","token":"sesames""#,
+        ] {
+            assert!(!read(said(other)), "{other}");
         }
     }
 
@@ -65,7 +89,7 @@ mod tests {
                 r#"{{"verdict": "{}", "by": "me", "incident": {incident}}}"#,
                 ruling.as_str()
             );
-            let feedback = parse_feedback(payload.as_bytes()).unwrap();
+            let feedback = parse_feedback(payload.as_bytes(), None).unwrap();
             prop_assert_eq!(feedback, Feedback { incident, ruling });
             let reading = feedback.to_reading(7, "pump".into(), 5);
             prop_assert_eq!(Feedback::of(&reading), Some(feedback));

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::balance::Dispatch;
+use super::clock::{ArrivalClock, ClockStep};
 use super::store::{Accepted, Delivery, Replay, Store};
 use super::worker::Item;
 use crate::decode::{Decoder, Message};
@@ -123,6 +124,7 @@ struct Scratch {
     readings: Vec<Reading>,
     /// Arrival of the messages, unix milliseconds.
     arrival_ms: i64,
+    clock: ArrivalClock,
 }
 
 impl IntakeThread {
@@ -202,9 +204,33 @@ impl IntakeThread {
     fn receive(&self, scratch: &mut Scratch, most: usize, wait: Duration) -> bool {
         let came = self.intake.recv(&mut scratch.messages, most, wait);
         if came {
-            scratch.arrival_ms = unix_ms();
+            let (arrival_ms, step) = scratch.clock.stamp(Instant::now(), unix_ms());
+            scratch.arrival_ms = arrival_ms;
+            if let Some(step) = step {
+                self.note_clock(step);
+            }
         }
         came
+    }
+
+    fn note_clock(&self, step: ClockStep) {
+        let seconds = |ms: i64| ms as f64 / 1000.0;
+        match step {
+            ClockStep::Doubted(off) => {
+                self.shared.metrics.clock_steps.inc();
+                warn!(
+                    off_s = seconds(off),
+                    "the wall clock has jumped: arrivals go by the monotonic clock meanwhile"
+                );
+            }
+            ClockStep::Believed(off) => {
+                warn!(
+                    off_s = seconds(off),
+                    "the wall clock keeps to its new time: arrivals go by it again"
+                );
+            }
+            ClockStep::Withdrawn => info!("the wall clock is right again"),
+        }
     }
 
     /// Takes the messages that have come and those that belong to their group.

@@ -7,6 +7,7 @@
 mod balance;
 #[cfg(test)]
 mod balance_tests;
+mod clock;
 pub mod disk;
 mod intake;
 mod moving;

@@ -19,7 +19,7 @@ use super::moving::Work;
 use super::store::{KeptMessage, NoStore, Restored, Store, StoreError};
 use super::worker::{Slot, Worker};
 use super::{Hooks, ServeError, Started, Summary, supervise, tuning};
-use crate::config::{OutputSettings, Protocol, Settings};
+use crate::config::{FeedbackMode, MqttSettings, OutputSettings, Protocol, Settings};
 use crate::decode::Decoder;
 use crate::http::{Admin, Limits, Site};
 use crate::metrics::{Class, Metrics};
@@ -79,6 +79,7 @@ pub async fn serve(
         Protocol::V3 => Clients::start::<V4>,
         Protocol::V5 => Clients::start::<V5>,
     };
+    warn_of_plain_password(&settings.mqtt);
     let (connect, may_connect) = watch::channel(false);
     let clients = start(&settings, &intake, &shared, store.clone(), may_connect)?;
     let http = listener.map(|l| {
@@ -203,6 +204,18 @@ pub async fn serve(
     Ok(summary)
 }
 
+/// Says so where a password goes over the network as it is.
+fn warn_of_plain_password(mqtt: &MqttSettings) {
+    let is_local = mqtt.host == "localhost"
+        || (mqtt.host.parse::<std::net::IpAddr>()).is_ok_and(|address| address.is_loopback());
+    if !mqtt.password.is_empty() && mqtt.tls.is_none() && !is_local {
+        warn!(
+            host = mqtt.host,
+            "the password goes over the network unencrypted: use mqtts://"
+        );
+    }
+}
+
 /// Beats as long as the runtime runs its tasks.
 async fn beat(pulse: Arc<Pulse>) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
@@ -325,7 +338,7 @@ pub fn filters(settings: &Settings) -> Vec<(String, u8)> {
 /// Where feedback and the starts of Home Assistant come from, as far as they are wanted.
 fn feedback_filter(output: &OutputSettings) -> Vec<(String, u8)> {
     let filter = format!("{}/{}/+/feedback", output.prefix, output.instance);
-    let feedback = output.feedback.then_some((filter, 1));
+    let feedback = (output.feedback != FeedbackMode::Off).then_some((filter, 1));
     let home_assistant = home_assistant_status(output).map(|topic| (topic, 0));
     feedback.into_iter().chain(home_assistant).collect()
 }

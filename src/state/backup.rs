@@ -52,7 +52,7 @@ pub fn restore(source: &Path, dir: &Path) -> Result<Option<PathBuf>, StateError>
     let before = path.exists().then(|| beside(&path, "before-restore"));
     if let Some(before) = &before {
         // What SQLite has not taken into the file itself goes with it.
-        for end in ["", "-wal", "-shm"] {
+        for end in ["", "-wal", "-shm", ".mark"] {
             let (from, to) = (with_end(&path, end), with_end(before, end));
             remove(&to)?;
             if from.exists() {

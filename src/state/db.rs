@@ -1,7 +1,9 @@
 //! The SQLite file itself: opening, schema, lock, checks, and reading what is in it.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::fs::{File, Permissions, TryLockError};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
@@ -22,6 +24,9 @@ pub(crate) const HISTORY_FORMAT: u32 = 1;
 const APPLICATION_ID: i64 = 0x7370_6b64;
 /// How long another process may hold the file before we say so.
 const BUSY: Duration = Duration::from_secs(5);
+
+/// How long another process may hold the directory before we say so.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Snapshot status: may be restored.
 pub(crate) const GOOD: i64 = 0;
@@ -57,35 +62,49 @@ CREATE TABLE dead_letters(seq INTEGER PRIMARY KEY, stream TEXT NOT NULL, channel
 const HISTORY_TABLE: &str = "CREATE TABLE IF NOT EXISTS history(stream TEXT PRIMARY KEY,
     format INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID";
 
-/// Takes the lock that keeps a second daemon away; held as long as the connection lives, and let
-/// go by the system when the process dies.
-pub(crate) fn lock(path: &Path) -> Result<Connection, StateError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let open_error = |e: rusqlite::Error| StateError::Open {
-        path: PathBuf::from(&name),
+/// Takes the lock that keeps a second daemon away: on the directory itself, so that no file has to stay
+/// where it is. It is held as long as the handle lives, and let go by the system when the process dies.
+pub(crate) fn lock(path: &Path) -> Result<File, StateError> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let open_error = |e: std::io::Error| StateError::Open {
+        path: path.to_owned(),
         detail: e.to_string(),
     };
-    let connection = Connection::open(&name).map_err(open_error)?;
-    connection
-        .busy_timeout(Duration::from_millis(500))
-        .map_err(open_error)?;
-    match connection.execute_batch("BEGIN EXCLUSIVE") {
-        Ok(()) => Ok(connection),
-        Err(e) if e.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
-            Err(StateError::InUse {
-                path: path.to_owned(),
-            })
+    let handle = File::open(dir).map_err(open_error)?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match handle.try_lock() {
+            Ok(()) => return Ok(handle),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(LOCK_PATIENCE / 20);
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(StateError::InUse {
+                    path: path.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(open_error(error)),
         }
-        Err(e) => Err(open_error(e)),
     }
 }
 
 /// Says whether a daemon holds the state file at `path`; makes nothing.
 pub fn is_in_use(path: &Path) -> bool {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    Path::new(&name).exists() && matches!(lock(path), Err(StateError::InUse { .. }))
+    matches!(lock(path), Err(StateError::InUse { .. }))
+}
+
+/// Device and inode of a file: whether it is still the one that was opened.
+pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::metadata(path).ok()?;
+    Some((meta.dev(), meta.ino()))
+}
+
+/// Takes a file's rights away from everyone but its owner: models and readings are nobody else's.
+pub(crate) fn keep_private(path: &Path) {
+    let private = Permissions::from_mode(0o600);
+    if let Err(error) = std::fs::set_permissions(path, private) {
+        tracing::warn!(path = %path.display(), %error, "others may be able to read the state file");
+    }
 }
 
 /// Opens the file for writing and makes its tables if it is new. `sync_every_commit` makes a
@@ -96,6 +115,8 @@ pub(crate) fn open_writer(path: &Path, sync_every_commit: bool) -> Result<Connec
         detail: e.to_string(),
     };
     let connection = Connection::open(path).map_err(open_error)?;
+    // What SQLite makes beside it has the same rights.
+    keep_private(path);
     connection.busy_timeout(BUSY).map_err(open_error)?;
     check(&connection, path)?;
     let sync = if sync_every_commit { "FULL" } else { "NORMAL" };
@@ -369,6 +390,11 @@ impl Reader {
         meta(&self.connection, "pruned_through").map_err(StateError::sql("reading the journal"))
     }
 
+    /// A number of the meta table; 0 where it is missing or cannot be read.
+    pub(crate) fn meta(&self, key: &str) -> u64 {
+        meta(&self.connection, key).unwrap_or(0)
+    }
+
     /// Sizes of the small tables.
     ///
     /// # Errors
@@ -466,6 +492,28 @@ impl Reader {
                 ))
             },
         )
+    }
+
+    /// Copies what there is of a small table into the open file of `to`, row by row as far as it can be
+    /// read; returns how many rows.
+    pub(crate) fn copy_table(&self, table: &str, to: &Connection) -> rusqlite::Result<u64> {
+        let mut read = self
+            .connection
+            .prepare(&format!("SELECT * FROM {table} NOT INDEXED"))?;
+        let n = read.column_count();
+        let places = vec!["?"; n].join(",");
+        let mut write = to.prepare(&format!("INSERT OR IGNORE INTO {table} VALUES({places})"))?;
+        let mut rows = read.query([])?;
+        let mut copied = 0;
+        // An error here means that the table ends early; what came before it counts.
+        while let Ok(Some(row)) = rows.next() {
+            let values = (0..n).map(|i| row.get::<_, rusqlite::types::Value>(i));
+            let Ok(values) = values.collect::<rusqlite::Result<Vec<_>>>() else {
+                continue;
+            };
+            copied += write.execute(rusqlite::params_from_iter(values))? as u64;
+        }
+        Ok(copied)
     }
 
     fn list<T>(

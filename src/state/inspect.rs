@@ -112,9 +112,17 @@ pub struct Weights {
 /// # Errors
 /// When the file cannot be read.
 pub fn inspect(path: &Path, only: Option<&str>) -> Result<Inspection, StateError> {
-    let reader = Reader::open(path)?;
+    let (reader, damage) = match Reader::open(path) {
+        Err(StateError::Damaged { detail, .. }) => {
+            let reader = Reader::open_unchecked(path);
+            let reader = reader.map_err(StateError::sql("opening the state file"))?;
+            (reader, Some(detail))
+        }
+        other => (other?, None),
+    };
     let (rows, _) = reader.snapshots(only)?;
-    let (streams, report) = restored(path, &rows)?;
+    let (streams, mut report) = restored(path, &rows)?;
+    report.salvaged = damage;
     let mut names: Vec<String> = rows.iter().map(|row| row.snapshot.stream.clone()).collect();
     let journal = journal_span(&reader, &mut names)?;
     names.sort();

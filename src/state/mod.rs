@@ -27,6 +27,7 @@ mod export;
 pub mod inspect;
 pub mod journal;
 mod listing;
+mod mark;
 mod recover;
 mod salvage;
 pub mod snapshot;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::db::{ASIDE, BAD, Reader, SnapshotRow};
+use super::db::{ASIDE, BAD, GOOD, Reader, SnapshotRow};
 use super::error::StateError;
 use super::journal::{self, Accepted, JournalRow};
 use super::store::{Edge, OutMessage, Spans};
@@ -156,6 +156,8 @@ pub struct Report {
     pub damaged_snapshots: u64,
     /// Streams whose snapshots are of other settings, and what changed.
     pub set_aside: Vec<(String, String)>,
+    /// Streams whose settings have been changed back: they go on with the model that was set aside.
+    pub taken_back: Vec<String>,
     /// Streams that go on with changed settings.
     pub retuned: usize,
     /// Streams that have damaged snapshots only, and start from what the journal holds.
@@ -164,6 +166,8 @@ pub struct Report {
     pub damaged_groups: u64,
     /// Readings missing from the journal at most.
     pub lost_readings: u64,
+    /// Readings that had been committed, behind the last one that is there.
+    pub lost_log: u64,
     /// Readings that no stream could digest, left out.
     pub dead_letters: u64,
     /// What was wrong with the file, if it had to be salvaged.
@@ -175,7 +179,7 @@ pub struct Report {
 impl Report {
     /// Something was lost or passed over: worth an ERROR and a look.
     pub fn is_bad(&self) -> bool {
-        self.damaged_snapshots + self.damaged_groups + self.lost_readings > 0
+        self.damaged_snapshots + self.damaged_groups + self.lost_readings + self.lost_log > 0
             || !self.started_over.is_empty()
             || self.salvaged.is_some()
     }
@@ -193,6 +197,12 @@ impl fmt::Display for Report {
         )?;
         if self.retuned > 0 {
             write!(f, "; {} go on with changed settings", self.retuned)?;
+        }
+        for stream in &self.taken_back {
+            write!(
+                f,
+                "; {stream:?} goes on with the model of its former settings"
+            )?;
         }
         for (stream, why) in &self.set_aside {
             write!(f, "; snapshot of {stream:?} set aside: {why}")?;
@@ -215,6 +225,13 @@ impl fmt::Display for Report {
                 f,
                 "; {} damaged journal groups, up to {} readings lost",
                 self.damaged_groups, self.lost_readings
+            )?;
+        }
+        if self.lost_log > 0 {
+            write!(
+                f,
+                "; the last {} readings that were committed are missing, and the incidents and snapshots of that time: the file's log was cut, removed or damaged",
+                self.lost_log
             )?;
         }
         if self.dead_letters > 0 {
@@ -254,6 +271,7 @@ pub fn prepare(
     };
     scan.load_snapshots(&reader)?;
     scan.run_journal(&reader)?;
+    scan.look_at_mark(path);
     let Scan {
         dead,
         streams,
@@ -448,15 +466,14 @@ fn usable(row: &SnapshotRow, params: &StreamParams) -> Result<(Stream, bool), Un
     opened.map_err(|_| Unusable::Damaged)
 }
 
-/// Whether a snapshot is whole, not set aside, and of settings that make the same model.
+/// Whether a snapshot is whole and of settings that make the same model: one that was set aside is taken
+/// back once its settings are.
 fn fits(row: &SnapshotRow, params: &StreamParams) -> Result<(), Unusable> {
     if !row.intact {
         return Err(Unusable::Damaged);
     }
-    if row.aside {
-        return Err(Unusable::Aside);
-    }
     match row.snapshot.unfit_for(params) {
+        Some(_) if row.aside => Err(Unusable::Aside),
         Some(why) => Err(Unusable::Unfit(why)),
         None => Ok(()),
     }
@@ -518,6 +535,10 @@ impl Scan<'_> {
             match found {
                 Ok(Some((stream, retuned))) => {
                     self.out.report.retuned += usize::from(retuned);
+                    if row.as_ref().is_some_and(|row| row.aside) {
+                        self.out.report.taken_back.push(name.to_owned());
+                        self.out.marks.push((id, GOOD));
+                    }
                     newest = Some(stream);
                 }
                 Ok(None) => older = older.max(seq),
@@ -535,7 +556,10 @@ impl Scan<'_> {
         let report = &mut self.out.report;
         report.damaged_snapshots += damaged;
         if let Some(why) = unfit {
-            report.set_aside.push((name.to_owned(), why));
+            let taken_back = report.taken_back.iter().any(|back| back == name);
+            if !taken_back {
+                report.set_aside.push((name.to_owned(), why));
+            }
         } else if newest.is_none() && damaged > 0 {
             report.started_over.push(name.to_owned());
         }
@@ -568,6 +592,14 @@ impl Scan<'_> {
         }
         self.out.last_seq = self.out.last_seq.max(before);
         Ok(())
+    }
+
+    /// What was committed and is not there any more: the log was cut, removed or damaged. The numbers of
+    /// the readings are given away.
+    fn look_at_mark(&mut self, path: &Path) {
+        let committed = super::mark::read(path).unwrap_or(0);
+        self.out.report.lost_log = committed.saturating_sub(self.out.last_seq);
+        self.out.last_seq = self.out.last_seq.max(committed);
     }
 
     /// Looks through a group; false where it is damaged.

@@ -1,7 +1,8 @@
 //! The handle to the state file: what may be asked of it, by whom, and what it counts.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -204,6 +205,17 @@ impl Shared {
     }
 }
 
+/// Makes the state directory, for its owner alone, where it is missing.
+pub(crate) fn make_dir(dir: &Path) -> Result<(), StateError> {
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| StateError::Io {
+        what: "cannot make the state directory",
+        path: dir.to_owned(),
+        source,
+    })
+}
+
 /// The handle to the state file. Clones share one writer.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -230,12 +242,7 @@ impl Store {
         if store.options.durability == Durability::None {
             return Ok(store);
         }
-        let dir = &store.options.dir;
-        std::fs::create_dir_all(dir).map_err(|source| StateError::Io {
-            what: "cannot make the state directory",
-            path: dir.clone(),
-            source,
-        })?;
+        make_dir(&store.options.dir)?;
         let writer = Writer::open(&store.options, store.shared.clone())?;
         let (sender, receiver) = bounded(QUEUE);
         let handle = std::thread::Builder::new()

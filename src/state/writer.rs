@@ -1,5 +1,7 @@
 //! The writer thread: many commands, one commit; pruning; trying again when the disk is full.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,8 +13,9 @@ use rusqlite::{Connection, Transaction, params};
 use super::db::{self, GOOD};
 use super::error::StateError;
 use super::journal::{Accepted, JournalRow, pack};
+use super::mark::Mark;
 use super::snapshot::Snapshot;
-use super::store::{Done, Durability, Edge, OutMessage, Shared, Spans, StoreOptions};
+use super::store::{Done, Durability, Edge, OutMessage, Shared, Spans, StoreOptions, make_dir};
 use crate::progress;
 use crate::row::Reading;
 
@@ -20,6 +23,8 @@ use crate::row::Reading;
 /// before a crash are recognised. A broker's in-flight window should be far smaller, but
 /// mosquitto 2.0.11 was seen to send thousands at once to a client that comes back to a backlog.
 const TAIL: u64 = 32_768;
+/// Former settings of a stream for which a model is kept.
+const SETTINGS_KEPT: i64 = 3;
 /// Edges of incidents kept.
 const INCIDENT_EDGES: i64 = 20_000;
 /// Commands in one commit at most.
@@ -93,7 +98,11 @@ pub(crate) struct Span {
 pub(crate) struct Writer {
     connection: Connection,
     /// Held for its lock alone.
-    _lock: Connection,
+    lock: File,
+    /// The file that was opened.
+    identity: Option<(u64, u64)>,
+    looked: Instant,
+    mark: Option<Mark>,
     options: StoreOptions,
     shared: Arc<Shared>,
     /// `None` until recovery has said what the snapshots cover: nothing is pruned before.
@@ -123,6 +132,7 @@ impl Writer {
     pub(crate) fn open(options: &StoreOptions, shared: Arc<Shared>) -> Result<Writer, StateError> {
         let path = options.path();
         let lock = db::lock(&path)?;
+        super::salvage::resume(&path)?;
         let sync = options.durability == Durability::Journal;
         let connection = match db::open_writer(&path, sync) {
             Err(StateError::Damaged { detail, .. }) => {
@@ -154,7 +164,10 @@ impl Writer {
         shared.last_seq.store(last_seq, Relaxed);
         Ok(Writer {
             connection,
-            _lock: lock,
+            lock,
+            identity: db::identity(&path),
+            looked: Instant::now(),
+            mark: open_mark(&path),
             options: options.clone(),
             shared,
             spans: None,
@@ -168,7 +181,7 @@ impl Writer {
     /// Works until told to stop, or until every handle is gone.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) {
         progress::enter(self.shared.pulse.clone());
-        while let Some(first) = next(commands) {
+        while let Some(first) = self.next(commands) {
             let group = self.gather(first, commands);
             let stop = group.iter().any(|c| matches!(c, Command::Stop));
             let group = self.hold_back_early(group);
@@ -186,6 +199,72 @@ impl Writer {
             tracing::warn!(%error, "the last checkpoint of the state file failed; its log remains");
         }
         self.shared.pulse.end();
+    }
+
+    /// The next command; `None` once every handle is gone.
+    fn next(&mut self, commands: &Receiver<Command>) -> Option<Command> {
+        loop {
+            progress::beat();
+            if self.looked.elapsed() >= IDLE {
+                self.looked = Instant::now();
+                self.rescue_if_gone();
+            }
+            match commands.recv_timeout(IDLE) {
+                Ok(command) => return Some(command),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    /// Where the file was removed or replaced, everything that it had is written anew from the one that
+    /// is still open.
+    fn rescue_if_gone(&mut self) {
+        let path = self.options.path();
+        if db::identity(&path) == self.identity {
+            return;
+        }
+        match self.rescue(&path) {
+            Ok(()) => {
+                *self.failing() = None;
+                tracing::error!(path = %path.display(), "the state file was removed or replaced: it is written anew, nothing is lost");
+            }
+            Err(error) => self.note_failure(&format!(
+                "the state file was removed or replaced, and cannot be written anew: {error}"
+            )),
+        }
+    }
+
+    fn rescue(&mut self, path: &Path) -> Result<(), StateError> {
+        make_dir(&self.options.dir)?;
+        let lock = match db::lock(path) {
+            Err(StateError::InUse { .. }) => None,
+            other => Some(other?),
+        };
+        for suffix in ["", "-wal", "-shm"] {
+            let mut found = path.as_os_str().to_owned();
+            found.push(suffix);
+            let mut kept = path.as_os_str().to_owned();
+            kept.push(format!(".found-{}{suffix}", now_ms()));
+            // It need not exist.
+            drop(std::fs::rename(found, kept));
+        }
+        let to = path.to_string_lossy();
+        self.connection
+            .execute("VACUUM INTO ?1", [&*to])
+            .map_err(StateError::sql("writing the state file anew"))?;
+        let sync = self.options.durability == Durability::Journal;
+        self.connection = db::open_writer(path, sync)?;
+        self.lock = lock
+            .map_or_else(|| self.lock.try_clone(), Ok)
+            .map_err(|source| StateError::Io {
+                what: "cannot lock",
+                path: path.to_owned(),
+                source,
+            })?;
+        self.identity = db::identity(path);
+        self.mark = open_mark(path);
+        Ok(())
     }
 
     /// Commands for one commit: enough readings, enough time, or one that will not wait.
@@ -362,6 +441,9 @@ impl Writer {
         self.last_seq = changes.last_seq.unwrap_or(self.last_seq);
         let s = &self.shared;
         s.last_seq.store(self.last_seq, Relaxed);
+        if let (Some(mark), Some(last_seq)) = (&self.mark, changes.last_seq) {
+            mark.write(last_seq);
+        }
         s.readings.fetch_add(changes.readings, Relaxed);
         s.commits.fetch_add(1, Relaxed);
         s.commit_us.fetch_add(took.as_micros() as u64, Relaxed);
@@ -399,16 +481,10 @@ impl Writer {
     }
 }
 
-/// The next command; `None` once every handle is gone.
-fn next(commands: &Receiver<Command>) -> Option<Command> {
-    loop {
-        progress::beat();
-        match commands.recv_timeout(IDLE) {
-            Ok(command) => return Some(command),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return None,
-        }
-    }
+fn open_mark(path: &Path) -> Option<Mark> {
+    let mark = Mark::open(path);
+    mark.inspect_err(|error| tracing::warn!(%error, "the state file has no mark: a damaged log would not be noticed"))
+        .ok()
 }
 
 fn readings_of(command: &Command) -> &[Accepted] {
@@ -528,7 +604,8 @@ pub(crate) fn insert_snapshot(
         .map(drop)
 }
 
-/// Keeps the newest two good snapshots of a stream, its newest bad one, and all set aside.
+/// Keeps the newest two good snapshots of a stream, its newest bad one, and the newest of each of the last
+/// settings under which one was set aside.
 fn trim_snapshots(t: &Transaction<'_>, stream: &str) -> rusqlite::Result<()> {
     for (status, keep) in [(GOOD, 2), (db::BAD, 1)] {
         t.prepare_cached(
@@ -537,7 +614,13 @@ fn trim_snapshots(t: &Transaction<'_>, stream: &str) -> rusqlite::Result<()> {
         )?
         .execute(params![stream, status, keep])?;
     }
-    Ok(())
+    t.prepare_cached(
+        "DELETE FROM snapshots WHERE stream = ?1 AND status = ?2 AND id NOT IN
+         (SELECT max(id) FROM snapshots WHERE stream = ?1 AND status = ?2
+          GROUP BY params, format ORDER BY max(id) DESC LIMIT ?3)",
+    )?
+    .execute(params![stream, db::ASIDE, SETTINGS_KEPT])
+    .map(drop)
 }
 
 fn insert_edge(t: &Transaction<'_>, edge: &Edge) -> rusqlite::Result<()> {

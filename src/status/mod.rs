@@ -26,6 +26,8 @@ use recovery::Recovery;
 const STUCK_AFTER: Duration = Duration::from_secs(20);
 /// After a panic the daemon is not ready for so long.
 const PANIC_SHADOW: Duration = Duration::from_secs(60);
+/// After a new stream was refused for want of room the daemon is not ready for so long.
+const FULL_SHADOW: Duration = Duration::from_secs(300);
 
 /// The two connections to the broker. One could do both, but then predictions and acknowledgements
 /// wait behind each other: a broker reads each connection in turn, and a full one stops being read from.
@@ -129,6 +131,8 @@ pub struct Status {
     store_trouble: Mutex<Option<String>>,
     /// Milliseconds since the start at which a worker last panicked, plus 1; 0 for never.
     panicked: AtomicU64,
+    /// The same, at which a new stream was last refused.
+    streams_full: AtomicU64,
     /// Signs of life of every thread and task.
     pub pulses: Pulses,
     /// Longest time without one, milliseconds.
@@ -172,6 +176,7 @@ impl Status {
             store_failed: AtomicBool::new(false),
             store_trouble: Mutex::new(None),
             panicked: AtomicU64::new(0),
+            streams_full: AtomicU64::new(0),
             pulses: Pulses::default(),
             stuck_after_ms: AtomicU64::new(STUCK_AFTER.as_millis() as u64),
             recovery: Recovery::default(),
@@ -386,6 +391,13 @@ impl Status {
         if panicked > 0 && since(panicked - 1) < PANIC_SHADOW {
             reasons.push("an engine panicked within the last minute".to_owned());
         }
+        let full = self.streams_full.load(Ordering::Acquire);
+        if full > 0 && since(full - 1) < FULL_SHADOW {
+            reasons.push(
+                "readings of new streams are refused: there are stream.max_streams already"
+                    .to_owned(),
+            );
+        }
         if self.is_stopping() {
             reasons.push("stopping".to_owned());
         }
@@ -405,6 +417,10 @@ impl Status {
         explain: impl FnOnce() -> Refusal,
     ) {
         self.metrics.reject(reason);
+        if reason == Reject::TooManyStreams {
+            self.streams_full
+                .store(self.now_ms() + 1, Ordering::Release);
+        }
         let said = lock(&self.refusals).note(reason, topic, now_ms, explain);
         if let Some((refusal, further)) = said {
             let also = match further {

@@ -14,7 +14,7 @@ use crate::kill::{note_journal, replayed};
 use crate::plant::{Broker, Daemon, alone, have_mosquitto, now_ms, wait_until};
 
 // The rulings are looked for in the journal, which a second snapshot would prune.
-const CONFIG: &str = "[state]\nsnapshot_every_s = 10.0\n[stream]\nalign = \"per-reading\"\n";
+const CONFIG: &str = "[output]\nfeedback = \"on\"\n[state]\nsnapshot_every_s = 10.0\n[stream]\nalign = \"per-reading\"\n";
 const TOPIC: &str = "spiked/main/press/feedback";
 
 /// Publishes readings and keeps every anomaly message.

@@ -128,7 +128,7 @@ fn no_payload_makes_a_parser_panic() {
             let mut values = parsed.channels().map(|(_, value)| value);
             assert!(values.all(f64::is_finite), "{payload:?}");
         }
-        if let Ok(feedback) = parse_feedback(&payload) {
+        if let Ok(feedback) = parse_feedback(&payload, None) {
             assert!(feedback.incident > 0, "{payload:?}");
         }
     }

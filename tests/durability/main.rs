@@ -12,6 +12,7 @@ mod evict;
 mod faults;
 mod feedback;
 mod fuzz;
+mod health;
 mod kill;
 mod load;
 mod plant;

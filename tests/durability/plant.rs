@@ -317,7 +317,7 @@ pub fn http_get(port: u16, path: &str) -> Option<(u16, String)> {
     socket.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     write!(
         socket,
-        "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
     )
     .ok()?;
     let mut answer = String::new();

@@ -1,0 +1,77 @@
+//! Remembers beside the state file which reading was last committed to it.
+//!
+//! SQLite takes a log that was cut, removed or damaged for one that ended there, and says nothing. The
+//! mark is written after each commit: a file that knows of fewer readings than its mark has lost some.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes: a number and its checksum.
+const SIZE: usize = 12;
+
+/// The mark of an open state file.
+#[derive(Debug)]
+pub(crate) struct Mark(File);
+
+/// The mark's file.
+pub(crate) fn path_of(state: &Path) -> PathBuf {
+    let mut name = state.as_os_str().to_owned();
+    name.push(".mark");
+    name.into()
+}
+
+fn encode(last_seq: u64) -> [u8; SIZE] {
+    let mut bytes = [0; SIZE];
+    bytes[..8].copy_from_slice(&last_seq.to_le_bytes());
+    let crc = crc32fast::hash(&bytes[..8]);
+    bytes[8..].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+impl Mark {
+    /// Opens the mark of the state file at `state`, or makes it.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(crate) fn open(state: &Path) -> std::io::Result<Mark> {
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true);
+        let file = options.open(path_of(state))?;
+        super::db::keep_private(&path_of(state));
+        Ok(Mark(file))
+    }
+
+    /// Reading number `last_seq` is committed.
+    pub(crate) fn write(&self, last_seq: u64) {
+        if let Err(error) = self.0.write_all_at(&encode(last_seq), 0) {
+            tracing::debug!(%error, "the mark of the state file cannot be written");
+        }
+    }
+}
+
+/// The last reading that was committed to the state file at `state`; `None` where that is not known.
+pub(crate) fn read(state: &Path) -> Option<u64> {
+    let bytes = std::fs::read(path_of(state)).ok()?;
+    let last_seq = u64::from_le_bytes(bytes.first_chunk::<8>().copied()?);
+    (bytes == encode(last_seq)).then_some(last_seq)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_reads_back_and_a_damaged_one_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("spiked.db");
+        assert_eq!(read(&state), None);
+        let mark = Mark::open(&state).unwrap();
+        for seq in [7, u64::MAX, 9] {
+            mark.write(seq);
+            assert_eq!(read(&state), Some(seq));
+        }
+        mark.0.write_all_at(&[1], 3).unwrap();
+        assert_eq!(read(&state), None);
+    }
+}

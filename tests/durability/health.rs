@@ -1,0 +1,174 @@
+//! Health that sees: each thread that stops is named at /healthz within its deadline, and a state file
+//! that is removed or replaced while the daemon runs is noticed and written anew.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use spiked::state::{Accepted, Store, StoreOptions};
+
+use crate::plant::{Broker, Daemon, Source, alone, have_mosquitto, http_get, now_ms, wait_until};
+
+/// Stops one thread of a process, as a fault below it would, until its input ends.
+const STOP_THREAD: &str = "
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+pid, name = sys.argv[1], sys.argv[2]
+tid = next(int(t) for t in os.listdir(f'/proc/{pid}/task')
+           if open(f'/proc/{pid}/task/{t}/comm').read().strip() == name)
+SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
+assert libc.ptrace(SEIZE, tid, None, None) == 0, os.strerror(ctypes.get_errno())
+assert libc.ptrace(INTERRUPT, tid, None, None) == 0, os.strerror(ctypes.get_errno())
+os.waitpid(tid, 0x40000000)
+print('stopped', flush=True)
+sys.stdin.read()
+libc.ptrace(DETACH, tid, None, None)
+";
+
+fn stop_thread(daemon: &Daemon, name: &str) -> Child {
+    let mut child = Command::new("python3")
+        .args(["-c", STOP_THREAD, &daemon.child.id().to_string(), name])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 is needed to stop a thread");
+    let mut line = String::new();
+    let out = child.stdout.as_mut().unwrap();
+    BufReader::new(out).read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), "stopped", "{name}");
+    child
+}
+
+#[test]
+fn a_thread_that_stops_is_named_and_one_that_goes_on_is_well_again() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in_memory();
+    let daemon = Daemon::start(dir.path(), broker.port, "[runtime]\nstuck_after_s = 1.0\n");
+    daemon.wait_ready();
+    for name in ["intake", "worker-0", "state-writer"] {
+        let mut stopped = stop_thread(&daemon, name);
+        wait_until(name, Duration::from_secs(10), || {
+            let (status, reasons) = http_get(daemon.http, "/healthz").unwrap_or_default();
+            status == 503 && reasons.contains(name)
+        });
+        let (status, reasons) = http_get(daemon.http, "/readyz").unwrap();
+        assert_eq!(status, 503);
+        assert_eq!(reasons.matches("no progress").count(), 1, "{reasons}");
+        drop(stopped.stdin.take());
+        stopped.wait().unwrap();
+        wait_until("well again", Duration::from_secs(10), || {
+            http_get(daemon.http, "/healthz").is_some_and(|(status, _)| status == 200)
+        });
+        wait_until("said in the log", Duration::from_secs(5), || {
+            daemon.log().contains(name)
+        });
+    }
+}
+
+#[test]
+fn a_state_directory_that_is_removed_or_replaced_is_written_anew_and_nothing_is_lost() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in_memory();
+    let mut daemon = Daemon::start(
+        dir.path(),
+        broker.port,
+        "[stream]\nalign = \"per-reading\"\n",
+    );
+    daemon.wait_ready();
+    let source = Source::start(broker.port, 500, now_ms() - 86_400_000);
+    std::thread::sleep(Duration::from_millis(500));
+    std::fs::remove_dir_all(dir.path().join("state")).unwrap();
+    let file = daemon.state_file();
+    wait_until("the file is there again", Duration::from_secs(10), || {
+        file.is_file()
+    });
+    std::thread::sleep(Duration::from_millis(1500));
+    // Another one in its place.
+    std::fs::rename(&file, dir.path().join("moved")).unwrap();
+    std::fs::write(&file, "not ours").unwrap();
+    wait_until("both are said", Duration::from_secs(10), || {
+        daemon.log().matches("was removed or replaced").count() >= 2
+    });
+    let published = source.finish();
+    wait_until("all are learned", Duration::from_secs(20), || {
+        daemon.metric("spiked_readings_received_total") >= published as f64
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    daemon.kill();
+    daemon.restart();
+    daemon.wait_ready();
+    daemon.stop();
+    let found = daemon.inspect();
+    let streams = found["streams"].as_array().unwrap();
+    let learned: u64 = streams.iter().filter_map(|s| s["readings"].as_u64()).sum();
+    assert_eq!(learned, published);
+    println!(
+        "{published} readings, the state removed once and replaced once: all {learned} are there"
+    );
+}
+
+#[test]
+fn a_log_that_is_cut_or_removed_is_a_loss_that_is_said() {
+    for keep in [0.0, 0.5] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(StoreOptions::new(dir.path())).unwrap();
+        store.recover(&|_| None).unwrap();
+        for seq in 1..=50 {
+            let reading = spiked::row::Reading {
+                seq,
+                stream: "s".into(),
+                channel: "c".into(),
+                value: seq as f64,
+                ts_ms: 1000 * seq as i64,
+                arrival_ms: 1000 * seq as i64,
+            };
+            store
+                .append_and_wait(vec![Accepted { reading, key: 0 }])
+                .unwrap();
+        }
+        // As a kill leaves it: no checkpoint at the end.
+        let copy = tempfile::tempdir().unwrap();
+        for end in ["", "-wal", ".mark"] {
+            let name = format!("spiked.db{end}");
+            std::fs::copy(dir.path().join(&name), copy.path().join(&name)).unwrap();
+        }
+        let log = copy.path().join("spiked.db-wal");
+        let size = std::fs::metadata(&log).unwrap().len();
+        let log = std::fs::File::options().write(true).open(log).unwrap();
+        log.set_len((size as f64 * keep) as u64).unwrap();
+        let again = Store::open(StoreOptions::new(copy.path())).unwrap();
+        let recovered = again.recover(&|_| None).unwrap();
+        let report = recovered.report;
+        assert!(report.is_bad() && report.lost_log > 0, "{report}");
+        assert_eq!(recovered.last_seq, 50, "no number is given twice");
+        println!("log cut to {keep} of its size: {report}");
+    }
+}
+
+#[test]
+fn a_second_daemon_is_kept_away_though_every_file_beside_the_state_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(StoreOptions::new(dir.path())).unwrap();
+    for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
+        if !entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with("spiked.db-")
+            && entry.file_name() != "spiked.db"
+        {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    assert!(Store::open(StoreOptions::new(dir.path())).is_err());
+    store.close();
+    drop(store);
+    Store::open(StoreOptions::new(dir.path())).unwrap();
+}
