@@ -205,6 +205,7 @@ impl Decoder {
         if format.form == Form::Sparkplug {
             let topic = SparkplugTopic::new(message.topic).ok_or(Reject::NoRoute)?;
             let payload = parse_sparkplug(message.payload)?;
+            self.sessions.wants_words = self.parsed.wants_words;
             let records = self.sessions.records(&topic, payload, message.arrival_ms)?;
             if records == Node::Array(Vec::new()) {
                 return Ok(());

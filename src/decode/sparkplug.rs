@@ -44,6 +44,8 @@ pub struct Sessions {
     nodes: HashMap<(String, String), EdgeNode>,
     commands: Vec<Command>,
     gaps: u64,
+    /// Texts are wanted: they may name states.
+    pub wants_words: bool,
 }
 
 /// A Sparkplug topic: `spBv1.0/GROUP/TYPE/NODE[/DEVICE]`.
@@ -151,8 +153,8 @@ impl Sessions {
             }
             let value = match metric.value(datatype) {
                 SparkplugValue::Number(x) => Node::Number(x),
-                SparkplugValue::Text(text) => Node::Text(Cow::Owned(text)),
-                SparkplugValue::None => continue,
+                SparkplugValue::Text(text) if self.wants_words => Node::Text(Cow::Owned(text)),
+                SparkplugValue::Text(_) | SparkplugValue::None => continue,
             };
             let mut record = vec![
                 (Cow::Borrowed("name"), Node::Text(Cow::Owned(name))),
