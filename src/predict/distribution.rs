@@ -288,26 +288,24 @@ impl Distribution {
 
     /// Mean.
     pub fn mean(&self) -> f64 {
-        let (mean, _) = self.parts_moments();
-        let change = 1.0 - self.stay;
-        self.stay * self.last + change * (mean - self.hole * self.last)
+        let (first, _) = self.parts_moments();
+        self.last + (1.0 - self.stay) * first
     }
 
     /// Variance.
     pub fn variance(&self) -> f64 {
-        let (mean, square) = self.parts_moments();
-        let change = 1.0 - self.stay;
-        // Moments about the last value: the hole has no first, and of the second that of its width.
-        let first = change * (mean - self.last);
+        let (first, square) = self.parts_moments();
+        // About the last value the hole has no first moment, and of the second that of its width.
         let hole = self.hole * self.grid * self.grid / 12.0;
-        (change * (square - hole) - first * first).max(0.0)
+        let change = 1.0 - self.stay;
+        (change * (square - hole) - (change * first).powi(2)).max(0.0)
     }
 
-    /// Mean of the parts, and their mean square about the last value.
+    /// First and second moment of the parts about the last value.
     fn parts_moments(&self) -> (f64, f64) {
-        let (mut mean, mut square) = (0.0, 0.0);
+        let (mut first, mut square) = (0.0, 0.0);
         let mut add = |weight: f64, centre: f64, variance: f64| {
-            mean += weight * centre;
+            first += weight * (centre - self.last);
             square += weight * ((centre - self.last).powi(2) + variance);
         };
         for c in &self.components {
@@ -323,7 +321,7 @@ impl Distribution {
         for a in &self.atoms {
             add(a.weight, a.value, 0.0);
         }
-        (mean, square)
+        (first, square)
     }
 
     /// Probability within `half` of `centre`, both ends included.
