@@ -21,11 +21,9 @@ pub struct StreamParams {
 /// Settings, by the path of their field in [`StreamParams`], that a model which was learned with
 /// others can go on with: they neither say what a row is nor which weights there are. All others
 /// make another model.
-pub const TUNABLE: [&str; 11] = [
+pub const TUNABLE: [&str; 9] = [
     "assemble.max_age_ms",
     "assemble.max_channels",
-    "engine.batch_max_age_s",
-    "engine.batch_rows",
     "engine.calendar",
     "engine.detect",
     "engine.hourly_noise",
@@ -87,27 +85,9 @@ impl Stream {
         self.engine.add(plans);
     }
 
-    /// [`Stream::predict`] and [`Stream::settle`].
-    pub fn push(&mut self, reading: &Reading, out: &mut Vec<Outcome>) -> Verdict {
-        let verdict = self.predict(reading, out);
-        self.settle();
-        verdict
-    }
-
-    /// Learns the mini-batch where it is due; the state is whole only after that.
-    pub fn settle(&mut self) {
-        self.settle_some(usize::MAX);
-    }
-
-    /// [`Stream::settle`] in parts of at most `rows` rows, as long as the engine says that it is due;
-    /// the same bits.
-    pub fn settle_some(&mut self, rows: usize) {
-        self.engine.settle_some(rows);
-    }
-
     /// Takes one reading, or a feedback that travels as one; appends an outcome to `out` for each
-    /// row that it completed, or edge that it made. To be followed by [`Stream::settle`].
-    pub fn predict(&mut self, reading: &Reading, out: &mut Vec<Outcome>) -> Verdict {
+    /// row that it completed, or edge that it made.
+    pub fn push(&mut self, reading: &Reading, out: &mut Vec<Outcome>) -> Verdict {
         self.last_seq = self.last_seq.max(reading.seq);
         if let Some(feedback) = Feedback::of(reading) {
             return match self.engine.feedback(feedback, out) {
@@ -205,12 +185,11 @@ impl Stream {
         Some(Some(place))
     }
 
-    /// Ends the recording: completes the open row and learns the partial mini-batch.
-    /// Never called by a daemon that means to go on: both are part of the snapshot instead.
+    /// Ends the recording: completes the open row.
+    /// Never called by a daemon that means to go on: the row is part of the snapshot instead.
     pub fn finish(&mut self, out: &mut Vec<Outcome>) {
         self.assembler.finish(&mut self.rows);
         self.learn_rows(out);
-        self.engine.flush();
     }
 
     fn learn_rows(&mut self, out: &mut Vec<Outcome>) {

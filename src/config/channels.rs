@@ -99,10 +99,10 @@ fn channel(idx: usize, value: Value, report: &mut Report) -> Unit {
         }
     };
     let codes = Encoder::NAMES.map(|name| (name, name));
-    let code = s.choice("encoder", "population", &codes);
-    let fields = s.integer("fields", 16, 2..=64);
-    let range = s.number("range_sd", 4.0, 0.1..=100.0);
-    let plain = Encoder::new(code, u32::try_from(fields).unwrap_or(16), range as f32);
+    let code = s.choice("encoder", "latency", &codes);
+    let fields = s.integer("fields", 12, 2..=64);
+    let range = s.number("range_sd", 2.5, 0.1..=100.0);
+    let plain = Encoder::new(code, u32::try_from(fields).unwrap_or(12), range as f32);
     let is_input = role == Role::Sensor && values == Values::Numbers;
     if !is_input && plain != Encoder::default() {
         s.problem(

@@ -70,12 +70,9 @@ pub(super) fn engine(
 ) -> Option<EngineParams> {
     let d = EngineSettings::default();
     let mut s = Section::new("learn", "[learn]", learn, report);
-    let batch_rows = s.size("batch_rows", d.batch_rows, 1..=256);
-    let batch_max_age_s = s.number("batch_max_age_s", d.batch_max_age_s, 0.001..=86_400.0);
     let memory_rows = s.number("weight_memory_rows", d.memory_rows, 100.0..=1e9);
     let statistics_rows = s.number("statistics_memory_rows", d.statistics_rows, 100.0..=1e9);
-    let hidden = s.size("hidden", d.hidden, 1..=1024);
-    let lags = s.size("lags", d.lags, 1..=64);
+    let hidden = s.size("hidden", d.hidden, 0..=1024);
     let student_nu = s.number("student_t_dof", d.student_nu, 0.1..=1e9);
     let seed = s.integer("seed", d.seed, 0..=u64::MAX);
     s.done();
@@ -86,19 +83,14 @@ pub(super) fn engine(
     let learn = s.flag("learn_weights", d.learn);
     let calendar = s.flag("calendar", d.calendar);
     let hourly_noise = s.flag("hourly_noise", d.hourly_noise);
-    let direct = s.flag("skip_connections", d.direct);
     witnesses(&mut s, &mut detect);
     let params = EngineParams::new(EngineSettings {
         horizons,
         channels,
-        batch_rows,
-        batch_max_age_s,
         memory_rows,
         statistics_rows,
         hidden,
-        lags,
         calendar,
-        direct,
         learn,
         hourly_noise,
         student_nu,

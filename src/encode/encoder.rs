@@ -258,11 +258,11 @@ impl Encode for Rate {
 pub enum Encoder {
     /// No spikes.
     Raw(Raw),
-    /// Overlapping receptive fields: the default.
+    /// Overlapping receptive fields.
     Population(Population),
     /// Every threshold below the value.
     Thermometer(Thermometer),
-    /// The fields beside the value, by closeness.
+    /// The two fields beside the value, by closeness: the default.
     Latency(Latency),
     /// Moves since the last one sent.
     Delta(Delta),
@@ -272,7 +272,10 @@ pub enum Encoder {
 
 impl Default for Encoder {
     fn default() -> Encoder {
-        Encoder::Population(Population::default())
+        Encoder::Latency(Latency {
+            fields: 12,
+            range: 2.5,
+        })
     }
 }
 

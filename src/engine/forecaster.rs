@@ -10,13 +10,15 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
-use super::head::{Head, LEAST_P, Learned, Likelihood, Sample};
+use super::head::{Head, Readout, LEAST_P, Learned, Likelihood, Sample};
 use super::interval::Z90;
 use super::params::EngineSettings;
 use super::plan::Role;
 use super::sharpness::Sharpness;
 use super::states::States;
-use super::stats::Moving;
+use super::stats::{Figures, Moving};
+use super::hidden_of_calendar;
+use crate::predict::student;
 use crate::detect::Residual;
 use crate::encode::{Calendar, Spikes, StepScale, encode_calendar, hour_of_day};
 use crate::ep::{NetworkDraft, Summary};
@@ -28,6 +30,9 @@ const LEARN_AFTER: u64 = 5;
 /// The unit of what lies ahead is no smaller than this many sd of the level: the first changes over
 /// a whole period may be none at all, and the next ones would be a million units.
 const LEAST_CHANGE_SD: f64 = 0.02;
+
+/// Memory of what lies ahead, as a share of the memory of weights: as that of the next step.
+const AHEAD_MEMORY_SHARE: f64 = super::NEXT_STEP_MEMORY_SHARE;
 
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,17 +127,34 @@ impl Forecaster {
             Aim::State(c) => channels[c].states.as_ref().map_or(0, answers),
             _ => 0,
         };
-        let mut draft = NetworkDraft::stream(inputs, &[settings.hidden], outputs, nominal);
-        draft.direct = settings.direct;
+        let hidden = match aim {
+            Aim::Target(_) if settings.hidden > 0 => vec![settings.hidden],
+            _ => hidden_of_calendar(settings.hidden),
+        };
+        let mut draft = NetworkDraft::stream(inputs, &hidden, outputs, nominal);
+        if let (Aim::Target(_), [first, .., last]) = (aim, &mut draft.priors.layers[..]) {
+            (first.mean_scale, last.mean_scale) = (0.5, 0.0);
+            last.variance *= 4.0;
+        }
         draft.memory = Some(settings.memory_rows);
         draft.seed = settings.seed.wrapping_add(seed);
         let spec = draft
             .build()
             .expect("validated settings make a valid network");
+        let readout = |share: f64| Readout {
+            inputs,
+            outputs,
+            memory: share * settings.memory_rows,
+        };
         let mut forecaster = Forecaster {
             aim,
             wait,
-            head: Head::new(&spec, outputs, likelihood),
+            head: match aim {
+                Aim::State(_) => Head::new(&spec, outputs, likelihood),
+                // Several rows ahead hidden units do not pay: linear experts alone.
+                Aim::Ahead(_) => Head::joint(None, readout(AHEAD_MEMORY_SHARE)),
+                Aim::Target(_) => Head::joint((settings.hidden > 0).then_some(&spec), readout(1.0)),
+            },
             asked: Vec::new(),
             waiting: VecDeque::new(),
             moving: Moving::default(),
@@ -325,7 +347,13 @@ impl Forecaster {
                 self.limited += u64::from(self.head.held(o, inside));
                 let sd = question.raw_sd[o] / unit;
                 let target = (row.values[self.asked[o].channel] - question.base[o]) / unit;
-                self.moving.observe(residual.z, sd * sd, target, inside);
+                self.moving.observe(&Figures {
+                    ln_density: student::ln_density(residual.z) - sd.ln(),
+                    ln_baseline: student::ln_density(target),
+                    error: residual.z * sd,
+                    change: target,
+                    inside: Some(inside),
+                });
             }
         }
         question.sample.weight = weight;
@@ -432,7 +460,11 @@ impl Forecaster {
 
     /// Changes the memory of the weights, rows.
     pub fn set_memory(&mut self, rows: f64) {
-        self.head.set_memory(rows);
+        let share = match self.aim {
+            Aim::Ahead(_) => AHEAD_MEMORY_SHARE,
+            _ => 1.0,
+        };
+        self.head.set_memory(share * rows);
     }
 
     /// It asks what the row's missing channels are just now, not what comes later.
@@ -465,7 +497,7 @@ impl Forecaster {
     }
 
     /// What the network knows, in figures.
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> Option<Summary> {
         self.head.summary()
     }
 }

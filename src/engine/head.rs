@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::interval::IntervalCalibration;
 use crate::encode::Spikes;
 use crate::ep::{Input, Network, NetworkSpec, Report, Summary};
+use crate::num::scrap::Scrap;
 use crate::num::special;
+use crate::predict::{Forgetting, RecursiveFilter};
 
 /// A squared residual counts as no more than this many noise variances.
 const NOISE_CAP: f64 = 25.0;
@@ -41,6 +43,10 @@ impl Noise {
     }
 }
 
+/// Prior variance of a readout's weights, in units of the noise.
+const READOUT_PRIOR: f64 = 1.0;
+/// Errors are limited to this many standard deviations before a readout learns them.
+const ERROR_LIMIT: f64 = 5.0;
 /// No event is taken for less likely than this: beyond it f32 moments say nothing.
 pub const LEAST_P: f64 = 1e-9;
 /// Cells of the daily noise profile.
@@ -103,36 +109,51 @@ pub enum Likelihood {
     Probit,
 }
 
-/// One sample waiting in the mini-batch.
+/// One sample.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Active inputs.
     pub spikes: Spikes,
     /// Target a output, NaN where missing.
     pub target: Vec<f32>,
-    /// What was predicted beside the network, mean and variance an output; empty for nothing.
-    pub beside: Vec<(f32, f32)>,
     /// Weight of the likelihood and of the forgetting, 0..=1.
     pub weight: f64,
     /// Hour of the day, 0..24, once a day has been seen.
     pub hour: Option<f32>,
 }
 
+/// Shape of a readout.
+#[derive(Clone, Copy, Debug)]
+pub struct Readout {
+    /// Inputs beside the spikes.
+    pub inputs: usize,
+    /// Outputs.
+    pub outputs: usize,
+    /// Memory of its weights, rows.
+    pub memory: f64,
+}
+
 /// A network and what is known of its errors, an entry an output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
-    net: Network,
+    /// The network; none where only the readout predicts.
+    net: Option<Network>,
+    /// Reads the inputs and the hidden layer's spikes jointly, in place of the network's own outputs.
+    readout: Option<RecursiveFilter>,
     likelihood: Likelihood,
     noise: Vec<Noise>,
     profile: Vec<Profile>,
     intervals: Vec<IntervalCalibration>,
+    /// Spikes and inputs, as the readout sees them, and its means.
+    #[serde(skip)]
+    joined: Scrap<Spikes>,
+    #[serde(skip)]
+    read: Scrap<Vec<f64>>,
     /// Of the last prediction: noise of the hour over that of the day.
     ratio: Vec<f64>,
     mean: Vec<f64>,
     ignorance: Vec<f64>,
     effective: Vec<f32>,
-    /// Working memory: targets less what was predicted beside the network.
-    left: Vec<f32>,
 }
 
 /// Weight of a residual under Student's t with `nu` degrees of freedom, for a variance `total`.
@@ -154,10 +175,33 @@ pub struct Learned {
 }
 
 impl Head {
-    /// A head at its prior.
+    /// A network at its prior.
     pub fn new(spec: &NetworkSpec, outputs: usize, likelihood: Likelihood) -> Head {
+        Head::of(Some(Network::new(spec)), None, likelihood, outputs)
+    }
+
+    /// A linear readout of `inputs` inputs, with a memory of `memory` rows, jointly with the spikes of a
+    /// hidden layer where there is one.
+    pub fn joint(hidden: Option<&NetworkSpec>, shape: Readout) -> Head {
+        let spikes = hidden.and_then(|spec| spec.hidden.last().copied());
+        let width = spikes.unwrap_or(0) + shape.inputs;
+        let forgetting = Forgetting::Memory(shape.memory);
+        let readout = RecursiveFilter::new(width, shape.outputs, READOUT_PRIOR, forgetting);
+        let net = hidden.map(Network::new);
+        Head::of(net, Some(readout), Likelihood::Gaussian, shape.outputs)
+    }
+
+    fn of(
+        net: Option<Network>,
+        readout: Option<RecursiveFilter>,
+        likelihood: Likelihood,
+        outputs: usize,
+    ) -> Head {
         let mut head = Head {
-            net: Network::new(spec),
+            net,
+            readout,
+            joined: Scrap::default(),
+            read: Scrap::default(),
             likelihood,
             noise: Vec::new(),
             profile: Vec::new(),
@@ -166,7 +210,6 @@ impl Head {
             mean: Vec::new(),
             ignorance: Vec::new(),
             effective: Vec::new(),
-            left: Vec::new(),
         };
         head.add_outputs(outputs);
         head
@@ -174,7 +217,12 @@ impl Head {
 
     /// Changes the memory of the weights, rows.
     pub fn set_memory(&mut self, rows: f64) {
-        self.net.set_memory(Some(rows));
+        if let Some(readout) = &mut self.readout {
+            readout.set_forgetting(Forgetting::Memory(rows));
+        }
+        if let Some(net) = &mut self.net {
+            net.set_memory(Some(rows));
+        }
     }
 
     fn add_outputs(&mut self, n: usize) {
@@ -187,12 +235,16 @@ impl Head {
         self.mean.resize(outputs, 0.0);
         self.ignorance.resize(outputs, 0.0);
         self.effective.resize(outputs, 1.0);
-        self.left.resize(outputs, 0.0);
     }
 
     /// Adds inputs and outputs at the prior.
     pub fn grow(&mut self, inputs: usize, outputs: usize) {
-        self.net.grow(inputs, outputs);
+        if let Some(readout) = &mut self.readout {
+            readout.grow(inputs, outputs);
+        }
+        if let Some(net) = &mut self.net {
+            net.grow(inputs, outputs);
+        }
         self.add_outputs(outputs);
     }
 
@@ -201,15 +253,41 @@ impl Head {
         for (ratio, profile) in self.ratio.iter_mut().zip(&self.profile) {
             *ratio = hour.map_or(1.0, |hour| profile.at(hour));
         }
-        let moments = self.net.predict(Input {
+        self.read(spikes);
+    }
+
+    /// Fills means and ignorance of every output for an input.
+    fn read(&mut self, spikes: &Spikes) {
+        let input = Input {
             index: &spikes.index,
             value: &spikes.value,
-        });
-        for (to, &from) in self.mean.iter_mut().zip(moments.mean) {
-            *to = f64::from(from);
+        };
+        if let Some(net) = &mut self.net {
+            let moments = net.predict(input);
+            for (to, &from) in self.mean.iter_mut().zip(moments.mean) {
+                *to = f64::from(from);
+            }
+            for (to, &from) in self.ignorance.iter_mut().zip(moments.variance) {
+                *to = f64::from(from);
+            }
         }
-        for (to, &from) in self.ignorance.iter_mut().zip(moments.variance) {
-            *to = f64::from(from);
+        let Some(readout) = &mut self.readout else {
+            return;
+        };
+        let (joined, read) = (&mut self.joined.0, &mut self.read.0);
+        joined.clear();
+        let active = self.net.as_ref().map_or(&[][..], Network::spikes);
+        (0..).zip(active).for_each(|(i, &a)| joined.push(i, a));
+        let behind = active.len() as u32;
+        for (&i, &x) in spikes.index.iter().zip(&spikes.value) {
+            joined.push(behind + i, x);
+        }
+        read.clear();
+        read.resize(self.mean.len(), 0.0);
+        let ignorance = readout.predict(joined, read);
+        self.mean.copy_from_slice(read);
+        for (to, noise) in self.ignorance.iter_mut().zip(&self.noise) {
+            *to = ignorance * noise.variance;
         }
     }
 
@@ -217,25 +295,6 @@ impl Head {
     pub fn predict_nothing(&mut self) {
         self.mean.fill(0.0);
         self.ignorance.fill(0.0);
-    }
-
-    /// Adds what is predicted of output `o` beside the network.
-    pub fn add_beside(&mut self, o: usize, mean: f64, variance: f64) {
-        self.mean[o] += mean;
-        self.ignorance[o] += variance;
-    }
-
-    /// What the residual `z` of output `o` tells whoever added `variance` of its ignorance: the
-    /// residual in target units, and the variance of all that is not theirs, its noise weighted by
-    /// Student's t with `nu` degrees of freedom.
-    pub fn beside(&self, o: usize, z: f64, variance: f32, nu: f64) -> (f64, f64) {
-        let total = self.variance(o);
-        let residual = z * total.sqrt();
-        let rest = (self.ignorance[o] - f64::from(variance)).max(0.0);
-        (
-            residual,
-            rest + self.noise(o) / student(residual, total, nu),
-        )
     }
 
     /// Mean of output `o` (target units).
@@ -251,11 +310,6 @@ impl Head {
     /// Probability that the answer of output `o` is yes: Phi(mean / sqrt(ignorance + 1)).
     pub fn yes(&self, o: usize) -> f64 {
         special::cdf(self.mean[o] / (self.ignorance[o] + 1.0).sqrt())
-    }
-
-    /// Variance of output `o` that comes from not knowing the weights.
-    pub fn ignorance(&self, o: usize) -> f64 {
-        self.ignorance[o]
     }
 
     /// Noise variance of output `o` at the hour of the last prediction.
@@ -301,28 +355,32 @@ impl Head {
         };
         if self.likelihood == Likelihood::Probit {
             let weight = sample.weight as f32;
+            let net = self.net.as_mut();
             return Learned {
-                report: self.net.learn_answers(input, &sample.target, weight),
+                report: net.map_or(Report::default(), |net| {
+                    net.learn_answers(input, &sample.target, weight)
+                }),
                 limited: 0,
             };
         }
-        let moments = self.net.predict(input);
+        self.read(&sample.spikes);
         let mut limited = 0;
         for (o, &target) in sample.target.iter().enumerate() {
-            self.left[o] = target;
             if target.is_nan() {
                 continue;
             }
             let (noise, profile) = (&mut self.noise[o], &mut self.profile[o]);
             let ratio = sample.hour.map_or(1.0, |hour| profile.at(hour));
-            let (mean, spread) = sample.beside.get(o).copied().unwrap_or_default();
-            let ignorance = f64::from(moments.variance[o]) + f64::from(spread);
-            self.left[o] = target - mean;
-            let residual = f64::from(self.left[o]) - f64::from(moments.mean[o]);
+            let ignorance = self.ignorance[o];
+            let residual = f64::from(target) - self.mean[o];
             let variance = noise.variance * ratio;
             let total = ignorance + variance;
             let noisy = variance / (student(residual, total, nu) * sample.weight);
-            self.effective[o] = noisy as f32 + spread;
+            self.effective[o] = noisy as f32;
+            if let Some(error) = self.read.0.get_mut(o) {
+                let limit = ERROR_LIMIT * total.sqrt();
+                *error = residual.clamp(-limit, limit);
+            }
             // E[noise^2 | y] = (sigma^2 r/T)^2 + sigma^2 V/T, T = V + sigma^2.
             let share = variance / total;
             let square = (share * residual).powi(2) + share * ignorance;
@@ -333,24 +391,36 @@ impl Head {
             limited += u64::from(noise.observe(square / ratio, sample.weight, memory));
         }
         let outputs = sample.target.len();
-        let report = self.net.learn(
-            input,
-            &self.left[..outputs],
-            &self.effective[..outputs],
-            sample.weight as f32,
-        );
+        if let Some(readout) = &mut self.readout {
+            for (error, target) in self.read.0.iter_mut().zip(&sample.target) {
+                if target.is_nan() {
+                    *error = f64::NAN;
+                }
+            }
+            readout.learn(&self.read.0, 1.0 / sample.weight);
+        }
+        let net = self.net.as_mut();
+        let report = net.map_or(Report::default(), |net| {
+            let noise = &self.effective[..outputs];
+            net.learn(input, &sample.target, noise, sample.weight as f32)
+        });
         Learned { report, limited }
     }
 
     /// What the network knows, in figures. Walks over all weights.
-    pub fn summary(&self) -> Summary {
-        self.net.summary()
+    pub fn summary(&self) -> Option<Summary> {
+        self.net.as_ref().map(Network::summary)
     }
 
     /// Forgets a share of everything: after a new normal was accepted.
     pub fn forget(&mut self, share: f64, weights_too: bool) {
         if weights_too {
-            self.net.forget(share);
+            if let Some(readout) = &mut self.readout {
+                readout.forget(share);
+            }
+            if let Some(net) = &mut self.net {
+                net.forget(share);
+            }
         }
         let intervals = self.intervals.iter_mut();
         intervals.for_each(|interval| interval.fade(1.0 - share));
@@ -360,10 +430,5 @@ impl Head {
     pub fn renew(&mut self, keep: f64) {
         self.intervals.iter_mut().for_each(|i| i.fade(keep));
         self.noise.iter_mut().for_each(|noise| noise.weight *= keep);
-    }
-
-    /// Mean posterior sd of all weights over their prior sd, 0 to 1.
-    pub fn relative_sd(&self) -> f64 {
-        self.net.relative_sd()
     }
 }

@@ -1,12 +1,11 @@
 //! Predicts a row, compares it with what came, and hands the residuals to the detector.
 
 use super::channel::Channel;
-use super::head::{Head, Sample};
-use super::interval::Z90;
-use super::networks::shape_of;
+use super::stats::Figures;
 use super::{Engine, LEARN_AFTER, SHARED_WIDTH};
 use crate::detect::{ChannelResiduals, Moment, Residual, Ruled};
 use crate::encode::{Calendar, encode_calendar, hour_of_day};
+use crate::predict::{self, History, Past, Verified};
 use crate::row::{ChannelOutcome, Feedback, IncidentEdge, Outcome, Row};
 
 /// What is forgotten of the predictors when a new normal is accepted.
@@ -19,8 +18,8 @@ const HOURS_KEEP: f64 = 0.01;
 const NOVELTY: f64 = 4.0;
 
 impl Engine {
-    /// Fills the inputs of both networks from the past.
-    pub(super) fn encode(&mut self, ts_ms: i64, samples: &mut [Sample; 2]) -> Calendar {
+    /// Fills the inputs of the context network.
+    pub(super) fn encode(&mut self, ts_ms: i64) -> Calendar {
         let settings = self.params.get();
         let calendar = if settings.calendar {
             Calendar::after(ts_ms - self.first_ms)
@@ -28,28 +27,12 @@ impl Engine {
             Calendar::Off
         };
         let hourly = settings.hourly_noise && calendar != Calendar::Off;
-        let hour = hourly.then(|| hour_of_day(ts_ms) as f32);
-        for sample in samples.iter_mut() {
-            sample.hour = hour;
-            sample.spikes.clear();
-            sample.target.clear();
-            sample.spikes.push(0, 1.0);
-            encode_calendar(calendar, ts_ms, 1, &mut sample.spikes);
-        }
-        let spikes = &mut samples[0].spikes;
-        if spikes.index.capacity() < self.channels.len() {
-            // What is usually active and a little more: thousands of streams have such lists.
-            // The prior counts the older differences too, which are no inputs.
-            let (_, nominal) = shape_of(self.channels.iter().map(Channel::step_shape));
-            let older = self.channels.len() * (settings.lags - 1);
-            spikes.reserve((nominal as usize + self.channels.len()).saturating_sub(older));
-        }
-        let mut at = SHARED_WIDTH;
-        let alone = self.channels.len() == 1;
-        for channel in &mut self.channels {
-            channel.encode(at, alone, spikes);
-            at += channel.step_shape().0;
-        }
+        let sample = &mut self.sample.0;
+        sample.hour = hourly.then(|| hour_of_day(ts_ms) as f32);
+        sample.spikes.clear();
+        sample.target.clear();
+        sample.spikes.push(0, 1.0);
+        encode_calendar(calendar, ts_ms, 1, &mut sample.spikes);
         calendar
     }
 
@@ -79,73 +62,59 @@ impl Engine {
         &mut self,
         row: &Row,
         calendar: Calendar,
-        samples: &mut [Sample; 2],
         residuals: &mut Vec<ChannelResiduals>,
     ) -> Outcome {
         let settings = self.params.get();
-        let heads = self.heads.as_mut().expect("built with the first row");
-        if settings.learn {
-            heads.step.predict(&samples[0].spikes, samples[0].hour);
-        }
+        let moment = predict::Moment {
+            ts_ms: row.ts_ms,
+            hourly: calendar != Calendar::Off,
+        };
+        let (published, verified) = (&mut self.published.0, &mut self.verified.0);
+        self.next.predict(moment, &self.channels, published);
+        let context = self.context.as_mut().expect("built with the first row");
         if calendar == Calendar::Off || !settings.learn {
-            heads.context.predict_nothing();
+            context.predict_nothing();
         } else {
-            heads.context.predict(&samples[1].spikes, samples[1].hour);
-        }
-        samples[0].beside.clear();
-        if settings.learn && settings.direct {
-            for (c, channel) in self.channels.iter_mut().enumerate() {
-                let (mean, variance) = if channel.is_shared() {
-                    channel.own.predict()
-                } else {
-                    (0.0, 0.0)
-                };
-                heads.step.add_beside(c, mean, variance);
-                samples[0].beside.push((mean as f32, variance as f32));
-            }
+            let sample = &self.sample.0;
+            context.predict(&sample.spikes, sample.hour);
         }
         residuals.clear();
+        verified.clear();
         let mut channels = self.used.0.pop().unwrap_or_default();
         channels.clear();
         channels.reserve_exact(row.values.len());
         for (c, &value) in row.values.iter().enumerate() {
+            let step = self.next.verify(c, value);
             let channel = &mut self.channels[c];
-            let (targets, outcome) = if channel.is_shared() {
-                let targets = [channel.step_target(value), channel.context_target(value)];
-                (targets, predicted(channel, &heads.step, c, value))
+            let target = if channel.is_shared() {
+                channel.context_target(value)
             } else {
-                ([f64::NAN; 2], ChannelOutcome::unknown(value))
+                f64::NAN
             };
-            let residual = |head: &Head, target, unit| {
-                Residual::new(head.residual(c, target), unit * head.variance(c).sqrt())
-            };
-            let unit = channel.step.get();
-            let step = (!targets[0].is_nan()).then(|| residual(&heads.step, targets[0], unit));
-            let unit = channel.level.sd();
-            let context = (!targets[1].is_nan() && self.rows > 1)
-                .then(|| residual(&heads.context, targets[1], unit));
-            // A value that stays where it rests has no change to learn from.
-            let rests = channel.is_shared() && self.detector.is_at_rest(c, value);
-            samples[0]
-                .target
-                .push(if rests { f32::NAN } else { targets[0] as f32 });
-            samples[1].target.push(targets[1] as f32);
-            if let Some(residual) = step {
-                let inside = (value - outcome.mean).abs() <= Z90 * outcome.sd;
-                self.limited += u64::from(heads.step.held(c, inside));
-                let variance = heads.step.variance(c);
-                self.moving
-                    .observe(residual.z, variance, targets[0], inside);
+            self.sample.0.target.push(target as f32);
+            let known = !target.is_nan() && self.rows > 1;
+            if let (Some(step), Some(said)) = (&step, published[c]) {
+                self.moving.observe(&figures_of(channel, said.mean, value, step));
             }
-            channels.push(outcome);
-            let is_novel =
-                channel.is_shared() && heads.step.ignorance(c) > NOVELTY * heads.step.noise(c);
+            channels.push(published[c].map_or(ChannelOutcome::unknown(value), |said| {
+                ChannelOutcome {
+                    value,
+                    mean: said.mean,
+                    sd: said.sd,
+                    score: 0.0,
+                }
+            }));
+            let ignorance = self.next.ignorance(c);
             residuals.push(ChannelResiduals {
-                step,
-                context,
-                is_novel,
+                step: step.map(|step| Residual::new(step.z, step.scale)),
+                context: known.then(|| {
+                    let scale = channel.level.sd() * context.variance(c).sqrt();
+                    Residual::new(context.residual(c, target), scale)
+                }),
+                is_novel: ignorance.is_some_and(|(ignorance, noise)| ignorance > NOVELTY * noise),
                 ..ChannelResiduals::unpredicted(value)
             });
+            verified.push(step);
         }
         let mut outcome = Outcome {
             ts_ms: row.ts_ms,
@@ -209,29 +178,33 @@ impl Engine {
         if !self.params.get().calendar || !begins {
             return;
         }
-        if let Some(heads) = &mut self.heads {
-            heads.context.renew(HOURS_KEEP);
+        if let Some(context) = &mut self.context {
+            context.renew(HOURS_KEEP);
         }
         self.detector.renew_levels();
     }
 
     /// Takes the present for the new normal.
     fn accept(&mut self) {
-        let Some(heads) = &mut self.heads else { return };
-        heads.step.forget(ACCEPT_FORGETS, false);
-        heads.context.forget(ACCEPT_FORGETS, true);
+        let Some(context) = &mut self.context else {
+            return;
+        };
+        self.next.renew();
+        context.forget(ACCEPT_FORGETS, true);
         for forecaster in &mut self.forecasters {
             forecaster.forget(ACCEPT_FORGETS);
         }
         for channel in &mut self.channels {
             channel.level.soften(ACCEPT_WEIGHT);
+            if let Past::Number(history) = &mut channel.past {
+                history.level.soften(ACCEPT_WEIGHT);
+            }
         }
     }
 
     /// Takes an operator's ruling on one of the last incidents; appends to `out` an outcome without
     /// channels for each edge that it makes.
     pub fn feedback(&mut self, feedback: Feedback, out: &mut Vec<Outcome>) -> Ruled {
-        self.settle();
         let result = self.detector.feedback(feedback, self.last_ms);
         if result.accepted {
             self.accept();
@@ -293,28 +266,16 @@ impl Engine {
     }
 }
 
-/// The next-step prediction for channel `c` in its own units.
-fn predicted(channel: &Channel, head: &Head, c: usize, value: f64) -> ChannelOutcome {
-    if channel.last().is_nan() {
-        return ChannelOutcome::unknown(value);
-    }
-    let unit = channel.step.get();
-    let (mean, sd) = if channel.has_previous() {
-        // Before the first step there is no unit in which the network's answer would mean anything.
-        let change = if channel.step.is_known() {
-            unit * head.mean(c)
-        } else {
-            0.0
-        };
-        (channel.last() + change, unit * head.variance(c).sqrt())
-    } else {
-        // Back from a gap: the last level, with the uncertainty of any level.
-        (channel.last(), channel.level.sd().max(unit))
-    };
-    ChannelOutcome {
-        value,
-        mean,
-        sd: sd * head.half90(c) / Z90,
-        score: 0.0,
+/// The moving figures of one next-step prediction, in units of the usual step.
+fn figures_of(channel: &Channel, mean: f64, value: f64, verified: &Verified) -> Figures {
+    let history = channel.past.history();
+    let unit = history.and_then(History::unit).unwrap_or(1.0);
+    let last = channel.last();
+    Figures {
+        ln_density: verified.ln_density + unit.ln(),
+        ln_baseline: verified.ln_persistence + unit.ln(),
+        error: (value - mean) / unit,
+        change: (value - last) / unit,
+        inside: (!verified.at_rest).then_some(verified.inside),
     }
 }

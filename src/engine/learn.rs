@@ -1,18 +1,18 @@
-//! What a row teaches: statistics at once, weights with the mini-batch.
+//! Learns a row: statistics and weights.
 
 use super::forecaster::{Aim, Forecaster};
-use super::head::Sample;
+use super::channel::{Channel, Observing};
+use super::head::Learned;
+use super::stats::ExpertFigures;
 use super::{Engine, LEARN_AFTER};
-use crate::detect::ChannelResiduals;
 use crate::encode::Calendar;
+use crate::predict::Kind;
 use crate::row::{Outcome, Row};
 
-/// Mini-batches between two looks at all weights.
+/// Rows between two looks at all weights and experts.
 const SUMMARY_EVERY: u64 = 64;
-
-/// Degrees of freedom of the Student-t weighting of what a channel's own past says: more than those of
-/// the network, since full covariances stand outliers better.
-const OWN_NU: f64 = 30.0;
+/// Rows between two looks at the moving figures.
+const FIGURES_EVERY: u64 = 8;
 
 impl Engine {
     /// Learns what the row told, and forecasts what comes after it.
@@ -35,113 +35,102 @@ impl Engine {
         }
     }
 
-    /// Statistics at once, weights with the mini-batch.
-    pub(super) fn learn(
-        &mut self,
-        row: &Row,
-        mut samples: [Sample; 2],
-        residuals: &[ChannelResiduals],
-    ) {
+    /// Learns the row: statistics and weights.
+    pub(super) fn learn(&mut self, row: &Row) {
         let settings = self.params.get();
         let gate = self.detector.learning_weight();
-        let memory = settings.statistics_rows;
-        let heads = self.heads.as_mut().expect("built with the first row");
-        for (c, residuals) in residuals.iter().enumerate() {
-            if self.rows > LEARN_AFTER {
-                let shared = self.channels[c].is_shared();
-                let moves = shared && !self.detector.is_at_rest(c, row.values[c]);
-                if let Some(residual) = residuals.step.filter(|_| moves) {
-                    heads.step.observe(c, residual.z, 1.0, memory);
-                    if let Some(&(_, variance)) = samples[0].beside.get(c) {
-                        let (residual, noise) = heads.step.beside(c, residual.z, variance, OWN_NU);
-                        self.channels[c].learn_own(residual, noise, memory);
-                    }
-                }
-            }
-            let rests = self.detector.is_at_rest(c, row.values[c]);
-            self.channels[c].observe(row.values[c], rests, gate, memory);
+        // A value that stays where it rests has no change to learn from.
+        let values = row.values.iter().enumerate();
+        let rests = values.map(|(c, &value)| {
+            self.channels[c].is_shared() && self.detector.is_at_rest(c, value)
+        });
+        self.rests.0.clear();
+        self.rests.0.extend(rests);
+        let rests = &self.rests.0;
+        let report = self
+            .next
+            .learn(&row.values, &self.channels, &self.verified.0, rests);
+        self.moving.learned(&mut self.stats, &Learned { report, limited: 0 });
+        for ((channel, &value), &rests) in self.channels.iter_mut().zip(&row.values).zip(rests) {
+            let how = Observing {
+                rests,
+                weight: gate,
+                statistics_rows: settings.statistics_rows,
+                history_rows: settings.memory_rows,
+            };
+            channel.observe(value, how);
         }
-        if self.rows <= LEARN_AFTER {
-            self.spare.push(samples);
-            return;
-        }
-        samples[0].weight = 1.0;
-        samples[1].weight = gate;
-        if self.batch.is_empty() {
-            self.batch_since_ms = row.ts_ms;
-        }
-        self.batch.push(samples);
-    }
-
-    /// The mini-batch is full or old enough, or half learned: [`Engine::settle`] would learn it.
-    pub fn is_due(&self) -> bool {
-        let settings = self.params.get();
-        let age = (self.last_ms - self.batch_since_ms) as f64 / 1000.0;
-        let full = self.batch.len() >= settings.batch_rows || age >= settings.batch_max_age_s;
-        (full || self.half_learned) && !self.batch.is_empty()
-    }
-
-    /// Learns the mini-batch where it is due. Whether that is done after a row or when the next
-    /// one comes gives the same bits.
-    pub fn settle(&mut self) {
-        self.settle_some(usize::MAX);
-    }
-
-    /// Learns at most `rows` rows of the mini-batch where it is due: [`Engine::settle`] in parts, with
-    /// the same bits. Until the last part, saving the engine loses that the batch is due.
-    pub fn settle_some(&mut self, rows: usize) {
-        if self.is_due() {
-            self.learn_batch(rows);
-        }
-    }
-
-    /// Learns the partial mini-batch.
-    pub fn flush(&mut self) {
-        if !self.batch.is_empty() {
-            self.learn_batch(usize::MAX);
-        }
-    }
-
-    fn learn_batch(&mut self, rows: usize) {
-        let Some(heads) = &mut self.heads else { return };
-        let settings = self.params.get();
-        let (nu, memory) = (settings.student_nu, settings.statistics_rows);
-        let context_on = self.last_ms - self.first_ms;
-        let context_on = settings.calendar && Calendar::after(context_on) != Calendar::Off;
-        for samples in self.batch.drain(..rows.min(self.batch.len())) {
-            if settings.learn {
-                let learned = heads.step.learn(&samples[0], nu, memory);
-                self.moving.learned(&mut self.stats, &learned);
-                if context_on {
-                    let learned = heads.context.learn(&samples[1], nu, memory);
-                    self.moving.learned(&mut self.stats, &learned);
-                }
-            }
+        if self.rows > LEARN_AFTER {
+            self.learn_context(gate);
             self.stats.learned += 1;
-            self.spare.push(samples);
+            self.stats.updates += 1;
         }
-        self.half_learned = !self.batch.is_empty();
-        if self.half_learned {
+        if self.rows % SUMMARY_EVERY == 1 {
+            self.stats.weight_sd = self.next.relative_sd();
+            self.note_experts();
+        }
+        if self.rows.is_multiple_of(FIGURES_EVERY) {
+            self.note_figures();
+        }
+    }
+
+    fn learn_context(&mut self, weight: f64) {
+        let settings = self.params.get();
+        let span_ms = self.last_ms - self.first_ms;
+        let on = settings.calendar && Calendar::after(span_ms) != Calendar::Off;
+        let (Some(context), true) = (&mut self.context, on && settings.learn) else {
             return;
+        };
+        let sample = &mut self.sample.0;
+        sample.weight = weight;
+        let learned = context.learn(sample, settings.student_nu, settings.statistics_rows);
+        self.moving.learned(&mut self.stats, &learned);
+    }
+
+    /// Share and gain of each expert, means over the channels that have it.
+    fn note_experts(&mut self) {
+        let mut sums = [ExpertFigures::default(); Kind::ALL.len()];
+        let shared = |&c: &usize| self.channels[c].is_shared();
+        for c in (0..self.channels.len()).filter(shared) {
+            let gate = self.next.mixture(c).gate();
+            for (e, kind) in self.next.kinds(c).enumerate() {
+                let sum = &mut sums[kind as usize];
+                sum.channels += 1;
+                sum.share += gate.share()[e];
+                sum.gain += gate.gain()[e];
+            }
         }
-        self.stats.updates += 1;
+        for sum in &mut sums {
+            let n = f64::from(sum.channels.max(1));
+            (sum.share, sum.gain) = (sum.share / n, sum.gain / n);
+        }
+        self.stats.experts = sums;
+    }
+
+    /// Copies the moving figures.
+    fn note_figures(&mut self) {
         self.moving.publish(&mut self.stats);
-        if self.stats.updates % SUMMARY_EVERY == 1 {
-            self.stats.weight_sd = heads.step.relative_sd();
-        }
         let shared = || (0..self.channels.len()).filter(|&c| self.channels[c].is_shared());
-        let noise: f64 = shared().map(|c| heads.step.noise(c)).sum();
-        self.stats.noise_variance = noise / shared().count().max(1) as f64;
+        let noise = shared().filter_map(|c| Some(self.next.ignorance(c)?.1));
+        self.stats.noise_variance = noise.sum::<f64>() / shared().count().max(1) as f64;
         self.stats.horizons.clear();
         let figures = self
             .forecasters
             .iter()
             .filter_map(Forecaster::horizon_figures);
         self.stats.horizons.extend(figures);
-        let channels = self.channels.iter();
-        let channels = channels.map(|c| c.limited + c.level.clipped + c.step.clipped);
+        let of_channel = |c: &Channel| {
+            let history = c.past.history();
+            let history = history.map_or(0, |h| {
+                h.limited + h.level.clipped + h.step_scale.clipped
+            });
+            c.limited + c.level.clipped + history
+        };
+        let channels = self.channels.iter().map(of_channel);
         let ahead = self.forecasters.iter().map(|f| f.limited);
-        self.stats.limited =
-            self.limited + self.detector.limited() + channels.sum::<u64>() + ahead.sum::<u64>();
+        self.stats.limited = self.next.limited()
+            + self.detector.limited()
+            + channels.sum::<u64>()
+            + ahead.sum::<u64>();
     }
 }

@@ -1,7 +1,7 @@
-//! One stream's mind: row in, prediction, score and flag out, learning in mini-batches.
+//! One stream's mind: row in, prediction, score and flag out; each row is learned before the next.
 //!
-//! Two networks look at each row. The next-step head predicts the change from the last row, in
-//! units of the usual step; the context head predicts the level from hour and weekday alone.
+//! Two predictors look at each row. [`NextStep`] predicts every number from the pasts of all
+//! channels; the context network predicts its level from hour and weekday alone.
 //! Their residuals go to the [`Detector`]. Horizons, soft sensors, labels and channels of states
 //! are asked for by forecasters beside them.
 
@@ -34,18 +34,24 @@ pub use stats::EngineStats;
 use self::channel::Channel;
 use self::counters::Counters;
 use self::forecaster::{Aim, Forecaster, Present};
-use self::head::Sample;
-use self::networks::{Networks, shape_of, sum_of};
+use self::head::{Head, Sample};
+use self::networks::{context_head, shape_of, sum_of};
 use self::stats::Moving;
 use crate::detect::{ChannelKind, ChannelOptions, ChannelResiduals, Detector, Watch};
 use crate::encode::CALENDAR_WIDTH;
 use crate::ep::Summary;
 use crate::num::scrap::Scrap;
+use crate::predict::{NextStep, NextStepSettings, Published, Verified};
 use crate::row::{ChannelOutcome, Incident, Outcome, Row};
 
 /// Input 0 is the bias, then the calendar, then a block a channel.
 const SHARED_WIDTH: u32 = 1 + CALENDAR_WIDTH;
-/// Rows before anything is learned: the scales are not known yet.
+/// Memory of the next-step experts' weights, as a share of the memory of weights: what holds from one
+/// row to the next changes faster than levels and calendars do.
+const NEXT_STEP_MEMORY_SHARE: f64 = 0.3;
+/// Hidden units of networks that see the calendar or ask for states, at most.
+const MOST_HIDDEN: usize = 16;
+/// Rows before the context is learned: the scales are not known yet.
 const LEARN_AFTER: u64 = 10;
 /// Outcomes whose memory is kept for the next ones.
 const MAX_USED: usize = 4;
@@ -58,27 +64,24 @@ pub struct Engine {
     params: EngineParams,
     channels: Vec<Channel>,
     counters: Counters,
-    /// Built with the first row, when the number of channels is known.
-    heads: Option<Networks>,
+    /// Next value of every number.
+    next: NextStep,
+    /// The level that the time of day and week lets expect; built with the first row, when the
+    /// number of channels is known.
+    context: Option<Head>,
     /// Horizons, soft sensors, labels, channels of states; built with the networks.
     forecasters: Vec<Forecaster>,
     #[serde(skip)]
     present: Present,
     detector: Detector,
-    /// Levels of intervals that were kept in bounds.
-    limited: u64,
     first_ms: i64,
     last_ms: i64,
     /// Moving mean of the time between rows, ms.
     period_ms: f64,
     rows: u64,
-    batch: Vec<[Sample; 2]>,
-    batch_since_ms: i64,
-    /// A part of the mini-batch has been learned; see [`Engine::settle_some`].
+    /// The context network's present sample.
     #[serde(skip)]
-    half_learned: bool,
-    #[serde(skip)]
-    spare: Vec<[Sample; 2]>,
+    sample: Scrap<Sample>,
     moving: Moving,
     stats: EngineStats,
     /// Memory of rows gone by, see [`Engine::recycle`].
@@ -86,33 +89,40 @@ pub struct Engine {
     used: Scrap<Vec<Vec<ChannelOutcome>>>,
     #[serde(skip)]
     residuals: Scrap<Vec<ChannelResiduals>>,
+    #[serde(skip)]
+    published: Scrap<Vec<Option<Published>>>,
+    #[serde(skip)]
+    verified: Scrap<Vec<Option<Verified>>>,
+    #[serde(skip)]
+    rests: Scrap<Vec<bool>>,
 }
 
 impl Engine {
     /// An engine that has seen nothing, for `n_channels` channels (0 and more; see
     /// [`Engine::grow`]).
     pub fn new(params: &EngineParams, n_channels: usize) -> Engine {
+        let settings = params.get();
         let mut engine = Engine {
             params: params.clone(),
+            next: NextStep::new(next_step(settings)),
             channels: Vec::new(),
             counters: Counters::default(),
-            heads: None,
+            context: None,
             forecasters: Vec::new(),
             present: Present::default(),
-            detector: Detector::new(&params.get().detect),
-            limited: 0,
+            detector: Detector::new(&settings.detect),
             first_ms: 0,
             last_ms: 0,
             period_ms: 0.0,
             rows: 0,
-            batch: Vec::new(),
-            batch_since_ms: 0,
-            half_learned: false,
-            spare: Vec::new(),
+            sample: Scrap::default(),
             moving: Moving::default(),
             stats: EngineStats::default(),
             used: Scrap::default(),
             residuals: Scrap::default(),
+            published: Scrap::default(),
+            verified: Scrap::default(),
+            rests: Scrap::default(),
         };
         engine.grow(n_channels);
         engine
@@ -126,29 +136,24 @@ impl Engine {
 
     /// Adds channels at the prior, without touching the rest.
     pub fn add(&mut self, plans: impl IntoIterator<Item = Plan>) {
-        let lags = self.params.get().lags;
         let from = self.channels.len();
         let plans: Vec<Plan> = plans.into_iter().collect();
         let watches: Vec<Watch> = plans.iter().map(|plan| plan.watch).collect();
         for (c, _) in plans.iter().enumerate().filter(|(_, plan)| plan.counter) {
             self.counters.add(from + c);
         }
-        let new = plans.into_iter().map(|plan| Channel::new(lags, plan));
-        let new: Vec<Channel> = new.collect();
+        let new: Vec<Channel> = plans.into_iter().map(Channel::new).collect();
         if new.is_empty() {
             return;
         }
-        // Rows that wait were encoded for the channels of before.
-        self.flush();
         self.channels.extend(new);
+        self.next.grow(&self.channels);
         let more = self.channels.len() - from;
         let new = &self.channels[from..];
         self.detector.add(new.iter().zip(watches).map(options_of));
         let (inputs, _) = sum_of(new.iter().map(Channel::shape));
-        let (step_inputs, _) = sum_of(new.iter().map(Channel::step_shape));
-        if let Some(heads) = &mut self.heads {
-            heads.step.grow(step_inputs, more);
-            heads.context.grow(0, more);
+        if let Some(context) = &mut self.context {
+            context.grow(0, more);
             for forecaster in &mut self.forecasters {
                 forecaster.grow(inputs, &self.channels, from);
             }
@@ -175,9 +180,7 @@ impl Engine {
         self.channels.len()
     }
 
-    /// Predicts, scores and flags one row, and learns what is learned at once. A mini-batch that it
-    /// fills waits for [`Engine::settle`], so that nobody has to wait for its learning; the next
-    /// row learns it otherwise.
+    /// Predicts, scores, flags and learns one row.
     ///
     /// # Panics
     /// If the row has another number of channels than the engine.
@@ -194,22 +197,20 @@ impl Engine {
             grown = self.counters.grown(row);
             &grown
         };
-        self.settle();
         let span_ms = self.last_ms - self.first_ms;
         self.keep_time(row.ts_ms);
         self.renew_context(span_ms);
-        let mut samples = self.spare.pop().unwrap_or_default();
-        let calendar = self.encode(row.ts_ms, &mut samples);
+        let calendar = self.encode(row.ts_ms);
         if !self.forecasters.is_empty() {
             self.encode_present(row, calendar);
         }
         let mut residuals = std::mem::take(&mut self.residuals.0);
-        let mut outcome = self.predict(row, calendar, &mut samples, &mut residuals);
+        let mut outcome = self.predict(row, calendar, &mut residuals);
         for (c, residuals) in residuals.iter_mut().enumerate() {
             residuals.is_fresh &= !row.is_held(c);
         }
         self.judge(row, &residuals, &mut outcome);
-        self.learn(row, samples, &residuals);
+        self.learn(row);
         self.detector.learn(self.moment(row.ts_ms), &residuals);
         self.residuals.0 = residuals;
         if !self.forecasters.is_empty() {
@@ -253,8 +254,7 @@ impl Engine {
     fn build(&mut self) {
         let settings = self.params.get();
         let shape = shape_of(self.channels.iter().map(Channel::shape));
-        let step_shape = shape_of(self.channels.iter().map(Channel::step_shape));
-        self.heads = Some(Networks::new(settings, self.channels.len(), step_shape));
+        self.context = Some(context_head(settings, self.channels.len()));
         let ahead = settings.horizons.iter().map(|&horizon| {
             let aim = Aim::Ahead(horizon);
             Forecaster::new(aim, settings, &self.channels, shape)
@@ -267,9 +267,10 @@ impl Engine {
     pub fn retune(&mut self, params: &EngineParams) {
         self.params = params.clone();
         self.detector.retune(&params.get().detect);
-        if let Some(heads) = &mut self.heads {
-            heads.step.set_memory(params.get().memory_rows);
-            heads.context.set_memory(params.get().memory_rows);
+        self.next
+            .set_memory(NEXT_STEP_MEMORY_SHARE * params.get().memory_rows);
+        if let Some(context) = &mut self.context {
+            context.set_memory(params.get().memory_rows);
         }
         for forecaster in &mut self.forecasters {
             forecaster.set_memory(params.get().memory_rows);
@@ -289,14 +290,19 @@ impl Engine {
 
     /// What each network knows, in figures; empty before the first row. Walks over all weights.
     pub fn weights(&self) -> Vec<(String, Summary)> {
-        let Some(heads) = &self.heads else {
+        let Some(context) = &self.context else {
             return Vec::new();
         };
-        let mut all = vec![
-            ("step".to_owned(), heads.step.summary()),
-            ("context".to_owned(), heads.context.summary()),
-        ];
-        all.extend(self.forecasters.iter().map(|f| (f.name(), f.summary())));
+        let steps = self.next.summaries().enumerate();
+        let mut all: Vec<(String, Summary)> = steps
+            .map(|(i, summary)| match i {
+                0 => ("step".to_owned(), summary),
+                _ => (format!("step {i}"), summary),
+            })
+            .collect();
+        all.extend(context.summary().map(|s| ("context".to_owned(), s)));
+        let further = self.forecasters.iter();
+        all.extend(further.filter_map(|f| Some((f.name(), f.summary()?))));
         all
     }
 
@@ -308,6 +314,11 @@ impl Engine {
     /// Forgets what is usual of a channel, or of the whole stream, in the detector.
     pub fn forget(&mut self, channel: Option<usize>) {
         self.detector.forget(channel);
+    }
+
+    /// The next-step predictor.
+    pub fn next_step(&self) -> &NextStep {
+        &self.next
     }
 
     /// The detector.
@@ -328,6 +339,25 @@ impl Engine {
     /// The last incident, open or ended.
     pub fn incident(&self) -> Option<&Incident> {
         self.detector.incident()
+    }
+}
+
+/// Settings of the next-step predictor.
+fn next_step(settings: &EngineSettings) -> NextStepSettings {
+    NextStepSettings {
+        hidden: settings.hidden,
+        memory_rows: NEXT_STEP_MEMORY_SHARE * settings.memory_rows,
+        learn: settings.learn,
+        hourly_noise: settings.hourly_noise,
+        seed: settings.seed,
+    }
+}
+
+/// Hidden layers of networks that see the calendar or ask for states.
+fn hidden_of_calendar(hidden: usize) -> Vec<usize> {
+    match hidden.min(MOST_HIDDEN) {
+        0 => Vec::new(),
+        units => vec![units],
     }
 }
 

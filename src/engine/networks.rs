@@ -1,43 +1,24 @@
-//! The two networks that every stream has, and the shape of their inputs.
+//! The context network, which every stream has, and the shape of networks' inputs.
 
-use serde::{Deserialize, Serialize};
-
-use super::SHARED_WIDTH;
 use super::head::{Head, Likelihood};
 use super::params::EngineSettings;
+use super::{SHARED_WIDTH, hidden_of_calendar};
 use crate::ep::NetworkDraft;
 
-/// Inputs of them that are usually active.
+/// Inputs of the calendar and the bias that are usually active.
 const SHARED_ACTIVE: f32 = 4.0;
 
-/// The two networks.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Networks {
-    /// What comes next.
-    pub step: Head,
-    /// What the time of day and week lets expect.
-    pub context: Head,
-}
-
-impl Networks {
-    /// For inputs of this shape: all of them, and those that are usually active.
-    pub fn new(settings: &EngineSettings, n_channels: usize, shape: (usize, f32)) -> Networks {
-        let head = |(inputs, nominal), seed| {
-            let mut draft = NetworkDraft::stream(inputs, &[settings.hidden], n_channels, nominal);
-            draft.direct = settings.direct;
-            draft.memory = Some(settings.memory_rows);
-            draft.seed = seed;
-            let spec = draft
-                .build()
-                .expect("validated settings make a valid network");
-            Head::new(&spec, n_channels, Likelihood::Gaussian)
-        };
-        let shared = (SHARED_WIDTH as usize, SHARED_ACTIVE);
-        Networks {
-            step: head(shape, settings.seed),
-            context: head(shared, settings.seed.wrapping_add(1)),
-        }
-    }
+/// The network of the levels that the time of day and week lets expect.
+pub fn context_head(settings: &EngineSettings, n_channels: usize) -> Head {
+    let hidden = hidden_of_calendar(settings.hidden);
+    let inputs = SHARED_WIDTH as usize;
+    let mut draft = NetworkDraft::stream(inputs, &hidden, n_channels, SHARED_ACTIVE);
+    draft.memory = Some(settings.memory_rows);
+    draft.seed = settings.seed.wrapping_add(1);
+    let spec = draft
+        .build()
+        .expect("validated settings make a valid network");
+    Head::new(&spec, n_channels, Likelihood::Gaussian)
 }
 
 /// Inputs that channels of these shapes take together, and those that are usually active.

@@ -11,16 +11,13 @@ const MAX_HORIZONS: usize = 16;
 /// Settings of an engine, not yet checked. [`EngineParams::new`] checks them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EngineSettings {
-    /// Hidden spiking units of each network, 1..=1024.
+    /// Hidden spiking units: of the next-step predictor so many, of other networks at most 16; 0 for none,
+    /// 0..=1024.
     pub hidden: usize,
-    /// Lagged differences a channel in the next-step network, 1..=64.
-    pub lags: usize,
     /// What channels are, the first rule that fits; plain sensors where none does.
     pub channels: Vec<Rule>,
     /// Rows ahead that are forecast, beside the next one: each 2..=1000, all different, at most 16.
     pub horizons: Vec<u32>,
-    /// Direct synapses from input to output.
-    pub direct: bool,
     /// Hour of day and weekday as inputs, and the context network with them.
     pub calendar: bool,
     /// Learn at all; switched off, the prediction is persistence (for comparison).
@@ -29,10 +26,6 @@ pub struct EngineSettings {
     pub memory_rows: f64,
     /// Memory of level, noise and score histograms, rows, 100..=1e9.
     pub statistics_rows: f64,
-    /// Rows in a mini-batch, 1..=256.
-    pub batch_rows: usize,
-    /// A mini-batch older than this, by the rows' own time, is learned as it is, seconds, above 0.
-    pub batch_max_age_s: f64,
     /// Degrees of freedom of the Student-t weighting, above 0; infinite for a Gaussian.
     pub student_nu: f64,
     /// The noise follows the hour of the day.
@@ -46,17 +39,13 @@ pub struct EngineSettings {
 impl Default for EngineSettings {
     fn default() -> EngineSettings {
         EngineSettings {
-            hidden: 16,
-            lags: 8,
+            hidden: 64,
             channels: Vec::new(),
             horizons: Vec::new(),
-            direct: true,
             calendar: true,
             learn: true,
             memory_rows: 10_000.0,
             statistics_rows: 2_000.0,
-            batch_rows: 8,
-            batch_max_age_s: 60.0,
             student_nu: 8.0,
             hourly_noise: true,
             detect: DetectSettings::default(),
@@ -84,12 +73,9 @@ impl EngineParams {
                 errors.push(format!("{name} must be {low} to {high}, got {value}"));
             }
         };
-        check("hidden", s.hidden as f64, 1.0, 1024.0);
-        check("lags", s.lags as f64, 1.0, 64.0);
+        check("hidden", s.hidden as f64, 0.0, 1024.0);
         check("memory_rows", s.memory_rows, 100.0, 1e9);
         check("statistics_rows", s.statistics_rows, 100.0, 1e9);
-        check("batch_rows", s.batch_rows as f64, 1.0, 256.0);
-        check("batch_max_age_s", s.batch_max_age_s, 0.001, 1e9);
         check("student_nu", s.student_nu, 0.1, f64::INFINITY);
         check("gate_weight", s.detect.gate_weight, 0.0, 1.0);
         check("warm_up_rows", s.detect.warm_up_rows as f64, 20.0, 1e6);
@@ -171,7 +157,7 @@ mod tests {
     #[test]
     fn every_offence_is_told_at_once() {
         let settings = EngineSettings {
-            hidden: 0,
+            hidden: 5000,
             memory_rows: f64::NAN,
             detect: DetectSettings {
                 gate_weight: 2.0,

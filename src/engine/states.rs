@@ -88,12 +88,8 @@ impl States {
         (self.capacity * (1 + CELLS.len())) as u32
     }
 
-    /// Appends the active inputs, numbered from `at`: the state, and how long it has lasted.
-    pub fn encode(&self, at: u32, out: &mut Spikes) {
-        self.push(self.current, self.rows, at, out);
-    }
-
-    /// Appends what [`States::encode`] will once the row's `value` is past.
+    /// Appends the active inputs, numbered from `at`, once the row's `value` is past: the state, and how long
+    /// it has lasted.
     pub fn encode_present(&self, value: f64, at: u32, out: &mut Spikes) {
         let (state, rows) = self.next(value);
         self.push(state, rows, at, out);
@@ -133,7 +129,7 @@ mod tests {
         for value in [0.0, 0.0, 1.0, f64::NAN, 1.0, 7.0] {
             states.observe(value);
             let mut out = Spikes::default();
-            states.encode(100, &mut out);
+            states.push(states.current, states.rows, 100, &mut out);
             seen.push(out.index);
         }
         let wanted: [&[u32]; 6] = [&[100, 102], &[100, 103], &[101, 124], &[], &[101, 124], &[]];
@@ -142,7 +138,7 @@ mod tests {
             states.observe(1.0);
         }
         let mut out = Spikes::default();
-        states.encode(0, &mut out);
+        states.push(states.current, states.rows, 0, &mut out);
         assert_eq!(out.index, [1, 45]);
         assert_eq!(states.width(), 46);
     }

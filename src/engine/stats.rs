@@ -3,23 +3,24 @@
 use serde::{Deserialize, Serialize};
 
 use super::head::Learned;
+use crate::predict::Kind;
 
 /// Values that the moving figures remember.
 const MEMORY: f64 = 2_000.0;
 /// Values that the fast mean of the log density remembers: its lead over the slow one is the trend.
 const FAST_MEMORY: f64 = 200.0;
-/// Mini-batches that the convergence signal remembers.
+/// Updates that the convergence signal remembers.
 const UPDATE_MEMORY: f64 = 100.0;
-/// A squared residual counts as no more than this many predictive variances in the moving
-/// figures: one absurd reading must not hide a month of good ones.
-const LIMIT: f64 = 400.0;
+/// A squared error counts as no more than this many squared usual steps in the moving figures: one
+/// absurd reading must not hide a month of good ones.
+const LIMIT: f64 = 1e4;
 
 /// Plain counters and moving figures of one engine; `metrics` turns them into Prometheus series.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EngineStats {
     /// Rows seen.
     pub rows: u64,
-    /// Learning updates: mini-batches.
+    /// Learning updates: rows that were learned at once.
     pub updates: u64,
     /// Rows learned.
     pub learned: u64,
@@ -44,7 +45,7 @@ pub struct EngineStats {
     pub log_density_baseline: f64,
     /// Fast less slow mean of the log density: positive while it improves.
     pub log_density_trend: f64,
-    /// Relative change of the weights per mini-batch, moving mean.
+    /// Relative change of the weights per update, moving mean.
     pub site_change: f64,
     /// Mean posterior sd of the weights over their prior sd, 0 to 1.
     pub weight_sd: f64,
@@ -64,6 +65,34 @@ pub struct EngineStats {
     pub rulings: [u64; 3],
     /// An incident is open.
     pub open: bool,
+    /// Share and gain of the next-step experts, by [`Kind`] in the order of `Kind::ALL`.
+    pub experts: [ExpertFigures; Kind::ALL.len()],
+}
+
+/// Figures of one expert, means over the channels that have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ExpertFigures {
+    /// Channels that have it.
+    pub channels: u32,
+    /// Mean weight in the mixture.
+    pub share: f64,
+    /// Mean log density of the mixture with it less that without it, nats a value.
+    pub gain: f64,
+}
+
+/// Figures of one prediction, in units of the usual step.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// Log density of the value.
+    pub ln_density: f64,
+    /// The same for persistence.
+    pub ln_baseline: f64,
+    /// Error of the mean.
+    pub error: f64,
+    /// Change from the last value.
+    pub change: f64,
+    /// The 90% interval held; `None` where the channel was expected not to change.
+    pub inside: Option<bool>,
 }
 
 impl EngineStats {
@@ -83,6 +112,7 @@ impl EngineStats {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Moving {
     values: f64,
+    moved: f64,
     slow: f64,
     fast: f64,
     baseline: f64,
@@ -94,21 +124,22 @@ pub struct Moving {
 }
 
 impl Moving {
-    /// Takes one next-step prediction: residual `z` in predictive sds, predictive variance `total`
-    /// and target `y` in units of the usual step, and whether the 90% interval held.
-    pub fn observe(&mut self, z: f64, total: f64, y: f64, inside: bool) {
+    /// Takes one prediction.
+    pub fn observe(&mut self, figures: &Figures) {
         self.values += 1.0;
         let rate = (1.0 / self.values).max(1.0 / MEMORY);
-        let z2 = (z * z).min(LIMIT);
-        let y2 = (y * y).min(LIMIT * total.max(1.0));
-        self.inside += rate * (f64::from(u8::from(inside)) - self.inside);
-        self.square += rate * (z2 * total - self.square);
-        self.square_persistence += rate * (y2 - self.square_persistence);
-        let density = ln_normal(z2, total);
+        if let Some(inside) = figures.inside {
+            self.moved += 1.0;
+            let rate = (1.0 / self.moved).max(1.0 / MEMORY);
+            self.inside += rate * (f64::from(u8::from(inside)) - self.inside);
+        }
+        let square = |x: f64| (x * x).min(LIMIT);
+        self.square += rate * (square(figures.error) - self.square);
+        self.square_persistence += rate * (square(figures.change) - self.square_persistence);
+        let density = figures.ln_density;
         self.slow += rate * (density - self.slow);
         self.fast += (1.0 / self.values).max(1.0 / FAST_MEMORY) * (density - self.fast);
-        let v = self.square_persistence.max(1e-12);
-        self.baseline += rate * (ln_normal(y2 / v, v) - self.baseline);
+        self.baseline += rate * (figures.ln_baseline - self.baseline);
     }
 
     /// Takes the report of one learned sample.
@@ -137,25 +168,26 @@ impl Moving {
     }
 }
 
-/// ln N at squared standardised residual `z2` with variance `total`.
-fn ln_normal(z2: f64, total: f64) -> f64 {
-    -0.5 * ((std::f64::consts::TAU * total).ln() + z2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_perfectly_calibrated_constant_is_as_dense_as_it_should_be() {
+    fn means_are_those_of_what_was_taken() {
         let (mut moving, mut stats) = (Moving::default(), EngineStats::default());
         for i in 0..5000 {
-            let z = if i % 2 == 0 { 1.0 } else { -1.0 };
-            moving.observe(z, 0.25, 0.5 * z, true);
+            moving.observe(&Figures {
+                ln_density: -1.5,
+                ln_baseline: -2.0,
+                error: if i % 2 == 0 { 1.0 } else { -1.0 },
+                change: 2.0,
+                inside: (i % 4 != 0).then_some(true),
+            });
         }
         moving.publish(&mut stats);
-        assert!((stats.log_density - ln_normal(1.0, 0.25)).abs() < 1e-9);
-        assert!((stats.rmse_ratio - 1.0).abs() < 1e-9);
+        assert!((stats.log_density + 1.5).abs() < 1e-9);
+        assert!((stats.log_density_baseline + 2.0).abs() < 1e-9);
+        assert!((stats.rmse_ratio - 0.5).abs() < 1e-9);
         assert!(stats.log_density_trend.abs() < 1e-9);
         assert_eq!(stats.coverage90, 1.0);
     }

@@ -46,36 +46,6 @@ fn saved_and_loaded(engine: &Engine) -> Engine {
 }
 
 #[test]
-fn a_mini_batch_learned_in_parts_gives_the_bits_of_one_learned_whole() {
-    let settings = || EngineSettings {
-        horizons: vec![3],
-        ..EngineSettings::default()
-    };
-    let plans = vec![Plan::default(); 3];
-    let (mut whole, mut parts) = (engine(settings(), &plans), engine(settings(), &plans));
-    let mut halves = 0;
-    for t in 0..500 {
-        let values: Vec<f64> = (0..3)
-            .map(|c| (t as f64 * 0.1 + f64::from(c)).sin())
-            .collect();
-        let row = row(t, &values);
-        // As text, since NaN is not equal to itself.
-        let said = [&mut whole, &mut parts].map(|engine| format!("{:?}", engine.step(&row)));
-        assert_eq!(said[0], said[1]);
-        whole.settle();
-        // Of some mini-batches a part is left to the next row.
-        for _ in 0..t % 11 {
-            parts.settle_some(1);
-            halves += u32::from(parts.is_due());
-        }
-    }
-    parts.settle();
-    assert!(halves > 50, "{halves}");
-    let bytes = |engine: &Engine| postcard::to_allocvec(engine).expect("an engine can be saved");
-    assert_eq!(bytes(&whole), bytes(&parts));
-}
-
-#[test]
 fn a_forecast_twelve_rows_ahead_of_an_autoregression_is_as_good_and_as_sure_as_can_be() {
     let phi: f64 = 0.95;
     let mut rng = Pcg64::seed_from_u64(1);
@@ -206,12 +176,20 @@ fn a_target_that_parts_from_what_the_others_say_is_an_incident_of_its_own() {
 #[test]
 fn nothing_of_a_targets_or_labels_own_past_is_an_input() {
     for role in [Role::Target, Role::Label] {
-        let mut channel = Channel::new(8, with(role, Values::Numbers));
+        let mut channel = Channel::new(with(role, Values::Numbers));
         let mut spikes = Spikes::default();
         for value in [1.0, 3.0, 2.0] {
             channel.encode_present(value, 0, &mut spikes);
-            channel.observe(value, false, 1.0, 2000.0);
-            channel.encode(0, false, &mut spikes);
+            channel.observe(
+                value,
+                super::channel::Observing {
+                    rests: false,
+                    weight: 1.0,
+                    statistics_rows: 2000.0,
+                    history_rows: 10_000.0,
+                },
+            );
+            channel.past.linear(0, &mut spikes);
         }
         assert_eq!((channel.shape().0, spikes.index.len()), (0, 0));
     }

@@ -221,7 +221,7 @@ impl Metrics {
             rows_learned: d.counter("spiked_rows_learned_total", "Rows learned")?,
             learning_seconds: d.fractional_counter(
                 "spiked_learning_seconds_total",
-                "Time spent on learning mini-batches, after their rows are published",
+                "Time spent on predicting, judging and learning rows",
             )?,
             updates: d.counter("spiked_minibatches_learned_total", "Learning updates: mini-batches")?,
             site_updates: d.counters(

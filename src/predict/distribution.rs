@@ -257,33 +257,40 @@ impl Distribution {
         students.sum::<f64>() + cells.sum::<f64>() + atoms.sum::<f64>()
     }
 
-    /// Probability of a smaller value plus half that of this very one (the mid-p of Lancaster), 0 to 1:
-    /// 1/2 on average, and even for continuous values.
-    pub fn mid_p(&self, value: f64) -> f64 {
-        let (below, at) = self.below(value);
-        (below + 0.5 * at).clamp(0.0, 1.0)
+    /// Standard deviation of the components but the broadest; `None` where there is no other.
+    pub fn component_sd(&self) -> Option<f64> {
+        let (_, experts) = self.components.split_last()?;
+        let sum = |f: &dyn Fn(&Component) -> f64| experts.iter().map(f).sum::<f64>();
+        let weight = sum(&|c| c.weight);
+        let mean = sum(&|c| c.weight * (c.mean - self.last)) / weight;
+        let square = sum(&|c| {
+            let offset = c.mean - self.last - mean;
+            c.weight * (student::VARIANCE * c.scale * c.scale + offset * offset)
+        });
+        (weight > 0.0).then(|| (square / weight).sqrt())
     }
 
-    /// The standard normal deviate of the same mid-p: 0 in the middle, of the sign of the surprise, and
+    /// The standard normal deviate of `value` under the components but the broadest: how far out it is,
+    /// which point masses, table and broad law would blunt. `None` where there is no other component.
+    pub fn component_deviate(&self, value: f64) -> Option<f64> {
+        let (_, experts) = self.components.split_last()?;
+        let weight: f64 = experts.iter().map(|c| c.weight).sum();
+        let tail = |sign: f64| {
+            let beyond = |c: &Component| c.weight * student::cdf(sign * (value - c.mean) / c.scale);
+            experts.iter().map(beyond).sum::<f64>() / weight
+        };
+        (weight > 0.0).then(|| deviate_of(tail(1.0), tail(-1.0)))
+    }
+
+    /// The standard normal deviate of the probability below `value` and half that
+    /// of its very cell (the mid-p of Lancaster): 0 in the middle, of the sign of the surprise, and
     /// of variance 1 for continuous values where the distribution is right.
     pub fn deviate(&self, value: f64) -> f64 {
         let tail = |side| {
             let (beyond, at) = self.beyond(value, side);
-            (beyond + 0.5 * at).max(f64::MIN_POSITIVE)
+            beyond + 0.5 * at
         };
-        let (below, above) = (tail(Side::Below), tail(Side::Above));
-        if below < above {
-            special::deviate_of_ln(libm::log(below))
-        } else {
-            -special::deviate_of_ln(libm::log(above))
-        }
-    }
-
-    /// Two-sided p-value of `value`: probability of a value at least as far out on either side.
-    pub fn p_value(&self, value: f64) -> f64 {
-        let (below, at) = self.below(value);
-        let smaller = (below + at).min(1.0 - below);
-        (2.0 * smaller).clamp(0.0, 1.0)
+        deviate_of(tail(Side::Below), tail(Side::Above))
     }
 
     /// Mean.
@@ -370,6 +377,16 @@ impl Distribution {
     }
 }
 
+/// The standard normal deviate with these probabilities below and above it.
+fn deviate_of(below: f64, above: f64) -> f64 {
+    let ln = |p: f64| libm::log(p.max(f64::MIN_POSITIVE));
+    if below < above {
+        special::deviate_of_ln(ln(below))
+    } else {
+        -special::deviate_of_ln(ln(above))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -443,23 +460,22 @@ mod tests {
     }
 
     #[test]
-    fn mid_p_is_a_half_on_average_and_a_p_value_is_uniform() {
-        let d = example(0.2, 0.02);
-        let mean = over_the_grid(&d, |x| d.mid_p(x));
-        assert!((mean - 0.5).abs() < 0.01, "{mean}");
-        for level in [0.01, 0.1] {
-            let p = over_the_grid(&d, |x| f64::from(d.p_value(x) <= level));
-            // Point masses and the gap that they leave make it conservative, never the opposite.
-            assert!(p <= level * 1.1 && p >= level * 0.5, "{level} {p}");
-        }
+    fn the_deviate_of_a_random_value_is_standard_normal() {
+        let d = example(0.02, 0.02);
+        let mean = over_the_grid(&d, |x| d.deviate(x));
+        let square = over_the_grid(&d, |x| d.deviate(x).powi(2));
+        // Point masses take some of the variance.
+        assert!(mean.abs() < 0.05, "{mean}");
+        assert!((0.9..1.02).contains(&square), "{square}");
     }
 
     #[test]
     fn the_deviate_is_that_of_the_tail_on_either_side() {
         let d = example(0.2, 1e-6);
         for value in [-30.0, 0.3, 1.1, 7.0] {
+            let (below, at) = d.below(value);
             let p = special::cdf(d.deviate(value));
-            assert!((p - d.mid_p(value)).abs() < 1e-9, "{value} {p}");
+            assert!((p - below - 0.5 * at).abs() < 1e-9, "{value} {p}");
         }
         assert!(d.deviate(1e8) > d.deviate(1e6) && d.deviate(1e8).is_finite());
     }
@@ -469,7 +485,7 @@ mod tests {
         let d = example(0.999, 1e-9);
         for value in [1e300, -1e300, 1e18, 5.0, 1.0, f64::MAX] {
             assert!(d.ln_density(value).is_finite(), "{value}");
-            assert!((0.0..=1.0).contains(&d.mid_p(value)));
+            assert!(d.deviate(value).is_finite());
         }
     }
 
@@ -485,7 +501,7 @@ mod tests {
         d.set_stay(0.4);
         for x in [0.0, 0.3, 2.0, 40.0] {
             assert!((d.ln_density(x) - d.ln_density(-x)).abs() < 1e-9);
-            assert!((d.mid_p(x) + d.mid_p(-x) - 1.0).abs() < 1e-9);
+            assert!((d.deviate(x) + d.deviate(-x)).abs() < 1e-9);
         }
         assert!(d.mean().abs() < 1e-12);
     }

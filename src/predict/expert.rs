@@ -107,10 +107,11 @@ pub struct ExpertShape {
 
 impl Expert {
     /// An expert at its prior, with an output for each of `outputs` channels and the inputs of `pasts`.
-    pub fn new(shape: ExpertShape, pasts: &[Past], outputs: usize) -> Expert {
+    pub fn new<P: AsRef<Past>>(shape: ExpertShape, pasts: &[P], outputs: usize) -> Expert {
         let hidden = (shape.kind == Kind::Spikes).then(|| {
-            let inputs = pasts.iter().map(Past::hidden_width).sum::<u32>();
-            let active = pasts.iter().map(Past::hidden_active).sum::<f32>();
+            let pasts = pasts.iter().map(AsRef::as_ref);
+            let inputs = pasts.clone().map(Past::hidden_width).sum::<u32>();
+            let active = pasts.map(Past::hidden_active).sum::<f32>();
             HiddenLayer::new(HiddenShape {
                 units: shape.hidden,
                 inputs: HIDDEN_SHARED_WIDTH + inputs,
@@ -133,21 +134,21 @@ impl Expert {
         expert
     }
 
-    fn width_of(&self, pasts: &[Past]) -> usize {
+    fn width_of<P: AsRef<Past>>(&self, pasts: &[P]) -> usize {
         let width = |past: &Past| match self.kind {
             Kind::Code => past.linear_width() + past.code_width(),
             _ => past.linear_width(),
         };
-        pasts.iter().map(width).sum::<u32>() as usize
+        pasts.iter().map(|p| width(p.as_ref())).sum::<u32>() as usize
     }
 
     /// Adds the inputs and outputs of channels behind those that are there.
-    pub fn grow(&mut self, new: &[Past]) {
+    pub fn grow<P: AsRef<Past>>(&mut self, new: &[P]) {
         self.filter.grow(self.width_of(new), new.len());
         let outputs = self.noise.len() + new.len();
         self.noise.resize(outputs, Noise::new(NOISE, NOISE_FLOOR));
         if let Some(hidden) = &mut self.hidden {
-            let inputs = new.iter().map(Past::hidden_width).sum();
+            let inputs = new.iter().map(|p| p.as_ref().hidden_width()).sum();
             hidden.grow(inputs, new.len());
         }
     }
@@ -161,7 +162,7 @@ impl Expert {
     }
 
     /// Predicts the outputs from what the channels' pasts say.
-    pub fn predict(&mut self, moment: Moment, pasts: &[Past]) {
+    pub fn predict<P: AsRef<Past>>(&mut self, moment: Moment, pasts: &[P]) {
         let now = &mut self.now.0;
         now.input.clear();
         push_shared(moment, &mut now.input);
@@ -172,7 +173,7 @@ impl Expert {
             (at..).zip(spikes).for_each(|(i, &a)| now.input.push(i, a));
             at += spikes.len() as u32;
         }
-        for past in pasts {
+        for past in pasts.iter().map(AsRef::as_ref) {
             past.linear(at, &mut now.input);
             at += past.linear_width();
             if self.kind == Kind::Code {
@@ -236,14 +237,6 @@ impl Expert {
         self.hidden.as_ref()
     }
 
-    /// Forgets a share of everything, 0 to 1.
-    pub fn forget(&mut self, share: f64) {
-        self.filter.forget(share);
-        if let Some(hidden) = &mut self.hidden {
-            hidden.forget(share);
-        }
-    }
-
     /// Bytes of its filter.
     pub fn bytes(&self) -> usize {
         self.filter.bytes()
@@ -259,7 +252,7 @@ fn push_shared(moment: Moment, out: &mut Spikes) {
 }
 
 /// Bias, two harmonics of the day, level and code of every channel.
-fn fill_hidden(moment: Moment, pasts: &[Past], out: &mut Spikes) {
+fn fill_hidden<P: AsRef<Past>>(moment: Moment, pasts: &[P], out: &mut Spikes) {
     out.push(0, 1.0);
     if moment.hourly {
         let angle = std::f64::consts::TAU * crate::encode::hour_of_day(moment.ts_ms) / 24.0;
@@ -269,7 +262,7 @@ fn fill_hidden(moment: Moment, pasts: &[Past], out: &mut Spikes) {
         }
     }
     let mut at = HIDDEN_SHARED_WIDTH;
-    for past in pasts {
+    for past in pasts.iter().map(AsRef::as_ref) {
         past.hidden(at, out);
         at += past.hidden_width();
     }

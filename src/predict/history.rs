@@ -122,16 +122,31 @@ impl History {
         }
     }
 
-    /// Appends the population code of any standardised value, numbered from `at`.
-    pub fn code_of(&self, z: f32, at: u32, out: &mut Spikes) {
+    /// Appends level, step, traces and population code as they will be once the row's `value` is past,
+    /// numbered from `at`; of a missing value (NaN) nothing.
+    pub fn present(&self, value: f64, at: u32, out: &mut Spikes) {
+        if value.is_nan() {
+            return;
+        }
+        let z = self.standardise(value);
+        out.push(at, z);
+        out.push(at + 1, self.in_steps(value - self.last));
+        let sd = self.level.sd();
+        for ((i, trace), rows) in (2..).zip(&self.traces).zip(TRACE_ROWS) {
+            if sd > 0.0 && !self.last.is_nan() {
+                let behind = libm::exp(-1.0 / rows) * (trace - value) / sd;
+                let behind = behind.clamp(-LEVEL_LIMIT, LEVEL_LIMIT);
+                out.push(at + i, behind as f32);
+            }
+        }
         let mut encoder = self.encoder;
         encoder.observe(z);
-        encoder.encode(z, at, out);
+        encoder.encode(z, at + LINEAR_WIDTH, out);
     }
 
     /// Takes the row's value, NaN where it is missing. The level learns with weight `weight`, all with a
-    /// memory of `memory` rows.
-    pub fn observe(&mut self, value: f64, weight: f64, memory: f64) {
+    /// memory of `memory` rows. Where the value `rests` as expected there is no step to learn from.
+    pub fn observe(&mut self, value: f64, rests: bool, weight: f64, memory: f64) {
         self.age = self.age.saturating_add(1);
         if value.is_nan() {
             self.step = f64::NAN;
@@ -146,7 +161,9 @@ impl History {
         } else {
             self.limited += limited(step / self.step_scale.get(), STEP_LIMIT);
             let memory = memory * STEP_MEMORY_SHARE;
-            self.step_scale.observe(step, self.level.sd(), memory);
+            if !rests {
+                self.step_scale.observe(step, self.level.sd(), memory);
+            }
         }
         for (trace, rows) in self.traces.iter_mut().zip(TRACE_ROWS) {
             *trace += -libm::expm1(-1.0 / rows) * (value - *trace);
@@ -168,7 +185,7 @@ mod tests {
         let mut history = History::new(Encoder::default());
         values
             .into_iter()
-            .for_each(|x| history.observe(x, 1.0, 1e4));
+            .for_each(|x| history.observe(x, false, 1.0, 1e4));
         history
     }
 
@@ -200,14 +217,32 @@ mod tests {
     #[test]
     fn a_row_without_a_value_leaves_the_level_and_takes_the_step() {
         let mut history = run([1.0, 2.0, 4.0]);
-        history.observe(f64::NAN, 1.0, 1e4);
+        history.observe(f64::NAN, false, 1.0, 1e4);
         assert_eq!((history.last(), history.age()), (4.0, 2));
         let mut out = Spikes::default();
         history.linear(0, &mut out);
         assert!(!out.index.contains(&1));
-        history.observe(5.0, 1.0, 1e4);
+        history.observe(5.0, false, 1.0, 1e4);
         assert_eq!(history.age(), 1);
         assert_eq!(history.step, 1.0);
+    }
+
+    #[test]
+    fn the_present_is_encoded_as_it_will_be_once_it_is_past() {
+        let mut history = run((0..50).map(|t| f64::from(t * t % 17)));
+        for value in [3.0, 11.0, -40.0] {
+            let (mut present, mut past) = (Spikes::default(), Spikes::default());
+            history.present(value, 5, &mut present);
+            let scales = (history.level.clone(), history.step_scale.clone());
+            history.observe(value, false, 1.0, 1e9);
+            (history.level, history.step_scale) = scales;
+            history.linear(5, &mut past);
+            history.code(5 + LINEAR_WIDTH, &mut past);
+            assert_eq!(present.index, past.index);
+            for (a, b) in present.value.iter().zip(&past.value) {
+                assert!((a - b).abs() < 1e-5, "{a} {b}");
+            }
+        }
     }
 
     #[test]

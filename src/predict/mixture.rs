@@ -66,8 +66,11 @@ pub struct Answer {
 /// What became of a prediction once the value was there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verified {
-    /// Standard normal deviate of the value, see [`Distribution::deviate`].
+    /// Standard normal deviate of the value under the experts' mixture, see
+    /// [`Distribution::component_deviate`]; before there are experts, under the whole distribution.
     pub z: f64,
+    /// Standard deviation of the experts' mixture, in the channel's unit; NaN before there are experts.
+    pub scale: f64,
     /// Log density of the value, in nats a unit of the channel.
     pub ln_density: f64,
     /// Log density of Student's t with 4 degrees of freedom about the last value, with a running scale.
@@ -245,7 +248,8 @@ impl Mixture {
         let ln_persistence = student::ln_density((value - d.last) / scale) - libm::log(scale);
         let half = published.sd * Z90;
         Some(Verified {
-            z: d.deviate(value),
+            z: d.component_deviate(value).unwrap_or_else(|| d.deviate(value)),
+            scale: d.component_sd().unwrap_or(f64::NAN),
             ln_density: d.ln_density(value),
             ln_persistence,
             inside: (value - published.mean).abs() <= half * (1.0 + 1e-9) + 1e-3 * d.grid,

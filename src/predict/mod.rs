@@ -22,7 +22,7 @@ mod past;
 mod shape;
 mod spikes;
 mod stay;
-mod student;
+pub mod student;
 mod table;
 
 pub use distribution::Distribution;

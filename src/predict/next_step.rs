@@ -78,7 +78,7 @@ impl NextStep {
     }
 
     /// Takes the channels behind those that it knows.
-    pub fn grow(&mut self, pasts: &[Past]) {
+    pub fn grow<P: AsRef<Past>>(&mut self, pasts: &[P]) {
         while self.mixtures.len() < pasts.len() {
             let first = self.mixtures.len();
             let room = self.groups.last().map_or(0, |group| GROUP - group.size);
@@ -105,7 +105,7 @@ impl NextStep {
             .resize_with(mixtures, || Mixture::new(experts));
     }
 
-    fn build(&self, first: usize, pasts: &[Past]) -> Group {
+    fn build<P: AsRef<Past>>(&self, first: usize, pasts: &[P]) -> Group {
         let NextStepSettings {
             hidden,
             memory_rows,
@@ -139,7 +139,7 @@ impl NextStep {
     }
 
     /// Predicts the row of the moment `moment`; what is published of channel `c` goes to `out`.
-    pub fn predict(&mut self, moment: Moment, pasts: &[Past], out: &mut Vec<Option<Published>>) {
+    pub fn predict<P: AsRef<Past>>(&mut self, moment: Moment, pasts: &[P], out: &mut Vec<Option<Published>>) {
         out.clear();
         let answers = &mut self.answers.0;
         for group in &mut self.groups {
@@ -148,7 +148,7 @@ impl NextStep {
                 expert.predict(moment, of);
             }
             for (o, past) in of.iter().enumerate() {
-                let Some(history) = past.history() else {
+                let Some(history) = past.as_ref().history() else {
                     out.push(None);
                     continue;
                 };
@@ -177,12 +177,14 @@ impl NextStep {
     }
 
     /// Learns from the row that was predicted last, NaN where a value is missing; to be called before the
-    /// pasts take the row. `verified`: as [`NextStep::verify`] gave, one a channel.
-    pub fn learn(
+    /// pasts take the row. `verified`: as [`NextStep::verify`] gave, one a channel; `rests`: the channel
+    /// was expected not to change, and has not, which teaches the experts nothing.
+    pub fn learn<P: AsRef<Past>>(
         &mut self,
         values: &[f64],
-        pasts: &[Past],
+        pasts: &[P],
         verified: &[Option<Verified>],
+        rests: &[bool],
     ) -> Report {
         let mut report = Report::default();
         self.rows += 1;
@@ -192,7 +194,7 @@ impl NextStep {
             .zip(pasts)
             .zip(values.iter().zip(verified))
         {
-            if let Some(history) = past.history() {
+            if let Some(history) = past.as_ref().history() {
                 let inside = verified.is_none_or(|v| v.inside);
                 mixture.learn(value, history, inside);
             }
@@ -204,7 +206,8 @@ impl NextStep {
         for group in &mut self.groups {
             targets.clear();
             for c in group.first..group.first + group.size {
-                let history = pasts[c].history().filter(|h| h.unit().is_some());
+                let history = pasts[c].as_ref().history();
+                let history = history.filter(|h| h.unit().is_some() && !rests[c]);
                 targets.push(history.map_or(f64::NAN, |history| {
                     let steps = (values[c] - history.last()) / history.step_scale.get();
                     steps.clamp(-TARGET_LIMIT, TARGET_LIMIT)
@@ -275,12 +278,18 @@ impl NextStep {
         }
     }
 
-    /// After a new normal was accepted: forgets a share of the weights, 0 to 1, and how errors looked.
-    pub fn forget(&mut self, share: f64) {
-        for expert in self.groups.iter_mut().flat_map(|g| &mut g.experts) {
-            expert.forget(share);
-        }
+    /// Forgets how errors looked, after a new normal was accepted.
+    pub fn renew(&mut self) {
         self.mixtures.iter_mut().for_each(Mixture::renew);
+    }
+
+    /// Mean posterior over prior standard deviation of the weights of hidden layers, 0 to 1; 1 without
+    /// any.
+    pub fn relative_sd(&self) -> f64 {
+        let experts = self.groups.iter().flat_map(|g| &g.experts);
+        let sds = experts.filter_map(|e| Some(e.hidden()?.relative_sd()));
+        let (sum, n) = sds.fold((0.0, 0.0), |(sum, n), sd| (sum + sd, n + 1.0));
+        if n > 0.0 { sum / n } else { 1.0 }
     }
 
     /// What each hidden layer knows, in figures. Walks over all weights.

@@ -21,6 +21,12 @@ pub enum Past {
     Ignored,
 }
 
+impl AsRef<Past> for Past {
+    fn as_ref(&self) -> &Past {
+        self
+    }
+}
+
 impl Past {
     /// Its history, where it is a number.
     pub fn history(&self) -> Option<&History> {

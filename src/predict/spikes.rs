@@ -154,8 +154,8 @@ impl HiddenLayer {
         self.net.summary()
     }
 
-    /// Forgets a share of everything, 0 to 1.
-    pub fn forget(&mut self, share: f64) {
-        self.net.forget(share);
+    /// Mean posterior sd of all weights over their prior sd, 0 to 1.
+    pub fn relative_sd(&self) -> f64 {
+        self.net.relative_sd()
     }
 }

@@ -104,7 +104,6 @@ impl Replayed {
         };
         while table.read(&mut row)? {
             let outcome = self.engine.step(&row);
-            self.engine.settle();
             summary.observe(&outcome);
             if let Some(recorder) = recorder.as_mut() {
                 recorder.observe(&outcome, self.engine.incident());
@@ -126,7 +125,6 @@ impl Replayed {
             }
             self.engine.recycle(outcome);
         }
-        self.engine.flush();
         let texts = table
             .texts()
             .map(|(name, texts)| Proposal::of_texts(name, texts));

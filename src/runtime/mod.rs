@@ -14,7 +14,6 @@ mod moving;
 #[cfg(all(test, feature = "embedded-broker"))]
 mod panic_tests;
 mod serve;
-mod slices;
 pub mod store;
 mod supervise;
 mod telling;

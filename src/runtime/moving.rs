@@ -48,7 +48,6 @@ impl Worker {
             Work::Learn(items) => self.learn_in_turn(items, outcomes),
             Work::Give(stream, to) => {
                 self.let_in(&stream, outcomes);
-                self.finish_update(&stream);
                 let slot = self.streams.remove(&stream);
                 let unsaved = slot.as_ref().map_or(Duration::ZERO, |s| s.unsaved_busy);
                 self.unsaved_busy = self.unsaved_busy.saturating_sub(unsaved);

@@ -80,8 +80,6 @@ pub struct Worker {
     pub unsaved: Vec<Arc<str>>,
     /// Streams on their way from other workers.
     pub coming: HashMap<Arc<str>, Coming>,
-    /// The last readings of streams whose update is not finished.
-    pub deferred_updates: VecDeque<Reading>,
     /// Further readings are in hand.
     pub more: bool,
     /// Since when the broker has been connected, unix milliseconds.
@@ -221,7 +219,6 @@ impl Worker {
             evicted: HashMap::new(),
             unsaved: Vec::new(),
             coming: HashMap::new(),
-            deferred_updates: VecDeque::new(),
             more: false,
             heard_since_ms: None,
             pending: Vec::new(),
@@ -242,9 +239,7 @@ impl Worker {
         self.renew_views();
         loop {
             progress::beat();
-            let patience = if !self.deferred_updates.is_empty() {
-                Duration::ZERO
-            } else if self.unsaved.is_empty() && self.coming.is_empty() {
+            let patience = if self.unsaved.is_empty() && self.coming.is_empty() {
                 self.until_due().min(IDLE)
             } else {
                 SAVE_EVERY
@@ -255,7 +250,6 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.flush_if_due();
-            self.run_slice();
             self.let_all_in(false, &mut outcomes);
             if self.rx.is_empty() || viewed.elapsed() >= VIEW_EVERY {
                 if viewed.elapsed() >= VIEW_EVERY {
@@ -285,7 +279,6 @@ impl Worker {
         }
         self.let_all_in(true, &mut outcomes);
         self.flush_all();
-        self.finish_all_updates();
         self.renew_views();
         for slot in self.streams.values() {
             self.store.save_last(&slot.stream);
@@ -300,7 +293,6 @@ impl Worker {
 
     /// Takes a snapshot of a stream; false where the last one is still on its way.
     fn save(&mut self, name: &Arc<str>) -> bool {
-        self.finish_update(name);
         let Some(slot) = self.streams.get_mut(name) else {
             return true;
         };
@@ -366,7 +358,6 @@ impl Worker {
 
     fn learn(&mut self, item: &Item, outcomes: &mut Vec<Outcome>) {
         let name = &item.reading.stream;
-        self.finish_update(name);
         if !self.streams.contains_key(name) {
             let slot = self.bring(&item.reading);
             self.streams.insert(name.clone(), slot);
@@ -384,7 +375,10 @@ impl Worker {
         let rebuild = |reason: &str, condemned| {
             rebuild(&**store, shared, params, (reading, reason, condemned))
         };
+        let begin = Instant::now();
         let pushed = push_supervised(&mut slot.stream, reading, outcomes, rebuild);
+        let seconds = begin.elapsed().as_secs_f64();
+        shared.metrics.learning_seconds.inc_by(seconds);
         slot.dirty = true;
         match pushed {
             Pushed::Done { verdict, panics } => {
@@ -401,7 +395,6 @@ impl Worker {
                         self.publish(name, outcome, item.arrived);
                     }
                 }
-                self.start_update(&item.reading);
             }
             Pushed::Quarantined { .. } => slot.counted = slot.stream.engine().stats().clone(),
         }
@@ -463,7 +456,6 @@ impl Worker {
     /// goes by the wall clock, since it changes no bit of what is learned.
     fn evict_idle(&mut self) {
         let Some(limit) = self.idle_evict else { return };
-        self.finish_all_updates();
         let (store, metrics) = (&self.store, &self.shared.metrics);
         let evicted = &mut self.evicted;
         self.streams.retain(|name, slot| {

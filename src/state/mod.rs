@@ -48,4 +48,4 @@ pub use snapshot::{digest, unfit_changes};
 pub use store::{Done, Durability, Edge, OutMessage, Store, StoreOptions, StoreStats};
 #[cfg(test)]
 pub(crate) use supervise::tests;
-pub use supervise::{Pushed, push_supervised, settle_supervised};
+pub use supervise::{Pushed, push_supervised};

@@ -28,7 +28,7 @@ pub enum Pushed {
     },
 }
 
-/// [`Stream::predict`], outliving its panics. `out` holds the outcomes of the attempt that succeeded
+/// [`Stream::push`], outliving its panics. `out` holds the outcomes of the attempt that succeeded
 /// and of no other. After a panic `rebuild` is given its words and whether the reading is condemned
 /// (to be set apart); it returns the stream as it was before the reading.
 pub fn push_supervised(
@@ -52,37 +52,6 @@ pub fn push_supervised(
         if condemned {
             return Pushed::Quarantined { reason };
         }
-    }
-}
-
-/// [`Stream::settle_some`] after `reading`, the last one, outliving its panics: the stream is rebuilt
-/// as for [`push_supervised`], takes the reading anew and settles whole; what it says of it was said
-/// before. `None` where nothing panicked.
-pub fn settle_supervised(
-    stream: &mut Stream,
-    (reading, rows): (&Reading, usize),
-    mut rebuild: impl FnMut(&str, bool) -> Stream,
-) -> Option<Pushed> {
-    let mut panics = 0;
-    let mut failures = Failures::default();
-    let mut said = Vec::new();
-    let mut reason = caught(|| settle(stream, reading, rows)).err()?;
-    loop {
-        panics += 1;
-        let condemned = failures.again(reading.seq);
-        *stream = rebuild(&reason, condemned);
-        if condemned {
-            return Some(Pushed::Quarantined { reason });
-        }
-        let again = caught(|| {
-            let verdict = predict(stream, reading, &mut said);
-            settle(stream, reading, usize::MAX);
-            verdict
-        });
-        reason = match again {
-            Ok(verdict) => return Some(Pushed::Done { verdict, panics }),
-            Err(reason) => reason,
-        };
     }
 }
 
@@ -110,11 +79,7 @@ pub(crate) fn push_caught(
     reading: &Reading,
     out: &mut Vec<Outcome>,
 ) -> Result<Verdict, String> {
-    caught(|| {
-        let verdict = predict(stream, reading, out);
-        settle(stream, reading, usize::MAX);
-        verdict
-    })
+    caught(|| predict(stream, reading, out))
 }
 
 fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
@@ -124,14 +89,7 @@ fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 fn predict(stream: &mut Stream, reading: &Reading, out: &mut Vec<Outcome>) -> Verdict {
     #[cfg(test)]
     tests::panic_if_asked(reading);
-    stream.predict(reading, out)
-}
-
-#[cfg_attr(not(test), expect(unused_variables, reason = "tests panic over it"))]
-fn settle(stream: &mut Stream, reading: &Reading, rows: usize) {
-    #[cfg(test)]
-    tests::panic_if_asked_after(reading);
-    stream.settle_some(rows);
+    stream.push(reading, out)
 }
 
 fn words(panic: Box<dyn Any + Send>) -> String {
@@ -151,19 +109,6 @@ pub(crate) mod tests {
     thread_local! {
         /// The reading that panics, and how often it does so yet.
         static PANIC: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
-    }
-
-    thread_local! {
-        /// The reading after which learning panics, and how often it does so yet.
-        static AFTER: Cell<(u64, u32)> = const { Cell::new((0, 0)) };
-    }
-
-    pub(super) fn panic_if_asked_after(reading: &Reading) {
-        let (at, times) = AFTER.get();
-        if reading.seq == at && times > 0 {
-            AFTER.set((at, times - 1));
-            panic!("asked to panic after {at}");
-        }
     }
 
     /// The value over which engines panic twice, on any thread.
@@ -221,9 +166,7 @@ pub(crate) mod tests {
                 }
                 store.rebuild("press", &params, seq).unwrap()
             };
-            let done = push_supervised(&mut stream, &reading, &mut out, rebuild);
-            let settled = settle_supervised(&mut stream, (&reading, usize::MAX), rebuild);
-            pushed.push(settled.unwrap_or(done));
+            pushed.push(push_supervised(&mut stream, &reading, &mut out, rebuild));
             if seq == 10 {
                 store.save(Snapshot::of(&stream, &params, 0));
             }
@@ -244,22 +187,6 @@ pub(crate) mod tests {
             });
             assert_eq!(panics.sum::<u32>(), 2);
             assert_eq!(store.stats().dead_letters, 0);
-        }
-    }
-
-    #[test]
-    fn learning_that_panicked_is_as_if_it_had_not_or_sets_its_reading_apart() {
-        let (calm, ..) = run(0, 0);
-        for times in 1..=3 {
-            AFTER.set((15, times));
-            let (stream, pushed, store, _dir) = run(0, 0);
-            assert_eq!(store.stats().dead_letters, u64::from(times == 3));
-            match &pushed[14] {
-                Pushed::Done { panics, .. } => {
-                    assert_eq!((*panics, digest(&stream)), (times, digest(&calm)));
-                }
-                Pushed::Quarantined { reason } => assert!(reason.contains("after 15"), "{reason}"),
-            }
         }
     }
 
