@@ -10,18 +10,18 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
-use super::head::{Head, Readout, LEAST_P, Learned, Likelihood, Sample};
+use super::head::{Head, LEAST_P, Learned, Likelihood, Readout, Sample};
+use super::hidden_of_calendar;
 use super::interval::Z90;
 use super::params::EngineSettings;
 use super::plan::Role;
 use super::sharpness::Sharpness;
 use super::states::States;
 use super::stats::{Figures, Moving};
-use super::hidden_of_calendar;
-use crate::predict::student;
 use crate::detect::Residual;
 use crate::encode::{Calendar, Spikes, StepScale, encode_calendar, hour_of_day};
 use crate::ep::{NetworkDraft, Summary};
+use crate::predict::student;
 use crate::row::{Forecast, Odds, Row};
 
 /// Values of a channel before its mean and sd are good enough a unit to learn in.

@@ -94,7 +94,8 @@ impl Engine {
             self.sample.0.target.push(target as f32);
             let known = !target.is_nan() && self.rows > 1;
             if let (Some(step), Some(said)) = (&step, published[c]) {
-                self.moving.observe(&figures_of(channel, said.mean, value, step));
+                self.moving
+                    .observe(&figures_of(channel, said.mean, value, step));
             }
             channels.push(published[c].map_or(ChannelOutcome::unknown(value), |said| {
                 ChannelOutcome {

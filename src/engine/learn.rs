@@ -63,7 +63,6 @@ impl Engine {
         if self.rows > LEARN_AFTER {
             self.learn_context(gate);
             self.stats.learned += 1;
-            self.stats.updates += 1;
         }
         if self.rows % SUMMARY_EVERY == 1 {
             self.stats.weight_sd = self.next.relative_sd();
@@ -121,9 +120,7 @@ impl Engine {
         self.stats.horizons.extend(figures);
         let of_channel = |c: &Channel| {
             let history = c.past.history();
-            let history = history.map_or(0, |h| {
-                h.limited + h.level.clipped + h.step_scale.clipped
-            });
+            let history = history.map_or(0, |h| h.limited + h.level.clipped + h.step_scale.clipped);
             c.limited + c.level.clipped + history
         };
         let channels = self.channels.iter().map(of_channel);

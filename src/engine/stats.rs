@@ -20,8 +20,6 @@ const LIMIT: f64 = 1e4;
 pub struct EngineStats {
     /// Rows seen.
     pub rows: u64,
-    /// Learning updates: rows that were learned at once.
-    pub updates: u64,
     /// Rows learned.
     pub learned: u64,
     /// Site updates accepted as computed.

@@ -22,6 +22,7 @@ use streams::StreamMetrics;
 
 use crate::engine::EngineStats;
 use crate::payload::Reject;
+use crate::predict;
 use crate::row::{Kind, Ruling};
 use crate::state::StoreStats;
 
@@ -92,8 +93,6 @@ pub struct Metrics {
     pub rows: IntCounter,
     /// Rows learned.
     pub rows_learned: IntCounter,
-    /// Learning updates.
-    pub updates: IntCounter,
     /// Seconds spent on them.
     pub learning_seconds: Counter,
     site_updates: IntCounterVec,
@@ -123,6 +122,8 @@ pub struct Metrics {
     noise_variance: Gauge,
     coverage: Gauge,
     rmse_ratio: Gauge,
+    expert_share: GaugeVec,
+    expert_gain: GaugeVec,
     horizon_coverage: GaugeVec,
     horizon_rmse_ratio: GaugeVec,
     unknown_states: IntCounter,
@@ -223,7 +224,6 @@ impl Metrics {
                 "spiked_learning_seconds_total",
                 "Time spent on predicting, judging and learning rows",
             )?,
-            updates: d.counter("spiked_minibatches_learned_total", "Learning updates: mini-batches")?,
             site_updates: d.counters(
                 "spiked_site_updates_total",
                 "What became of updates: sites accepted as computed, damped or clipped, batches fallen back, updates skipped, values limited",
@@ -292,6 +292,16 @@ impl Metrics {
             rmse_ratio: d.gauge(
                 "spiked_rmse_persistence_ratio",
                 "One-step error over that of persistence, moving, mean over streams: below 1 is better",
+            )?,
+            expert_share: d.gauges(
+                "spiked_expert_weight_ratio",
+                "Mean weight of a next-step expert in the mixture of its channels, mean over streams",
+                "expert",
+            )?,
+            expert_gain: d.gauges(
+                "spiked_expert_gain_nats",
+                "Log predictive density with a next-step expert less that without it, a value, mean over streams",
+                "expert",
             )?,
             horizon_coverage: d.gauges(
                 "spiked_horizon_interval_coverage_ratio",
@@ -408,7 +418,6 @@ impl Metrics {
         self.rows.inc_by(grown(before.rows, after.rows));
         self.rows_learned
             .inc_by(grown(before.learned, after.learned));
-        self.updates.inc_by(grown(before.updates, after.updates));
         let unknown = grown(before.unknown_states, after.unknown_states);
         self.unknown_states.inc_by(unknown);
         let (old, new) = (site_results(before), site_results(after));
@@ -451,9 +460,25 @@ impl Metrics {
         mean(&self.noise_variance, |s| s.noise_variance);
         mean(&self.coverage, |s| s.coverage90);
         mean(&self.rmse_ratio, |s| s.rmse_ratio);
+        self.set_experts(streams.clone());
         self.set_horizons(streams.clone());
         let open = streams.clone().filter(|stats| stats.open).count();
         self.incidents_open.set(whole(open));
+    }
+
+    /// Sets the figures of each expert, means over the streams that have it; where none has, it is 0.
+    fn set_experts<'a>(&self, streams: impl Iterator<Item = &'a EngineStats> + Clone) {
+        for (e, kind) in predict::Kind::ALL.into_iter().enumerate() {
+            let of = streams.clone().map(|stats| &stats.experts[e]);
+            let having = of.filter(|figures| figures.channels > 0);
+            let (share, gain, n) = having.fold((0.0, 0.0, 0u32), |(share, gain, n), figures| {
+                (share + figures.share, gain + figures.gain, n + 1)
+            });
+            let n = f64::from(n.max(1));
+            let set = |gauge: &GaugeVec, x: f64| gauge.with_label_values(&[kind.as_str()]).set(x);
+            set(&self.expert_share, share / n);
+            set(&self.expert_gain, gain / n);
+        }
     }
 
     /// Sets the figures of each horizon, means over streams; the next row is horizon 1.

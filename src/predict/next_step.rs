@@ -139,7 +139,12 @@ impl NextStep {
     }
 
     /// Predicts the row of the moment `moment`; what is published of channel `c` goes to `out`.
-    pub fn predict<P: AsRef<Past>>(&mut self, moment: Moment, pasts: &[P], out: &mut Vec<Option<Published>>) {
+    pub fn predict<P: AsRef<Past>>(
+        &mut self,
+        moment: Moment,
+        pasts: &[P],
+        out: &mut Vec<Option<Published>>,
+    ) {
         out.clear();
         let answers = &mut self.answers.0;
         for group in &mut self.groups {

@@ -105,13 +105,13 @@ pub struct Summary {
     pub incident_list: Flagged,
     /// False alarms that the setting allows over the time of this recording.
     pub wanted_false_alarms: f64,
-    /// Learning updates, and what the guard did to them.
+    /// Learning updates: rows learned.
     pub updates: u64,
     /// Site precisions clipped to their legal range, a learned row.
     pub clipped_per_row: f64,
     /// Updates skipped because nothing finite came of them.
     pub skipped: u64,
-    /// Relative change of the weights per mini-batch at the end.
+    /// Relative change of the weights per row at the end.
     pub site_change: f64,
     /// A figure a channel.
     pub channels: Vec<ChannelSummary>,
@@ -261,7 +261,7 @@ impl Summary {
             .map(|(kind, n)| (kind.as_str(), n))
             .collect();
         self.wanted_false_alarms = wanted_false_alarms;
-        self.updates = stats.updates;
+        self.updates = stats.learned;
         self.clipped_per_row = stats.clipped as f64 / (stats.learned as f64).max(1.0);
         self.skipped = stats.skipped;
         self.site_change = stats.site_change;
@@ -315,7 +315,7 @@ impl Summary {
         };
         let figures = format!(
             "gain over persistence {middle:+.3} nats a value in the middle third, {last:+.3} in \
-             the last; weights change by {:.2}% a mini-batch; {} updates skipped",
+             the last; weights change by {:.2}% a row; {} updates skipped",
             100.0 * self.site_change,
             self.skipped
         );
