@@ -191,7 +191,7 @@ fn run(file: &str, table: &Table, options: &Options) {
         predictor.learn(row, &pasts, &verified);
         for (past, &value) in pasts.iter_mut().zip(row) {
             if let Past::Number(history) = past {
-                history.observe(value, 1.0, 10_000.0);
+                history.observe(value, false, 1.0, 10_000.0);
             }
         }
     }

@@ -73,6 +73,7 @@ pub(super) fn engine(
     let memory_rows = s.number("weight_memory_rows", d.memory_rows, 100.0..=1e9);
     let statistics_rows = s.number("statistics_memory_rows", d.statistics_rows, 100.0..=1e9);
     let hidden = s.size("hidden", d.hidden, 0..=1024);
+    let partners = s.size("partners", d.partners, 0..=16);
     let student_nu = s.number("student_t_dof", d.student_nu, 0.1..=1e9);
     let seed = s.integer("seed", d.seed, 0..=u64::MAX);
     s.done();
@@ -90,6 +91,7 @@ pub(super) fn engine(
         memory_rows,
         statistics_rows,
         hidden,
+        partners,
         calendar,
         learn,
         hourly_noise,

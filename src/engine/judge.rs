@@ -117,6 +117,7 @@ impl Engine {
             });
             verified.push(step);
         }
+        self.compare_given(moment, row, residuals);
         let mut outcome = Outcome {
             ts_ms: row.ts_ms,
             arrival_ms: row.arrival_ms,
@@ -133,6 +134,30 @@ impl Engine {
         };
         self.compare_forecasts(row, &mut outcome, residuals);
         outcome
+    }
+
+    /// Compares each value with what the others of the row lead to. The prediction stands in for a value
+    /// of a channel that is flagged: one fault must not make all others look wrong.
+    fn compare_given(
+        &mut self,
+        moment: predict::Moment,
+        row: &Row,
+        residuals: &mut [ChannelResiduals],
+    ) {
+        let trusted = self.given.start(&row.values);
+        let flagged = self.detector.scores().iter().map(|&score| score >= 1.0);
+        let predicted = self.published.0.iter().zip(flagged);
+        for (value, (said, is_flagged)) in trusted.iter_mut().zip(predicted) {
+            if let Some(said) = said.filter(|_| is_flagged) {
+                *value = said.mean;
+            }
+        }
+        let compared = &mut self.compared.0;
+        self.given
+            .compare(moment, &row.values, &self.channels, compared);
+        for (residuals, compared) in residuals.iter_mut().zip(compared) {
+            residuals.given = compared.map(|compared| Residual::new(compared.z, compared.scale));
+        }
     }
 
     /// Hands the residuals to the detector, and takes its judgement.

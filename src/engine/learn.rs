@@ -1,12 +1,11 @@
 //! Learns a row: statistics and weights.
 
-use super::forecaster::{Aim, Forecaster};
 use super::channel::{Channel, Observing};
+use super::forecaster::{Aim, Forecaster};
 use super::head::Learned;
-use super::stats::ExpertFigures;
+use super::stats::ExpertMeans;
 use super::{Engine, LEARN_AFTER};
 use crate::encode::Calendar;
-use crate::predict::Kind;
 use crate::row::{Outcome, Row};
 
 /// Rows between two looks at all weights and experts.
@@ -41,16 +40,17 @@ impl Engine {
         let gate = self.detector.learning_weight();
         // A value that stays where it rests has no change to learn from.
         let values = row.values.iter().enumerate();
-        let rests = values.map(|(c, &value)| {
-            self.channels[c].is_shared() && self.detector.is_at_rest(c, value)
-        });
+        let rests = values
+            .map(|(c, &value)| self.channels[c].is_shared() && self.detector.is_at_rest(c, value));
         self.rests.0.clear();
         self.rests.0.extend(rests);
         let rests = &self.rests.0;
         let report = self
             .next
             .learn(&row.values, &self.channels, &self.verified.0, rests);
-        self.moving.learned(&mut self.stats, &Learned { report, limited: 0 });
+        self.moving
+            .learned(&mut self.stats, &Learned { report, limited: 0 });
+        self.given.learn(&row.values, &self.channels, gate);
         for ((channel, &value), &rests) in self.channels.iter_mut().zip(&row.values).zip(rests) {
             let how = Observing {
                 rests,
@@ -88,22 +88,16 @@ impl Engine {
 
     /// Share and gain of each expert, means over the channels that have it.
     fn note_experts(&mut self) {
-        let mut sums = [ExpertFigures::default(); Kind::ALL.len()];
         let shared = |&c: &usize| self.channels[c].is_shared();
+        let mut means = ExpertMeans::default();
         for c in (0..self.channels.len()).filter(shared) {
-            let gate = self.next.mixture(c).gate();
-            for (e, kind) in self.next.kinds(c).enumerate() {
-                let sum = &mut sums[kind as usize];
-                sum.channels += 1;
-                sum.share += gate.share()[e];
-                sum.gain += gate.gain()[e];
-            }
+            means.add(self.next.kinds(c), self.next.mixture(c).gate());
         }
-        for sum in &mut sums {
-            let n = f64::from(sum.channels.max(1));
-            (sum.share, sum.gain) = (sum.share / n, sum.gain / n);
+        self.stats.experts = means.take();
+        for given in self.given.predictors() {
+            means.add(given.kinds(), given.mixture().gate());
         }
-        self.stats.experts = sums;
+        self.stats.given_experts = means.take();
     }
 
     /// Copies the moving figures.

@@ -1,7 +1,7 @@
 //! One stream's mind: row in, prediction, score and flag out; each row is learned before the next.
 //!
-//! Two predictors look at each row. [`NextStep`] predicts every number from the pasts of all
-//! channels; the context network predicts its level from hour and weekday alone.
+//! Three predictors look at each row. [`NextStep`] predicts every number from the pasts of all
+//! channels; [`GivenOthers`] from the others' present values and its own past; the context network predicts its level from hour and weekday alone.
 //! Their residuals go to the [`Detector`]. Horizons, soft sensors, labels and channels of states
 //! are asked for by forecasters beside them.
 
@@ -41,7 +41,7 @@ use crate::detect::{ChannelKind, ChannelOptions, ChannelResiduals, Detector, Wat
 use crate::encode::CALENDAR_WIDTH;
 use crate::ep::Summary;
 use crate::num::scrap::Scrap;
-use crate::predict::{NextStep, NextStepSettings, Published, Verified};
+use crate::predict::{GivenOthers, GivenSettings, NextStep, NextStepSettings, Published, Verified};
 use crate::row::{ChannelOutcome, Incident, Outcome, Row};
 
 /// Input 0 is the bias, then the calendar, then a block a channel.
@@ -66,6 +66,8 @@ pub struct Engine {
     counters: Counters,
     /// Next value of every number.
     next: NextStep,
+    /// Each number given the others of the same row.
+    given: GivenOthers,
     /// The level that the time of day and week lets expect; built with the first row, when the
     /// number of channels is known.
     context: Option<Head>,
@@ -95,6 +97,8 @@ pub struct Engine {
     verified: Scrap<Vec<Option<Verified>>>,
     #[serde(skip)]
     rests: Scrap<Vec<bool>>,
+    #[serde(skip)]
+    compared: Scrap<Vec<Option<Verified>>>,
 }
 
 impl Engine {
@@ -105,6 +109,7 @@ impl Engine {
         let mut engine = Engine {
             params: params.clone(),
             next: NextStep::new(next_step(settings)),
+            given: GivenOthers::new(given_others(settings)),
             channels: Vec::new(),
             counters: Counters::default(),
             context: None,
@@ -123,6 +128,7 @@ impl Engine {
             published: Scrap::default(),
             verified: Scrap::default(),
             rests: Scrap::default(),
+            compared: Scrap::default(),
         };
         engine.grow(n_channels);
         engine
@@ -321,6 +327,11 @@ impl Engine {
         &self.next
     }
 
+    /// The predictors of each number given the others.
+    pub fn given_others(&self) -> &GivenOthers {
+        &self.given
+    }
+
     /// The detector.
     pub fn detector(&self) -> &Detector {
         &self.detector
@@ -349,6 +360,15 @@ fn next_step(settings: &EngineSettings) -> NextStepSettings {
         memory_rows: NEXT_STEP_MEMORY_SHARE * settings.memory_rows,
         learn: settings.learn,
         hourly_noise: settings.hourly_noise,
+        seed: settings.seed,
+    }
+}
+
+/// Settings of the predictors given the others.
+fn given_others(settings: &EngineSettings) -> GivenSettings {
+    GivenSettings {
+        partners: if settings.learn { settings.partners } else { 0 },
+        hidden: settings.hidden.min(MOST_HIDDEN),
         seed: settings.seed,
     }
 }

@@ -14,6 +14,8 @@ pub struct EngineSettings {
     /// Hidden spiking units: of the next-step predictor so many, of other networks at most 16; 0 for none,
     /// 0..=1024.
     pub hidden: usize,
+    /// Partners from whose present values each number is predicted, at most, 0..=16; 0 for none.
+    pub partners: usize,
     /// What channels are, the first rule that fits; plain sensors where none does.
     pub channels: Vec<Rule>,
     /// Rows ahead that are forecast, beside the next one: each 2..=1000, all different, at most 16.
@@ -40,6 +42,7 @@ impl Default for EngineSettings {
     fn default() -> EngineSettings {
         EngineSettings {
             hidden: 64,
+            partners: 4,
             channels: Vec::new(),
             horizons: Vec::new(),
             calendar: true,
@@ -74,6 +77,7 @@ impl EngineParams {
             }
         };
         check("hidden", s.hidden as f64, 0.0, 1024.0);
+        check("partners", s.partners as f64, 0.0, 16.0);
         check("memory_rows", s.memory_rows, 100.0, 1e9);
         check("statistics_rows", s.statistics_rows, 100.0, 1e9);
         check("student_nu", s.student_nu, 0.1, f64::INFINITY);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::head::Learned;
-use crate::predict::Kind;
+use crate::predict::{Gate, Kind};
 
 /// Values that the moving figures remember.
 const MEMORY: f64 = 2_000.0;
@@ -65,6 +65,8 @@ pub struct EngineStats {
     pub open: bool,
     /// Share and gain of the next-step experts, by [`Kind`] in the order of `Kind::ALL`.
     pub experts: [ExpertFigures; Kind::ALL.len()],
+    /// The same of the predictors given the other channels.
+    pub given_experts: [ExpertFigures; Kind::ALL.len()],
 }
 
 /// Figures of one expert, means over the channels that have it.
@@ -76,6 +78,32 @@ pub struct ExpertFigures {
     pub share: f64,
     /// Mean log density of the mixture with it less that without it, nats a value.
     pub gain: f64,
+}
+
+/// Sums behind [`ExpertFigures`].
+#[derive(Debug, Default)]
+pub struct ExpertMeans([ExpertFigures; Kind::ALL.len()]);
+
+impl ExpertMeans {
+    /// Adds the experts of one gate.
+    pub fn add(&mut self, kinds: impl Iterator<Item = Kind>, gate: &Gate) {
+        for ((kind, share), gain) in kinds.zip(gate.share()).zip(gate.gain()) {
+            let sum = &mut self.0[kind as usize];
+            sum.channels += 1;
+            sum.share += share;
+            sum.gain += gain;
+        }
+    }
+
+    /// The means, and starts anew.
+    pub fn take(&mut self) -> [ExpertFigures; Kind::ALL.len()] {
+        let mut means = std::mem::take(&mut self.0);
+        for mean in &mut means {
+            let n = f64::from(mean.channels.max(1));
+            (mean.share, mean.gain) = (mean.share / n, mean.gain / n);
+        }
+        means
+    }
 }
 
 /// Figures of one prediction, in units of the usual step.

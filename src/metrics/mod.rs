@@ -295,12 +295,12 @@ impl Metrics {
             )?,
             expert_share: d.gauges(
                 "spiked_expert_weight_ratio",
-                "Mean weight of a next-step expert in the mixture of its channels, mean over streams",
+                "Mean weight of an expert in the mixture of its channels, mean over streams; given_ marks those that see the other channels of the row",
                 "expert",
             )?,
             expert_gain: d.gauges(
                 "spiked_expert_gain_nats",
-                "Log predictive density with a next-step expert less that without it, a value, mean over streams",
+                "Log predictive density with an expert less that without it, a value, mean over streams",
                 "expert",
             )?,
             horizon_coverage: d.gauges(
@@ -468,14 +468,23 @@ impl Metrics {
 
     /// Sets the figures of each expert, means over the streams that have it; where none has, it is 0.
     fn set_experts<'a>(&self, streams: impl Iterator<Item = &'a EngineStats> + Clone) {
-        for (e, kind) in predict::Kind::ALL.into_iter().enumerate() {
-            let of = streams.clone().map(|stats| &stats.experts[e]);
+        let kinds = predict::Kind::ALL.into_iter().enumerate();
+        let both = kinds.flat_map(|(e, kind)| [(e, kind, false), (e, kind, true)]);
+        for (e, kind, given) in both {
+            let of = streams.clone().map(|stats| match given {
+                true => &stats.given_experts[e],
+                false => &stats.experts[e],
+            });
             let having = of.filter(|figures| figures.channels > 0);
             let (share, gain, n) = having.fold((0.0, 0.0, 0u32), |(share, gain, n), figures| {
                 (share + figures.share, gain + figures.gain, n + 1)
             });
             let n = f64::from(n.max(1));
-            let set = |gauge: &GaugeVec, x: f64| gauge.with_label_values(&[kind.as_str()]).set(x);
+            let label = match given {
+                true => format!("given_{}", kind.as_str()),
+                false => kind.as_str().to_owned(),
+            };
+            let set = |gauge: &GaugeVec, x: f64| gauge.with_label_values(&[&label]).set(x);
             set(&self.expert_share, share / n);
             set(&self.expert_gain, gain / n);
         }

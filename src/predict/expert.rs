@@ -237,9 +237,9 @@ impl Expert {
         self.hidden.as_ref()
     }
 
-    /// Bytes of its filter.
+    /// Bytes of its filter and hidden layer.
     pub fn bytes(&self) -> usize {
-        self.filter.bytes()
+        self.filter.bytes() + self.hidden.as_ref().map_or(0, HiddenLayer::bytes)
     }
 }
 

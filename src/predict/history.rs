@@ -122,6 +122,13 @@ impl History {
         }
     }
 
+    /// Appends the population code of any standardised value, numbered from `at`.
+    pub fn code_of(&self, z: f32, at: u32, out: &mut Spikes) {
+        let mut encoder = self.encoder;
+        encoder.observe(z);
+        encoder.encode(z, at, out);
+    }
+
     /// Appends level, step, traces and population code as they will be once the row's `value` is past,
     /// numbered from `at`; of a missing value (NaN) nothing.
     pub fn present(&self, value: f64, at: u32, out: &mut Spikes) {
@@ -139,9 +146,7 @@ impl History {
                 out.push(at + i, behind as f32);
             }
         }
-        let mut encoder = self.encoder;
-        encoder.observe(z);
-        encoder.encode(z, at + LINEAR_WIDTH, out);
+        self.code_of(z, at + LINEAR_WIDTH, out);
     }
 
     /// Takes the row's value, NaN where it is missing. The level learns with weight `weight`, all with a

@@ -82,21 +82,19 @@ pub struct Verified {
 }
 
 /// Mean and width published of a distribution.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Published {
     /// Mean of the mixture.
     pub mean: f64,
     /// Half-width of the interval that holds nine values in ten, over 1.645.
     pub sd: f64,
-    /// Standard deviation of the mixture, from its moments.
-    pub moment_sd: f64,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Working {
     distribution: Distribution,
     situation: Option<Situation>,
-    published: Option<Published>,
+    published: Published,
     densities: Vec<f64>,
     is_known: bool,
 }
@@ -162,19 +160,38 @@ impl Mixture {
         &self.now.0.distribution
     }
 
-    /// Predicts: `answers` of the experts but persistence, none before the channel has a unit. Gives
-    /// nothing before the first value.
+    /// Predicts, with an interval: as [`Mixture::mix`]. Gives nothing before the first value.
     pub fn predict(
         &mut self,
         history: &History,
         situation: Situation,
         answers: &[Answer],
     ) -> Option<Published> {
+        if !self.mix(history, situation, answers) {
+            return None;
+        }
+        let now = &mut self.now.0;
+        let d = &now.distribution;
+        let (mean, moment_sd) = (d.mean(), d.variance().sqrt());
+        let half = d.half_width(mean, self.miss, self.half_ratio * moment_sd);
+        if half > 0.0 && moment_sd > 0.0 {
+            self.half_ratio = half / moment_sd;
+        }
+        now.published = Published {
+            mean,
+            sd: half / Z90,
+        };
+        Some(now.published)
+    }
+
+    /// Mixes the `answers` of the experts but persistence, none before the channel has a unit. Gives false
+    /// before the first value.
+    pub fn mix(&mut self, history: &History, situation: Situation, answers: &[Answer]) -> bool {
         let last = history.last();
         let now = &mut self.now.0;
         now.is_known = !last.is_nan();
         if !now.is_known {
-            return None;
+            return false;
         }
         let step = history.unit().unwrap_or(0.0);
         let finest = (FINEST_GRID_STEPS * step).max(FINEST_GRID_VALUE * last.abs());
@@ -225,30 +242,23 @@ impl Mixture {
         });
         to.set_stay(self.stay.probability());
         now.situation = Some(situation);
-        let (mean, moment_sd) = (to.mean(), to.variance().sqrt());
-        let half = to.half_width(mean, self.miss, self.half_ratio * moment_sd);
-        if half > 0.0 && moment_sd > 0.0 {
-            self.half_ratio = half / moment_sd;
-        }
-        now.published = Some(Published {
-            mean,
-            sd: half / Z90,
-            moment_sd,
-        });
-        now.published
+        true
     }
 
     /// Compares the value with the last prediction. `None` where there was none.
     pub fn verify(&self, value: f64) -> Option<Verified> {
         let now = &self.now.0;
-        let published = now.published.filter(|_| now.is_known && !value.is_nan())?;
-        let d = &now.distribution;
+        if !now.is_known || value.is_nan() {
+            return None;
+        }
+        let (published, d) = (now.published, &now.distribution);
         let scale = (SQUARE_TO_SCALE * self.square).sqrt();
         let scale = scale.max(LEAST_SCALE_GRID * d.grid);
         let ln_persistence = student::ln_density((value - d.last) / scale) - libm::log(scale);
         let half = published.sd * Z90;
         Some(Verified {
-            z: d.component_deviate(value).unwrap_or_else(|| d.deviate(value)),
+            z: d.component_deviate(value)
+                .unwrap_or_else(|| d.deviate(value)),
             scale: d.component_sd().unwrap_or(f64::NAN),
             ln_density: d.ln_density(value),
             ln_persistence,

@@ -154,6 +154,13 @@ impl HiddenLayer {
         self.net.summary()
     }
 
+    /// Bytes of its weights: mean and variance of each.
+    pub fn bytes(&self) -> usize {
+        let (inputs, outputs) = (self.net.inputs(), self.net.outputs());
+        let direct = inputs * outputs;
+        (inputs * self.units + self.units * outputs + direct) * 2 * size_of::<f32>()
+    }
+
     /// Mean posterior sd of all weights over their prior sd, 0 to 1.
     pub fn relative_sd(&self) -> f64 {
         self.net.relative_sd()
