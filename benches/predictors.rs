@@ -149,6 +149,7 @@ fn run(file: &str, table: &Table, options: &Options) {
     predictor.grow(&pasts);
     let mut sums = vec![Sums::default(); channels];
     let (mut published, mut verified) = (Vec::new(), Vec::new());
+    let rests = vec![false; channels];
     let start = cpu_ns();
     for (t, row) in table.rows.iter().enumerate() {
         let moment = Moment {
@@ -188,7 +189,7 @@ fn run(file: &str, table: &Table, options: &Options) {
                 }
             }
         }
-        predictor.learn(row, &pasts, &verified);
+        predictor.learn(row, &pasts, &verified, &rests);
         for (past, &value) in pasts.iter_mut().zip(row) {
             if let Past::Number(history) = past {
                 history.observe(value, false, 1.0, 10_000.0);
