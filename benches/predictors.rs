@@ -144,6 +144,7 @@ fn run(file: &str, table: &Table, options: &Options) {
         memory_rows: 3_000.0,
         learn: true,
         hourly_noise: true,
+        max_bytes: usize::MAX,
         seed: 1,
     });
     predictor.grow(&pasts);

@@ -74,6 +74,7 @@ pub(super) fn engine(
     let statistics_rows = s.number("statistics_memory_rows", d.statistics_rows, 100.0..=1e9);
     let hidden = s.size("hidden", d.hidden, 0..=1024);
     let partners = s.size("partners", d.partners, 0..=16);
+    let max_model_kb = s.size("max_model_kb", d.max_model_kb, 16..=1_000_000);
     let student_nu = s.number("student_t_dof", d.student_nu, 0.1..=1e9);
     let seed = s.integer("seed", d.seed, 0..=u64::MAX);
     s.done();
@@ -92,6 +93,7 @@ pub(super) fn engine(
         statistics_rows,
         hidden,
         partners,
+        max_model_kb,
         calendar,
         learn,
         hourly_noise,

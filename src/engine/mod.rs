@@ -154,6 +154,10 @@ impl Engine {
         }
         self.channels.extend(new);
         self.next.grow(&self.channels);
+        // The next step comes first; what it leaves is for the predictors given the others.
+        let most = 1_000 * self.params.get().max_model_kb;
+        self.given
+            .set_max_bytes(most.saturating_sub(self.next.bytes()));
         let more = self.channels.len() - from;
         let new = &self.channels[from..];
         self.detector.add(new.iter().zip(watches).map(options_of));
@@ -360,6 +364,7 @@ fn next_step(settings: &EngineSettings) -> NextStepSettings {
         memory_rows: NEXT_STEP_MEMORY_SHARE * settings.memory_rows,
         learn: settings.learn,
         hourly_noise: settings.hourly_noise,
+        max_bytes: 1_000 * settings.max_model_kb,
         seed: settings.seed,
     }
 }
@@ -369,6 +374,7 @@ fn given_others(settings: &EngineSettings) -> GivenSettings {
     GivenSettings {
         partners: if settings.learn { settings.partners } else { 0 },
         hidden: settings.hidden.min(MOST_HIDDEN),
+        max_bytes: 1_000 * settings.max_model_kb,
         seed: settings.seed,
     }
 }

@@ -16,6 +16,8 @@ pub struct EngineSettings {
     pub hidden: usize,
     /// Partners from whose present values each number is predicted, at most, 0..=16; 0 for none.
     pub partners: usize,
+    /// Memory of the predictors, kB, 16..=1e6: experts that do not fit are left out.
+    pub max_model_kb: usize,
     /// What channels are, the first rule that fits; plain sensors where none does.
     pub channels: Vec<Rule>,
     /// Rows ahead that are forecast, beside the next one: each 2..=1000, all different, at most 16.
@@ -43,6 +45,7 @@ impl Default for EngineSettings {
         EngineSettings {
             hidden: 64,
             partners: 4,
+            max_model_kb: 1_000,
             channels: Vec::new(),
             horizons: Vec::new(),
             calendar: true,
@@ -78,6 +81,7 @@ impl EngineParams {
         };
         check("hidden", s.hidden as f64, 0.0, 1024.0);
         check("partners", s.partners as f64, 0.0, 16.0);
+        check("max_model_kb", s.max_model_kb as f64, 16.0, 1e6);
         check("memory_rows", s.memory_rows, 100.0, 1e9);
         check("statistics_rows", s.statistics_rows, 100.0, 1e9);
         check("student_nu", s.student_nu, 0.1, f64::INFINITY);

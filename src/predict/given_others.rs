@@ -24,6 +24,8 @@ pub struct GivenSettings {
     pub partners: usize,
     /// Hidden spiking units of each; 0 leaves out the expert of spikes and changes nothing else.
     pub hidden: usize,
+    /// Bytes of all predictors, at most; experts that do not fit are left out, the costliest first.
+    pub max_bytes: usize,
     /// Seed of the hidden layers.
     pub seed: u64,
 }
@@ -155,29 +157,41 @@ impl GivenOthers {
         if partners.is_empty() || place.is_some_and(|i| self.predictors[i].partners() == partners) {
             return;
         }
+        if let Some(i) = place {
+            self.predictors.remove(i);
+        }
         let mut kinds = vec![Kind::Linear, Kind::Code];
         if self.settings.hidden > 0 {
             kinds.push(Kind::Spikes);
         }
-        let shape = GivenShape {
+        let mut shape = GivenShape {
             channel,
             partners,
             kinds,
             hidden: self.settings.hidden,
             seed: self.settings.seed,
         };
-        let Some(given) = Given::new(&shape, pasts) else {
-            return;
-        };
-        match place {
-            Some(i) => self.predictors[i] = given,
-            None => self.predictors.push(given),
+        while !shape.kinds.is_empty() {
+            let Some(given) = Given::new(&shape, pasts) else {
+                return;
+            };
+            // An even share of what the channels have together.
+            if given.bytes() * self.products.nrows() <= self.settings.max_bytes {
+                self.predictors.push(given);
+                return;
+            }
+            shape.kinds.pop();
         }
     }
 
     /// The predictors that there are.
     pub fn predictors(&self) -> &[Given] {
         &self.predictors
+    }
+
+    /// Changes what the predictors may take, bytes; for those that are still to be built.
+    pub fn set_max_bytes(&mut self, bytes: usize) {
+        self.settings.max_bytes = bytes;
     }
 
     /// Bytes of all filters and hidden layers.

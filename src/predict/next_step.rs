@@ -39,6 +39,8 @@ pub struct NextStepSettings {
     pub learn: bool,
     /// The noise follows the hour of the day.
     pub hourly_noise: bool,
+    /// Bytes of all experts, at most; those that do not fit are left out, see [`NextStep::fit`].
+    pub max_bytes: usize,
     /// Seed of the hidden layers.
     pub seed: u64,
 }
@@ -96,6 +98,29 @@ impl NextStep {
             }
             self.add_mixtures(new.len());
         }
+        self.fit();
+    }
+
+    /// Leaves out experts until the rest fits: those of codes first, which cost most, then those of
+    /// spikes, then short memories. The linear ones stay.
+    fn fit(&mut self) {
+        for kind in [Kind::Code, Kind::Spikes, Kind::Fast] {
+            for g in (0..self.groups.len()).rev() {
+                let experts = &self.groups[g].experts;
+                let place = experts.iter().position(|e| e.kind == kind);
+                if let Some(e) = place.filter(|_| self.bytes() > self.settings.max_bytes) {
+                    self.remove(g, e);
+                }
+            }
+        }
+    }
+
+    /// Leaves out an expert of a group.
+    fn remove(&mut self, group: usize, expert: usize) {
+        let group = &mut self.groups[group];
+        group.experts.remove(expert);
+        let mixtures = &mut self.mixtures[group.first..group.first + group.size];
+        mixtures.iter_mut().for_each(|m| m.remove(expert));
     }
 
     fn add_mixtures(&mut self, n: usize) {
@@ -230,8 +255,9 @@ impl NextStep {
 
     /// Leaves out experts whose mean gain over the channels of a group is nothing.
     fn leave_out(&mut self) {
-        for group in &mut self.groups {
-            let mixtures = &mut self.mixtures[group.first..group.first + group.size];
+        for g in 0..self.groups.len() {
+            let group = &self.groups[g];
+            let mixtures = &self.mixtures[group.first..group.first + group.size];
             // One at a time: two that can stand in for each other gain nothing each.
             let gain = |e: usize| {
                 let of = mixtures.iter().filter(|m| m.gate().values() > 0.0);
@@ -243,8 +269,7 @@ impl NextStep {
             let least = (0..gains.len()).filter(costly);
             let least = least.min_by(|&a, &b| gains[a].total_cmp(&gains[b]));
             if let Some(e) = least.filter(|&e| gains[e] < LEAST_GAIN) {
-                group.experts.remove(e);
-                mixtures.iter_mut().for_each(|m| m.remove(e));
+                self.remove(g, e);
             }
         }
     }
@@ -310,7 +335,7 @@ impl NextStep {
         experts.map(Expert::limited).sum::<u64>() + mixtures.sum::<u64>()
     }
 
-    /// Bytes of all filters.
+    /// Bytes of all filters and hidden layers.
     pub fn bytes(&self) -> usize {
         let experts = self.groups.iter().flat_map(|g| &g.experts);
         experts.map(Expert::bytes).sum()
