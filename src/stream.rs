@@ -293,7 +293,7 @@ mod tests {
         }
         stream.finish(&mut out);
         assert_eq!(out.last().map(|outcome| outcome.channels.len()), Some(3));
-        // The first rows only fill the lags.
+        // The first rows only teach scales.
         assert!(stream.engine().stats().learned + 20 > out.len() as u64);
     }
 

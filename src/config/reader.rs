@@ -328,7 +328,7 @@ impl<'a> Section<'a> {
 }
 
 /// Keys that have another name now: (old, new).
-const RENAMED: [(&str, &str); 20] = [
+const RENAMED: [(&str, &str); 19] = [
     ("mqtt.max_packet_bytes", "mqtt.max_payload_bytes"),
     ("runtime.queue_readings", "runtime.queue_messages"),
     ("runtime.grace_s", "runtime.shutdown_grace_s"),
@@ -340,7 +340,6 @@ const RENAMED: [(&str, &str); 20] = [
     ("learn.weights", "experimental.learn_weights"),
     ("learn.calendar", "experimental.calendar"),
     ("learn.hourly_noise", "experimental.hourly_noise"),
-    ("learn.direct", "experimental.skip_connections"),
     ("detect.gate_weight", "detect.incident_learning_weight"),
     ("detect.hold_rows", "detect.accept_as_normal_after_rows"),
     ("detect.heads", "experimental.heads"),

@@ -106,8 +106,8 @@ fn all_offences_are_said_at_once_with_key_range_and_what_was_found() {
         keep_alive_s = nan
         clientid = "x"
         [learn]
-        hidden = 0
-        lags = 2.5
+        hidden = 5000
+        partners = 2.5
         weight_memory_rows = "many"
         student_nu = 4
         [detect]
@@ -129,8 +129,8 @@ fn all_offences_are_said_at_once_with_key_range_and_what_was_found() {
         "mqtt.url: mqtt://host:port or mqtts://host:port, got \"http://broker\"",
         "mqtt.keep_alive_s: a number from 5 to 3600, got NaN",
         "mqtt.clientid: no such key",
-        "learn.hidden: a whole number from 1 to 1024, got 0",
-        "learn.lags: a whole number from 1 to 64, got 2.5",
+        "learn.hidden: a whole number from 0 to 1024, got 5000",
+        "learn.partners: a whole number from 0 to 16, got 2.5",
         "learn.weight_memory_rows: a number from 100 to 1000000000, got \"many\"",
         "learn.hiden: no such key (from the environment)",
         "learn.student_nu: is now called learn.student_t_dof",

@@ -57,7 +57,7 @@ impl Learning {
         self.every_rows = self.every_rows.max(1);
         let next = self.samples.last().map_or(0, |s| s.rows + self.every_rows);
         let anew = self.samples.last().is_some_and(|s| stats.rows < s.rows);
-        if stats.updates == 0 || (stats.rows < next && !anew) {
+        if stats.learned == 0 || (stats.rows < next && !anew) {
             return;
         }
         self.samples.push(Sample {
@@ -109,7 +109,7 @@ mod tests {
         for rows in 1..=100_000 {
             let stats = EngineStats {
                 rows,
-                updates: 1,
+                learned: 1,
                 ..EngineStats::default()
             };
             learning.push(rows as i64, &stats);

@@ -62,7 +62,7 @@ impl StreamSummary {
         let open_since = open.filter(|i| i.end_ms.is_none()).map(|i| i.start_ms);
         let last = view.as_ref().and_then(|view| view.last.as_ref());
         let stats = view.as_ref().map(|view| &view.stats);
-        let learned = stats.filter(|stats| stats.updates > 0);
+        let learned = stats.filter(|stats| stats.learned > 0);
         let state = match last {
             None if history.is_empty() => "waiting",
             None => "normal",

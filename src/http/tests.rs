@@ -94,7 +94,7 @@ fn status() -> Arc<Status> {
         let kept = status.history_of(&name);
         let stats = EngineStats {
             rows,
-            updates: rows,
+            learned: rows,
             ..EngineStats::default()
         };
         for row in 1..=rows {
