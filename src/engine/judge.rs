@@ -84,7 +84,7 @@ impl Engine {
         channels.clear();
         channels.reserve_exact(row.values.len());
         for (c, &value) in row.values.iter().enumerate() {
-            let step = self.next.verify(c, value);
+            let step = self.next.verify(c, self.fresh.0[c]);
             let channel = &mut self.channels[c];
             let target = if channel.is_shared() {
                 channel.context_target(value)
@@ -154,7 +154,7 @@ impl Engine {
         }
         let compared = &mut self.compared.0;
         self.given
-            .compare(moment, &row.values, &self.channels, compared);
+            .compare(moment, &self.fresh.0, &self.channels, compared);
         for (residuals, compared) in residuals.iter_mut().zip(compared) {
             residuals.given = compared.map(|compared| Residual::new(compared.z, compared.scale));
         }

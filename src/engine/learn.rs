@@ -47,11 +47,11 @@ impl Engine {
         let rests = &self.rests.0;
         let report = self
             .next
-            .learn(&row.values, &self.channels, &self.verified.0, rests);
+            .learn(&self.fresh.0, &self.channels, &self.verified.0, rests);
         self.moving
             .learned(&mut self.stats, &Learned { report, limited: 0 });
-        self.given.learn(&row.values, &self.channels, gate);
-        for ((channel, &value), &rests) in self.channels.iter_mut().zip(&row.values).zip(rests) {
+        self.given.learn(&self.fresh.0, &self.channels, gate);
+        for ((channel, &value), &rests) in self.channels.iter_mut().zip(&self.fresh.0).zip(rests) {
             let how = Observing {
                 rests,
                 weight: gate,

@@ -95,6 +95,9 @@ pub struct Engine {
     published: Scrap<Vec<Option<Published>>>,
     #[serde(skip)]
     verified: Scrap<Vec<Option<Verified>>>,
+    /// The row with the values of numbers that are held as missing.
+    #[serde(skip)]
+    fresh: Scrap<Vec<f64>>,
     #[serde(skip)]
     rests: Scrap<Vec<bool>>,
     #[serde(skip)]
@@ -127,6 +130,7 @@ impl Engine {
             residuals: Scrap::default(),
             published: Scrap::default(),
             verified: Scrap::default(),
+            fresh: Scrap::default(),
             rests: Scrap::default(),
             compared: Scrap::default(),
         };
@@ -207,6 +211,17 @@ impl Engine {
             grown = self.counters.grown(row);
             &grown
         };
+        // What is held is no new value of a number: it is neither compared nor learned.
+        let values = row.values.iter().zip(&self.channels).enumerate();
+        let fresh = values.map(|(c, (&value, channel))| {
+            if channel.is_shared() && row.is_held(c) {
+                f64::NAN
+            } else {
+                value
+            }
+        });
+        self.fresh.0.clear();
+        self.fresh.0.extend(fresh);
         let span_ms = self.last_ms - self.first_ms;
         self.keep_time(row.ts_ms);
         self.renew_context(span_ms);

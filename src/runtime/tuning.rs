@@ -36,7 +36,6 @@ pub(super) async fn hand_on(
 impl Worker {
     /// Goes on with other settings, that the models there are can go on with, and has them saved.
     pub(super) fn tune(&mut self, params: StreamParams) {
-        self.finish_all_updates();
         for slot in self.streams.values_mut() {
             slot.stream.retune(&params);
         }
