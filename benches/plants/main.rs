@@ -1,0 +1,212 @@
+//! Scores the flags on ordinary plants: false alarms without a fault, faults found.
+//!
+//! cargo bench --bench plants -- normal [SEEDS] [ROWS]   alarms over wanted, a line a kind
+//! cargo bench --bench plants -- faults [SEEDS]          faults found, a line a fault
+//! cargo bench --bench plants -- again                   a fault that returns
+//! cargo bench --bench plants -- state                   bytes a stream of 1, 8, 64 channels
+//!
+//! --without NAME switches one part off: rest, joint_level, run_lengths, mean_shift, cross_channel,
+//! discount_autocorrelation or calibrate. Without arguments: normal and faults with one seed.
+#![expect(clippy::print_stdout, reason = "tables are the purpose")]
+
+mod kinds;
+
+use std::collections::BTreeMap;
+
+use kinds::{DAY, FAULT_ROWS, Fault, HELD_OUT, KINDS, Kind, record};
+use spiked::engine::{Engine, EngineParams, EngineSettings};
+use spiked::row::{IncidentEdge, Row};
+
+/// Rows of a week.
+const WEEK: f64 = 7.0 * DAY as f64;
+/// Rows before a fault: six days and a bit, another minute of the day with each seed.
+const BEFORE: usize = 9_000;
+
+fn main() {
+    let mut args: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
+    let mut settings = EngineSettings::default();
+    while let Some(at) = args.iter().position(|a| a == "--without") {
+        args.remove(at);
+        switch_off(&mut settings, &args.remove(at));
+    }
+    let params = EngineParams::new(settings).expect("valid settings");
+    let number = |i: usize, default| args.get(i).and_then(|a| a.parse().ok()).unwrap_or(default);
+    match args.first().map(String::as_str) {
+        Some("normal") => normal(&params, number(1, 5), number(2, 12_000) as usize),
+        Some("faults") => faults(&params, number(1, 5)),
+        Some("again") => again(&params),
+        Some("state") => state(&params),
+        _ => {
+            normal(&params, 1, 12_000);
+            faults(&params, 1);
+        }
+    }
+}
+
+fn switch_off(settings: &mut EngineSettings, name: &str) {
+    let detect = &mut settings.detect;
+    *match name {
+        "rest" => &mut detect.rest,
+        "joint_level" => &mut detect.level,
+        "run_lengths" => &mut detect.habits,
+        "mean_shift" => &mut detect.shift,
+        "cross_channel" => &mut detect.joint,
+        "discount_autocorrelation" => &mut detect.temper,
+        "calibrate" => &mut detect.calibrate,
+        _ => panic!("--without {name}: no such part"),
+    } = false;
+}
+
+/// Rows in which incidents open, and rows flagged.
+fn run(params: &EngineParams, rows: &[Vec<f64>]) -> (Vec<usize>, usize) {
+    let mut engine = Engine::new(params, rows[0].len());
+    let (mut opened, mut flagged) = (Vec::new(), 0);
+    for (t, values) in rows.iter().enumerate() {
+        let ts_ms = 1_767_571_200_000 + t as i64 * 60_000;
+        let outcome = engine.step(&Row {
+            ts_ms,
+            arrival_ms: ts_ms,
+            values: values.clone(),
+            held: Vec::new(),
+        });
+        flagged += usize::from(outcome.anomaly);
+        if matches!(outcome.edge, Some(IncidentEdge::Opened(_))) {
+            opened.push(t);
+        }
+        engine.recycle(outcome);
+    }
+    (opened, flagged)
+}
+
+fn normal(params: &EngineParams, seeds: u64, rows: usize) {
+    let wanted = params.get().detect.false_alarms_per_week * rows as f64 / WEEK;
+    println!("| kind | alarms over wanted | rows flagged % |\n|---|---|---|");
+    let ratios: Vec<f64> = KINDS
+        .iter()
+        .map(|kind| {
+            let (mut alarms, mut flagged) = (0, 0);
+            for seed in 0..seeds {
+                let (opened, n) = run(params, &record(kind, seed, rows, Fault::None, 0));
+                alarms += opened.len();
+                flagged += n;
+            }
+            let ratio = alarms as f64 / (wanted * seeds as f64);
+            let share = 100.0 * flagged as f64 / (rows as f64 * seeds as f64);
+            println!("| {} | {ratio:.2} | {share:.2} |", kind.name);
+            ratio
+        })
+        .collect();
+    for (name, part) in [
+        ("all but the held out", &ratios[..HELD_OUT]),
+        ("held out", &ratios[HELD_OUT..]),
+    ] {
+        let mean = part.iter().sum::<f64>() / part.len() as f64;
+        let over = part.iter().filter(|&&ratio| ratio > 2.0).count();
+        println!("| {name} | {mean:.2} | over 2: {over} of {} |", part.len());
+    }
+}
+
+/// The fault is visible in this kind at all.
+fn is_tried(kind: &Kind, fault: Fault) -> bool {
+    use kinds::{Driver, Sensor};
+    let still = kind.noise == 0.0 && kind.load_noise == 0.0;
+    match fault {
+        Fault::None => false,
+        Fault::Missed => matches!(kind.driver, Driver::Cycle(..) | Driver::Saw(_)),
+        Fault::Decoupled => kind.channels > 1 && kind.swing > 3.0,
+        Fault::Stuck => !still && !matches!(kind.sensor, Sensor::Count | Sensor::Clipped(_)),
+        Fault::Silent => true,
+        Fault::Bias | Fault::Drift | Fault::Noise | Fault::Spikes => {
+            matches!(kind.sensor, Sensor::Plain | Sensor::Grid(_))
+        }
+    }
+}
+
+fn faults(params: &EngineParams, seeds: u64) {
+    let mut found = BTreeMap::<String, (u32, u32)>::new();
+    for kind in &KINDS {
+        for fault in Fault::ALL
+            .into_iter()
+            .filter(|&fault| is_tried(kind, fault))
+        {
+            for seed in 0..seeds {
+                let at = BEFORE + 37 * seed as usize;
+                let (opened, _) = run(params, &record(kind, seed, at + FAULT_ROWS, fault, at));
+                let hit = opened.iter().any(|&t| t >= at);
+                for name in [format!("{fault:?}"), "all".to_owned()] {
+                    let (hits, n) = found.entry(name).or_default();
+                    *hits += u32::from(hit);
+                    *n += 1;
+                }
+            }
+        }
+    }
+    println!("| fault | found % | of |\n|---|---|---|");
+    for (name, (hits, n)) in found {
+        println!(
+            "| {name} | {:.1} | {n} |",
+            100.0 * f64::from(hits) / f64::from(n)
+        );
+    }
+}
+
+/// A fault of 60 rows five times, 600 to 1,440 rows apart.
+fn again(params: &EngineParams) {
+    println!("| kind | every | flagged of 5 streams, first to fifth time |\n|---|---|---|");
+    for name in [
+        "white noise",
+        "daily course",
+        "autoregression",
+        "coupled wander",
+    ] {
+        let kind = KINDS.iter().find(|kind| kind.name == name).expect("a kind");
+        for every in [600, 1_000, 1_440] {
+            let mut times = [0; 5];
+            for seed in 0..5 {
+                let mut rows = record(kind, seed, BEFORE + 5 * every, Fault::None, 0);
+                let starts = (0..5).map(|k| BEFORE + k * every);
+                for at in starts.clone() {
+                    rows[at..at + 60].iter_mut().for_each(|row| row[0] += 30.0);
+                }
+                let (opened, _) = run(params, &rows);
+                for (times, at) in times.iter_mut().zip(starts) {
+                    *times += u32::from(opened.iter().any(|t| (at..at + 60).contains(t)));
+                }
+            }
+            println!("| {name} | {every} | {times:?} |");
+        }
+    }
+}
+
+/// Bytes of a stream's state as it is kept on disk, and of its detector alone.
+fn state(params: &EngineParams) {
+    println!("| channels | engine | detector | detector a channel |\n|---|---|---|---|");
+    for channels in [1, 8, 64] {
+        let kind = Kind {
+            channels,
+            ..KINDS[3]
+        };
+        let mut engine = Engine::new(params, channels);
+        for (t, values) in record(&kind, 1, 4_000, Fault::None, 0)
+            .into_iter()
+            .enumerate()
+        {
+            let ts_ms = 1_767_571_200_000 + t as i64 * 60_000;
+            engine.step(&Row {
+                ts_ms,
+                arrival_ms: ts_ms,
+                values,
+                held: Vec::new(),
+            });
+        }
+        let whole = postcard::to_allocvec(&engine).map_or(0, |bytes| bytes.len());
+        let detector = postcard::to_allocvec(engine.detector()).map_or(0, |bytes| bytes.len());
+        println!(
+            "| {channels} | {whole} | {detector} | {} |",
+            detector / channels
+        );
+    }
+}
