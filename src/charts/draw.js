@@ -333,6 +333,7 @@ const Draw = (() => {
     ctx.clip();
     ctx.font = `${fontSize() * devicePixelRatio}px system-ui, sans-serif`;
     ctx.textBaseline = "middle";
+    ctx.textAlign = "left";
     for (let i = 0; i < n; i++) {
       const state = channel.value[i];
       if (state === null) continue;

@@ -26,7 +26,9 @@ impl Health {
                 let _ = write!(words, "{gap}{name} {:.digits$}{unit}", value * factor);
             }
         };
+        // Below a hundredth there is nothing to say.
         let better = self.rmse_ratio.map(|ratio| 1.0 - ratio);
+        let better = better.filter(|better| *better >= 0.01);
         let than = "% better than assuming that nothing changes";
         add("prediction", better, 0, 100.0, than);
         add("90 % interval holds", self.coverage, 1, 100.0, " %");

@@ -306,7 +306,7 @@
       }
       const wanted = box.value.toLowerCase();
       body.replaceChildren(...lines.filter(s => (s[1] + (s[2] || "")).toLowerCase().includes(wanted)).map(([, name, labels, value]) =>
-        el("tr", null, el("th", { scope: "row" }, el("code", null, plain(name + (labels || "")))), el("td", { class: "figure" }, number(Number(value), 6)), el("td", null, help.get(name) || help.get(name.replace(/_(sum|count)$/, "")) || ""))));
+        el("tr", null, el("th", { scope: "row" }, el("code", null, plain(name + (labels || "")))), el("td", { class: "figure" }, Number.isSafeInteger(Number(value)) ? Number(value).toLocaleString("en") : number(Number(value), 5)), el("td", null, help.get(name) || help.get(name.replace(/_(sum|count)$/, "")) || ""))));
     }
     box.addEventListener("input", refresh);
     const show = {
