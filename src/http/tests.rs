@@ -157,7 +157,7 @@ impl Server {
         }
     }
 
-    /// Status, headers and body of a request; of an endless one what comes within a second.
+    /// Status, headers and body of a request; of an endless one what comes within three seconds.
     fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.address).unwrap();
         let read_for = Some(Duration::from_millis(1200));
@@ -169,8 +169,9 @@ impl Server {
         )
         .unwrap();
         let (mut bytes, mut buffer) = (Vec::new(), [0; 65536]);
+        let until = Instant::now() + Duration::from_secs(3);
         while let Ok(n) = stream.read(&mut buffer) {
-            if n == 0 {
+            if n == 0 || Instant::now() > until {
                 break;
             }
             bytes.extend_from_slice(&buffer[..n]);
