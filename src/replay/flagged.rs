@@ -24,6 +24,8 @@ pub struct FlaggedIncident {
     pub rows: u64,
     /// Highest score; 1 is the bar.
     pub peak_score: f64,
+    /// Highest severity of its rows: as the score, but without an upper limit.
+    pub severity: f64,
     /// It lasted so long that it is the new normal.
     pub accepted: bool,
     /// Channels that carry the evidence and their share of it, largest first, three at most.
@@ -71,6 +73,7 @@ impl Flagged {
                 row,
                 rows: 0,
                 peak_score: 0.0,
+                severity: 0.0,
                 accepted: false,
                 channels: Vec::new(),
             });
@@ -81,6 +84,8 @@ impl Flagged {
         known.rows += u64::from(outcome.anomaly);
         known.kind = last.kind.as_str();
         known.peak_score = last.peak_score;
+        // A maximum passes over a severity that is NaN.
+        known.severity = known.severity.max(last.peak_score).max(outcome.severity);
         known.accepted = last.accepted;
         let named = |part: &Share| Part {
             channel: names[part.channel].as_ref().to_owned(),
@@ -93,7 +98,7 @@ impl Flagged {
     pub fn table(&self) -> String {
         let mut text = String::new();
         let mut worst: Vec<&FlaggedIncident> = self.all.iter().collect();
-        worst.sort_by(|a, b| b.peak_score.total_cmp(&a.peak_score));
+        worst.sort_by(|a, b| b.severity.total_cmp(&a.severity));
         worst.truncate(SHOWN);
         let starts = worst.iter().map(|i| i.start.chars().count());
         let width = starts.max().unwrap_or(0);
@@ -116,12 +121,12 @@ impl Flagged {
             };
             let _ = writeln!(
                 text,
-                "  #{:<3} {:width$}  row {}, {} rows, peak {:.1}, {}{accepted}: {}",
+                "  #{:<3} {:width$}  row {}, {} rows, severity {:.1}, {}{accepted}: {}",
                 i.incident,
                 i.start,
                 i.row,
                 i.rows,
-                i.peak_score,
+                i.severity,
                 i.kind,
                 parts.join(", ")
             );
@@ -181,7 +186,7 @@ mod tests {
         incident.accepted = true;
         outcome.edge = Some(IncidentEdge::Closed(incident.clone()));
         list.observe(&names, (22, "two"), &outcome, &incident);
-        let line = "  #3   noon  row 10, 3 rows, peak 1.2, drift, accepted as normal: b 100%\n";
+        let line = "  #3   noon  row 10, 3 rows, severity 1.2, drift, accepted as normal: b 100%\n";
         assert_eq!(list.table(), line);
     }
 }

@@ -217,7 +217,7 @@ impl Summary {
         self.span_ms = self.span_ms.max(outcome.ts_ms.saturating_sub(first_ms));
         if let Some(part) = self.history.last_mut() {
             // A maximum passes over a score that is NaN.
-            part.score = part.score.max(outcome.score as f32);
+            part.score = part.score.max(outcome.score.max(outcome.severity) as f32);
         }
         self.flags += u64::from(outcome.anomaly);
         if matches!(outcome.edge, Some(IncidentEdge::Opened(_))) {

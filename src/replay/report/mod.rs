@@ -64,7 +64,12 @@ impl Recorder {
     pub fn observe(&mut self, outcome: &Outcome, incident: Option<&Incident>) {
         self.history.push(&self.channels, outcome, incident);
         self.trail.ts_ms.push(outcome.ts_ms);
-        self.trail.score.push(outcome.score as f32);
+        // Beyond the alarm bar the score has an upper limit, the severity has none.
+        let score = match outcome.score {
+            score if score < 1.0 => score,
+            score => score.max(outcome.severity),
+        };
+        self.trail.score.push(score as f32);
         let outside = self
             .limits
             .outside(outcome.channels.iter().map(|channel| channel.value));

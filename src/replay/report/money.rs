@@ -146,6 +146,9 @@ impl Trail {
             .collect();
         let of = |name: &str, alarms: &[Stretch]| self.score(name, alarms, (&faults, costs));
         let at_bar = |bar: f64| {
+            if bar == 1.0 {
+                return of("as set", incidents);
+            }
             let alarms = self.stretches(|i| f64::from(self.score[i]) >= bar);
             of(&format!("at {bar} times the set bar"), &alarms)
         };
