@@ -85,6 +85,29 @@ impl Channel {
         }
     }
 
+    /// Inputs that it takes in soft sensors, and those that are usually active: level and code of the
+    /// level; or its states.
+    pub fn level_shape(&self) -> (u32, f32) {
+        match (&self.states, self.role) {
+            (Some(states), Role::Sensor) => (states.width(), States::ACTIVE),
+            _ => (self.past.hidden_width(), self.past.hidden_active()),
+        }
+    }
+
+    /// Appends the active inputs of soft sensors, numbered from `at`, for a row of this `value` (NaN:
+    /// missing). A soft sensor is of the present: steps and traces would only be noise to it.
+    pub fn encode_level(&self, value: f64, at: u32, out: &mut Spikes) {
+        match (&self.states, &self.past) {
+            (Some(states), Past::State { .. }) => states.encode_present(value, at, out),
+            (_, Past::Number(history)) if !value.is_nan() => {
+                let z = history.standardise(value);
+                out.push(at, z);
+                history.code_of(z, at + 1, out);
+            }
+            _ => {}
+        }
+    }
+
     /// Appends the active inputs of forecasters, numbered from `at`, for a row of this `value` (NaN:
     /// missing).
     pub fn encode_present(&self, value: f64, at: u32, out: &mut Spikes) {

@@ -13,6 +13,7 @@ use super::channel::Channel;
 use super::head::{Head, LEAST_P, Learned, Likelihood, Readout, Sample};
 use super::hidden_of_calendar;
 use super::interval::Z90;
+use super::networks::{shape_of, sum_of};
 use super::params::EngineSettings;
 use super::plan::Role;
 use super::sharpness::Sharpness;
@@ -43,6 +44,16 @@ pub enum Aim {
     Target(usize),
     /// The state of a channel: of a sensor in the next row, of others from the row's sensors.
     State(usize),
+}
+
+impl Aim {
+    /// Inputs of a channel, and those that are usually active.
+    fn shape_of(self, channel: &Channel) -> (u32, f32) {
+        match self {
+            Aim::Target(_) => channel.level_shape(),
+            Aim::Ahead(_) | Aim::State(_) => channel.shape(),
+        }
+    }
 }
 
 /// One channel that is asked for.
@@ -78,6 +89,8 @@ struct Question {
 pub struct Present {
     /// Inputs of all channels, the row's own values the newest.
     pub spikes: Spikes,
+    /// Levels of all channels alone: the inputs of soft sensors.
+    pub levels: Spikes,
     /// Moment of the row.
     pub ts_ms: i64,
     /// Usual time between rows.
@@ -109,12 +122,8 @@ pub struct Forecaster {
 
 impl Forecaster {
     /// A head at its prior: `inputs` inputs, of which `nominal` are usually active.
-    pub fn new(
-        aim: Aim,
-        settings: &EngineSettings,
-        channels: &[Channel],
-        (inputs, nominal): (usize, f32),
-    ) -> Forecaster {
+    pub fn new(aim: Aim, settings: &EngineSettings, channels: &[Channel]) -> Forecaster {
+        let (inputs, nominal) = shape_of(channels.iter().map(|c| aim.shape_of(c)));
         let (wait, likelihood, seed) = match aim {
             Aim::Ahead(horizon) => (horizon as usize, Likelihood::Gaussian, u64::from(horizon)),
             Aim::Target(c) => (0, Likelihood::Gaussian, 10_000 + c as u64),
@@ -163,12 +172,18 @@ impl Forecaster {
             compared: Vec::new(),
             spare: Vec::new(),
         };
-        forecaster.grow(0, channels, 0);
+        forecaster.add(0, channels, 0);
         forecaster
     }
 
+    /// Takes the channels from number `from` on.
+    pub fn grow(&mut self, channels: &[Channel], from: usize) {
+        let shapes = channels[from..].iter().map(|c| self.aim.shape_of(c));
+        self.add(sum_of(shapes).0, channels, from);
+    }
+
     /// Takes `inputs` more inputs, and the channels from number `from` on.
-    pub fn grow(&mut self, inputs: usize, channels: &[Channel], from: usize) {
+    fn add(&mut self, inputs: usize, channels: &[Channel], from: usize) {
         let new: Vec<usize> = match self.aim {
             Aim::Ahead(_) => (from..channels.len())
                 .filter(|&c| channels[c].is_shared())
@@ -211,7 +226,11 @@ impl Forecaster {
         sample.spikes.clear();
         sample.spikes.push(0, 1.0);
         encode_calendar(present.calendar, ts_ms, 1, &mut sample.spikes);
-        let (index, value) = (&present.spikes.index, &present.spikes.value);
+        let shown = match self.aim {
+            Aim::Target(_) => &present.levels,
+            _ => &present.spikes,
+        };
+        let (index, value) = (&shown.index, &shown.value);
         sample.spikes.index.extend_from_slice(index);
         sample.spikes.value.extend_from_slice(value);
         sample.hour = present.hourly.then(|| hour_of_day(ts_ms) as f32);

@@ -40,11 +40,12 @@ impl Engine {
     pub(super) fn encode_present(&mut self, row: &Row, calendar: Calendar) {
         let present = &mut self.present;
         present.spikes.clear();
+        present.levels.clear();
         present.ts_ms = row.ts_ms;
         present.period_ms = self.period_ms;
         present.calendar = calendar;
         present.hourly = self.params.get().hourly_noise && calendar != Calendar::Off;
-        let mut at = SHARED_WIDTH;
+        let (mut at, mut level_at) = (SHARED_WIDTH, SHARED_WIDTH);
         for (channel, &value) in self.channels.iter_mut().zip(&row.values) {
             if let Some(states) = &mut channel.states
                 && !value.is_nan()
@@ -54,6 +55,8 @@ impl Engine {
             }
             channel.encode_present(value, at, &mut present.spikes);
             at += channel.shape().0;
+            channel.encode_level(value, level_at, &mut present.levels);
+            level_at += channel.level_shape().0;
         }
     }
 

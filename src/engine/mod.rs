@@ -35,7 +35,7 @@ use self::channel::Channel;
 use self::counters::Counters;
 use self::forecaster::{Aim, Forecaster, Present};
 use self::head::{Head, Sample};
-use self::networks::{context_head, shape_of, sum_of};
+use self::networks::context_head;
 use self::stats::Moving;
 use crate::detect::{ChannelKind, ChannelOptions, ChannelResiduals, Detector, Watch};
 use crate::encode::CALENDAR_WIDTH;
@@ -165,11 +165,10 @@ impl Engine {
         let more = self.channels.len() - from;
         let new = &self.channels[from..];
         self.detector.add(new.iter().zip(watches).map(options_of));
-        let (inputs, _) = sum_of(new.iter().map(Channel::shape));
         if let Some(context) = &mut self.context {
             context.grow(0, more);
             for forecaster in &mut self.forecasters {
-                forecaster.grow(inputs, &self.channels, from);
+                forecaster.grow(&self.channels, from);
             }
             self.add_forecasters(from);
         }
@@ -178,14 +177,13 @@ impl Engine {
     /// Forecasters for the channels from number `from` on that need their own.
     fn add_forecasters(&mut self, from: usize) {
         let settings = self.params.get();
-        let shape = shape_of(self.channels.iter().map(Channel::shape));
         let own = |(c, channel): (usize, &Channel)| match (&channel.states, channel.role) {
             (Some(_), _) => Some(Aim::State(c)),
             (None, Role::Target) => Some(Aim::Target(c)),
             (None, _) => None,
         };
         let aims = self.channels.iter().enumerate().skip(from).filter_map(own);
-        let new = aims.map(|aim| Forecaster::new(aim, settings, &self.channels, shape));
+        let new = aims.map(|aim| Forecaster::new(aim, settings, &self.channels));
         self.forecasters.extend(new);
     }
 
@@ -278,11 +276,10 @@ impl Engine {
     /// Builds everything that learns, for the channels that there are.
     fn build(&mut self) {
         let settings = self.params.get();
-        let shape = shape_of(self.channels.iter().map(Channel::shape));
         self.context = Some(context_head(settings, self.channels.len()));
         let ahead = settings.horizons.iter().map(|&horizon| {
             let aim = Aim::Ahead(horizon);
-            Forecaster::new(aim, settings, &self.channels, shape)
+            Forecaster::new(aim, settings, &self.channels)
         });
         self.forecasters = ahead.collect();
         self.add_forecasters(0);

@@ -154,6 +154,42 @@ fn a_soft_sensor_finds_a_known_function_of_the_others_and_holds_while_it_is_miss
     assert!(rmse < 0.15 * sd, "RMSE {rmse} of a truth with sd {sd}");
 }
 
+/// Error of a soft sensor of the product of two sensors, over the standard deviation of the product.
+fn error_of_a_product(hidden: usize) -> f64 {
+    let mut rng = Pcg64::seed_from_u64(12);
+    let plans = [
+        Plan::default(),
+        Plan::default(),
+        with(Role::Target, Values::Numbers),
+    ];
+    let settings = EngineSettings {
+        hidden,
+        ..EngineSettings::default()
+    };
+    let mut engine = engine(settings, &plans);
+    let (mut a, mut b): (f64, f64) = (0.0, 0.0);
+    let (mut error, mut spread) = (0.0, 0.0);
+    for t in 0..14_000 {
+        a = 0.9 * a + 0.19_f64.sqrt() * normal(&mut rng);
+        b = 0.9 * b + 0.19_f64.sqrt() * normal(&mut rng);
+        let product = a * b + 0.1 * normal(&mut rng);
+        let outcome = engine.step(&row(t, &[a, b, product]));
+        if t >= 10_000 {
+            error += (outcome.channels[2].mean - product).powi(2);
+            spread += product * product;
+        }
+    }
+    f64::sqrt(error / spread)
+}
+
+#[test]
+fn a_product_of_sensors_needs_hidden_units() {
+    let (with, without) = (error_of_a_product(64), error_of_a_product(0));
+    println!("soft sensor of a product: {with:.3} with hidden units, {without:.3} without");
+    assert!(with < 0.4, "{with} with hidden units");
+    assert!(without > 0.8, "{without} without");
+}
+
 #[test]
 fn a_target_that_parts_from_what_the_others_say_is_an_incident_of_its_own() {
     let mut rng = Pcg64::seed_from_u64(3);
