@@ -184,23 +184,14 @@ fn ten_conventions_are_recognised_and_the_written_configuration_learns_from_ever
         .spawn()
         .expect("spiked starts");
     let mut last = String::new();
-    let learns = |streams: &serde_json::Value, wanted: &str| {
+    let mut learns = |wanted: &str| {
         let (stream, channel) = wanted.split_once(' ').expect("two words");
-        let list = streams["streams"].as_array().expect("a list");
-        let found = list.iter().find(|view| view["stream"] == stream);
-        found.is_some_and(|view| {
-            view["rows"].as_u64() >= Some(3) && view["channels"][channel]["value"].is_number()
-        })
+        last = get(http, &format!("/api/v1/streams/{stream}/history"));
+        let view: serde_json::Value = serde_json::from_str(&last).unwrap_or_default();
+        let mut channels = view["channels"].as_array().into_iter().flatten();
+        view["rows"].as_u64() >= Some(3) && channels.any(|c| c["name"] == channel)
     };
-    let mut all_learn = || {
-        last = get(http, "/streams");
-        let Ok(streams) = serde_json::from_str(&last) else {
-            return false;
-        };
-        DEVICES
-            .iter()
-            .all(|(_, _, wanted)| learns(&streams, wanted))
-    };
+    let mut all_learn = || DEVICES.iter().all(|(_, _, wanted)| learns(wanted));
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     let mut learned = all_learn();
     while !learned && std::time::Instant::now() < deadline {
