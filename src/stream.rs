@@ -21,13 +21,12 @@ pub struct StreamParams {
 /// Settings, by the path of their field in [`StreamParams`], that a model which was learned with
 /// others can go on with: they neither say what a row is nor which weights there are. All others
 /// make another model.
-pub const TUNABLE: [&str; 9] = [
+pub const TUNABLE: [&str; 8] = [
     "assemble.max_age_ms",
     "assemble.max_channels",
     "engine.calendar",
     "engine.detect",
     "engine.hourly_noise",
-    "engine.learn",
     "engine.memory_rows",
     "engine.statistics_rows",
     "engine.student_nu",

@@ -78,12 +78,12 @@ fn flags_win_over_variables_and_variables_over_the_file() {
         .unwrap();
     let env = environment(&[
         ("SPIKED_MQTT__URL", "mqtt://b:2"),
-        ("SPIKED_LEARN__LAGS", "5"),
+        ("SPIKED_LEARN__PARTNERS", "5"),
     ]);
     let flags = [("mqtt.url".to_owned(), "mqtts://[::1]".to_owned())];
     let with_env = load_from(Some(file.path()), env.clone(), &[]).unwrap();
     assert_eq!((with_env.mqtt.host.as_str(), with_env.mqtt.port), ("b", 2));
-    assert!(with_env.to_toml().contains("hidden = 4\nlags = 5\n"));
+    assert!(with_env.to_toml().contains("hidden = 4\npartners = 5\n"));
     let result = load_from(Some(file.path()), env, &flags);
     // TLS needs trust anchors, which the machine may lack: either way the flag was heard.
     match result {
@@ -256,7 +256,7 @@ fn channels_are_what_the_first_table_that_fits_says() {
     assert!(engine.plan("x", "fault").has_states());
     assert_eq!(
         engine.plan("x", "flow").encoder,
-        Encoder::new("delta", 8, 4.0)
+        Encoder::new("delta", 8, 2.5)
     );
     // What is shown as effective means the same.
     let again = load_text(settings.to_toml(), &[]).unwrap();

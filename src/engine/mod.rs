@@ -289,8 +289,8 @@ impl Engine {
     pub fn retune(&mut self, params: &EngineParams) {
         self.params = params.clone();
         self.detector.retune(&params.get().detect);
-        self.next
-            .set_memory(NEXT_STEP_MEMORY_SHARE * params.get().memory_rows);
+        let rows = NEXT_STEP_MEMORY_SHARE * params.get().memory_rows;
+        self.next.retune(rows, params.get().hourly_noise);
         if let Some(context) = &mut self.context {
             context.set_memory(params.get().memory_rows);
         }

@@ -257,8 +257,8 @@ impl Distribution {
         students.sum::<f64>() + cells.sum::<f64>() + atoms.sum::<f64>()
     }
 
-    /// Standard deviation of the components but the broadest; `None` where there is no other.
-    pub fn component_sd(&self) -> Option<f64> {
+    /// Mean and standard deviation of the components but the broadest; `None` where there is no other.
+    pub fn component_moments(&self) -> Option<(f64, f64)> {
         let (_, experts) = self.components.split_last()?;
         let sum = |f: &dyn Fn(&Component) -> f64| experts.iter().map(f).sum::<f64>();
         let weight = sum(&|c| c.weight);
@@ -267,19 +267,7 @@ impl Distribution {
             let offset = c.mean - self.last - mean;
             c.weight * (student::VARIANCE * c.scale * c.scale + offset * offset)
         });
-        (weight > 0.0).then(|| (square / weight).sqrt())
-    }
-
-    /// The standard normal deviate of `value` under the components but the broadest: how far out it is,
-    /// which point masses, table and broad law would blunt. `None` where there is no other component.
-    pub fn component_deviate(&self, value: f64) -> Option<f64> {
-        let (_, experts) = self.components.split_last()?;
-        let weight: f64 = experts.iter().map(|c| c.weight).sum();
-        let tail = |sign: f64| {
-            let beyond = |c: &Component| c.weight * student::cdf(sign * (value - c.mean) / c.scale);
-            experts.iter().map(beyond).sum::<f64>() / weight
-        };
-        (weight > 0.0).then(|| deviate_of(tail(1.0), tail(-1.0)))
+        (weight > 0.0).then(|| (self.last + mean, (square / weight).sqrt()))
     }
 
     /// The standard normal deviate of the probability below `value` and half that

@@ -66,8 +66,8 @@ pub struct Answer {
 /// What became of a prediction once the value was there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verified {
-    /// Standard normal deviate of the value under the experts' mixture, see
-    /// [`Distribution::component_deviate`]; before there are experts, under the whole distribution.
+    /// Deviation from the mean of the experts' mixture in its standard deviations, not blunted by its
+    /// heavy tails; before there are experts, the normal deviate under the whole distribution.
     pub z: f64,
     /// Standard deviation of the experts' mixture, in the channel's unit; NaN before there are experts.
     pub scale: f64,
@@ -256,10 +256,13 @@ impl Mixture {
         let scale = scale.max(LEAST_SCALE_GRID * d.grid);
         let ln_persistence = student::ln_density((value - d.last) / scale) - libm::log(scale);
         let half = published.sd * Z90;
+        let moments = d.component_moments();
         Some(Verified {
-            z: d.component_deviate(value)
-                .unwrap_or_else(|| d.deviate(value)),
-            scale: d.component_sd().unwrap_or(f64::NAN),
+            z: match moments {
+                Some((mean, sd)) => (value - mean) / sd,
+                None => d.deviate(value),
+            },
+            scale: moments.map_or(f64::NAN, |(_, sd)| sd),
             ln_density: d.ln_density(value),
             ln_persistence,
             inside: (value - published.mean).abs() <= half * (1.0 + 1e-9) + 1e-3 * d.grid,

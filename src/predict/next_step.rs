@@ -295,9 +295,10 @@ impl NextStep {
         Some((expert.ignorance(o), expert.noise(o)))
     }
 
-    /// Changes the memory of the weights, rows.
-    pub fn set_memory(&mut self, rows: f64) {
+    /// Goes on with another memory of the weights, rows, and with noise by the hour or without.
+    pub fn retune(&mut self, rows: f64, hourly_noise: bool) {
         self.settings.memory_rows = rows;
+        self.settings.hourly_noise = hourly_noise;
         for expert in self.groups.iter_mut().flat_map(|g| &mut g.experts) {
             let share = if expert.kind == Kind::Fast {
                 FAST_SHARE

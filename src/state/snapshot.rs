@@ -256,7 +256,7 @@ pub(crate) mod tests {
         assert_eq!(digest(&opened), digest(&Stream::new("press", &new)));
         let other = retuned(&new, "engine.hidden", 3.into());
         let why = snapshot.unfit_for(&other).unwrap();
-        assert_eq!(why, "engine.hidden was 16 and is 3");
+        assert_eq!(why, "engine.hidden was 64 and is 3");
     }
 
     #[test]
