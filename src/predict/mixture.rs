@@ -259,7 +259,11 @@ impl Mixture {
         let moments = d.component_moments();
         Some(Verified {
             z: match moments {
-                Some((mean, sd)) => (value - mean) / sd,
+                // To the nearest edge of the value's cell on the sensor's grid.
+                Some((mean, sd)) => {
+                    let off = value - mean;
+                    ((off.abs() - 0.5 * d.grid).max(0.0) / sd).copysign(off)
+                }
                 None => d.deviate(value),
             },
             scale: moments.map_or(f64::NAN, |(_, sd)| sd),
