@@ -3,7 +3,7 @@
 use ndarray::{Array1, Array2, Zip};
 use serde::{Deserialize, Serialize};
 
-use crate::num::cholesky::inverse;
+use crate::num::cholesky::invert;
 use crate::num::fading::rate;
 
 /// Added to the diagonal of a correlation matrix before it is inverted: identical channels have an
@@ -60,18 +60,33 @@ impl FadingCovariance {
         }
     }
 
-    /// Inverse of the correlation matrix in which `variance` stands for the channels' own
-    /// variances, which are no larger; `None` where it has none.
-    pub fn precision(&self, variance: &Array1<f64>) -> Option<Array2<f64>> {
-        let unit = variance.mapv(|v| if v > 0.0 { 1.0 / v.sqrt() } else { 0.0 });
-        let mut correlation = self.matrix.clone();
-        Zip::indexed(&mut correlation).for_each(|(i, j), cell| {
+    /// Fills `inverse` with that of the correlation matrix in which `variance` stands for the
+    /// channels' own variances, which are no larger; false where it has none. `room` is working
+    /// memory.
+    pub fn invert(
+        &self,
+        variance: &Array1<f64>,
+        room: &mut Array2<f64>,
+        inverse: &mut Array2<f64>,
+    ) -> bool {
+        if room.dim() != self.matrix.dim() {
+            *room = Array2::zeros(self.matrix.dim());
+        }
+        room.assign(&self.matrix);
+        let unit = |c: usize| {
+            if variance[c] > 0.0 {
+                1.0 / variance[c].sqrt()
+            } else {
+                0.0
+            }
+        };
+        Zip::indexed(&mut *room).for_each(|(i, j), cell| {
             *cell = if i == j {
                 1.0 + RIDGE
             } else {
-                *cell * unit[i] * unit[j]
+                *cell * unit(i) * unit(j)
             };
         });
-        inverse(&correlation)
+        invert(room, inverse)
     }
 }

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::autocorrelation::LIMIT;
 use super::history::Learning;
 use super::residuals::{Residual, Scored, Witness};
-use crate::num::cholesky::inverse;
+use crate::num::cholesky::invert;
 use crate::num::fading::rate;
+use crate::num::scrap::Scrap;
 
 /// More channels than this are not judged against each other: the inversion costs C^3.
 pub const MAX_CHANNELS: usize = 64;
@@ -30,6 +31,8 @@ pub struct CrossChannelTest {
     z: Array1<f64>,
     #[serde(skip)]
     projected: Array1<f64>,
+    #[serde(skip)]
+    room: Scrap<[Array2<f64>; 2]>,
 }
 
 impl CrossChannelTest {
@@ -83,8 +86,20 @@ impl CrossChannelTest {
             }
         }
         if self.rows >= FIRST && self.rows.is_multiple_of(INVERT_EVERY) {
-            let ridged = &self.moments + &(Array2::<f64>::eye(n) * RIDGE);
-            self.precision = inverse(&ridged).or(self.precision.take());
+            self.invert();
+        }
+    }
+
+    fn invert(&mut self) {
+        let [ridged, inverse] = &mut self.room.0;
+        if ridged.dim() != self.moments.dim() {
+            *ridged = Array2::zeros(self.moments.dim());
+        }
+        ridged.assign(&self.moments);
+        ridged.diag_mut().iter_mut().for_each(|cell| *cell += RIDGE);
+        if invert(ridged, inverse) {
+            let precision = self.precision.get_or_insert_with(|| Array2::zeros((0, 0)));
+            std::mem::swap(precision, inverse);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Measures how far all channels together are from their slow mean: a Mahalanobis distance.
 
-use ndarray::Array1;
 use ndarray::linalg::general_mat_vec_mul;
+use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
 
 use super::channel::Watch;
@@ -52,7 +52,7 @@ pub struct JointLevel {
     long: Array1<f64>,
     /// 1/sd at the last inversion.
     unit: Array1<f64>,
-    precision: Option<ndarray::Array2<f64>>,
+    precision: Option<Array2<f64>>,
     /// Smallest change ever of each channel, the grid of its sensor; 0 before any.
     grid: Vec<f64>,
     last: Vec<f64>,
@@ -78,6 +78,10 @@ struct Scratch {
     z: Array1<f64>,
     /// Precision times z.
     projected: Array1<f64>,
+    /// Variances with their floors, and the memory of an inversion.
+    variance: Array1<f64>,
+    room: Array2<f64>,
+    inverse: Array2<f64>,
 }
 
 impl JointLevel {
@@ -110,7 +114,7 @@ impl JointLevel {
         }
         self.resize(row.len());
         self.moved += f64::from(u8::from(moves));
-        let Scratch { z, projected } = &mut self.scratch.0;
+        let Scratch { z, projected, .. } = &mut self.scratch.0;
         if z.len() != row.len() {
             (*z, *projected) = (Array1::zeros(row.len()), Array1::zeros(row.len()));
         }
@@ -171,16 +175,26 @@ impl JointLevel {
     }
 
     fn invert(&mut self) {
-        let variance: Array1<f64> = (0..self.grid.len())
-            .map(|c| {
-                // A value is known to its cell of the grid only: a variance of q^2/12.
-                let cell = self.grid[c] * self.grid[c] / 12.0;
-                self.levels.matrix[(c, c)] + FLOOR * FLOOR * self.long[c] + cell
-            })
-            .collect();
-        if let Some(precision) = self.levels.precision(&variance) {
-            self.precision = Some(precision);
-            self.unit = variance.mapv(|v| if v > 0.0 { 1.0 / v.sqrt() } else { 0.0 });
+        let Scratch {
+            variance,
+            room,
+            inverse,
+            ..
+        } = &mut self.scratch.0;
+        if variance.len() != self.grid.len() {
+            *variance = Array1::zeros(self.grid.len());
+        }
+        for (c, variance) in variance.iter_mut().enumerate() {
+            // A value is known to its cell of the grid only: a variance of q^2/12.
+            let cell = self.grid[c] * self.grid[c] / 12.0;
+            let floor = FLOOR * FLOOR * self.long[c];
+            *variance = self.levels.matrix[(c, c)] + floor + cell;
+        }
+        if self.levels.invert(variance, room, inverse) {
+            let precision = self.precision.get_or_insert_with(|| Array2::zeros((0, 0)));
+            std::mem::swap(precision, inverse);
+            let units = self.unit.iter_mut().zip(&*variance);
+            units.for_each(|(unit, &v)| *unit = if v > 0.0 { 1.0 / v.sqrt() } else { 0.0 });
         }
     }
 

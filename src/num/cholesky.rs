@@ -19,26 +19,7 @@ impl Cholesky {
     /// If `a` has not `n * n` values.
     pub fn new(n: usize, mut a: Vec<f64>) -> Option<Cholesky> {
         assert_eq!(a.len(), n * n, "a square matrix");
-        for i in 0..n {
-            for j in 0..=i {
-                let (upper, rest) = a.split_at_mut(i * n);
-                let row = &mut rest[..n];
-                let dot = |other: &[f64], row: &[f64]| -> f64 {
-                    other[..j].iter().zip(&row[..j]).map(|(x, y)| x * y).sum()
-                };
-                if i == j {
-                    let square = row[i] - dot(row, row);
-                    if !(square > 0.0 && square.is_finite()) {
-                        return None;
-                    }
-                    row[i] = square.sqrt();
-                } else {
-                    let other = &upper[j * n..(j + 1) * n];
-                    row[j] = (row[j] - dot(other, row)) / other[j];
-                }
-            }
-        }
-        Some(Cholesky { n, lower: a })
+        factor(n, &mut a).then_some(Cholesky { n, lower: a })
     }
 
     /// Turns `b` into L^-1 b: the squares of the result add up to b' A^-1 b.
@@ -47,11 +28,7 @@ impl Cholesky {
     /// If `b` has not `n` values.
     pub fn forward(&self, b: &mut [f64]) {
         assert_eq!(b.len(), self.n, "one value a row");
-        for i in 0..self.n {
-            let row = &self.lower[i * self.n..];
-            let sum: f64 = row[..i].iter().zip(&*b).map(|(l, x)| l * x).sum();
-            b[i] = (b[i] - sum) / row[i];
-        }
+        forward(self.n, &self.lower, b);
     }
 
     /// Turns `b` into A^-1 b.
@@ -59,32 +36,77 @@ impl Cholesky {
     /// # Panics
     /// As [`Cholesky::forward`].
     pub fn solve(&self, b: &mut [f64]) {
-        self.forward(b);
-        for i in (0..self.n).rev() {
-            b[i] /= self.lower[i * self.n + i];
-            let (head, tail) = b.split_at_mut(i);
-            let row = &self.lower[i * self.n..];
-            head.iter_mut()
-                .zip(row)
-                .for_each(|(x, l)| *x -= l * tail[0]);
-        }
+        solve(self.n, &self.lower, b);
     }
 }
 
-/// Inverse of a symmetric positive definite matrix; `None` where it is not positive definite or not
-/// finite.
-///
-/// # Panics
-/// If the matrix is not square.
-pub fn inverse(a: &Array2<f64>) -> Option<Array2<f64>> {
-    let n = a.nrows();
-    let factor = Cholesky::new(n, a.iter().copied().collect())?;
-    let mut inverse = Array2::eye(n);
-    for mut column in inverse.rows_mut() {
-        // Symmetric: its rows are its columns.
-        factor.solve(column.as_slice_mut()?);
+/// Turns the lower triangle of `a` into the factor L; false where it has none.
+fn factor(n: usize, a: &mut [f64]) -> bool {
+    for i in 0..n {
+        for j in 0..=i {
+            let (upper, rest) = a.split_at_mut(i * n);
+            let row = &mut rest[..n];
+            let dot = |other: &[f64], row: &[f64]| -> f64 {
+                other[..j].iter().zip(&row[..j]).map(|(x, y)| x * y).sum()
+            };
+            if i == j {
+                let square = row[i] - dot(row, row);
+                if !(square > 0.0 && square.is_finite()) {
+                    return false;
+                }
+                row[i] = square.sqrt();
+            } else {
+                let other = &upper[j * n..(j + 1) * n];
+                row[j] = (row[j] - dot(other, row)) / other[j];
+            }
+        }
     }
-    Some(inverse)
+    true
+}
+
+/// Turns `b` into L^-1 b.
+fn forward(n: usize, lower: &[f64], b: &mut [f64]) {
+    for i in 0..n {
+        let row = &lower[i * n..];
+        let sum: f64 = row[..i].iter().zip(&*b).map(|(l, x)| l * x).sum();
+        b[i] = (b[i] - sum) / row[i];
+    }
+}
+
+/// Turns `b` into A^-1 b.
+fn solve(n: usize, lower: &[f64], b: &mut [f64]) {
+    forward(n, lower, b);
+    for i in (0..n).rev() {
+        b[i] /= lower[i * n + i];
+        let (head, tail) = b.split_at_mut(i);
+        let row = &lower[i * n..];
+        head.iter_mut()
+            .zip(row)
+            .for_each(|(x, l)| *x -= l * tail[0]);
+    }
+}
+
+/// Fills `inverse` with the inverse of the symmetric positive definite matrix `a`, which is lost;
+/// false where it is not positive definite or not finite. Allocates only where `inverse` has
+/// another size.
+pub fn invert(a: &mut Array2<f64>, inverse: &mut Array2<f64>) -> bool {
+    let n = a.nrows();
+    if inverse.dim() != a.dim() {
+        *inverse = Array2::zeros(a.dim());
+    }
+    let (Some(a), Some(inverse)) = (a.as_slice_mut(), inverse.as_slice_mut()) else {
+        return false;
+    };
+    if !factor(n, a) {
+        return false;
+    }
+    inverse.fill(0.0);
+    // Symmetric: its rows are its columns.
+    for (i, row) in inverse.chunks_exact_mut(n.max(1)).enumerate() {
+        row[i] = 1.0;
+        solve(n, a, row);
+    }
+    true
 }
 
 #[cfg(test)]
@@ -130,9 +152,12 @@ mod tests {
     #[test]
     fn a_matrix_times_its_inverse_is_the_identity() {
         let a = ndarray::arr2(&[[4.0, 1.0, 0.5], [1.0, 3.0, -0.2], [0.5, -0.2, 2.0]]);
-        let product = a.dot(&inverse(&a).expect("positive definite"));
+        let mut inverse = Array2::zeros((3, 3));
+        assert!(invert(&mut a.clone(), &mut inverse));
+        let product = a.dot(&inverse);
         let off = (&product - &Array2::<f64>::eye(3)).mapv(f64::abs);
         assert!(off.iter().all(|&x| x < 1e-12), "{product}");
-        assert!(inverse(&ndarray::arr2(&[[1.0, 2.0], [2.0, 1.0]])).is_none());
+        let mut indefinite = ndarray::arr2(&[[1.0, 2.0], [2.0, 1.0]]);
+        assert!(!invert(&mut indefinite, &mut inverse));
     }
 }
