@@ -278,16 +278,12 @@ impl Detector {
         let open = self.is_open();
         let confirmed = self.log.is_confirmed();
         for (c, monitor) in self.channels.iter_mut().enumerate() {
-            for peak in monitor.take_ended(open) {
-                let weight = if peak.in_incident && confirmed {
-                    0.0
-                } else {
-                    1.0
-                };
-                monitor.record(peak.height, weight);
-                if peak.in_incident {
-                    self.log
-                        .note(Subject::Evidence(c as u16), peak.height, weight);
+            let in_incident = monitor.was_in_incident(open);
+            let weight = if in_incident && confirmed { 0.0 } else { 1.0 };
+            while let Some(peak) = monitor.pop_ended() {
+                monitor.record(peak, weight);
+                if in_incident {
+                    self.log.note(Subject::Evidence(c as u16), peak, weight);
                 }
             }
         }

@@ -40,15 +40,6 @@ pub struct Thresholds {
     pub stretch: f64,
 }
 
-/// An excursion of the evidence that ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Ended {
-    /// Its peak, nats.
-    pub height: f64,
-    /// It was part of an incident.
-    pub in_incident: bool,
-}
-
 /// The detector's state of one channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChannelMonitor {
@@ -235,20 +226,17 @@ impl ChannelMonitor {
         }
     }
 
-    /// The excursions that ended since the last call; `open` while an incident is.
-    pub fn take_ended(&mut self, open: bool) -> Vec<Ended> {
+    /// An excursion that ended with the row was part of an incident; `open` while one is. Goes on to
+    /// the next row.
+    pub fn was_in_incident(&mut self, open: bool) -> bool {
         let in_incident = open || self.in_incident;
         self.in_incident = open || (self.in_incident && self.evidence() > 0.0);
-        if self.ended.is_empty() {
-            return Vec::new();
-        }
-        let ended = self.ended.drain(..);
-        ended
-            .map(|height| Ended {
-                height,
-                in_incident,
-            })
-            .collect()
+        in_incident
+    }
+
+    /// Takes the peak of an excursion that ended with the row, nats.
+    pub fn pop_ended(&mut self) -> Option<f64> {
+        self.ended.pop()
     }
 
     /// Records an excursion's peak; a negative weight takes one out.
