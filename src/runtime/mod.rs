@@ -1,6 +1,6 @@
 //! The only place that makes threads, tasks and channels: wiring, order of shutdown, supervision.
 //!
-//! [`serve`] is the whole daemon. `spiked run` calls it with the addresses of the settings and a
+//! [`serve()`] is the whole daemon. `spiked run` calls it with the addresses of the settings and a
 //! future that ends with SIGTERM; `spiked demo` and the tests with listeners, a [`Tap`] and a
 //! shutdown of their own.
 
@@ -48,7 +48,7 @@ pub struct Observed<'a> {
 /// An observer of every outcome. It must return at once: it stands in the worker's way.
 pub type Tap = Arc<dyn Fn(&Observed<'_>) + Send + Sync>;
 
-/// What [`serve`] says once it listens, before the broker is reached.
+/// What [`serve()`] says once it listens, before the broker is reached.
 #[derive(Clone, Debug)]
 pub struct Started {
     /// Address of the HTTP listener.
