@@ -63,9 +63,6 @@ fn a_thread_that_stops_is_named_and_one_that_goes_on_is_well_again() {
         wait_until("well again", Duration::from_secs(10), || {
             http_get(daemon.http, "/healthz").is_some_and(|(status, _)| status == 200)
         });
-        wait_until("said in the log", Duration::from_secs(5), || {
-            daemon.log().contains(name)
-        });
     }
 }
 

@@ -45,7 +45,7 @@ fn a_flood_is_dropped_by_count_and_memory_stays_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_in_memory();
     // A network so large that learning, and not the broker, is what cannot keep up.
-    let config = "[runtime]\noverload = \"drop_oldest\"\nqueue_readings = 1000\n\
+    let config = "[runtime]\noverload = \"drop_oldest\"\nqueue_messages = 1000\n\
                   [stream]\nalign = \"per-reading\"\n[learn]\nhidden = 1024\n[state]\nsnapshot_every_s = 2.0\n";
     let mut daemon = Daemon::start(dir.path(), broker.port, config);
     daemon.wait_ready();
