@@ -228,7 +228,7 @@ fn hints(broker: SocketAddr, http: SocketAddr) -> Vec<String> {
     ]
 }
 
-/// What to try after the demo.
+/// Lists commands to try after the demo.
 const NEXT: &str = "\
 try next, with your own data:
   spiked replay recording.csv                                 what it would have found in a recording

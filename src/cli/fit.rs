@@ -23,7 +23,7 @@ use crate::fit::{Learned, Plan, Scaling, Schedule, Score, Trainer};
 /// Marks a saved model, and its version.
 const MAGIC: [u8; 8] = *b"SPKFIT\x00\x05";
 
-/// What is saved: the networks, and how a table's columns become their inputs.
+/// A saved model: the networks, and how a table's columns become their inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Model {
     fit: Learned,

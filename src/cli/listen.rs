@@ -211,7 +211,7 @@ impl Made {
         text
     }
 
-    /// What came, input by input and stream by stream, and everything refused.
+    /// Lists the messages that came, input by input and stream by stream, and everything refused.
     pub fn report(&self, filters: &[String]) -> String {
         let mut text = String::new();
         for (idx, filter) in filters.iter().enumerate() {

@@ -9,7 +9,7 @@ use crate::state::{FILE_NAME, is_in_use};
 /// Says line by line what was tried and is there.
 ///
 /// # Errors
-/// What is missing, a line each, with what would help.
+/// Lists missing needs, a line each, with the remedy.
 pub fn check(settings: &Settings) -> Result<Vec<String>, String> {
     let mut found = Vec::new();
     let mut missing = Vec::new();

@@ -16,7 +16,7 @@ pub struct Reload {
     pub config: Option<PathBuf>,
     /// Flags, which win over it as they did at the start.
     pub overrides: Vec<(String, String)>,
-    /// What the daemon goes by.
+    /// The effective settings of the daemon.
     pub settings: Settings,
     /// To the workers.
     pub tuned: Sender<StreamParams>,

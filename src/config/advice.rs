@@ -1,4 +1,4 @@
-//! What is allowed but hardly meant: inputs that are never reached, our own outputs, levels unused.
+//! Warns of settings that are valid but hardly meant: inputs that are never reached, our own outputs, levels unused.
 
 use super::Settings;
 

@@ -26,7 +26,7 @@ pub struct Unit {
     pub unit: String,
 }
 
-/// What channels are and their units, in the order of the tables.
+/// Kinds of channels and their units, in the order of the tables.
 pub(super) fn channels(value: Option<Value>, report: &mut Report) -> Vec<Unit> {
     let tables = match value.map(|value| value.kind) {
         None => Vec::new(),

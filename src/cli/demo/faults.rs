@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plant::{CHANNELS, PUMPS, STEP_SD};
 
-/// What is wrong.
+/// The fault, in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FaultKind {
@@ -45,7 +45,7 @@ pub struct Fault {
     pub pump: usize,
     /// Index of the channel; for [`FaultKind::Step`] the one that shows it first.
     pub channel: usize,
-    /// What is wrong.
+    /// The fault, in words.
     pub kind: FaultKind,
     /// How much: in steps (`STEP_SD`) of the channel, for a step the part by which the valve closes.
     pub size: f64,
@@ -64,7 +64,7 @@ pub struct Edge {
     pub stream: String,
     /// The channel.
     pub channel: String,
-    /// What is wrong.
+    /// The fault, in words.
     pub kind: FaultKind,
     /// It begins; else it ends.
     pub begins: bool,

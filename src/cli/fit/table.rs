@@ -30,7 +30,7 @@ pub enum TableError {
     Table {
         /// Which file.
         path: String,
-        /// What is wrong.
+        /// The fault, in words.
         source: crate::table::TableError,
     },
     /// No line holds data.
