@@ -69,8 +69,12 @@ async function accessible(page, what) {
   check(`axe finds nothing serious on ${what}`, serious.length === 0, serious.map(v => `${v.id} ${v.nodes[0]?.html.slice(0, 120)}`).join("; "));
 }
 async function fits(page, what) {
-  const beyond = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-  check(`${what} needs no sideways scrolling`, beyond <= 0, `${beyond} px beyond`);
+  const { beyond, widest } = await page.evaluate(() => {
+    const width = document.documentElement.clientWidth;
+    const out = [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > width + .5);
+    return { beyond: document.documentElement.scrollWidth - width, widest: out.slice(0, 6).map(e => `${e.tagName}.${e.className} "${e.textContent.slice(0, 40)}"`) };
+  });
+  check(`${what} needs no sideways scrolling`, beyond <= 0, `${beyond} px beyond${beyond > 0 ? ": " + widest.join(", ") : ""}`);
 }
 /** Red pixels of a chart's flagged stretches. */
 const shaded = (page, channel) => page.evaluate(name => {
