@@ -40,7 +40,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 /// The lines of the blocks of shell commands.
-fn commands(text: &str) -> Vec<String> {
+pub fn commands(text: &str) -> Vec<String> {
     let mut inside = false;
     let mut found = Vec::new();
     for line in text.lines() {
@@ -52,6 +52,16 @@ fn commands(text: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// The commands within sentences that begin with `start`.
+pub fn inline_commands(text: &str, start: &str) -> Vec<String> {
+    let words = text.replace('\n', " ");
+    words
+        .split('`')
+        .filter(|piece| piece.starts_with(start))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
