@@ -1,4 +1,4 @@
-//! What one predict and one learn cost, for the shapes that matter.
+//! Times of one predict and one learn, for the shapes that matter.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! What the parts around the learner cost: encode, assemble, payload parsing, route, a whole row.
+//! Times of the parts around the learner: encode, assemble, payload parsing, route, a whole row.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -272,7 +272,7 @@ pub fn config(data: &[u8]) {
     let _ = spiked::config::from_text(&String::from_utf8_lossy(data));
 }
 
-/// What stands before the first line break, and behind it.
+/// Splits at the first line break.
 fn halves(data: &[u8]) -> (&[u8], &[u8]) {
     let end = data
         .iter()

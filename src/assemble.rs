@@ -114,7 +114,7 @@ impl AssembleParams {
     }
 }
 
-/// What became of one reading.
+/// Fate of one reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// Taken, in order.
@@ -167,7 +167,7 @@ impl Verdict {
     }
 }
 
-/// What is remembered of one channel.
+/// State of one channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Slot {
     /// Source stamps of the last readings, newest at `taken % 8`: redeliveries are among them.
@@ -382,7 +382,7 @@ impl Assembler {
     }
 
     /// Forgets a channel's stamps, and those of the rows where they are to go on at `rows_at_ms`: they were
-    /// wrong. What the open row has is kept under the new ones.
+    /// wrong. The values of the open row are kept under the new ones.
     fn restart(&mut self, channel: usize, rows_at_ms: Option<i64>) {
         self.restarts += 1;
         self.slots[channel].recent = [i64::MIN; 8];

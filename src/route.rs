@@ -177,7 +177,7 @@ impl Pattern {
 
     /// The levels of `topic` that the pattern captures; `None` where it does not fit.
     pub fn matches<'a>(&self, topic: &'a str) -> Option<Captures<'a>> {
-        // What a broker keeps for itself is no answer to a wildcard.
+        // Topics that a broker keeps for itself are no answer to a wildcard.
         if topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Literal(_))) {
             return None;
         }
@@ -456,7 +456,7 @@ impl Router {
         self.topics.get(topic)
     }
 
-    /// What another instance publishes under our prefix is no measurement, unless a pattern names the
+    /// Messages of another instance under our prefix are no measurements, unless a pattern names the
     /// prefix: two that feed each other would never come to an end.
     fn is_output(&self, topic: &str) -> bool {
         let prefix = self.own_prefix.trim_end_matches('/').rsplit_once('/');

@@ -42,7 +42,7 @@ impl Row {
     }
 }
 
-/// What kind of anomaly an incident is.
+/// Kind of an incident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -107,7 +107,7 @@ impl ChannelOutcome {
     }
 }
 
-/// What is forecast with a row for one channel, `horizon` rows later.
+/// Forecast of one channel with a row, `horizon` rows later.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Forecast {
     /// Index of the channel in the stream.
@@ -120,7 +120,7 @@ pub struct Forecast {
     pub sd: f64,
 }
 
-/// What was thought of the state of one channel before it was seen.
+/// Prediction of the state of one channel before it was seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Odds {
     /// Index of the channel in the stream.
@@ -154,7 +154,7 @@ pub struct Share {
 pub struct Incident {
     /// Number within its stream, from 1.
     pub id: u64,
-    /// What kind it is.
+    /// Its kind.
     pub kind: Kind,
     /// First flagged row, unix milliseconds.
     pub start_ms: i64,
@@ -168,7 +168,7 @@ pub struct Incident {
     pub channels: Vec<Share>,
     /// It outlasted the hold limit or was ruled so: its level was accepted as the new normal.
     pub accepted: bool,
-    /// What an operator said of it last.
+    /// The last verdict of an operator.
     pub verdict: Option<Ruling>,
 }
 
@@ -238,12 +238,12 @@ impl Ruling {
     }
 }
 
-/// What an operator says of an incident of a stream.
+/// An operator's verdict on an incident of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Feedback {
     /// Number of the incident within its stream.
     pub incident: u64,
-    /// What it was.
+    /// The verdict.
     pub ruling: Ruling,
 }
 
@@ -275,7 +275,7 @@ impl Feedback {
     }
 }
 
-/// What the engine says of one row. Predictions were made before the row was seen.
+/// The engine's outcome of one row. Predictions were made before the row was seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// Moment of the row, unix milliseconds.

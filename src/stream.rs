@@ -199,7 +199,7 @@ impl Stream {
         }
     }
 
-    /// What it is built from, as it stands.
+    /// Its present parameters.
     pub fn params(&self) -> StreamParams {
         StreamParams {
             assemble: self.assembler.params().clone(),

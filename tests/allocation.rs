@@ -87,7 +87,7 @@ fn rows_allocate_nothing_once_warm_but_for_scores_higher_than_any_before() {
         .map(|(n, _)| n)
         .collect();
     assert!(calm.len() >= 20, "{} calm slices", calm.len());
-    // What is left: now and then a score higher than any before.
+    // The rest: now and then a score higher than any before.
     let silent = calm.iter().filter(|n| **n == 0).count();
     let grown = calm.iter().sum::<u64>();
     assert!(silent + 2 >= calm.len() && grown <= 4, "{calm:?}");

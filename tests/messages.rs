@@ -219,7 +219,7 @@ type Wrong = (
 const PLAIN: &str = "topic = \"plant/{stream}/{channel}\"";
 const OBJECT: &str = "topic = \"plant/{stream}\"\npayload = \"object\"";
 
-/// What strangers send on their first day.
+/// Messages that strangers send on their first day.
 const WRONG: [Wrong; 24] = [
     (
         PLAIN,

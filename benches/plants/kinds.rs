@@ -94,7 +94,7 @@ pub enum Sensor {
 pub struct Kind {
     /// Its name.
     pub name: &'static str,
-    /// What moves it.
+    /// Its driver.
     pub driver: Driver,
     /// Amplitude of the driver, units.
     pub swing: f64,
@@ -298,7 +298,7 @@ pub fn record(kind: &Kind, seed: u64, rows: usize, fault: Fault, at: usize) -> V
         .collect()
 }
 
-/// What a fault adds to a value, in units that are visible beside the channel's own noise.
+/// Offset of a fault to a value, in units that are visible beside the channel's own noise.
 fn offset(fault: Fault, since: usize, kind: &Kind, rng: &mut Pcg64) -> f64 {
     let unit = 2.0 * kind.noise.max(0.05 * kind.swing).max(0.5);
     match fault {

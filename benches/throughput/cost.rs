@@ -1,4 +1,4 @@
-//! What a row costs without a broker, and how that grows; replay of a recording.
+//! Cost of a row without a broker, and its growth; replay of a recording.
 
 use std::io::Write;
 use std::time::Instant;

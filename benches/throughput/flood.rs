@@ -68,7 +68,7 @@ fn every(every: u64, qos: u8, durability: &str, max_streams: usize) -> String {
     )
 }
 
-/// What one run came to.
+/// Result of one run.
 #[derive(Clone, Default)]
 struct Run {
     rate: f64,

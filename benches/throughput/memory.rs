@@ -57,7 +57,7 @@ pub fn fleet(n: usize, rows: u64, seconds: u64) -> Value {
     let begin = Instant::now();
     feed.fill(n, rows, &daemon);
     let filled = begin.elapsed().as_secs_f64();
-    // What is free goes back to the system within ten seconds.
+    // Free memory goes back to the system within ten seconds.
     std::thread::sleep(Duration::from_secs(12));
     let live = rss_of(daemon.pid());
     let (cpu, begin) = (cpu_of(daemon.pid()), Instant::now());

@@ -177,7 +177,7 @@ impl Daemon {
         let mut answer = String::new();
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.http)) {
             let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
-            // What was not read is seen as an empty answer.
+            // An answer that was not read is seen as an empty one.
             let _ = stream.write_all(request.as_bytes());
             let _ = stream.read_to_string(&mut answer);
         }

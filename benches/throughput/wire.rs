@@ -86,7 +86,7 @@ pub fn receive(
             return;
         }
         buffer.extend_from_slice(&piece[..n]);
-        // What is late for want of an acknowledgement of ours is not the daemon's.
+        // A delay for want of an acknowledgement of ours is not the daemon's.
         let quick = socket2::SockRef::from(&*socket).set_tcp_quickack(true);
         quick.expect("a socket option");
         let mut at = 0;

@@ -39,7 +39,7 @@ struct Model {
 const BETTER: f64 = 0.01;
 const WORSE: f64 = 0.05;
 
-/// What is to be predicted.
+/// The quantity to predict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Task {
     /// A number
@@ -214,7 +214,7 @@ struct Pass {
     test: Option<Score>,
 }
 
-/// What `--json` prints.
+/// The figures that `--json` prints.
 #[derive(Debug, Serialize)]
 struct Fitted {
     passes: Vec<Pass>,

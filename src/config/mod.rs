@@ -26,7 +26,7 @@ pub use settings::{
 /// Prefix of the environment variables: `SPIKED_MQTT__URL` is `mqtt.url`.
 pub const ENV_PREFIX: &str = "SPIKED";
 
-/// What is wrong with a configuration.
+/// Errors of a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read or is no TOML.

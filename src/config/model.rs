@@ -10,7 +10,7 @@ use crate::assemble::{Align, AssembleParams};
 use crate::detect::{DetectSettings, Heads, IncidentParams};
 use crate::engine::{EngineParams, EngineSettings, Rule};
 
-/// What the router needs of `[stream]`.
+/// Settings of `[stream]` that the router needs.
 pub(super) struct Caps {
     pub streams: usize,
     pub channels: usize,

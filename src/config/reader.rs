@@ -5,10 +5,10 @@ use std::ops::RangeInclusive;
 
 use config::{Map, Value, ValueKind};
 
-/// What a masked secret is shown as.
+/// Text that stands for a masked secret.
 const MASK: &str = "********";
 
-/// What the reading of a whole tree has found.
+/// Findings of the reading of a whole tree.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     /// Offences, a line each.
@@ -64,7 +64,7 @@ impl<'a> Section<'a> {
             .push(format!("{}.{key}: {allowed}, got {got}", self.path));
     }
 
-    /// What was built, or its offences (of several keys together), in the words of whoever found
+    /// The value that was built, or its offences (of several keys together), in the words of whoever found
     /// them.
     pub fn accept<T>(&mut self, built: Result<T, Vec<String>>) -> Option<T> {
         built

@@ -25,11 +25,11 @@ pub struct Settings {
     pub log_level: String,
     /// The broker.
     pub mqtt: MqttSettings,
-    /// What is subscribed to.
+    /// Subscriptions and their inputs.
     pub inputs: Vec<Input>,
     /// The inputs are written down; else the default one is there.
     pub inputs_given: bool,
-    /// What is published.
+    /// Settings of the published messages.
     pub output: OutputSettings,
     /// Streams accepted; readings of further ones are refused.
     pub max_streams: usize,
@@ -37,7 +37,7 @@ pub struct Settings {
     pub max_channels: usize,
     /// Channels that every stream has from the start.
     pub channels: Vec<Arc<str>>,
-    /// What each stream is built from.
+    /// Parameters of each stream.
     pub stream: StreamParams,
     /// Threads, queues, overload, shutdown.
     pub runtime: RuntimeSettings,
@@ -45,7 +45,7 @@ pub struct Settings {
     pub http: HttpSettings,
     /// Units of channels: the first that fits counts.
     pub units: Vec<Unit>,
-    /// What is kept on disk.
+    /// Settings of the state on disk.
     pub state: StateSettings,
     secret_files: SecretFiles,
     effective: String,
@@ -117,7 +117,7 @@ pub struct Input {
     pub qos: u8,
 }
 
-/// What is published and how.
+/// Settings of the published messages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutputSettings {
     /// First level of every topic that we publish.
@@ -135,7 +135,7 @@ pub struct OutputSettings {
     /// Shortest time between two predictions of a stream; a row that comes earlier waits, and a newer
     /// one replaces it. Zero publishes every row.
     pub prediction_interval: Duration,
-    /// What happens to predictions when so many messages wait.
+    /// Policy for predictions when so many messages wait.
     pub overload: Overload,
     /// Forms in which predictions are published, each on a topic of its own.
     pub forms: Vec<OutputForm>,
@@ -143,7 +143,7 @@ pub struct OutputSettings {
     pub home_assistant: String,
     /// Operators may rule on incidents.
     pub feedback: FeedbackMode,
-    /// What a message of theirs must carry with [`FeedbackMode::Token`].
+    /// Token that a message of theirs must carry with [`FeedbackMode::Token`].
     pub feedback_token: String,
 }
 
@@ -164,7 +164,7 @@ const FEEDBACK_MODES: [(&str, FeedbackMode); 3] = [
     ("token", FeedbackMode::Token),
 ];
 
-/// What happens when a queue is full.
+/// Policy for a full queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overload {
     /// Stop reading from the socket: the broker queues.
@@ -185,7 +185,7 @@ pub struct RuntimeSettings {
     pub workers: usize,
     /// Readings waiting for a worker.
     pub queue_messages: usize,
-    /// What happens when that queue is full.
+    /// Policy for that queue when it is full.
     pub overload: Overload,
     /// Time for an orderly shutdown.
     pub grace: Duration,
@@ -223,7 +223,7 @@ impl fmt::Debug for HttpSettings {
     }
 }
 
-/// What is kept on disk.
+/// Settings of the state on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// Nothing: a restart learns anew.
@@ -234,7 +234,7 @@ pub enum Durability {
     Journal,
 }
 
-/// What is kept on disk and how often.
+/// Settings of the state on disk, and how often it is written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateSettings {
     /// Directory of the state file.
@@ -261,19 +261,19 @@ impl Settings {
         &self.effective
     }
 
-    /// What is right but unwise.
+    /// Warnings: settings that are valid but unwise.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = readable_by_all(&self.secret_files);
         warnings.extend(self.warnings_of_inputs());
         warnings
     }
 
-    /// What each stream is built from.
+    /// Parameters of each stream.
     pub fn stream_params(&self) -> &StreamParams {
         &self.stream
     }
 
-    /// What turns messages into readings, numbered from `last_seq` on.
+    /// The decoder of messages into readings, numbered from `last_seq` on.
     pub fn decoder(&self, last_seq: u64) -> Decoder {
         let own = format!("{}/{}", self.output.prefix, self.output.instance);
         let router = Router::new(

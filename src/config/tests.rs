@@ -1,4 +1,4 @@
-//! What a configuration may say, and what is said about a wrong one.
+//! Tests of valid configurations, and of the messages about wrong ones.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -258,7 +258,7 @@ fn channels_are_what_the_first_table_that_fits_says() {
         engine.plan("x", "flow").encoder,
         Encoder::new("delta", 8, 2.5)
     );
-    // What is shown as effective means the same.
+    // The effective settings as they are shown mean the same.
     let again = load_text(settings.to_toml(), &[]).unwrap();
     assert_eq!(again.stream, settings.stream);
     assert_eq!(again.to_toml(), settings.to_toml());

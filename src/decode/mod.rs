@@ -53,7 +53,7 @@ pub struct Decoder {
     pub max_payload_bytes: usize,
     /// Beginning of the topics of feedback, `<prefix>/<instance>/`; `None` where none is wanted.
     pub feedback: Option<String>,
-    /// What a feedback must carry, where it is asked for.
+    /// Token that a feedback must carry, where it is asked for.
     pub feedback_token: Option<String>,
     /// Highest sequence number given.
     pub last_seq: u64,
@@ -62,7 +62,7 @@ pub struct Decoder {
     folds: HashMap<Arc<str>, i64>,
     /// Stream, channel and time of the readings of one message.
     seen: HashSet<(Arc<str>, Arc<str>, i64)>,
-    /// What is known of Sparkplug's nodes.
+    /// States of Sparkplug's nodes.
     sessions: Sessions,
     /// Remarks on the inputs, each made once.
     remarks: Vec<String>,

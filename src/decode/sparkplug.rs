@@ -26,7 +26,7 @@ pub struct Command {
     pub payload: Vec<u8>,
 }
 
-/// What is known of one edge node.
+/// State of one edge node.
 #[derive(Clone, Debug, Default)]
 struct EdgeNode {
     /// Name and data type by alias; aliases are unique within a node.

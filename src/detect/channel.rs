@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What the detector makes of a channel.
+/// Properties of a channel that the detector uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChannelKind {
     /// A sensor of numbers.
@@ -39,7 +39,7 @@ pub enum Direction {
 /// The detector's options of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ChannelOptions {
-    /// What it is.
+    /// Its kind.
     pub kind: ChannelKind,
     /// Which of its deviations are worth a word.
     pub watch: Watch,

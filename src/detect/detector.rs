@@ -284,7 +284,7 @@ impl Detector {
     }
 
     /// Raises no incident of a channel, or of the whole stream, before `until_ms` by the rows' time;
-    /// a moment gone by ends it. What is muted is judged and learned all the same.
+    /// a moment gone by ends it. Muted rows are judged and learned all the same.
     ///
     /// # Panics
     /// If there is no such channel.

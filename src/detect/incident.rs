@@ -30,10 +30,10 @@ impl Default for IncidentParams {
 /// this much a row carries the incident, nats: e of p = .1, each row as rare as one in ten.
 const GATHERS: f64 = 0.25;
 /// Later only a channel that goes from the closing share to the bar by this much a row does, nats:
-/// e of p = .02, a fault of its own. What rises more slowly is aftermath.
+/// e of p = .02, a fault of its own. A slower rise is aftermath.
 const RISES: f64 = 1.0;
 
-/// What one row did to the incident.
+/// Changes of the incident by one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing: quiet stays quiet, or an incident goes on.

@@ -21,7 +21,7 @@ pub enum Subject {
     Level,
 }
 
-/// What was learned: a value of a subject, and with which weight.
+/// A learned value of a subject, with its weight.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lesson {
     subject: Subject,

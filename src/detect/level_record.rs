@@ -58,7 +58,7 @@ pub struct LevelRecord {
     last: Vec<f64>,
 }
 
-/// What a peak was recorded as.
+/// The entry that a peak was recorded as.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
     /// Height.

@@ -34,7 +34,7 @@ struct Scale {
     variance: f64,
     /// Blocks known.
     weight: f64,
-    /// What gathers for the next scale: sum of means and of weights, number of blocks.
+    /// Sums for the next scale: of means, of weights, and the number of blocks.
     gathered: (f64, f64, f64),
 }
 

@@ -1,4 +1,4 @@
-//! What operators say of incidents: false alarms that they measured, and how far these raise the bar.
+//! Operators' verdicts on incidents: false alarms that they measured, and how far these raise the bar.
 
 use serde::{Deserialize, Serialize};
 

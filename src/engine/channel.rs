@@ -19,7 +19,7 @@ pub struct Channel {
     pub past: Past,
     /// Values that were limited on their way in.
     pub limited: u64,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
     /// Its states, where its values are states.
     pub states: Option<States>,

@@ -35,7 +35,7 @@ const LEAST_CHANGE_SD: f64 = 0.02;
 /// Memory of what lies ahead, as a share of the memory of weights: as that of the next step.
 const AHEAD_MEMORY_SHARE: f64 = super::NEXT_STEP_MEMORY_SHARE;
 
-/// What is asked.
+/// A question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Aim {
     /// All numeric sensors, so many rows from now.
@@ -84,7 +84,7 @@ struct Question {
     p: Vec<f64>,
 }
 
-/// What a row shows: the inputs of every forecaster.
+/// A row as the inputs of every forecaster.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Present {
     /// Inputs of all channels, the row's own values the newest.
@@ -203,7 +203,7 @@ impl Forecaster {
         }));
     }
 
-    /// What it asks for.
+    /// Its question.
     pub fn aim(&self) -> Aim {
         self.aim
     }
@@ -467,7 +467,7 @@ impl Forecaster {
         })
     }
 
-    /// Forgets what was usual, after a new normal was accepted. What a soft sensor has learned goes
+    /// Forgets what was usual, after a new normal was accepted. The knowledge of a soft sensor goes
     /// too; other forecasts follow by themselves.
     pub fn forget(&mut self, share: f64) {
         match self.aim {
@@ -515,7 +515,7 @@ impl Forecaster {
         Some((horizon, coverage, rmse_ratio))
     }
 
-    /// What the network knows, in figures.
+    /// Summarises the network in figures.
     pub fn summary(&self) -> Option<Summary> {
         self.head.summary()
     }

@@ -99,7 +99,7 @@ fn cells(hour: f32) -> (usize, usize, f32) {
     (cell, (cell + 1) % HOURS, hour - cell as f32)
 }
 
-/// What an output says of its target.
+/// An output's prediction of its target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Likelihood {
     /// A real number with Gaussian noise.
@@ -165,7 +165,7 @@ fn student(residual: f64, total: f64, nu: f64) -> f64 {
     }
 }
 
-/// What learning one sample did.
+/// Result of learning one sample.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Learned {
     /// The network's own report.
@@ -407,7 +407,7 @@ impl Head {
         Learned { report, limited }
     }
 
-    /// What the network knows, in figures. Walks over all weights.
+    /// Summarises the network in figures. Walks over all weights.
     pub fn summary(&self) -> Option<Summary> {
         self.net.as_ref().map(Network::summary)
     }

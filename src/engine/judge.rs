@@ -8,11 +8,11 @@ use crate::encode::{Calendar, encode_calendar, hour_of_day};
 use crate::predict::{self, History, Past, Verified};
 use crate::row::{ChannelOutcome, Feedback, IncidentEdge, Outcome, Row};
 
-/// What is forgotten of the predictors when a new normal is accepted.
+/// Share of the predictors' knowledge that is forgotten when a new normal is accepted.
 const ACCEPT_FORGETS: f64 = 0.9;
-/// What the level counts for after a new normal was accepted, rows.
+/// Weight of the level after a new normal was accepted, rows.
 const ACCEPT_WEIGHT: f64 = 60.0;
-/// What is kept of the context's past errors when it begins to see hours.
+/// Share of the context's past errors that is kept when it begins to see hours.
 const HOURS_KEEP: f64 = 0.01;
 /// Novelty: ignorance above this many noise variances.
 const NOVELTY: f64 = 4.0;

@@ -209,7 +209,7 @@ impl Engine {
             grown = self.counters.grown(row);
             &grown
         };
-        // What is held is no new value of a number: it is neither compared nor learned.
+        // A held value is no new value of a number: it is neither compared nor learned.
         let values = row.values.iter().zip(&self.channels).enumerate();
         let fresh = values.map(|(c, (&value, channel))| {
             if channel.is_shared() && row.is_held(c) {
@@ -310,7 +310,7 @@ impl Engine {
         weeks * self.params.get().detect.false_alarms_per_week
     }
 
-    /// What each network knows, in figures; empty before the first row. Walks over all weights.
+    /// Summarises each network in figures; empty before the first row. Walks over all weights.
     pub fn weights(&self) -> Vec<(String, Summary)> {
         let Some(context) = &self.context else {
             return Vec::new();
@@ -399,7 +399,7 @@ fn hidden_of_calendar(hidden: usize) -> Vec<usize> {
     }
 }
 
-/// What the detector makes of a channel.
+/// Properties of a channel that the detector uses.
 fn options_of((channel, watch): (&Channel, Watch)) -> ChannelOptions {
     let kind = match (channel.role, &channel.states) {
         (Role::Sensor, None) => ChannelKind::Number,

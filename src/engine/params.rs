@@ -18,7 +18,7 @@ pub struct EngineSettings {
     pub partners: usize,
     /// Memory of the predictors, kB, 16..=1e6: experts that do not fit are left out.
     pub max_model_kb: usize,
-    /// What channels are, the first rule that fits; plain sensors where none does.
+    /// Rules for channels: the first that fits holds; plain sensors where none does.
     pub channels: Vec<Rule>,
     /// Rows ahead that are forecast, beside the next one: each 2..=1000, all different, at most 16.
     pub horizons: Vec<u32>,
@@ -123,7 +123,7 @@ impl EngineParams {
         }
     }
 
-    /// What the channel of this name is.
+    /// Returns the properties of the channel of this name.
     pub fn plan(&self, stream: &str, channel: &str) -> Plan {
         let rule = self.rule(stream, channel);
         rule.map_or_else(Plan::default, |rule| rule.plan.clone())

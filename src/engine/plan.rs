@@ -1,4 +1,4 @@
-//! What a channel is: its role, its values, its code; and the rules that say so by name.
+//! Roles of channels: the role, the values and the code of each; and the rules that set them by name.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ pub const FOUND_STATES: usize = 16;
 /// States that may be listed.
 pub const MAX_STATES: usize = 64;
 
-/// What a channel is for.
+/// Role of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -20,7 +20,7 @@ pub enum Role {
     #[default]
     Sensor,
     /// Predicted from the other channels only, nothing of its own past goes in; also while it is
-    /// missing: a soft sensor. What it is worth is judged against the prediction.
+    /// missing: a soft sensor. Its value is judged against the prediction.
     Target,
     /// The same, but never judged: what is taught when it arrives, right or wrong, is no anomaly.
     Label,
@@ -36,7 +36,7 @@ pub struct State {
     pub value: f64,
 }
 
-/// What values a channel takes.
+/// Values that a channel takes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Values {
@@ -51,7 +51,7 @@ impl Values {
     /// The listed states of these names.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// The error.
     pub fn states(names: &[String]) -> Result<Values, String> {
         if names.len() == 1 || names.len() > MAX_STATES {
             return Err(format!("none or 2 to {MAX_STATES} states"));
@@ -110,12 +110,12 @@ pub fn state_named<'a>(states: &'a [State], text: &str) -> Option<&'a State> {
         .or_else(|| states.iter().find(|state| Some(state.value) == number))
 }
 
-/// What a channel is.
+/// Role, values and code of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// What it is for.
+    /// Its role.
     pub role: Role,
-    /// What values it takes.
+    /// Values that it takes.
     pub values: Values,
     /// Code of its level, where it takes numbers.
     pub encoder: Encoder,
@@ -142,14 +142,14 @@ impl Plan {
     }
 }
 
-/// What the channels of some names are.
+/// A rule for the channels of some names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
     /// Streams meant: a name in which `*` is any text.
     pub stream: String,
     /// Channels meant, likewise.
     pub channel: String,
-    /// What they are.
+    /// Their properties.
     pub plan: Plan,
 }
 

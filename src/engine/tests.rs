@@ -39,7 +39,7 @@ fn with(role: Role, values: Values) -> Plan {
     }
 }
 
-/// What a snapshot does.
+/// Takes a snapshot and restores it.
 fn saved_and_loaded(engine: &Engine) -> Engine {
     let bytes = postcard::to_allocvec(engine).expect("an engine can be saved");
     postcard::from_bytes(&bytes).expect("and loaded")

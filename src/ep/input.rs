@@ -27,7 +27,7 @@ pub(super) struct InputLayer {
     kept: Kept,
 }
 
-/// What is kept of an [`InputLayer`], the direct weights of each row then without their padding.
+/// The stored form of an [`InputLayer`], its direct weights without padding.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Kept {
     /// Widths of the two parts of a row.

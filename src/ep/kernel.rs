@@ -330,7 +330,7 @@ pub(super) fn dense_linear(
     })
 }
 
-/// What hidden units compute on the way forward and need again on the way back: Phi(-|t|), phi(t)
+/// Quantities of hidden units that the forward pass computes and the backward pass needs again: Phi(-|t|), phi(t)
 /// and 1/sd for probit spikes, S, S' and S'' for sigmoid ones.
 pub(super) struct UnitCache<'a> {
     pub first: &'a mut [f32],

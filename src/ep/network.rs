@@ -49,7 +49,7 @@ struct Outputs<'a> {
 /// Largest target that is learned: f32 must hold the squares of weights that predict it.
 const MAX_TARGET: f32 = 1e15;
 
-/// What a network knows, in figures.
+/// Summary figures of a network's weights.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// One entry a layer, from the input: the hidden layers, then the output layer.
@@ -593,7 +593,7 @@ impl Network {
         }
     }
 
-    /// What the network knows, in figures. Walks over all weights.
+    /// Summarises the network in figures. Walks over all weights.
     pub fn summary(&self) -> Summary {
         Summary {
             layers: self.layer_summaries().collect(),

@@ -1,10 +1,10 @@
-//! What an update did, and what a network looks like from outside.
+//! Reports of an update, and of a network as it is seen from outside.
 
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-/// What one or several updates did. Nothing that the learner limits, skips or repairs is silent:
+/// Counts of one or several updates. Nothing that the learner limits, skips or repairs is silent:
 /// it is counted here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {

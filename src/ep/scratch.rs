@@ -3,7 +3,7 @@
 
 use super::kernel::padded;
 
-/// What one hidden layer computes on the way forward and needs again on the way back. All padded.
+/// Quantities of one hidden layer that the forward pass computes and the backward pass needs again. All padded.
 #[derive(Debug, Default)]
 pub(super) struct UnitScratch {
     pub omega: Vec<f32>,

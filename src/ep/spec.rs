@@ -1,4 +1,4 @@
-//! What a network is built from, validated.
+//! Specification of a network, validated.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -19,7 +19,7 @@ pub enum Spikes {
     Sigmoid,
 }
 
-/// What the outputs mean.
+/// Meaning of the outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OutputKind {
     /// Each output is a real target with Gaussian noise.
@@ -160,7 +160,7 @@ pub enum SpecError {
         what: &'static str,
         /// Its legal range, in words.
         range: &'static str,
-        /// What was given.
+        /// The value that was given.
         got: f64,
     },
 }
@@ -199,7 +199,7 @@ pub struct NetworkDraft {
     pub direct: bool,
     /// The hidden units' spikes.
     pub spikes: Spikes,
-    /// What the outputs mean.
+    /// Meaning of the outputs.
     pub output: OutputKind,
     /// Memory N of stochastic EP in samples, above 1; `None` keeps everything.
     pub memory: Option<f64>,

@@ -24,7 +24,7 @@ const MAX_START: f64 = 10.0;
 /// holds back less: the start comes nearer to Bayes' rule, as a power of inputs / INPUTS.
 const INPUTS: f64 = 785.0;
 
-/// What a run starts with, by family.
+/// Initial values of a run, by family.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Annealing {
     /// Likelihood power of hidden weights at the start.

@@ -21,7 +21,7 @@ pub struct Forecast {
     pub ignorance: f64,
 }
 
-/// What predicts after a pass.
+/// The predictor after a pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ensemble {
     kind: Kind,

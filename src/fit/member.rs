@@ -41,7 +41,7 @@ pub struct Member {
     memory: Option<Option<f64>>,
 }
 
-/// What a pass knows of its samples, and its score.
+/// Samples of a pass, and its score.
 struct Round<'a> {
     samples: &'a Samples,
     targets: &'a Targets,
@@ -61,7 +61,7 @@ impl Round<'_> {
         self.noise.clear();
     }
 
-    /// What sample `i` teaches, the `k`th of the batch that was judged.
+    /// The evidence of sample `i`, the `k`th of the batch that was judged.
     fn lesson(&self, k: usize, i: usize) -> Lesson<'_> {
         match self.targets {
             Targets::Real(y) => Lesson::Values(std::slice::from_ref(&y[i]), &self.noise[k..=k]),

@@ -62,7 +62,7 @@ impl Samples {
     }
 }
 
-/// What is to be predicted.
+/// The quantity to predict.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
     /// Standardised values.

@@ -28,7 +28,7 @@ const CALIBRATED_AFTER: f64 = 0.75;
 #[derive(Clone, Debug)]
 pub struct Trainer {
     members: Vec<Member>,
-    /// What predicts.
+    /// The predictor.
     ensemble: Ensemble,
     plan: Plan,
     /// Spike noise follows observation noise.
@@ -40,16 +40,16 @@ pub struct Trainer {
     before: f64,
     /// Rows that wait to calibrate the width of predictions.
     held_out: Vec<usize>,
-    /// What all updates did.
+    /// Counts of all updates.
     pub report: Report,
 }
 
-/// What is saved of a trainer.
+/// The stored form of a trainer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Learned {
     /// Networks with the variance of their noise.
     pub networks: Vec<(Network, NoiseVariance)>,
-    /// What predicts.
+    /// The predictor.
     pub ensemble: Ensemble,
     /// Spike noise follows observation noise.
     pub follow: bool,
@@ -228,7 +228,7 @@ impl Trainer {
         self.members.iter().map(|m| &m.network)
     }
 
-    /// What predicts.
+    /// The predictor.
     pub fn ensemble(&mut self) -> &mut Ensemble {
         &mut self.ensemble
     }
@@ -238,7 +238,7 @@ impl Trainer {
         self.ensemble.predict(x)
     }
 
-    /// What is worth saving, after a table.
+    /// Returns the stored form, after a table.
     pub fn learned(&self, samples: &Samples, targets: &Targets) -> Learned {
         Learned {
             networks: self

@@ -1,4 +1,4 @@
-//! What a history keeps, how it thins, and what the drawing code gets.
+//! Tests of the history: its contents, its thinning, and its form for the drawing code.
 
 use std::sync::Arc;
 

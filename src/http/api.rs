@@ -36,7 +36,7 @@ pub struct DaemonSummary {
     uptime_s: u64,
     /// Connected, subscribed, learning, storing.
     ready: bool,
-    /// What is wrong, in words.
+    /// The reasons, in words.
     reasons: Vec<String>,
     /// Verdicts can be given here.
     admin: bool,
@@ -205,7 +205,7 @@ struct RefusalCount {
     count: u64,
 }
 
-/// What was refused last for one reason on one topic.
+/// The last refusal for one reason on one topic.
 #[derive(Debug, Serialize)]
 struct RefusalView {
     reason: &'static str,

@@ -40,7 +40,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Paths that need no token: probes have none.
 const OPEN_PATHS: [&str; 2] = ["/healthz", "/readyz"];
 
-/// What clients may do.
+/// Limits of clients.
 #[derive(Clone, Debug)]
 pub struct Limits {
     connections: usize,

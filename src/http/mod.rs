@@ -42,7 +42,7 @@ use crate::config::{Settings, Unit};
 use crate::history::{HistoryView, IncidentView};
 use crate::status::Status;
 
-/// What the handlers work with.
+/// Parts that the handlers work with.
 #[derive(Debug)]
 pub struct Site {
     /// Health, views and histories.

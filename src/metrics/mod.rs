@@ -26,7 +26,7 @@ use crate::predict;
 use crate::row::{Kind, Ruling};
 use crate::state::StoreStats;
 
-/// What a published message is.
+/// Kinds of published messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// A prediction: the newest counts, old ones may be dropped.
@@ -155,7 +155,7 @@ pub struct Metrics {
     pub worker_panics: IntCounter,
     /// Failures of the store.
     pub store_failures: IntCounter,
-    /// What the state store says of itself.
+    /// Metrics of the state store.
     store: StoreMetrics,
     /// Ready to serve.
     pub ready: IntGauge,

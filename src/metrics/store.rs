@@ -1,4 +1,4 @@
-//! What the state store says of itself.
+//! Metrics of the state store.
 
 use prometheus::{Counter, IntCounter, IntGauge};
 
@@ -6,7 +6,7 @@ use super::declare::Declare;
 use super::whole;
 use crate::state::StoreStats;
 
-/// What the state store says of itself.
+/// Metrics of the state store.
 #[derive(Debug)]
 pub(super) struct StoreMetrics {
     readings: IntCounter,

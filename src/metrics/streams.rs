@@ -10,7 +10,7 @@ use super::whole;
 use crate::engine::EngineStats;
 use crate::row::{ChannelOutcome, Kind};
 
-/// What is exported of one stream.
+/// Metrics of one stream.
 #[derive(Clone, Copy, Debug)]
 pub struct StreamFigures<'a> {
     /// The engine's counters and moving figures.

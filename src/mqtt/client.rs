@@ -40,7 +40,7 @@ pub struct Ack {
 }
 
 impl Ack {
-    /// What acknowledges a message; `None` with QoS 0.
+    /// Acknowledgement of a message; `None` with QoS 0.
     pub fn of(message: &Delivered) -> Option<Ack> {
         (message.packet_id != 0).then_some(Ack {
             epoch: message.epoch,
@@ -111,13 +111,13 @@ impl Out {
     }
 }
 
-/// What the client is started with.
+/// Settings that the client is started with.
 pub struct Client<L: Link> {
     /// Which of the two connections it keeps.
     pub side: Role,
     /// How to connect.
     pub options: L::Options,
-    /// What to subscribe to, with QoS.
+    /// Filters to subscribe to, with QoS.
     pub filters: Vec<(String, u8)>,
     /// The same, where a refusal is borne: behind the others.
     pub optional: Vec<(String, u8)>,
@@ -176,7 +176,7 @@ pub(super) async fn reached(stop: &mut watch::Receiver<Stop>, stage: Stop) {
     let _ = stop.wait_for(|now| *now == stage).await;
 }
 
-/// What the polling task tells the sending one.
+/// Messages of the polling task to the sending one.
 pub(super) enum Control<S> {
     Connected(u64, S),
     Lost,
@@ -330,7 +330,7 @@ impl<L: Link> Polling<L> {
         };
         let mut subscribed_since: Option<Instant> = None;
         let mut delivered = Vec::new();
-        // What came and found no room yet: nothing is read before it has.
+        // Messages that found no room yet: nothing is read before they have it.
         let mut waiting = VecDeque::new();
         loop {
             let event = {

@@ -7,7 +7,7 @@ use crate::config::Overload;
 use crate::metrics::Metrics;
 use crate::mqtt::LinkSender;
 
-/// What one connection yields before it waits for ever.
+/// Events that one connection yields before it waits for ever.
 type Script = Vec<Step>;
 
 /// A message, or another event.
@@ -17,7 +17,7 @@ enum Step {
     Event(Result<Event, LinkError>),
 }
 
-/// What the client did: connection number and words.
+/// Actions of the client: connection number and words.
 type Log = Arc<Mutex<Vec<(usize, String)>>>;
 
 #[derive(Clone, Default)]

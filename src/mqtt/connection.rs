@@ -1,5 +1,5 @@
 //! Keeps one MQTT connection over a socket of its own: what has come is read together, what is to be
-//! sent is written together. What differs between the versions of MQTT is a [`Codec`].
+//! sent is written together. The versions of MQTT differ in their [`Codec`].
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -22,7 +22,7 @@ use super::{
 /// Requests that may wait between the sending task and the polling one.
 const REQUESTS: usize = 64;
 
-/// What the broker said when it accepted the connection.
+/// The broker's CONNACK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Greeting {
     /// The broker kept our session.
@@ -35,7 +35,7 @@ pub struct Greeting {
     pub keep_alive: Option<u16>,
 }
 
-/// What differs between the versions of MQTT.
+/// Reads and writes the packets of one version of MQTT.
 pub trait Codec: Send + 'static {
     /// Appends the first packet; `limit` is the largest that can be received, bytes.
     fn connect(options: &LinkOptions, limit: usize, out: &mut BytesMut) -> Result<(), LinkError>;
@@ -82,7 +82,7 @@ pub struct Connection<C> {
     codec: PhantomData<C>,
 }
 
-/// What the sending half asks for.
+/// Requests of the sending half.
 enum Request {
     Publish(Message),
     Subscribe(Vec<(String, u8)>),
@@ -144,7 +144,7 @@ impl<C: Codec> Link for Connection<C> {
             if self.socket.is_none() {
                 return self.connect().await;
             }
-            // What came with the CONNACK, or while nothing was to be read.
+            // Bytes that came with the CONNACK, or while nothing was to be read.
             if read && !self.read_buf.is_empty() {
                 self.parse(delivered, std::time::Instant::now())?;
                 if !delivered.is_empty() {
@@ -163,7 +163,7 @@ impl<C: Codec> Link for Connection<C> {
                 .map(|s| Duration::from_secs(s.into()));
             let keep_alive = keep_alive.unwrap_or(self.options.mqtt.keep_alive);
             let pings = self.pings.get_or_insert_with(|| pings(keep_alive));
-            // What is not read cannot be missed.
+            // Packets that are not read cannot be missed.
             self.unanswered &= read;
             // Whatever is not chosen is dropped while it waits: neither a packet of which a part
             // has come nor a request is lost by that.

@@ -1,6 +1,6 @@
 //! The broker: one small trait over client libraries, a connection that comes back, an outbox.
 //!
-//! What is known of rumqttc 0.25.1 and how it is met:
+//! Known properties of rumqttc 0.25.1, and how they are met:
 //!
 //! | fact | remedy |
 //! |---|---|
@@ -44,7 +44,7 @@ const CONNECT_TIMEOUT_S: u64 = 5;
 /// Messages that are handed over together at most.
 const MAX_BATCH: usize = 2048;
 
-/// What connections are made with.
+/// Settings of the connections.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
     /// The broker.
@@ -78,7 +78,7 @@ pub struct Delivered {
     pub properties: Vec<(String, String)>,
 }
 
-/// What became of a message on its way to the intake thread, which acknowledges all of them in their
+/// Fate of a message on its way to the intake thread, which acknowledges all of them in their
 /// order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -101,7 +101,7 @@ pub struct Message {
     pub qos: u8,
     /// Kept by the broker for later subscribers.
     pub retain: bool,
-    /// What it is.
+    /// Its kind.
     pub class: Class,
     /// Arrival of the reading that it answers, if it answers one.
     pub arrived: Option<Instant>,
@@ -109,7 +109,7 @@ pub struct Message {
     pub kept: Option<u64>,
 }
 
-/// What a connection yields.
+/// Events of a connection.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The broker accepted the connection; it may remember our session.
@@ -167,7 +167,7 @@ pub trait LinkSender: Clone + Send + Sync + 'static {
 
 /// One connection, from its first packet to its end; never used again after an error.
 pub trait Link: Sized + Send + 'static {
-    /// What connections are made with.
+    /// Settings of the connections.
     type Options: Send + Sync + 'static;
     /// The sending half.
     type Sender: LinkSender;

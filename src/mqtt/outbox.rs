@@ -13,7 +13,7 @@ use crate::metrics::Class;
 /// bounded. The oldest goes first, which is an error that a person must know of.
 const MAX_KEPT: usize = 100_000;
 
-/// What the outbox had to drop to take a message.
+/// Messages that the outbox dropped to take another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
     /// Predictions.

@@ -33,7 +33,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// What is left of messages that had to make room: it is acknowledged in its turn.
+    /// Acknowledgements of messages that had to make room: each is sent in its turn.
     dropped: VecDeque<Delivered>,
     messages: VecDeque<Delivered>,
     bytes: usize,
@@ -136,7 +136,7 @@ impl Intake {
             waiting.messages.extend(batch.pop_front());
         }
         if waiting.closed {
-            // What comes now is the broker's.
+            // The next packets are the broker's.
             batch.clear();
         }
         if waiting.asleep && !(waiting.messages.is_empty() && waiting.dropped.is_empty()) {

@@ -1,6 +1,6 @@
 //! Encodes and decodes MQTT 5, by rumqttc's codec but for messages and their acknowledgements.
 //!
-//! What differs from 3.1.1: the session is given a life time; each side says how many messages it
+//! Differences from 3.1.1: the session is given a life time; each side says how many messages it
 //! takes without an acknowledgement and how large they may be; the broker says why it disconnects.
 
 use bytes::BytesMut;

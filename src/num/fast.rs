@@ -87,7 +87,7 @@ pub fn ln(x: f32) -> f32 {
 #[inline(always)]
 pub fn ln_1p(x: f32) -> f32 {
     let u = 1.0 + x;
-    // What rounding lost in u, to first order.
+    // The rounding error of u, to first order.
     ln(u) + (x - (u - 1.0)) / u
 }
 

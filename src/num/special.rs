@@ -161,7 +161,7 @@ mod tests {
     fn the_fast_forms_agree_with_the_oracle_to_2e_5() {
         for row in oracle::table("logphi") {
             let t = row[0] as f32;
-            // What f32 cannot hold (below 1e-38) is only asked to be small.
+            // Values that f32 cannot hold (below 1e-38) are only asked to be small.
             oracle::close(fast::ln_cdf(t).into(), row[1], 2e-5, 1e-37, &row);
             oracle::close(fast::inverse_mills(t).into(), row[2], 2e-5, 1e-37, &row);
             oracle::close(fast::curvature(t).into(), row[3], 2e-5, 1e-34, &row);

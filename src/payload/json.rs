@@ -196,7 +196,7 @@ impl<'de> Visitor<'de> for ScalarSeed {
     }
 }
 
-/// What is wrong with a document, with its place, in the parser's words.
+/// Returns the error of a document, with its place, in the parser's words.
 pub(super) fn trouble(text: &str) -> String {
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => String::new(),

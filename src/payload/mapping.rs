@@ -56,7 +56,7 @@ pub struct Refused {
     pub detail: String,
 }
 
-/// What one payload holds; reused from payload to payload.
+/// Contents of one payload; reused from payload to payload.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parsed {
     items: Vec<Item>,
@@ -70,7 +70,7 @@ pub struct Parsed {
     pub refused: Vec<Refused>,
     /// More about why the whole payload was refused; may be empty.
     pub detail: String,
-    /// What decides between two equal local times, as it stands after the payload.
+    /// The time that decides between two equal local times, as it stands after the payload.
     pub order: Order,
     /// A stamp lies in the hour that a change to summer time leaves out.
     pub gap: bool,
@@ -208,7 +208,7 @@ impl Place {
     }
 }
 
-/// What all members of one record share.
+/// Facts that all members of one record share.
 struct Shared<'a> {
     stream: Option<Range<u32>>,
     ts: Option<Stamp>,
@@ -583,7 +583,7 @@ impl Format {
             return;
         };
         for (name, value) in members {
-            // What names or dates the others is no channel: the same node, not an equal one.
+            // A member that names or dates the others is no channel: the same node, not an equal one.
             let mut skip = shared.skip.iter().map_while(|node| *node);
             if skip.any(|node| std::ptr::eq(node, value)) {
                 continue;

@@ -121,12 +121,12 @@ pub struct Format {
     pub lenient: bool,
 }
 
-/// What is known of a message beside its payload.
+/// Facts of a message beside its payload.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scope<'a> {
     /// Names, as far as the topic decides them; `None` where it decides all.
     pub names: Option<&'a Names>,
-    /// What decides between two equal local times.
+    /// The earlier time that decides between two equal local times.
     pub order: Order,
     /// A timestamp beside the payload (a user property of MQTT 5), where the payload has none.
     pub property: Option<&'a str>,

@@ -47,7 +47,7 @@ pub fn prediction_json(
     out.push('}');
 }
 
-/// What lies further ahead: `<channel>.h<rows>.mean` and `.sd`.
+/// Forecasts further ahead: `<channel>.h<rows>.mean` and `.sd`.
 fn forecasts(channels: &[Arc<str>], outcome: &Outcome, out: &mut String) {
     for forecast in &outcome.forecasts {
         let value = outcome

@@ -63,7 +63,7 @@ impl Template {
     /// record for a name that is no level (tags of the line protocol, columns of a table).
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The error.
     pub fn new(
         text: &str,
         level: impl Fn(&str) -> Option<usize>,

@@ -62,7 +62,7 @@ impl Kind {
     }
 }
 
-/// What time of the day a row is of.
+/// Time of the day of a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Moment {
     /// Timestamp, unix milliseconds.
@@ -74,7 +74,7 @@ pub struct Moment {
 /// One expert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Expert {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     hidden: Option<HiddenLayer>,
     /// First inputs: the shared ones, then the hidden layer's spikes, then the channels'.
@@ -92,10 +92,10 @@ struct Now {
     ignorance: f64,
 }
 
-/// What an expert is built from.
+/// Specification of an expert.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExpertShape {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Memory of its weights, rows.
     pub memory: f64,

@@ -26,7 +26,7 @@ const PARTNER_WIDTH: u32 = 2;
 const WALK_ROWS: f64 = 1e5;
 /// Memory of the hidden layer, rows.
 const HIDDEN_MEMORY: f64 = 3_000.0;
-/// What a hidden unit adds to the nominal number of inputs: half of the spikes at half their size.
+/// Contribution of a hidden unit to the nominal number of inputs: half of the spikes at half their size.
 const UNIT_ACTIVE: f64 = 0.3;
 /// Noise variance before anything is known, and its floor, in squared usual steps.
 const NOISE: f64 = 0.5;
@@ -55,7 +55,7 @@ struct Now {
     ignorance: f64,
 }
 
-/// What one channel's predictor is built from.
+/// Specification of one channel's predictor.
 #[derive(Clone, Debug)]
 pub struct GivenShape {
     /// The channel.

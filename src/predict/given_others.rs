@@ -17,7 +17,7 @@ const CORRELATION_ROWS: f64 = 2_000.0;
 const TRIAL_ROWS: u64 = 20_000;
 const LEAST_GAIN: f64 = 1e-3;
 
-/// What the predictors given the others are built from.
+/// Specification of the predictors given the others.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GivenSettings {
     /// Partners of a channel, at most; 0 switches these predictors off.

@@ -1,4 +1,4 @@
-//! What one channel's past says to the predictors: its scale, its last step, leaky traces of its level.
+//! Inputs of the predictors from one channel's past: its scale, its last step, leaky traces of its level.
 
 use serde::{Deserialize, Serialize};
 

@@ -54,7 +54,7 @@ const MOST_MISS: f64 = 0.5;
 /// |z| that a tenth of a standard normal exceeds: what a standard deviation stands for.
 pub const Z90: f64 = 1.644_853_626_951_472_7;
 
-/// What one expert says of a value.
+/// One expert's prediction of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Answer {
     /// Mean, in the channel's own unit.
@@ -63,7 +63,7 @@ pub struct Answer {
     pub variance: f64,
 }
 
-/// What became of a prediction once the value was there.
+/// Scores of a prediction once the value was there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Verified {
     /// Deviation from the mean of the experts' mixture in its standard deviations, not blunted by its

@@ -28,7 +28,7 @@ const LEAST_GAIN: f64 = 1e-3;
 /// Rows before an expert may be left out.
 const TRIAL_ROWS: u64 = 20_000;
 
-/// What the next-step predictor is built from.
+/// Specification of the next-step predictor.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NextStepSettings {
     /// Hidden spiking units of each group; 0 leaves out the expert of spikes and changes nothing else.
@@ -323,7 +323,7 @@ impl NextStep {
         if n > 0.0 { sum / n } else { 1.0 }
     }
 
-    /// What each hidden layer knows, in figures. Walks over all weights.
+    /// Summarises each hidden layer in figures. Walks over all weights.
     pub fn summaries(&self) -> impl Iterator<Item = Summary> + '_ {
         let experts = self.groups.iter().flat_map(|g| &g.experts);
         experts.filter_map(|e| Some(e.hidden()?.summary()))

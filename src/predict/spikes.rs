@@ -149,7 +149,7 @@ impl HiddenLayer {
         self.net.learn(input, &work.target, &work.noise, 1.0)
     }
 
-    /// What the network knows, in figures. Walks over all weights.
+    /// Summarises the network in figures. Walks over all weights.
     pub fn summary(&self) -> crate::ep::Summary {
         self.net.summary()
     }

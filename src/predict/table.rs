@@ -17,7 +17,7 @@ const MEMORY: f32 = 2_000.0;
 /// The prior of a transition, that it is as likely as its field is visited, counts as so many.
 const PRIOR: f64 = 2.0;
 
-/// What follows what, for one channel.
+/// Counts of transitions between states, for one channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     /// Transitions from field to field, row by row.

@@ -214,7 +214,7 @@ impl Messages {
         Ok(all)
     }
 
-    /// What was refused so far, by reason, as the daemon's metric has it.
+    /// Refusals so far, by reason, as the daemon's metric has it.
     pub fn refused(&self) -> BTreeMap<&'static str, u64> {
         self.refused
             .iter()

@@ -16,7 +16,7 @@ const MAX_CHANGES: f64 = 0.2;
 pub struct Proposal {
     /// The channel.
     pub channel: String,
-    /// What it looks like: `constant`, `empty`, `binary` or `enum`.
+    /// Proposed kind: `constant`, `empty`, `binary` or `enum`.
     pub kind: &'static str,
     /// The proposal in words.
     pub text: String,

@@ -1,4 +1,4 @@
-//! What a recording showed: accuracy against simple rivals, calibration, flags, stability.
+//! Summary of a recording: accuracy against simple rivals, calibration, flags, stability.
 
 use serde::Serialize;
 

@@ -35,7 +35,7 @@ const GAP: f64 = 0.03;
 const TOO_LARGE: f64 = 0.75;
 /// Streams that move after one look, at most.
 const MOVES: usize = 64;
-/// What a channel that has not been learned yet is taken for, as a share of a worker's time.
+/// Assumed cost of a channel that has not been learned yet, as a share of a worker's time.
 const UNKNOWN: f64 = 1e-5;
 
 /// The way to one worker: readings gather here until nothing more has come, or they are

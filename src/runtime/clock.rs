@@ -11,7 +11,7 @@ const TOLERANCE_MS: i64 = 5_000;
 /// How long the wall clock must keep to a new time before that is believed.
 const BELIEVED_AFTER: Duration = Duration::from_secs(60);
 
-/// What happened to the wall clock.
+/// Events of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockStep {
     /// It is off by so many milliseconds, which is not believed yet.

@@ -52,7 +52,7 @@ impl DiskStore {
                 Durability::Snapshot => state::Durability::Snapshot,
                 Durability::Journal => state::Durability::Journal,
             },
-            // The intake thread makes the groups; a second wait would only delay the acks. What has
+            // The intake thread makes the groups; a second wait would only delay the acks. The rest has
             // come by the time that the disk is ready shares a commit.
             commit_messages: 1,
             commit_age: Duration::ZERO,

@@ -42,7 +42,7 @@ pub struct GroupRule {
     pub max_age: Duration,
 }
 
-/// What the intake thread works with.
+/// Parts that the intake thread works with.
 pub struct IntakeThread {
     /// Messages come from here.
     pub intake: Intake,
@@ -117,7 +117,7 @@ struct Group {
     messages: usize,
 }
 
-/// What is used again from message to message.
+/// Buffers that are used again from message to message.
 #[derive(Default)]
 struct Scratch {
     messages: VecDeque<Delivered>,

@@ -32,14 +32,14 @@ use crate::stream::StreamParams;
 pub use crate::status::{Health, Status, StreamView};
 pub use serve::{filters, serve};
 
-/// What a [`Tap`] sees of one row, on the worker's thread, before it is published.
+/// One row as a [`Tap`] sees it, on the worker's thread, before it is published.
 #[derive(Debug)]
 pub struct Observed<'a> {
     /// Stream name.
     pub stream: &'a str,
     /// Channel names, in the order of the outcome's channels.
     pub channels: &'a [Arc<str>],
-    /// What the engine says of the row.
+    /// The engine's outcome of the row.
     pub outcome: &'a Outcome,
     /// The engine's counters after the row.
     pub stats: &'a EngineStats,
@@ -48,7 +48,7 @@ pub struct Observed<'a> {
 /// An observer of every outcome. It must return at once: it stands in the worker's way.
 pub type Tap = Arc<dyn Fn(&Observed<'_>) + Send + Sync>;
 
-/// What [`serve()`] says once it listens, before the broker is reached.
+/// Addresses and views that [`serve()`] gives once it listens, before the broker is reached.
 #[derive(Clone, Debug)]
 pub struct Started {
     /// Address of the HTTP listener.
@@ -57,7 +57,7 @@ pub struct Started {
     pub shared: Arc<Status>,
 }
 
-/// What a caller may bring along.
+/// Parts that a caller may bring along.
 #[derive(Default)]
 pub struct Hooks {
     /// HTTP listener, instead of binding `http.listen`.
@@ -72,7 +72,7 @@ pub struct Hooks {
     pub started: Option<tokio::sync::oneshot::Sender<Started>>,
 }
 
-/// What a run came to.
+/// Summary of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Readings accepted.

@@ -1,4 +1,4 @@
-//! What a worker is told, and how a stream leaves it for another one.
+//! Orders to a worker, and the way of a stream from one worker to another.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -225,7 +225,7 @@ async fn beat(pulse: Arc<Pulse>) {
     }
 }
 
-/// What had no PUBACK before the stop goes out again.
+/// Publishes again the messages that had no PUBACK before the stop.
 fn republish(out: &Out, messages: &[KeptMessage]) {
     out.push_all(messages.iter().map(|message| Message {
         topic: message.topic.as_str().into(),
@@ -238,7 +238,7 @@ fn republish(out: &Out, messages: &[KeptMessage]) {
     }));
 }
 
-/// What the HTTP room works with.
+/// Parts that the HTTP room works with.
 fn site(settings: &Settings, status: &Arc<Status>, out: &Out) -> Site {
     let output = &settings.output;
     let admin = settings.http.admin_token.clone().map(|token| Admin {
@@ -356,7 +356,7 @@ struct Threads {
     senders: Vec<crossbeam_channel::Sender<Work>>,
 }
 
-/// What the threads are started with.
+/// Parts that the threads are started with.
 struct Parts<'a> {
     restored: Restored,
     recovered: oneshot::Sender<()>,

@@ -80,7 +80,7 @@ pub struct Replay {
 /// disk. So [`Store::save`] must not make a snapshot durable before the readings up to its
 /// `last_seq` are committed.
 pub trait Store: Send + Sync {
-    /// What was there when the daemon last stopped or was stopped. Called once, before all others.
+    /// Returns the state at the daemon's last stop. Called once, before all others.
     ///
     /// # Errors
     /// If the state is there but cannot be used.

@@ -27,7 +27,7 @@ pub struct Queues {
     pub intake: Intake,
     /// From the workers to the connection.
     pub out: Out,
-    /// What is kept on disk.
+    /// Settings of the state on disk.
     pub store: Arc<dyn Store>,
 }
 
@@ -74,7 +74,7 @@ impl Watch {
     }
 }
 
-/// What the last look saw.
+/// Observations of the last look.
 #[derive(Default)]
 struct Seen {
     stuck: HashSet<String>,

@@ -44,13 +44,13 @@ pub struct Item {
     pub replayed: bool,
 }
 
-/// What a worker thread works with.
+/// Parts that a worker thread works with.
 pub struct Worker {
     /// Its number.
     pub idx: usize,
     /// Readings come from here, in batches, and streams.
     pub rx: Receiver<Work>,
-    /// What new streams are built from.
+    /// Parameters of new streams.
     pub params: StreamParams,
     /// The settings of the models were changed since the start.
     pub is_tuned: bool,
@@ -90,7 +90,7 @@ pub struct Worker {
     pub held: VecDeque<(Instant, Arc<str>)>,
 }
 
-/// What is left of a stream that was idle for long.
+/// The remainder of a stream that was idle for long.
 pub struct Evicted {
     /// Number of its last reading.
     seq: u64,
@@ -115,10 +115,10 @@ pub struct Slot {
     /// Channels announced to Home Assistant, and how often it had started anew by then.
     pub(super) announced: (usize, u64),
     pub(super) counted: EngineStats,
-    /// What was replayed is not counted yet, and will not be.
+    /// Replayed readings are not counted yet, and will not be.
     uncounted: bool,
     dirty: bool,
-    /// What is shown of its past; found with its first row.
+    /// Its history for the page; found with its first row.
     pub(super) history: Option<Arc<KeptHistory>>,
     /// When its last reading came.
     touched: Instant,
@@ -154,7 +154,7 @@ impl Slot {
             unsaid: None,
             predicted: None,
             announced: (0, 0),
-            // What was learned before this start is not counted again.
+            // Rows learned before this start are not counted again.
             counted: stream.engine().stats().clone(),
             uncounted: false,
             dirty: true,
@@ -510,7 +510,7 @@ pub(super) fn rebuild(
     or_anew(store.recover(name, reading, params), shared, name, params)
 }
 
-/// What is kept of a stream; where that is nothing, or cannot be read, the stream at its beginning.
+/// The stored stream; where nothing is stored, or it cannot be read, the stream at its beginning.
 fn or_anew(
     kept: Result<Option<Stream>, StoreError>,
     shared: &Status,

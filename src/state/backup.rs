@@ -51,7 +51,7 @@ pub fn restore(source: &Path, dir: &Path) -> Result<Option<PathBuf>, StateError>
     own_like(&partial, dir).map_err(|error| failed("cannot give away", &partial, error))?;
     let before = path.exists().then(|| beside(&path, "before-restore"));
     if let Some(before) = &before {
-        // What SQLite has not taken into the file itself goes with it.
+        // The log that SQLite has not taken into the file itself goes with it.
         for end in ["", "-wal", "-shm", ".mark"] {
             let (from, to) = (with_end(&path, end), with_end(before, end));
             remove(&to)?;

@@ -35,7 +35,7 @@ pub(crate) const ASIDE: i64 = 1;
 /// Snapshot status: its checksum is wrong.
 pub(crate) const BAD: i64 = 2;
 
-/// What [`snapshot_row`] reads.
+/// Columns that [`snapshot_row`] reads.
 const SNAPSHOT: &str =
     "SELECT id, stream, seq, readings, format, created_ms, crc, status, params, state
  FROM snapshots";
@@ -115,7 +115,7 @@ pub(crate) fn open_writer(path: &Path, sync_every_commit: bool) -> Result<Connec
         detail: e.to_string(),
     };
     let connection = Connection::open(path).map_err(open_error)?;
-    // What SQLite makes beside it has the same rights.
+    // Files that SQLite makes beside it have the same rights.
     keep_private(path);
     connection.busy_timeout(BUSY).map_err(open_error)?;
     check(&connection, path)?;

@@ -1,4 +1,4 @@
-//! What can go wrong with a state file, said so that an operator can act.
+//! Errors of a state file, worded so that an operator can act.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ pub enum StateError {
     Open {
         /// The file.
         path: PathBuf,
-        /// What the system or SQLite said.
+        /// Message of the system or of SQLite.
         detail: String,
     },
     /// Another process holds the file.
@@ -44,21 +44,21 @@ pub enum StateError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The finding.
         detail: String,
     },
     /// A checksum or a layout is wrong.
     #[error("{what}: {detail}")]
     Format {
-        /// What was being read.
+        /// The part that was being read.
         what: &'static str,
-        /// What was wrong with it.
+        /// The error.
         detail: String,
     },
     /// SQLite refused: disk full, read-only, an I/O error.
     #[error("{what}: {source}")]
     Sql {
-        /// What was being done.
+        /// The action that failed.
         what: &'static str,
         /// SQLite's words.
         #[source]
@@ -67,7 +67,7 @@ pub enum StateError {
     /// A file could not be read or written.
     #[error("{what} {path}: {source}")]
     Io {
-        /// What was being done.
+        /// The action that failed.
         what: &'static str,
         /// The file.
         path: PathBuf,

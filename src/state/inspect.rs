@@ -1,4 +1,4 @@
-//! What a state file holds, for a person or a script: the figures of `spiked inspect`.
+//! Contents of a state file, for a person or a script: the figures of `spiked inspect`.
 
 use std::fmt;
 use std::path::Path;
@@ -34,11 +34,11 @@ pub struct Inspection {
     pub dead_letters: Vec<(u64, String, String, String)>,
     /// The newest incident edges: stream, incident.
     pub incidents: Vec<(String, Value)>,
-    /// What a restart would say.
+    /// Messages of a restart.
     pub restart: String,
 }
 
-/// What the journal covers.
+/// Extent of the journal.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct JournalSpan {
     /// Group commits.
@@ -73,7 +73,7 @@ pub struct StreamSummary {
     pub rows: Option<u64>,
     /// Its snapshots, newest first.
     pub snapshots: Vec<SnapshotSummary>,
-    /// What its networks know.
+    /// Summary figures of its networks.
     pub weights: Vec<Weights>,
 }
 

@@ -37,7 +37,7 @@ pub struct MissedEdge {
     pub outcome: Outcome,
 }
 
-/// What a restart found.
+/// Findings of a restart.
 #[derive(Debug, Default)]
 pub struct Recovered {
     /// The streams, by name.
@@ -50,7 +50,7 @@ pub struct Recovered {
     pub last_seq: u64,
     /// Keys of the newest deliveries, oldest first.
     pub keys: VecDeque<u64>,
-    /// What to say about it.
+    /// Message about it.
     pub report: Report,
     pub(crate) dead: Vec<(Reading, String)>,
 }
@@ -68,7 +68,7 @@ pub struct Prepared {
     pub last_seq: u64,
     /// Keys of the newest deliveries, oldest first.
     pub keys: VecDeque<u64>,
-    /// What to say about it.
+    /// Message about it.
     pub report: Report,
     /// Incident edges on record.
     pub told: Told,
@@ -143,7 +143,7 @@ impl Iterator for Replay {
     }
 }
 
-/// What to say about a restart.
+/// Messages about a restart.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
     /// Streams rebuilt.
@@ -170,7 +170,7 @@ pub struct Report {
     pub lost_log: u64,
     /// Readings that no stream could digest, left out.
     pub dead_letters: u64,
-    /// What was wrong with the file, if it had to be salvaged.
+    /// Error of the file, if it had to be salvaged.
     pub salvaged: Option<String>,
     /// How long it took.
     pub took: Duration,
@@ -594,7 +594,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// What was committed and is not there any more: the log was cut, removed or damaged. The numbers of
+    /// Finds committed readings that are not there any more: the log was cut, removed or damaged. The numbers of
     /// the readings are given away.
     fn look_at_mark(&mut self, path: &Path) {
         let committed = super::mark::read(path).unwrap_or(0);

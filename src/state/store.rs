@@ -46,7 +46,7 @@ pub enum Durability {
 pub struct StoreOptions {
     /// Directory of the state file; made if missing.
     pub dir: PathBuf,
-    /// What survives what.
+    /// Guarantee against failures.
     pub durability: Durability,
     /// Readings that make a group commit at once (1 and more). Keep it well below the broker's
     /// in-flight window (20 by default), or the stream stalls for `commit_age` every window.
@@ -134,7 +134,7 @@ pub struct OutMessage {
     pub retain: bool,
 }
 
-/// What the store counted since it was opened, and how it stands.
+/// Counts of the store since it was opened, and its state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
     /// Readings written to the journal.
@@ -157,7 +157,7 @@ pub struct StoreStats {
     pub outbox: u64,
     /// Readings set apart.
     pub dead_letters: u64,
-    /// What the last commit failed with; `None` once one succeeded again.
+    /// Error of the last commit; `None` once one succeeded again.
     pub failing: Option<String>,
 }
 

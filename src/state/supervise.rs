@@ -11,7 +11,7 @@ use crate::stream::Stream;
 /// Panics in a row that condemn a reading.
 const LIMIT: u32 = 3;
 
-/// What became of a supervised reading.
+/// Fate of a supervised reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pushed {
     /// Taken or refused by the stream; `panics` times it was rebuilt on the way (0: as a rule).

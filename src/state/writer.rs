@@ -35,7 +35,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// Longest time without a sign of life while there is nothing to do.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// What can be asked of the writer.
+/// Requests to the writer.
 pub(crate) enum Command {
     Append {
         readings: Vec<Accepted>,
@@ -116,7 +116,7 @@ pub(crate) struct Writer {
     early: Vec<Command>,
 }
 
-/// What a commit changed, told to the rest only once it is on disk.
+/// Changes of a commit, told to the rest only once they are on disk.
 #[derive(Default)]
 struct Changes {
     last_seq: Option<u64>,

@@ -44,7 +44,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is known of one stream, updated by its worker once a batch.
+/// State of one stream, updated by its worker once a batch.
 #[derive(Clone, Debug)]
 pub struct StreamView {
     /// Channel names.
@@ -88,7 +88,7 @@ pub struct Health {
     pub alive: bool,
     /// Connected, subscribed, learning, storing.
     pub ready: bool,
-    /// What is wrong, in words; empty when all is well.
+    /// Reasons for not being well, in words; empty when all is well.
     pub reasons: Vec<String>,
 }
 
@@ -127,7 +127,7 @@ pub struct Status {
     subscribed: AtomicBool,
     stopping: AtomicBool,
     store_failed: AtomicBool,
-    /// What keeps the store from writing, in words.
+    /// Reason why the store cannot write, in words.
     store_trouble: Mutex<Option<String>>,
     /// Milliseconds since the start at which a worker last panicked, plus 1; 0 for never.
     panicked: AtomicU64,
@@ -470,7 +470,7 @@ impl Status {
         }
     }
 
-    /// What is known of every stream, by name.
+    /// States of all streams, by name.
     pub fn views(&self) -> Vec<(Arc<str>, StreamView)> {
         let mut views: Vec<_> = lock(&self.views)
             .iter()
@@ -480,7 +480,7 @@ impl Status {
         views
     }
 
-    /// What is known of one stream.
+    /// State of one stream.
     pub fn view(&self, stream: &str) -> Option<StreamView> {
         lock(&self.views).get(stream).cloned()
     }

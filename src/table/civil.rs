@@ -66,7 +66,7 @@ pub(super) struct Civil {
     pub(super) offset_s: Option<i32>,
 }
 
-/// What is left of a text.
+/// Remainder of a text.
 struct Scanner<'a> {
     rest: &'a str,
 }

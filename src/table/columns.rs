@@ -208,7 +208,7 @@ pub(super) struct Channel {
     pub(super) reading: Reading,
 }
 
-/// What the columns hold.
+/// Contents of the columns.
 #[derive(Debug)]
 pub(super) struct Columns {
     pub(super) names: Vec<String>,
@@ -218,7 +218,7 @@ pub(super) struct Columns {
     pub(super) texts: Vec<usize>,
     /// Names of the columns that are left out: texts, row numbers, other times.
     pub(super) ignored: Vec<String>,
-    /// What was found, in words.
+    /// Findings, in words.
     pub(super) found: Vec<String>,
 }
 

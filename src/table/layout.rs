@@ -45,7 +45,7 @@ pub(super) struct Layout {
     pub(super) annotated: bool,
     /// Rows of the head.
     pub(super) rows: Vec<Numbered>,
-    /// What was found, in words.
+    /// Findings, in words.
     pub(super) found: Vec<String>,
 }
 
@@ -85,7 +85,7 @@ impl Head {
     }
 }
 
-/// What a cell looks like.
+/// Shape of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     Missing,

@@ -79,7 +79,7 @@ pub struct LayoutOptions {
     pub decimal: Option<Decimal>,
 }
 
-/// What the user says of a recording.
+/// The user's settings of a recording.
 #[derive(Clone, Debug, Default)]
 pub struct TableOptions {
     /// How the text becomes records.
@@ -147,7 +147,7 @@ pub enum TableError {
         column: String,
         /// The cell.
         text: String,
-        /// What would be right.
+        /// The correction.
         expected: String,
     },
     /// More lines than not cannot be read.
@@ -161,7 +161,7 @@ pub enum TableError {
         lines: u64,
         /// The first of them, from 1.
         line: u64,
-        /// What is wrong with it.
+        /// The error.
         why: &'static str,
         /// Its beginning.
         text: String,

@@ -98,7 +98,7 @@ impl<'a> Sheet<'a> {
         self.layout.decimal
     }
 
-    /// What was found, in words.
+    /// Findings, in words.
     pub fn found(&self) -> &[String] {
         &self.layout.found
     }

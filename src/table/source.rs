@@ -43,7 +43,7 @@ const NO_TEXT: [(&[u8], &str); 9] = [
 pub(super) struct Source<'a> {
     /// Where the text comes from.
     pub(super) text: Box<dyn BufRead + 'a>,
-    /// What was found on the way: compression and encoding, where they are not the usual ones.
+    /// Compression and encoding, where they are not the usual ones.
     pub(super) found: Vec<String>,
     /// Bytes of the file read so far.
     pub(super) bytes_read: Arc<AtomicU64>,

@@ -432,7 +432,7 @@ fn a_line_a_reading_becomes_a_column_a_channel() {
         long("time,sensor,value", |i, name, x| {
             format!("{},{name},{x}", time(i))
         }),
-        // What the columns are called does not matter where times repeat.
+        // The names of columns do not matter where times repeat.
         long("a;b;c", |i, name, x| {
             format!("{};{name};{}", time(i), x.to_string().replace('.', ","))
         }),

@@ -250,7 +250,7 @@ impl<'a> Table<'a> {
         self.columns.time.doubt
     }
 
-    /// What was found that is not the usual, in words.
+    /// Unusual findings, in words.
     pub fn found(&self) -> &[String] {
         &self.found
     }

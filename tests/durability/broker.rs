@@ -17,7 +17,7 @@ use crate::proxy::{Mode, Proxy};
 
 const CONFIG: &str = "[state]\ndurability = \"journal\"\n[stream]\nalign = \"per-reading\"\n[output]\npredictions_qos = 1\n";
 
-/// What came by: readings by their timestamp, outputs by the number of their reading.
+/// Messages that came by: readings by their timestamp, outputs by the number of their reading.
 #[derive(Default)]
 struct Seen {
     readings: BTreeSet<i64>,

@@ -7,7 +7,7 @@ use spiked::state::{Reader, Store, StoreOptions};
 use crate::plant::Dice;
 use crate::state::{Plant, accepted, copy_state, digests, params, sample, uninterrupted};
 
-/// What a start made of a damaged file.
+/// Result of a start on a damaged file.
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Clone, Copy)]
 enum Outcome {
     Unharmed,
@@ -102,7 +102,7 @@ fn a_file_cut_short_anywhere_starts_or_refuses() {
     }
 }
 
-/// What a power cut in the middle of writes leaves: the log ends anywhere, or its end is torn.
+/// State after a power cut in the middle of writes: the log ends anywhere, or its end is torn.
 #[test]
 fn a_torn_log_gives_the_state_of_an_earlier_moment_and_never_garbage() {
     let dir = tempfile::tempdir().unwrap();

@@ -46,7 +46,7 @@ fn a_network_that_cuts_stalls_trickles_or_delays_is_outlived_and_nothing_is_lost
             assert!(noticed > losses, "a silent broker is not noticed");
         }
         if mode == Mode::Trickle {
-            // What trickled is of no use any more: the connection is cut, as a router would.
+            // The trickled bytes are of no use any more: the connection is cut, as a router would.
             proxy.set(Mode::Cut);
             std::thread::sleep(Duration::from_millis(100));
         }

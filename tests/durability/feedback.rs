@@ -80,7 +80,7 @@ impl Plant {
     }
 }
 
-/// What an operator would type.
+/// Messages that an operator would type.
 fn say(port: u16, topic: &str, text: &str, more: &[&str]) {
     let sent = Command::new("mosquitto_pub")
         .args(["-p", &port.to_string(), "-q", "1", "-t", topic, "-m", text])
@@ -121,7 +121,7 @@ fn rulings_end_confirm_or_accept_incidents_and_are_replayed_in_their_place() {
         (&judged["verdict"], &judged["anomaly"]),
         (&"false".into(), &0.into())
     );
-    // What still stands out opens another; true: it is confirmed and goes on.
+    // A value that still stands out opens another; true: it is confirmed and goes on.
     plant.run(60, 12.0);
     plant.hear(2, "opened");
     say(broker.port, TOPIC, &ruling(2, "true"), &[]);
@@ -137,7 +137,7 @@ fn rulings_end_confirm_or_accept_incidents_and_are_replayed_in_their_place() {
         (&closed["accepted"], &closed["anomaly"]),
         (&1.into(), &0.into())
     );
-    // What is none is refused, by reason.
+    // A message that is none is refused, by reason.
     let bad = [
         (TOPIC, ruling(99, "true"), "unknown_incident", &[][..]),
         (

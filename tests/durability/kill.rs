@@ -15,7 +15,7 @@ use crate::plant::{
 
 const CONFIG: &str = "[state]\ndurability = \"journal\"\nsnapshot_every_s = 1.0\n[stream]\nalign = \"per-reading\"\n";
 
-/// What is killed, and when.
+/// Processes that are killed, and when.
 struct Trial {
     /// Further settings.
     settings: &'static str,

@@ -127,7 +127,7 @@ fn a_paced_load_is_kept_up_with_in_constant_memory() {
         series.push(text.lines().filter(|line| !line.starts_with('#')).count());
     }
     let asked = start.elapsed().as_secs_f64() * rate as f64;
-    // What the source got rid of: on a busy machine it falls behind by itself.
+    // Messages that the source got rid of: on a busy machine it falls behind by itself.
     let acked = source.acked.load(std::sync::atomic::Ordering::SeqCst) as f64;
     let kept = daemon.metric("spiked_rows_total");
     let warm = curve.len() / 2;

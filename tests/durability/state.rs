@@ -113,7 +113,7 @@ fn a_restart_after_a_kill_gives_the_same_bits() {
     plant.run(1..=500);
     plant.save();
     plant.run(501..=800);
-    // What is on disk now is what a kill would leave: nothing has been closed.
+    // The disk is as a kill would leave it: nothing has been closed.
     let killed = tempfile::tempdir().unwrap();
     copy_state(dir.path(), killed.path());
     let (again, recovered) = Plant::open(StoreOptions::new(killed.path()));

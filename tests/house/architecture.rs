@@ -16,7 +16,7 @@ const FLOORS: [&[&str]; 3] = [
 ];
 const EDGE: usize = FLOORS.len();
 
-/// What floors 0 to 2 must not name: the outside world, clocks, threads, hidden state.
+/// Names forbidden on floors 0 to 2: the outside world, clocks, threads, hidden state.
 const OUTSIDE: [&str; 27] = [
     "tokio::",
     "rumqttc::",
@@ -47,7 +47,7 @@ const OUTSIDE: [&str; 27] = [
     "eprintln!",
 ];
 
-/// What floor 0 must not name beside that.
+/// Names forbidden on floor 0 beside those.
 const BESIDE_NUMBERS: [&str; 2] = ["serde_json::", "rand::"];
 
 fn floor_of(room: &str) -> usize {
@@ -58,7 +58,7 @@ fn floor_of(room: &str) -> usize {
 }
 
 /// Every Rust file below `folder`.
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -124,7 +124,7 @@ fn rooms_named(line: &str) -> Vec<String> {
         .collect()
 }
 
-/// What is wrong with one file.
+/// Offences of one file.
 fn offences(text: &str, room: &str) -> Vec<String> {
     let floor = floor_of(room);
     let mut offences = Vec::new();

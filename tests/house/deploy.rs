@@ -1,4 +1,4 @@
-//! What `deploy/` holds, held against the tools that will read it and the metrics that exist.
+//! Holds the files of `deploy/` against the tools that will read them and the metrics that exist.
 
 use std::collections::BTreeSet;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::architecture::files;
 use crate::support::{read, root};
 
 /// Documents that are written for people.
@@ -131,11 +132,25 @@ fn every_example_message_of_the_readme_fits_its_schema() {
 }
 
 #[test]
-fn no_sentence_of_a_document_begins_with_what() {
+fn no_sentence_of_a_document_or_comment_begins_with_what() {
     for document in DOCUMENTS {
         for line in read(document).lines() {
             let begins = line.starts_with("What ") || line.contains(". What ");
             assert!(!begins, "{document}: {line}");
         }
     }
+    let mut found = Vec::new();
+    for folder in ["src", "benches", "tests", "examples", "fuzz"] {
+        for path in files(&root().join(folder)) {
+            let text = std::fs::read_to_string(&path).expect("a text");
+            let comments = text.lines().filter_map(|line| {
+                let line = line.trim_start();
+                Some(line.strip_prefix("//")?.trim_start_matches(['/', '!']))
+            });
+            let begins = |line: &str| line.starts_with(" What ") || line.contains(". What ");
+            let said = comments.filter(|line| begins(line));
+            found.extend(said.map(|line| format!("{}:{line}", path.display())));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }

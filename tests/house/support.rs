@@ -1,4 +1,4 @@
-//! What the tests share: tools of the system, the demo as a child process, a scrape.
+//! Shared parts of the tests: tools of the system, the demo as a child process, a scrape.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -102,7 +102,7 @@ impl Demo {
         run(".", "kill", &["-s", name, &pid], "");
     }
 
-    /// What it prints until it ends, and how it ends; fails if that takes longer than `limit`.
+    /// Returns its output until it ends, and its exit status; fails if that takes longer than `limit`.
     pub fn end(mut self, limit: Duration) -> (String, ExitStatus) {
         let begun = Instant::now();
         let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What end-to-end tests share: a mosquitto of their own, the daemon as a process, the C clients.
+//! Kit of the end-to-end tests: a mosquitto of their own, the daemon as a process, the C clients.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

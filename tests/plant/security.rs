@@ -89,7 +89,7 @@ fn check(url: &str, settings: &[(&str, &str)]) -> Output {
     command.output().unwrap()
 }
 
-/// What `check` complains of in one line.
+/// Complaints of `check` in one line.
 fn complaint(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_millis(10);
 const INPUTS: u64 = 2000;
 /// Longest input made, bytes.
 const LONGEST: usize = 4096;
-/// What tables, payloads and times hinge on.
+/// Characters that tables, payloads and times hinge on.
 const TOKENS: [&[u8]; 24] = [
     b"\n",
     b"\r\n",

@@ -170,7 +170,7 @@ impl Plan {
         }
     }
 
-    /// What the sensor shows for `measured`; `noise` is a normal deviate to use.
+    /// Reading of the sensor for `measured`; `noise` is a normal deviate to use.
     pub fn distort(
         &mut self,
         pump: usize,

@@ -47,7 +47,7 @@ const DROP_OUT_MAX: u32 = 3;
 /// One measurement: pump, channel, value.
 pub type Measurement = (usize, usize, f64);
 
-/// What the plant did in one period.
+/// Events of the plant in one period.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tick {
     /// Simulated moment, unix milliseconds.
@@ -155,7 +155,7 @@ impl Pump {
         ]
     }
 
-    /// What the sensor of `channel` says of `truth`; `None` while it drops out.
+    /// Reading of the sensor of `channel` for `truth`; `None` while it drops out.
     fn measure(&mut self, channel: usize, truth: f64) -> Option<f64> {
         let noise = SENSOR_SD[channel] * gauss(&mut self.rng);
         if self.missing[channel] > 0 {

@@ -12,7 +12,7 @@ use super::plant::PERIOD_S;
 /// How long after a fault a new incident is put down to its end: 100 rows.
 pub const AFTERMATH_MS: i64 = (100.0 * PERIOD_S * 1e3) as i64;
 
-/// What is known of one announced fault.
+/// State of one announced fault.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
     /// The announcement of its start.

@@ -26,7 +26,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 pub struct Connection {
     /// To publish and to subscribe.
     pub client: AsyncClient,
-    /// What arrived.
+    /// Messages that arrived.
     pub inbox: mpsc::Receiver<Publish>,
     /// The task.
     pub polling: JoinHandle<()>,

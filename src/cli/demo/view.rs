@@ -1,4 +1,4 @@
-//! What the demo shows: a screen that is redrawn on a terminal, plain lines elsewhere.
+//! Display of the demo: a screen that is redrawn on a terminal, plain lines elsewhere.
 //!
 //! Everything here makes text from what was seen; nothing reads a clock or a socket.
 
@@ -39,7 +39,7 @@ struct Channel {
     score: f64,
 }
 
-/// What is known of one stream.
+/// State of one stream.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StreamView {
     ts_ms: i64,
@@ -70,7 +70,7 @@ pub struct Seen {
 /// Everything that is on the screen.
 #[derive(Clone, Debug, Default)]
 pub struct Screen {
-    /// What to type to look on, a line each.
+    /// Commands to look on, a line each.
     hints: Vec<String>,
     /// Simulated seconds a second.
     speed: f64,

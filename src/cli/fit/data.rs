@@ -39,7 +39,7 @@ const BIAS: f32 = 2.0;
 /// Samples with their targets.
 pub type Part = (Samples, Targets);
 
-/// What a fit works on.
+/// Data of a fit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Data {
     /// To learn.

@@ -22,7 +22,7 @@ pub enum TableError {
     Io {
         /// Which file.
         path: String,
-        /// What went wrong.
+        /// The error.
         source: std::io::Error,
     },
     /// The file is no table.
@@ -68,7 +68,7 @@ pub enum TableError {
     Misfit(String),
 }
 
-/// What the user says of the columns.
+/// The user's settings of the columns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted<'a> {
     /// The column to predict.

@@ -49,7 +49,7 @@ impl Observed {
     }
 }
 
-/// What an observation says about one spiking input and its weight.
+/// The messages of one observation to one spiking input and its weight.
 #[derive(Clone, Copy, Debug)]
 pub struct SpikeMessage {
     /// Log-odds for the spike.

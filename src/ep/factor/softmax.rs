@@ -9,7 +9,7 @@
 //! Gamma_k = kappa_k^2 q_k (1 - q_k) for the others, g_c = sum kappa_k q_k,
 //! Gamma_c = sum kappa_k^2 q_k - g_c^2.
 //!
-//! Exact for V = 0, and a function of differences only. What else it costs is in the tests.
+//! Exact for V = 0, and a function of differences only. The tests hold its other errors.
 
 #![expect(
     clippy::manual_clamp,

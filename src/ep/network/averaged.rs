@@ -12,7 +12,7 @@ use super::batch::{Flat, Lesson, Sample};
 use crate::ep::kernel::padded;
 use crate::ep::report::Report;
 
-/// What a sample sent to the units: g and Gamma of the input lanes, then of each upper layer, and
+/// The messages of a sample to the units: g and Gamma of the input lanes, then of each upper layer, and
 /// the spike probabilities below each.
 struct Sent {
     lanes: (Vec<f32>, Vec<f32>),

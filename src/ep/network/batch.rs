@@ -21,7 +21,7 @@ use crate::ep::spec::OutputKind;
 const MAX_FALLBACKS: f64 = 0.1;
 const JUDGED_AFTER: u32 = 20;
 
-/// What one sample teaches.
+/// The evidence of one sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Lesson<'a> {
     /// Targets and their noise variances, one each an output (see [`Network::learn`]).

@@ -12,7 +12,7 @@ use crate::ep::factor::hidden::MAX_RHO;
 /// Share of the new message from the second sweep on.
 const DAMPING: f32 = 0.5;
 
-/// What an output has seen.
+/// The messages that an output received.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ep) enum Seen {
     /// A real number with Gaussian noise.
@@ -23,7 +23,7 @@ pub(in crate::ep) enum Seen {
     Nothing,
 }
 
-/// What the outputs have seen, given their means and variances.
+/// The messages that the outputs received, given their means and variances.
 type Factors<'a> = dyn Fn(&[f32], &[f32]) -> Vec<Seen> + 'a;
 
 /// One output's view of the spikes below it, and what it has seen under it.

@@ -29,7 +29,7 @@ const IDLE_SHARE: f64 = 0.2;
 /// Draws of the units that have learned nothing.
 const DRAWS: u32 = 10;
 
-/// What is left of the variance of a weight that was drawn: none, but for f32's sake.
+/// The variance of a weight that was drawn: none, but for f32's sake.
 const DRAWN: f32 = 1e-6;
 
 /// Most output weights that are known jointly; beyond, each by itself.
@@ -64,7 +64,7 @@ struct Part {
     network: Network,
     mean: Vec<f64>,
     spread: Spread,
-    /// What the output's weights met in the last prediction.
+    /// Inputs of the output's weights in the last prediction.
     #[serde(skip)]
     features: Vec<f64>,
 }
@@ -81,7 +81,7 @@ pub struct Readout {
     work: Vec<f64>,
 }
 
-/// What output weights are learned from: sample `i` is `(input, target)`.
+/// The samples that output weights are learned from: sample `i` is `(input, target)`.
 pub(super) type Table<'a> = dyn Fn(usize) -> (Input<'a>, f32) + 'a;
 
 impl Readout {
@@ -152,7 +152,7 @@ impl Readout {
         self.parts.len()
     }
 
-    /// What the output's weights of draw `draw` (the only part where nothing was drawn) met in the
+    /// Inputs of the output's weights of draw `draw` (the only part where nothing was drawn) in the
     /// last prediction or look.
     pub(super) fn met(&self, draw: usize) -> &[f64] {
         &self.parts[draw % self.parts.len()].features
@@ -248,7 +248,7 @@ fn spread(features: &[f64], square: &[f64]) -> f64 {
 }
 
 impl Network {
-    /// What the output's weights meet: expected spikes of the last hidden layer, then 1 for the
+    /// Inputs of the output's weights: expected spikes of the last hidden layer, then 1 for the
     /// bias or, with direct synapses, the inputs.
     fn features(&mut self, x: Input<'_>, f: &mut Vec<f64>) {
         self.forward(x);

@@ -33,7 +33,7 @@ pub struct Recorder {
     limits: SigmaLimits,
 }
 
-/// What the report is made of.
+/// Contents of the report.
 #[derive(Serialize)]
 struct Data<'a> {
     name: &'a str,

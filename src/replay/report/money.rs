@@ -23,7 +23,7 @@ pub struct Costs {
     pub missed_fault: f64,
 }
 
-/// What a detector would have done.
+/// Costs that a detector would have caused.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DetectorScore {
     /// The detector, in words.
