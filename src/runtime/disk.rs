@@ -52,8 +52,8 @@ impl DiskStore {
                 Durability::Snapshot => state::Durability::Snapshot,
                 Durability::Journal => state::Durability::Journal,
             },
-            // The intake thread makes the groups; a second wait would only delay the acks. The rest has
-            // come by the time that the disk is ready shares a commit.
+            // The intake thread makes the groups; a second wait would only delay the acks.
+            // Readings that have come by the time that the disk is ready share a commit.
             commit_messages: 1,
             commit_age: Duration::ZERO,
             journal_max_bytes: settings.journal_max_bytes,
