@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 numbers | [`num`] | std only |
 //! | 1 model | [`ep`], [`encode`] | arrays and a passed-in RNG: no I/O, no clock |
-//! | 2 stream | [`row`], [`payload`], [`route`], [`decode`], [`assemble`], [`predict`], [`detect`], [`engine`], [`stream`], [`history`], [`fit`] | bytes and timestamps as arguments: no I/O, no clock |
+//! | 2 stream | [`row`], [`glob`], [`payload`], [`route`], [`decode`], [`assemble`], [`predict`], [`detect`], [`engine`], [`stream`], [`history`], [`fit`] | bytes and timestamps as arguments: no I/O, no clock |
 //! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `progress`, `status`, `runtime`, `charts`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
 //!
 //! # Glossary
@@ -47,6 +47,7 @@ pub mod encode;
 pub mod engine;
 pub mod ep;
 pub mod fit;
+pub mod glob;
 pub mod history;
 pub mod http;
 pub mod metrics;

@@ -1,12 +1,11 @@
 //! JSON payloads: the whole document, or two members of it without the rest.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::Reject;
-use super::node::Node;
+use super::node::{Node, NodeSeed};
 
 /// Nesting of a document from which on it is refused; serde_json follows no further either.
 const MAX_DEPTH: usize = 128;
@@ -99,8 +98,8 @@ impl<'de> Visitor<'de> for Members<'_> {
         let mut found = (None, None);
         while let Some(which) = map.next_key_seed(Which(&self))? {
             match which {
-                Some(true) => found.0 = Some(map.next_value_seed(ScalarSeed)?),
-                Some(false) => found.1 = Some(map.next_value_seed(ScalarSeed)?),
+                Some(true) => found.0 = Some(map.next_value_seed(NodeSeed::WITHOUT_CONTENTS)?),
+                Some(false) => found.1 = Some(map.next_value_seed(NodeSeed::WITHOUT_CONTENTS)?),
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -139,64 +138,7 @@ impl Visitor<'_> for Which<'_, '_> {
     }
 }
 
-struct ScalarSeed;
-
-impl<'de> DeserializeSeed<'de> for ScalarSeed {
-    type Value = Node<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node<'de>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ScalarSeed {
-    type Value = Node<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Node<'de>, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_bool<E>(self, x: bool) -> Result<Node<'de>, E> {
-        Ok(Node::Bool(x))
-    }
-
-    fn visit_i64<E>(self, n: i64) -> Result<Node<'de>, E> {
-        Ok(Node::Whole(n))
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "measurements are f64")]
-    fn visit_u64<E>(self, n: u64) -> Result<Node<'de>, E> {
-        Ok(i64::try_from(n).map_or(Node::Number(n as f64), Node::Whole))
-    }
-
-    fn visit_f64<E>(self, x: f64) -> Result<Node<'de>, E> {
-        Ok(Node::Number(x))
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Node<'de>, E> {
-        Ok(Node::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Node<'de>, E> {
-        Ok(Node::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node<'de>, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Node::Array(Vec::new()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node<'de>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Node::Object(Vec::new()))
-    }
-}
-
-/// Returns the error of a document, with its place, in the parser's words.
+/// Describes what is wrong with a document, with its place, in the parser's words.
 pub(super) fn trouble(text: &str) -> String {
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => String::new(),

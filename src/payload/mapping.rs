@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
+use crate::glob::glob;
+
 use super::node::Node;
 use super::template::{Key, Names, Record, no_slashes};
 use super::{
-    Clock, Form, Format, MAX_WORD_BYTES, Order, Place, Reject, Scope, Stamp, TimeUnit, glob, json,
-    number,
+    Clock, Form, Format, MAX_WORD_BYTES, Order, Place, Reject, Scope, Stamp, TimeUnit, json, number,
 };
 
 /// Nesting of an object of channels that is followed; deeper members are refused.

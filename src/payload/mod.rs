@@ -7,7 +7,6 @@
 mod digits;
 mod feedback;
 mod forms;
-mod glob;
 mod home_assistant;
 mod json;
 mod mapping;
@@ -22,7 +21,6 @@ mod time;
 
 pub use feedback::parse_feedback;
 pub use forms::OutputForm;
-pub use glob::glob;
 pub use home_assistant::Discovery;
 pub use mapping::{Found, Measured, Parsed, Refused};
 pub use node::Pointer;

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use super::{Reject, believable, number};
 
@@ -96,13 +98,35 @@ impl<'a> Node<'a> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Node<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Node<'a>, D::Error> {
-        deserializer.deserialize_any(AnyNode)
+        let seed = NodeSeed {
+            with_contents: true,
+        };
+        seed.deserialize(deserializer)
     }
 }
 
-struct AnyNode;
+/// Reads a value of a document.
+pub(super) struct NodeSeed {
+    /// Arrays and objects come with what is in them, else empty.
+    with_contents: bool,
+}
 
-impl<'de> Visitor<'de> for AnyNode {
+impl NodeSeed {
+    /// Skips the contents of arrays and objects without building them.
+    pub(super) const WITHOUT_CONTENTS: NodeSeed = NodeSeed {
+        with_contents: false,
+    };
+}
+
+impl<'de> DeserializeSeed<'de> for NodeSeed {
+    type Value = Node<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for NodeSeed {
     type Value = Node<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -140,6 +164,10 @@ impl<'de> Visitor<'de> for AnyNode {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node<'de>, A::Error> {
         let mut items = Vec::new();
+        if !self.with_contents {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(Node::Array(items));
+        }
         while let Some(item) = seq.next_element()? {
             items.push(item);
         }
@@ -147,6 +175,10 @@ impl<'de> Visitor<'de> for AnyNode {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node<'de>, A::Error> {
+        if !self.with_contents {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(Node::Object(Vec::new()));
+        }
         let mut members = Vec::with_capacity(8);
         while let Some(Name(name)) = map.next_key()? {
             members.push((name, map.next_value()?));

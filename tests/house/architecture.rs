@@ -10,7 +10,7 @@ const FLOORS: [&[&str]; 3] = [
     &["num"],
     &["encode", "ep"],
     &[
-        "row", "payload", "route", "decode", "assemble", "predict", "detect", "engine", "stream",
+        "row", "glob", "payload", "route", "decode", "assemble", "predict", "detect", "engine", "stream",
         "history", "fit",
     ],
 ];

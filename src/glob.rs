@@ -34,6 +34,10 @@ mod tests {
             ("a*c*e", "abcde", true),
             ("a*c*e", "abde", false),
             ("a", "ab", false),
+            ("*temp", "oil_temp", true),
+            ("*temp", "temp_oil", false),
+            ("ab*ba", "aba", false),
+            ("*x*", "axb", true),
             ("ab*b", "ab", false),
         ] {
             assert_eq!(glob(pattern, text), fits, "{pattern} {text}");
