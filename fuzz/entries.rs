@@ -209,12 +209,11 @@ pub fn topic(data: &[u8]) {
 /// A time stamp.
 pub fn time(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    let _ = payload::parse_rfc3339(&text);
-    if let Some(moment) = payload::parse_moment(&text) {
+    if let Some(moment) = spiked::time::parse_moment(&text) {
         let _ = moment.utc_ms();
     }
-    let _ = payload::check_format(&text);
-    let _ = payload::parse_zone(&text);
+    let _ = spiked::time::check_format(&text);
+    let _ = spiked::time::parse_zone(&text);
     let rows = text.replace(['\n', '\r', ',', '"'], " ");
     table(format!("time,a\n{rows},1\n{rows},2\n").as_bytes());
 }

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 numbers | [`num`] | std only |
 //! | 1 model | [`ep`], [`encode`] | arrays and a passed-in RNG: no I/O, no clock |
-//! | 2 stream | [`row`], [`glob`], [`payload`], [`route`], [`decode`], [`assemble`], [`predict`], [`detect`], [`engine`], [`stream`], [`history`], [`fit`] | bytes and timestamps as arguments: no I/O, no clock |
+//! | 2 stream | [`row`], [`glob`], [`time`], [`payload`], [`route`], [`decode`], [`assemble`], [`predict`], [`detect`], [`engine`], [`stream`], [`history`], [`fit`] | bytes and timestamps as arguments: no I/O, no clock |
 //! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `progress`, `status`, `runtime`, `charts`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
 //!
 //! # Glossary
@@ -64,3 +64,4 @@ pub mod state;
 pub mod status;
 pub mod stream;
 pub mod table;
+pub mod time;

@@ -41,7 +41,9 @@ fn recording(n_rows: usize) -> Vec<(i64, f64)> {
         .take(n_rows)
         .map(|line| {
             let (time, value) = line.split_once(',').unwrap();
-            let ts = spiked::payload::parse_rfc3339(time).unwrap();
+            let ts = spiked::time::parse_moment(time)
+                .and_then(spiked::time::Moment::utc_ms)
+                .unwrap();
             (ts, value.parse().unwrap())
         })
         .collect()
@@ -169,7 +171,9 @@ fn recorded_messages_replayed_give_what_the_daemon_published() {
 }
 
 fn ms(time: &str) -> i64 {
-    spiked::payload::parse_rfc3339(time).unwrap()
+    spiked::time::parse_moment(time)
+        .and_then(spiked::time::Moment::utc_ms)
+        .unwrap()
 }
 
 #[test]

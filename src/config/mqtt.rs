@@ -8,10 +8,9 @@ use config::{Value, ValueKind};
 use super::reader::{Report, Section};
 use super::secrets::{SecretFiles, secret_file};
 use super::settings::{Input, MqttSettings, Protocol, TlsSettings, any, not_empty};
-use crate::payload::{
-    Clock, Columns, Form, Format, Place, Pointer, TimeUnit, check_format, parse_zone,
-};
+use crate::payload::{Clock, Columns, Form, Format, Place, Pointer, TimeUnit};
 use crate::route::{Pattern, PatternSettings};
+use crate::time::{check_format, parse_zone};
 
 /// Where trust anchors are found when `mqtts://` is used without `mqtt.ca_file`.
 const CA_BUNDLES: [&str; 3] = [

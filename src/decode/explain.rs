@@ -1,7 +1,8 @@
 //! Explains refusals: the message, the times, and the setting that would help.
 
 use crate::assemble::MAX_AHEAD_MS;
-use crate::payload::{Form, Format, Reject, TimeUnit, parse_line_protocol, parse_moment};
+use crate::payload::{Form, Format, Reject, TimeUnit, parse_line_protocol};
+use crate::time::parse_moment;
 
 use super::{Decoder, Message};
 use crate::row::Reading;

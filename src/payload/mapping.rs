@@ -429,13 +429,13 @@ impl Format {
             Node::Null => Ok(None),
             Node::Whole(n) => {
                 #[expect(clippy::cast_precision_loss, reason = "its size is enough")]
-                let unit = self.unit_of(*n as f64, out);
-                unit.whole(*n).map(|ms| Some(ms.into()))
+                self.note_unit(*n as f64, out);
+                self.clock.whole(*n).map(|ms| Some(ms.into()))
             }
-            Node::Number(x) => self
-                .unit_of(*x, out)
-                .fractional(*x)
-                .map(|ms| Some(ms.into())),
+            Node::Number(x) => {
+                self.note_unit(*x, out);
+                self.clock.fractional(*x).map(|ms| Some(ms.into()))
+            }
             Node::Text(text) => {
                 let mut order = out.order;
                 let stamp = self.clock.text(text, &mut order);
@@ -452,11 +452,10 @@ impl Format {
         result
     }
 
-    /// The unit of a numeric stamp, by its size where none is set.
-    fn unit_of(&self, n: f64, out: &mut Parsed) -> TimeUnit {
-        match self.clock.unit {
-            TimeUnit::Auto => *out.unit.insert(TimeUnit::by_size(n)),
-            unit => unit,
+    /// Notes the unit of a numeric stamp, found by its size where none is set.
+    fn note_unit(&self, n: f64, out: &mut Parsed) {
+        if self.clock.unit == TimeUnit::Auto {
+            out.unit = Some(TimeUnit::by_size(n));
         }
     }
 

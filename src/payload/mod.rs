@@ -4,6 +4,7 @@
 //! JSON values take a shorter way without the tree. Nothing in here panics on data, allocates
 //! without a bound set by the payload's size, or recurses deeper than serde_json's own limit of 128.
 
+mod clock;
 mod digits;
 mod feedback;
 mod forms;
@@ -17,8 +18,9 @@ mod reject;
 mod sparkplug;
 mod template;
 mod text_records;
-mod time;
 
+pub use crate::time::TimeUnit;
+pub use clock::{Clock, Order, Stamp};
 pub use feedback::parse_feedback;
 pub use forms::OutputForm;
 pub use home_assistant::Discovery;
@@ -32,9 +34,6 @@ pub use sparkplug::{
 };
 pub use template::{Names, Template};
 pub use text_records::{Columns, parse_line_protocol, parse_separated};
-pub use time::{
-    Clock, Moment, Order, Stamp, TimeUnit, check_format, parse_moment, parse_rfc3339, parse_zone,
-};
 
 use node::Node;
 use text_records::resolve_senml;

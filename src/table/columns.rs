@@ -2,12 +2,12 @@
 
 use jiff::tz::TimeZone;
 
-use super::civil;
 use super::layout::{Layout, Numbered};
 use super::number::{self, Cell, Decimal, parse_number};
 use super::record::Record;
 use super::time::TimeFormat;
 use super::{TableError, TableOptions};
+use crate::time::{DateOrder, civil};
 
 /// Names that a time column usually has, in small letters without anything but letters.
 const TIME_NAMES: [&str; 44] = [
@@ -119,7 +119,7 @@ fn zone_in(name: &str) -> Option<TimeZone> {
         if let Some(offset) = offset.filter(|offset| offset.starts_with(['+', '-'])) {
             let civil = civil::parse(
                 &format!("2000-01-01 00:00{offset}"),
-                civil::Order::YearMonthDay,
+                DateOrder::YearMonthDay,
             )?;
             return Some(TimeZone::fixed(
                 jiff::tz::Offset::from_seconds(civil.offset_s?).ok()?,

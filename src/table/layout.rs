@@ -2,10 +2,10 @@
 
 use std::io::{BufRead, Read};
 
-use super::civil::{self, Order};
 use super::number::{self, Cell, Decimal, parse_number};
 use super::record::{Lines, Record, Separator, Splitter};
 use super::{Header, LayoutOptions, TableError, columns};
+use crate::time::{DateOrder, civil};
 
 /// Bytes of a file's text that are looked at.
 const HEAD_BYTES: u64 = 1 << 18;
@@ -110,9 +110,9 @@ fn look(cell: &[u8]) -> Look {
     }
     let text = String::from_utf8_lossy(cell);
     let orders = [
-        Order::YearMonthDay,
-        Order::DayMonthYear,
-        Order::MonthDayYear,
+        DateOrder::YearMonthDay,
+        DateOrder::DayMonthYear,
+        DateOrder::MonthDayYear,
     ];
     let is_time = text.len() <= 48
         && (orders

@@ -1,7 +1,6 @@
 //! Reads tables as plants, loggers and spreadsheets write them: finds encoding, separator, header,
 //! times and columns by itself, says what it found, and takes an option for each.
 
-mod civil;
 mod columns;
 mod layout;
 mod long;

@@ -2,10 +2,9 @@
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
-use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
-use super::civil::{self, Order};
+use crate::time::{DateOrder, Moment, TimeUnit, by_pattern, in_order};
 
 /// Start of 1900, unix milliseconds: no recording is older, a year of two digits read as one of four is.
 const YEAR_1900: i64 = -2_208_988_800_000;
@@ -16,25 +15,24 @@ const SPREADSHEET_DAYS: std::ops::Range<f64> = 29_221.0..73_051.0;
 /// Unix time of the spreadsheets' day 0, days.
 const SPREADSHEET_EPOCH: f64 = -25_569.0;
 
+/// Dates since 1900 without separators: days, then with hours, minutes and seconds. As unix times
+/// those with hours would lie beyond 2030, with minutes before 1977, with seconds beyond 2570.
+const UNPARTED: [std::ops::Range<f64>; 4] =
+    [1e7..1e8, 1.9e9..2.1e9, 1.9e11..2.1e11, 1.9e13..2.1e13];
+
 /// How the time column is written.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum TimeFormat {
     /// A date, or a date and a time of day.
-    Civil(Order),
+    Civil(DateOrder),
     /// The same by a pattern of `strftime`.
     Pattern(String),
-    /// A unix time; this many milliseconds to its unit.
-    Unix(f64),
+    /// A unix time.
+    Unix(TimeUnit),
     /// Days since 1899-12-30, as spreadsheets store times.
     Days,
     /// There is none: rows are taken as one second apart.
     None,
-}
-
-/// A time as it is written: a moment, or a date and time of some zone.
-enum Written {
-    Moment(i64),
-    Local(DateTime),
 }
 
 impl TimeFormat {
@@ -54,17 +52,17 @@ impl TimeFormat {
             if days {
                 return Some(TimeFormat::Days);
             }
-            formats.push(TimeFormat::Unix(unit_of(x)));
+            formats.push(TimeFormat::Unix(TimeUnit::by_size(x)));
         }
         let orders = [
-            Order::YearMonthDay,
-            Order::MonthDayYear,
-            Order::DayMonthYear,
+            DateOrder::YearMonthDay,
+            DateOrder::MonthDayYear,
+            DateOrder::DayMonthYear,
         ];
         formats.extend(orders.map(TimeFormat::Civil));
-        if number.is_some_and(|x| (1e7..1e8).contains(&x)) {
-            // 20260301 is a day if all are days.
-            let day = TimeFormat::Civil(Order::YearMonthDay);
+        if number.is_some_and(|x| UNPARTED.iter().any(|range| range.contains(&x))) {
+            // 20260301 is a day, and 2026030110 its tenth hour, if all can be read so.
+            let day = TimeFormat::Civil(DateOrder::YearMonthDay);
             if day.fits(samples) == samples.len() && !samples.is_empty() {
                 return Some(day);
             }
@@ -136,8 +134,8 @@ impl TimeFormat {
     /// The other reading of days such as 01/02/2026, where the samples do not tell them apart.
     pub(super) fn doubt(&self, samples: &[impl AsRef<str>]) -> Option<&'static str> {
         let (other, pattern) = match self {
-            TimeFormat::Civil(Order::MonthDayYear) => (Order::DayMonthYear, "%d/%m/%Y"),
-            TimeFormat::Civil(Order::DayMonthYear) => (Order::MonthDayYear, "%m/%d/%Y"),
+            TimeFormat::Civil(DateOrder::MonthDayYear) => (DateOrder::DayMonthYear, "%d/%m/%Y"),
+            TimeFormat::Civil(DateOrder::DayMonthYear) => (DateOrder::MonthDayYear, "%m/%d/%Y"),
             _ => return None,
         };
         let turned = TimeFormat::Civil(other);
@@ -158,81 +156,35 @@ impl TimeFormat {
         }
     }
 
-    fn read(&self, text: &str) -> Option<Written> {
+    fn read(&self, text: &str) -> Option<Moment> {
         let text = text.trim();
         match self {
-            TimeFormat::Unix(unit) => unix(text, *unit).map(Written::Moment),
+            TimeFormat::Unix(unit) => unix(text, *unit).map(Moment::Utc),
             TimeFormat::Days => {
                 let days: f64 = text.parse().ok()?;
                 let days = SPREADSHEET_DAYS
                     .contains(&days)
                     .then_some(days + SPREADSHEET_EPOCH)?;
                 let stamp = Timestamp::from_second((days * 86_400.0).round() as i64).ok()?;
-                Some(Written::Local(TimeZone::UTC.to_datetime(stamp)))
+                Some(Moment::Local(TimeZone::UTC.to_datetime(stamp)))
             }
-            TimeFormat::Civil(order) => match civil::parse(text, *order) {
-                Some(written) => match written.offset_s {
-                    Some(offset_s) => {
-                        let utc = utc(written.at)?;
-                        Some(Written::Moment(utc - i64::from(offset_s) * 1000))
-                    }
-                    None => Some(Written::Local(written.at)),
-                },
-                None if *order == Order::YearMonthDay => {
-                    let stamp: Timestamp = text.parse().ok()?;
-                    Some(Written::Moment(stamp.as_millisecond()))
-                }
-                None => None,
-            },
-            TimeFormat::Pattern(pattern) => {
-                let parts = BrokenDownTime::parse(pattern, text).ok()?;
-                if parts.offset().is_some() || parts.timestamp().is_some() {
-                    let stamp = parts.to_timestamp().ok()?;
-                    return Some(Written::Moment(stamp.as_millisecond()));
-                }
-                let date = parts.to_date().ok()?;
-                let time = parts.to_time().unwrap_or_default();
-                Some(Written::Local(date.to_datetime(time)))
-            }
+            TimeFormat::Civil(order) => in_order(text, *order),
+            TimeFormat::Pattern(pattern) => by_pattern(pattern, text),
             TimeFormat::None => None,
         }
     }
 
     /// Unix milliseconds, a time without an offset taken as UTC.
     pub(crate) fn utc_ms(&self, text: &str) -> Option<i64> {
-        match self.read(text)? {
-            Written::Moment(ms) => Some(ms),
-            Written::Local(at) => utc(at),
-        }
+        self.read(text)?.utc_ms()
     }
 }
 
-/// Milliseconds to the unit of a unix time, by its size.
-fn unit_of(x: f64) -> f64 {
-    match x.abs() {
-        // Nanoseconds, microseconds, milliseconds since about 1973; else seconds.
-        x if x >= 1e17 => 1e-6,
-        x if x >= 1e14 => 1e-3,
-        x if x >= 1e11 => 1.0,
-        _ => 1000.0,
+fn unix(text: &str, unit: TimeUnit) -> Option<i64> {
+    match text.parse::<i64>() {
+        Ok(whole) => unit.whole(whole),
+        Err(_) => unit.fractional(text.parse().ok()?),
     }
-}
-
-fn unix(text: &str, unit: f64) -> Option<i64> {
-    if unit >= 1.0
-        && let Ok(whole) = text.parse::<i64>()
-    {
-        return whole
-            .checked_mul(unit as i64)
-            .filter(|ms| ms.abs() < 9_000_000_000_000_000);
-    }
-    let x: f64 = text.parse().ok()?;
-    (x.is_finite() && x.abs() * unit < 9e15).then(|| (x * unit).round() as i64)
-}
-
-fn utc(moment: DateTime) -> Option<i64> {
-    let stamp = TimeZone::UTC.to_timestamp(moment).ok()?;
-    Some(stamp.as_millisecond())
 }
 
 /// The order in which times stand in a file.
@@ -269,9 +221,8 @@ impl Clock {
     /// Unix milliseconds; `None` for a time that is written otherwise.
     pub(super) fn read(&mut self, text: &str) -> Option<i64> {
         let ms = match self.format.read(text)? {
-            Written::Moment(ms) => ms,
-            Written::Local(at) if self.zone == TimeZone::UTC => utc(at)?,
-            Written::Local(at) => self.local(at)?,
+            Moment::Utc(ms) => ms,
+            Moment::Local(at) => self.local(at)?,
         };
         self.last_ms = Some(ms);
         Some(ms)
@@ -312,7 +263,7 @@ mod tests {
 
     #[test]
     fn strokes_are_read_as_what_runs_on_and_else_in_doubt() {
-        use Order::{DayMonthYear, MonthDayYear};
+        use DateOrder::{DayMonthYear, MonthDayYear};
         for (samples, order) in [
             // A month after the other, or a day.
             (vec!["31/01/2020 10:00", "01/02/2020 10:00"], DayMonthYear),
@@ -346,6 +297,10 @@ mod tests {
         assert_eq!(read(&["0", "1", "2"]), Some(0));
         assert_eq!(read(&["20200309", "20200310"]), Some(1_583_712_000_000));
         assert_eq!(read(&["43899.5", "43899.75"]), Some(1_583_755_200_000));
+        let noon = Some(1_583_755_200_000);
+        assert_eq!(read(&["2020030912", "2020030913"]), noon);
+        assert_eq!(read(&["202003091200", "202003091210"]), noon);
+        assert_eq!(read(&["20200309120000", "20200309120001"]), noon);
     }
 
     #[test]
@@ -354,7 +309,7 @@ mod tests {
         samples.extend(["Total", "# a comment"]);
         assert_eq!(
             TimeFormat::of(&samples),
-            Some(TimeFormat::Civil(Order::YearMonthDay))
+            Some(TimeFormat::Civil(DateOrder::YearMonthDay))
         );
         assert_eq!(TimeFormat::of(&["soon", "later", "2026-03-01"]), None);
     }
@@ -362,7 +317,7 @@ mod tests {
     #[test]
     fn a_zone_is_applied_and_the_hour_that_comes_twice_is_told_by_its_order() {
         let zone = TimeZone::get("Europe/Berlin").expect("bundled");
-        let civil = TimeFormat::Civil(Order::YearMonthDay);
+        let civil = TimeFormat::Civil(DateOrder::YearMonthDay);
         let night = [
             "2025-10-26 01:30",
             "2025-10-26 02:30",

@@ -10,8 +10,8 @@ const FLOORS: [&[&str]; 3] = [
     &["num"],
     &["encode", "ep"],
     &[
-        "row", "glob", "payload", "route", "decode", "assemble", "predict", "detect", "engine", "stream",
-        "history", "fit",
+        "row", "glob", "time", "payload", "route", "decode", "assemble", "predict", "detect",
+        "engine", "stream", "history", "fit",
     ],
 ];
 const EDGE: usize = FLOORS.len();

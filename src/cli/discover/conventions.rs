@@ -1,7 +1,8 @@
 //! Conventions that are known by their topics, each with the sample of `config/inputs` for it.
 
 use super::Topic;
-use crate::payload::{Moment, parse_line_protocol, parse_moment};
+use crate::payload::parse_line_protocol;
+use crate::time::{Moment, parse_moment};
 
 /// A way in which some kind of device publishes.
 pub struct Convention {

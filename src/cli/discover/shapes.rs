@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Proposal, Topic};
-use crate::payload::{TimeUnit, parse_line_protocol, parse_moment};
+use crate::payload::{TimeUnit, parse_line_protocol};
+use crate::time::parse_moment;
 
 /// Names of members that are times, as devices have them.
 const TIMES: [&str; 16] = [
@@ -219,7 +220,7 @@ fn has_number(value: &Value) -> bool {
 
 fn is_time(value: &Value, arrival_ms: i64) -> bool {
     let ms = match value {
-        Value::Number(n) => n.as_f64().and_then(|n| TimeUnit::Auto.fractional(n).ok()),
+        Value::Number(n) => n.as_f64().and_then(|n| TimeUnit::Auto.fractional(n)),
         Value::String(text) => parse_moment(text).and_then(|moment| moment.utc_ms()),
         _ => None,
     };

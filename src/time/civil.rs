@@ -4,7 +4,10 @@ use jiff::civil::{Date, DateTime, Time};
 
 /// The order of day, month and year where all are numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum DateOrder {
+    /// 2026-03-01, 2026/03/01, 20260301; 01.03.2026 with points alone, which stand behind the day
+    /// everywhere.
+    Unmistakable,
     /// 2026-03-01, 2026/03/01, 20260301.
     YearMonthDay,
     /// 01.03.2026, 01/03/2026, 01-03-26.
@@ -42,28 +45,30 @@ const ZONES: [(&str, i32); 24] = [
     ("PDT", -28),
 ];
 
-/// First letters of the months in English and German.
+/// First letters of the months in English, German, French, Spanish, Italian, Portuguese and Dutch.
 const MONTHS: [&[&str]; 12] = [
-    &["jan", "jän"],
-    &["feb"],
-    &["mar", "mär", "mrz"],
-    &["apr"],
-    &["may", "mai"],
-    &["jun"],
-    &["jul"],
-    &["aug"],
-    &["sep"],
-    &["oct", "okt"],
+    &["jan", "jän", "ene", "gen"],
+    &["feb", "fév", "fev"],
+    &["mar", "mär", "mrz", "maa", "mrt"],
+    &["apr", "avr", "abr"],
+    &["may", "mai", "mag", "mei"],
+    &["jun", "juin", "giu"],
+    &["jul", "juil", "lug"],
+    &["aug", "aoû", "aou", "ago"],
+    &["sep", "set"],
+    &["oct", "okt", "ott", "out"],
     &["nov"],
-    &["dec", "dez"],
+    &["dec", "dez", "déc", "dic"],
 ];
 
 /// A date and time as it is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Civil {
-    pub(super) at: DateTime,
+pub(crate) struct Civil {
+    pub(crate) at: DateTime,
     /// Seconds east of UTC, where that is written.
-    pub(super) offset_s: Option<i32>,
+    pub(crate) offset_s: Option<i32>,
+    /// A time of day is written.
+    pub(crate) has_time: bool,
 }
 
 /// Remainder of a text.
@@ -107,32 +112,69 @@ impl<'a> Scanner<'a> {
 }
 
 /// Reads a date, or a date and a time of day, with or without an offset or a zone behind it.
-pub(super) fn parse(text: &str, order: Order) -> Option<Civil> {
+pub(crate) fn parse(text: &str, order: DateOrder) -> Option<Civil> {
     let mut scanner = Scanner { rest: text.trim() };
     weekday(&mut scanner);
+    if let Some(civil) = year_last(scanner.rest) {
+        return Some(civil);
+    }
+    let begin = scanner.rest.len();
     let date = date(&mut scanner, order)?;
-    let between = scanner.one_of("Tt_:,").is_some() | scanner.blanks();
+    // 2026030110, 202603011015, 20260301101500
+    let digits = scanner.rest.len();
+    let unparted = begin - digits == 8 && matches!(digits, 2 | 4 | 6);
+    if unparted && digits == 2 {
+        let (hour, _) = scanner.digits(2, 2).filter(|(hour, _)| *hour < 24)?;
+        return with_time(date, (hour * 3600, 0), None);
+    }
+    let between = scanner.one_of("Tt_:,-").is_some() | scanner.blanks();
     if scanner.rest.is_empty() {
         return Some(Civil {
             at: date.to_datetime(Time::midnight()),
             offset_s: None,
+            has_time: false,
         });
     }
-    if !between {
+    if !between && !unparted {
         return None;
     }
-    let (seconds, nanoseconds) = time_of_day(&mut scanner)?;
+    let time = time_of_day(&mut scanner)?;
     let offset_s = offset(&mut scanner)?;
+    with_time(date, time, offset_s)
+}
+
+fn with_time(date: Date, (seconds, nanos): (i64, i64), offset_s: Option<i32>) -> Option<Civil> {
     let midnight = date.to_datetime(Time::midnight());
-    let span = jiff::Span::new().seconds(seconds).nanoseconds(nanoseconds);
+    let span = jiff::Span::new().seconds(seconds).nanoseconds(nanos);
     Some(Civil {
         at: midnight.checked_add(span).ok()?,
         offset_s,
+        has_time: true,
     })
 }
 
+/// Reads `Feb 14 21:30:00 2014` and `Feb 14 21:30:00 CET 2014`, as C and `date` write them.
+fn year_last(text: &str) -> Option<Civil> {
+    let mut scanner = Scanner { rest: text };
+    if !text.starts_with(char::is_alphabetic) {
+        return None;
+    }
+    let month = month(scanner.take(char::is_alphabetic, 9))?;
+    scanner.blanks();
+    let (day, _) = scanner.digits(1, 2)?;
+    let (rest, year) = scanner.rest.rsplit_once(' ')?;
+    if year.len() != 4 {
+        return None;
+    }
+    scanner.rest = rest;
+    scanner.blanks().then_some(())?;
+    let time = time_of_day(&mut scanner)?;
+    let offset_s = offset(&mut scanner)?;
+    with_time(ymd(year.parse().ok()?, month, day)?, time, offset_s)
+}
+
 /// A time of day alone, such as stands in a column beside that of the days.
-pub(super) fn is_time_of_day(text: &str) -> bool {
+pub(crate) fn is_time_of_day(text: &str) -> bool {
     let mut scanner = Scanner { rest: text.trim() };
     let parted = text.contains([':', 'h']) || text.matches('.').count() == 2;
     parted && time_of_day(&mut scanner).is_some() && offset(&mut scanner).is_some()
@@ -168,7 +210,7 @@ fn month(word: &str) -> Option<i64> {
     Some(place as i64 + 1)
 }
 
-fn date(scanner: &mut Scanner<'_>, order: Order) -> Option<Date> {
+fn date(scanner: &mut Scanner<'_>, order: DateOrder) -> Option<Date> {
     if scanner.rest.starts_with(char::is_alphabetic) {
         // Mar 1, 2026
         let month = month(scanner.take(char::is_alphabetic, 9))?;
@@ -183,7 +225,8 @@ fn date(scanner: &mut Scanner<'_>, order: Order) -> Option<Date> {
         return ymd(year, month, day);
     }
     let (first, first_len) = scanner.digits(1, 8)?;
-    if first_len == 8 && order == Order::YearMonthDay {
+    let year_first = matches!(order, DateOrder::Unmistakable | DateOrder::YearMonthDay);
+    if first_len == 8 && year_first {
         return ymd(first / 10_000, first / 100 % 100, first % 100);
     }
     let part = scanner.one_of("-/. ")?;
@@ -200,17 +243,22 @@ fn date(scanner: &mut Scanner<'_>, order: Order) -> Option<Date> {
         return None;
     }
     let (second, second_len) = scanner.digits(1, 2)?;
-    scanner.one_of(&part.to_string())?;
+    scanner.one_of(part.encode_utf8(&mut [0; 4]))?;
     scanner.blanks();
     let (third, third_len) = scanner.digits(1, 4)?;
     if second_len > 2 {
         return None;
     }
     match order {
-        Order::YearMonthDay if first_len == 4 && third_len <= 2 => ymd(first, second, third),
-        Order::DayMonthYear if first_len <= 2 => ymd(whole_year(third, third_len)?, second, first),
+        _ if year_first && first_len == 4 && third_len <= 2 => ymd(first, second, third),
+        DateOrder::Unmistakable if first_len <= 2 && part == '.' && third_len == 4 => {
+            ymd(third, second, first)
+        }
+        DateOrder::DayMonthYear if first_len <= 2 => {
+            ymd(whole_year(third, third_len)?, second, first)
+        }
         // A dot stands behind the day everywhere.
-        Order::MonthDayYear if first_len <= 2 && part != '.' => {
+        DateOrder::MonthDayYear if first_len <= 2 && part != '.' => {
             ymd(whole_year(third, third_len)?, first, second)
         }
         _ => None,
@@ -263,6 +311,9 @@ fn time_of_day(scanner: &mut Scanner<'_>) -> Option<(i64, i64)> {
         _ => return None,
     }
     hour = half_of_day(scanner, hour)?;
+    if let Some(rest) = scanner.rest.strip_prefix(" Uhr") {
+        scanner.rest = rest;
+    }
     let ends_day = hour == 24 && minute == 0 && second == 0 && nanos == 0;
     let legal = (hour <= 23 || ends_day) && minute <= 59 && second <= 60;
     legal.then_some((hour * 3600 + minute * 60 + second, nanos))
@@ -352,7 +403,7 @@ fn offset(scanner: &mut Scanner<'_>) -> Option<Option<i32>> {
 mod tests {
     use super::*;
 
-    fn utc(text: &str, order: Order) -> Option<i64> {
+    fn utc(text: &str, order: DateOrder) -> Option<i64> {
         let civil = parse(text, order)?;
         let stamp = civil.at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
         Some(stamp.as_millisecond() - i64::from(civil.offset_s.unwrap_or(0)) * 1000)
@@ -360,7 +411,7 @@ mod tests {
 
     #[test]
     fn dates_and_times_are_read_as_they_are_met() {
-        use Order::{DayMonthYear as Dmy, MonthDayYear as Mdy, YearMonthDay as Ymd};
+        use DateOrder::{DayMonthYear as Dmy, MonthDayYear as Mdy, YearMonthDay as Ymd};
         for (text, order, want) in [
             ("2026-03-01 00:00:00 UTC", Ymd, "2026-03-01T00:00:00Z"),
             ("2026-03-01T00:00:00Z", Ymd, "2026-03-01T00:00:00Z"),
@@ -413,9 +464,9 @@ mod tests {
             "\u{fffd}",
         ] {
             for order in [
-                Order::YearMonthDay,
-                Order::DayMonthYear,
-                Order::MonthDayYear,
+                DateOrder::YearMonthDay,
+                DateOrder::DayMonthYear,
+                DateOrder::MonthDayYear,
             ] {
                 assert_eq!(utc(text, order), None, "{text}");
             }
