@@ -53,7 +53,7 @@ impl TimeUnit {
             TimeUnit::Micros => n.div_euclid(1000),
             TimeUnit::Nanos => n.div_euclid(1_000_000),
         };
-        (ms.abs() <= MAX_MS).then_some(ms)
+        (-MAX_MS..=MAX_MS).contains(&ms).then_some(ms)
     }
 
     /// Converts a fractional number of units to unix milliseconds, rounded.

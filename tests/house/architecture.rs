@@ -277,3 +277,27 @@ fn the_scan_finds_what_it_should() {
         0
     );
 }
+
+/// Packages of the library without the daemon, itself among them.
+const LIGHT_PACKAGES: usize = 25;
+
+#[test]
+fn the_library_without_the_daemon_needs_few_packages() {
+    let args = "tree --edges normal --no-default-features --prefix none --no-dedupe --offline";
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(args.split(' '))
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(
+        tree.status.success(),
+        "{}",
+        String::from_utf8_lossy(&tree.stderr)
+    );
+    let text = String::from_utf8(tree.stdout).expect("text");
+    let packages: BTreeSet<&str> = text.lines().collect();
+    assert!(
+        (5..=LIGHT_PACKAGES).contains(&packages.len()),
+        "{packages:#?}"
+    );
+}
