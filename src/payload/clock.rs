@@ -49,7 +49,7 @@ impl From<i64> for Stamp {
     }
 }
 
-/// What decides which of two equal local times is meant, in the hour that occurs twice.
+/// Decides which of two equal local times is meant, in the hour that occurs twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Order {
     /// The source's last stamp within such an hour, unix milliseconds.
