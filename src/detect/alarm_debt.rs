@@ -14,6 +14,12 @@ const STRETCH: f64 = 1.2;
 const EPISODE_SHARE: f64 = 0.3;
 const EPISODE_OF_LIFE: f64 = 0.25;
 const REPEAT: f64 = 0.1;
+/// Weight of a peak that was told as an incident: it says little about what is quiet. It grows to that
+/// of any other from one incident more than wanted on, to three more: what is told again and again is no
+/// news.
+const TOLD: f64 = 0.1;
+const TOLD_FREE: f64 = 1.0;
+const TOLD_SPAN: f64 = 2.0;
 
 /// Incidents opened, less those wanted, fading.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,6 +48,13 @@ impl AlarmDebt {
         self.last_row = Some(row);
     }
 
+    /// Weight of what was told in the record of what is quiet: little, until there were more incidents
+    /// than wanted.
+    pub fn told_weight(&self) -> f64 {
+        let excess = (self.incidents - TOLD_FREE) / TOLD_SPAN;
+        TOLD + (1.0 - TOLD) * excess.clamp(0.0, 1.0)
+    }
+
     /// Rows since the last incident opened.
     pub fn rows_since(&self, row: u64) -> Option<u64> {
         self.last_row.map(|last| row.saturating_sub(last))
@@ -56,6 +69,15 @@ impl AlarmDebt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_counts_little_until_it_is_told_too_often() {
+        let mut debt = AlarmDebt::default();
+        debt.opened(20_000, 10_000.0);
+        assert_eq!(debt.told_weight(), TOLD);
+        (3..6).for_each(|n| debt.opened(n * 10_000, 10_000.0));
+        assert_eq!(debt.told_weight(), 1.0);
+    }
 
     #[test]
     fn the_wanted_incidents_stretch_little_and_too_many_much() {

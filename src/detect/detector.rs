@@ -380,6 +380,9 @@ impl Detector {
             }
             monitor.observe_runs(residuals, rest_weight);
         }
+        if open {
+            self.level.was_told(self.debt.told_weight());
+        }
         if self.settings.level && !confirmed {
             self.level.learn(&self.levels.0, open, at.memory_rows);
         }

@@ -143,6 +143,12 @@ impl JointLevel {
         self.rows += 1;
     }
 
+    /// The row that was judged last lay in an incident, or opened one: its height tells of what is
+    /// quiet with the weight `weight`.
+    pub fn was_told(&mut self, weight: f64) {
+        self.record.was_told(weight);
+    }
+
     /// Learns the row that was judged last, with a memory of `memory` rows.
     pub fn learn(&mut self, row: &[f64], open: bool, memory: f64) {
         if row.len() != self.levels.mean.len() || row.is_empty() {
@@ -217,7 +223,7 @@ impl JointLevel {
         };
         let moved = std::mem::take(&mut self.moved).min(rows);
         let base = self.base();
-        let recorded = self.record.advance(rows, moved, base, open, scale);
+        let recorded = self.record.advance(rows, moved, base, scale);
         if !open {
             let level = self.record.return_level(SHARE * between, ALPHA);
             self.bar = level.max(base);

@@ -6,8 +6,8 @@ use super::record::ExcursionRecord;
 
 /// Rows of a block, whose maximum is recorded.
 pub const BLOCK_ROWS: f64 = 100.0;
-/// Weight of a repeat within an episode, and of a peak that was told as an incident: faults
-/// cluster, and what was told says little about what is quiet.
+/// Weight of a repeat within an episode: faults
+/// cluster.
 const REPEAT: f64 = 0.1;
 /// An episode lasts this share of the wanted time between alarms, and no longer than this share
 /// of the usual time between such peaks: what never stops repeating is no episode.
@@ -53,6 +53,8 @@ pub struct LevelRecord {
     /// Rows and highest peak of the present block.
     rows: f64,
     highest: Option<Peak>,
+    /// Weight of a peak that was told, where an incident was open in one of the block's rows.
+    told: Option<f64>,
     /// Row counter, and the row of the last peak that counted in full, by quarter octave.
     clock: f64,
     last: Vec<f64>,
@@ -68,6 +70,12 @@ pub struct Recorded {
 }
 
 impl LevelRecord {
+    /// The last row lay in an incident, or opened one: the peak of its block was told, and tells of
+    /// what is quiet with the weight `weight`.
+    pub fn was_told(&mut self, weight: f64) {
+        self.told = Some(self.told.map_or(weight, |told| told.max(weight)));
+    }
+
     /// Takes the height of a row.
     pub fn observe(&mut self, ts_ms: i64, height: f64) {
         let height = height as f32;
@@ -83,7 +91,6 @@ impl LevelRecord {
         rows: f64,
         moved: f64,
         base: f64,
-        open: bool,
         scale: RecordScale,
     ) -> Option<Recorded> {
         self.record.rows(moved, scale.memory);
@@ -97,12 +104,13 @@ impl LevelRecord {
             return None;
         }
         self.rows = 0.0;
+        let told = std::mem::take(&mut self.told);
         let peak = self.highest.take()?;
         let height = f64::from(peak.height);
         if height <= base {
             return None;
         }
-        let told = if open { REPEAT } else { 1.0 };
+        let told = told.unwrap_or(1.0);
         let weight = if self.is_scheduled(peak, scale.period_ms) {
             1.0
         } else if self.is_repeat(height, scale.between) {
@@ -186,7 +194,7 @@ mod tests {
         for block in 0..blocks {
             let height = if at.contains(&block) { 80.0 } else { 2.0 };
             record.observe(block as i64 * 6_000_000, height);
-            let entry = record.advance(100.0, 100.0, 10.0, false, SCALE);
+            let entry = record.advance(100.0, 100.0, 10.0, SCALE);
             weights.extend(entry.map(|entry| entry.weight));
         }
         weights
@@ -195,6 +203,19 @@ mod tests {
     #[test]
     fn repeats_soon_after_the_first_are_an_episode() {
         assert_eq!(weights(&[300, 305, 310], 400), [1.0, REPEAT, REPEAT]);
+    }
+
+    #[test]
+    fn a_peak_that_was_told_counts_little_wherever_its_incident_lay_in_the_block() {
+        let mut record = LevelRecord::default();
+        record.observe(0, 80.0);
+        record.was_told(0.1);
+        record.observe(60_000, 2.0);
+        let entry = record.advance(100.0, 100.0, 10.0, SCALE);
+        assert_eq!(entry.map(|entry| entry.weight), Some(0.1));
+        record.observe(50_000_000, 80.0);
+        let entry = record.advance(100.0, 20_000.0, 10.0, SCALE);
+        assert_eq!(entry.map(|entry| entry.weight), Some(1.0));
     }
 
     #[test]
