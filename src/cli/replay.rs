@@ -356,7 +356,7 @@ fn report_oddities(table: &Table<'_>, file: &Path) {
     }
     if !table.ignored().is_empty() {
         say(format!(
-            "left out, nothing to learn: {}",
+            "left out, no numbers to learn: {}",
             table.ignored().join(", ")
         ));
     }

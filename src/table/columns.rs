@@ -4,13 +4,13 @@ use jiff::tz::TimeZone;
 
 use super::layout::{Layout, Numbered};
 use super::number::{self, Cell, Decimal, parse_number};
-use super::record::Record;
+use super::record::{Record, Separator};
 use super::time::TimeFormat;
 use super::{TableError, TableOptions};
 use crate::time::{DateOrder, civil};
 
 /// Names that a time column usually has, in small letters without anything but letters.
-const TIME_NAMES: [&str; 44] = [
+const TIME_NAMES: [&str; 79] = [
     "ts",
     "time",
     "timestamp",
@@ -55,6 +55,41 @@ const TIME_NAMES: [&str; 44] = [
     "lastchanged",
     "lastupdated",
     "dateandtime",
+    "stamp",
+    "messdatum",
+    "messzeit",
+    "timestring",
+    "zeitpunktutc",
+    "elapsed",
+    "elapsedtime",
+    "seconds",
+    "sec",
+    "times",
+    "timems",
+    "timeus",
+    "timens",
+    "timesec",
+    "timeseconds",
+    "observationtime",
+    "obstime",
+    "validtime",
+    "datetimelocal",
+    "fechayhora",
+    "datahora",
+    "dataeora",
+    "tidpunkt",
+    "tidspunkt",
+    "dato",
+    "datumtijd",
+    "czas",
+    "aika",
+    "время",
+    "дата",
+    "датаивремя",
+    "时间",
+    "日期",
+    "日時",
+    "時刻",
 ];
 
 /// Names that row numbers usually have, in small letters.
@@ -78,14 +113,27 @@ const ROW_NUMBER_NAMES: [&str; 17] = [
     "sample",
 ];
 
-/// Names of parts of a date that stand in columns of their own.
-const PARTS: [[&str; 3]; 6] = [
-    ["year", "jahr", "yyyy"],
-    ["month", "monat", "mm"],
-    ["day", "tag", "dd"],
-    ["hour", "stunde", "hh"],
-    ["minute", "min", "mi"],
-    ["second", "sekunde", "ss"],
+/// Names of parts of a date that stand in columns of their own, in this order: `mm` is the minute where
+/// another is the month.
+const PARTS: [&[&str]; 6] = [
+    &[
+        "year", "yyyy", "yy", "yr", "jahr", "année", "annee", "año", "ano", "anno", "jaar", "år",
+    ],
+    &[
+        "month", "mm", "mo", "mon", "monat", "mois", "mes", "mese", "maand", "månad",
+    ],
+    &[
+        "day", "dd", "dy", "tag", "jour", "dia", "día", "giorno", "dag",
+    ],
+    &[
+        "hour", "hh", "hr", "stunde", "heure", "hora", "ora", "uur", "timme",
+    ],
+    &[
+        "minute", "min", "mi", "mn", "mm", "minuto", "minuut", "minut",
+    ],
+    &[
+        "second", "sec", "ss", "sekunde", "seconde", "segundo", "secondo",
+    ],
 ];
 
 /// The letters of a name, in small ones, without what stands in brackets.
@@ -225,12 +273,11 @@ pub(super) struct Columns {
 impl Columns {
     /// Judges the columns by the first rows.
     pub(super) fn of(layout: &Layout, options: &TableOptions) -> Result<Columns, TableError> {
-        let rows = &layout.rows;
         let mut found = Vec::new();
         let names = distinct_names(layout, &mut found);
         let find = |name: &String| place(&names, name);
         let ignore: Vec<usize> = options.ignore.iter().map(find).collect::<Result<_, _>>()?;
-        let mut time = find_time(&names, rows, (&ignore, options))?;
+        let mut time = find_time(&names, layout, (&ignore, options))?;
         if let Some(zone) = &options.timezone {
             time.zone = zone.clone();
         } else if time.format != TimeFormat::None
@@ -314,11 +361,12 @@ impl Columns {
         Ok(())
     }
 
-    /// A column of numbers named like a time that are unix times.
+    /// A column of numbers named like a time that are unix times or a spreadsheet's days.
     fn is_other_time(&self, rows: &[Numbered], column: usize, name: &str) -> bool {
         let texts = texts(rows, column);
-        is_time_name(name)
-            && TimeFormat::of(&texts).is_some_and(|format| format.is_plainly_unix(&texts))
+        let is_time =
+            |format: TimeFormat| format == TimeFormat::Days || format.is_plainly_unix(&texts);
+        is_time_name(name) && TimeFormat::of(&texts).is_some_and(is_time)
     }
 
     /// A column of texts is left out; one that is named like a time and is none stops the run.
@@ -415,17 +463,20 @@ fn texts(rows: &[Numbered], column: usize) -> Vec<String> {
 
 fn find_time(
     names: &[String],
-    rows: &[Numbered],
+    layout: &Layout,
     (ignore, options): (&[usize], &TableOptions),
 ) -> Result<TimeColumn, TableError> {
+    let rows = &layout.rows;
     let pattern = options.time_format.as_deref();
+    // Where commas are decimal, which a semicolon hints at, days are written before months.
+    let day_first = layout.decimal == Decimal::Comma || layout.separator == Separator::Byte(b';');
     let named = options
         .time
         .as_ref()
         .map(|name| place(names, name))
         .transpose()?;
     let all = || (0..names.len()).filter(|column| !ignore.contains(column));
-    let read = |column: usize| read_as_time(names, rows, column, pattern);
+    let read = |column: usize| read_as_time(names, rows, column, (pattern, day_first));
     let known = |column: &usize| is_time_name(&names[*column]);
     let found = match named {
         Some(column) => read(column),
@@ -440,7 +491,11 @@ fn find_time(
                     match time.format {
                         TimeFormat::Unix(_) => leads && time.format.is_plainly_unix(samples),
                         TimeFormat::Days => false,
-                        _ => true,
+                        // A number that only looks like a day: an address, a version.
+                        _ => {
+                            samples.first() != samples.last()
+                                || samples.iter().any(|text| text.parse::<f64>().is_err())
+                        }
                     }
                 })
             }),
@@ -471,7 +526,7 @@ fn read_as_time(
     names: &[String],
     rows: &[Numbered],
     column: usize,
-    pattern: Option<&str>,
+    (pattern, day_first): (Option<&str>, bool),
 ) -> Option<(TimeColumn, Vec<String>)> {
     let judged = |of_day: Option<usize>| {
         let parts = std::iter::once((column, "")).chain(of_day.map(|column| (column, " ")));
@@ -483,7 +538,7 @@ fn read_as_time(
         let samples = time.samples(rows);
         time.format = match pattern {
             Some(pattern) => TimeFormat::Pattern(pattern.to_owned()).that_fits(&samples)?,
-            None => TimeFormat::of(&samples)?,
+            None => TimeFormat::found(&samples, day_first)?.in_unit_of(&names[column], &samples),
         };
         // Small numbers that run both ways are readings: T is a temperature.
         if matches!(time.format, TimeFormat::Unix(_))
@@ -529,12 +584,18 @@ fn read_as_time(
 /// Year, month, day and further parts in columns of their own.
 fn date_in_parts(names: &[String], rows: &[Numbered]) -> Option<(TimeColumn, Vec<String>)> {
     let before = ["", "-", "-", " ", ":", ":"];
-    let find = |part: &[&str; 3]| {
-        names
-            .iter()
-            .position(|name| part.contains(&name.trim().to_lowercase().as_str()))
-    };
-    let columns: Vec<usize> = PARTS.iter().map_while(find).collect();
+    let mut columns: Vec<usize> = Vec::new();
+    for part in PARTS {
+        let is_part = |name: &String| {
+            let name = name.trim().trim_start_matches('#').to_lowercase();
+            part.contains(&name.as_str())
+        };
+        let mut fitting = (0..names.len()).filter(|column| is_part(&names[*column]));
+        match fitting.find(|column| !columns.contains(column)) {
+            Some(column) => columns.push(column),
+            None => break,
+        }
+    }
     if columns.len() < 3 {
         return None;
     }

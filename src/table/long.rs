@@ -65,6 +65,8 @@ pub(super) struct Long {
     names: Vec<usize>,
     /// Columns of values: with more than one, their names are part of the channel's.
     values: Vec<usize>,
+    /// Columns of numbers that say something about the name.
+    left_out: Vec<usize>,
 }
 
 fn word(name: &str) -> String {
@@ -88,6 +90,7 @@ pub(super) fn find(
             return Ok(Some(Long {
                 names,
                 values: vec![find(value)?],
+                left_out: Vec::new(),
             }));
         }
         Shape::Found => {}
@@ -113,6 +116,7 @@ fn of_flux(columns: &Columns) -> Option<Long> {
     Some(Long {
         names,
         values: vec![value],
+        left_out: Vec::new(),
     })
 }
 
@@ -157,13 +161,31 @@ fn by_repeated_times(layout: &Layout, columns: &Columns) -> Option<Long> {
     let sets: Vec<Vec<usize>> = single.chain(pairs).collect();
     let names = sets.iter().find(few)?.clone();
     let values = columns.channels.iter().map(|channel| channel.column);
-    let values: Vec<usize> = values.filter(|column| !names.contains(column)).collect();
+    let mut values: Vec<usize> = values.filter(|column| !names.contains(column)).collect();
+    let mut left_out = Vec::new();
+    // Beside a column called the value, what never changes for a name says something about the name.
+    if let Some(value) = value_by_name(columns).filter(|value| values.contains(value)) {
+        let changes = |column: usize| {
+            let mut first = HashMap::new();
+            rows.iter().any(|(_, record)| {
+                let key: Vec<&[u8]> = names.iter().map(|&name| record.get(name)).collect();
+                let cell = record.get(column);
+                !cell.is_empty() && *first.entry(key).or_insert(cell) != cell
+            })
+        };
+        let says_nothing = |&mut column: &mut usize| column != value && !changes(column);
+        left_out.extend(values.extract_if(.., says_nothing));
+    }
     let values = if values.is_empty() {
         vec![value_by_name(columns)?]
     } else {
         values
     };
-    Some(Long { names, values })
+    Some(Long {
+        names,
+        values,
+        left_out,
+    })
 }
 
 /// Columns that are called as such: `entity_id,state,last_changed`, whether times repeat or not.
@@ -181,11 +203,15 @@ fn by_names(columns: &Columns) -> Option<Long> {
     (alone && name != value).then(|| Long {
         names: vec![name],
         values: vec![value],
+        left_out: Vec::new(),
     })
 }
 
 fn value_by_name(columns: &Columns) -> Option<usize> {
-    let is = |name: &String| VALUE_WORDS.contains(&word(name).as_str());
+    let is = |name: &String| {
+        let word = word(name);
+        VALUE_WORDS.contains(&word.as_str()) || word.ends_with("value") || word.ends_with("wert")
+    };
     columns.names.iter().position(is)
 }
 
@@ -213,6 +239,7 @@ struct Met {
 pub(super) struct Pivot {
     name_columns: Vec<String>,
     value_columns: Vec<String>,
+    left_out: Vec<String>,
     names: Vec<usize>,
     values: Vec<usize>,
     time: Option<TimeColumn>,
@@ -245,6 +272,7 @@ impl Pivot {
         Pivot {
             name_columns: named(&shape.names),
             value_columns: named(&shape.values),
+            left_out: named(&shape.left_out),
             names: shape.names.clone(),
             values: shape.values.clone(),
             time: None,
@@ -343,7 +371,8 @@ impl Pivot {
         let names = self.channel_names();
         let usable = |met: &Met| met.numbers > 0 && met.numbers >= met.others;
         let mut place_of = vec![None; self.met.len()];
-        let (mut kept, mut ignored, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut kept, mut texts) = (Vec::new(), Vec::new());
+        let mut ignored = std::mem::take(&mut self.left_out);
         for (i, met) in self.met.iter_mut().enumerate() {
             if usable(met) {
                 place_of[i] = Some(kept.len());

@@ -39,6 +39,11 @@ impl TimeFormat {
     /// Judges samples of a column: the format that most fit, which must be at least half; of dates
     /// that can be read in two ways the one whose largest step is smaller. `None` for no times.
     pub(crate) fn of(samples: &[impl AsRef<str>]) -> Option<TimeFormat> {
+        TimeFormat::found(samples, false)
+    }
+
+    /// The same; where nothing else decides, 01/02/2026 is a day of February if `day_first`.
+    pub(super) fn found(samples: &[impl AsRef<str>], day_first: bool) -> Option<TimeFormat> {
         let numbers = samples
             .iter()
             .filter_map(|text| text.as_ref().trim().parse::<f64>().ok());
@@ -54,11 +59,14 @@ impl TimeFormat {
             }
             formats.push(TimeFormat::Unix(TimeUnit::by_size(x)));
         }
-        let orders = [
+        let mut orders = [
             DateOrder::YearMonthDay,
             DateOrder::MonthDayYear,
             DateOrder::DayMonthYear,
         ];
+        if day_first {
+            orders.swap(1, 2);
+        }
         formats.extend(orders.map(TimeFormat::Civil));
         if number.is_some_and(|x| UNPARTED.iter().any(|range| range.contains(&x))) {
             // 20260301 is a day, and 2026030110 its tenth hour, if all can be read so.
@@ -75,6 +83,25 @@ impl TimeFormat {
         formats
             .into_iter()
             .min_by_key(|format| format.disorder(samples))
+    }
+
+    /// Itself, but numbers too small for a date in the unit that the column's name ends with: `t [ms]`.
+    pub(super) fn in_unit_of(self, name: &str, samples: &[impl AsRef<str>]) -> TimeFormat {
+        let letters = |c: char| !c.is_alphanumeric() && c != '\u{b5}' && c != '\u{3bc}';
+        let last = name.split(letters).rfind(|word| !word.is_empty());
+        let unit = match last {
+            Some("ms" | "msec" | "milliseconds" | "Millisekunden") => TimeUnit::Millis,
+            Some("us" | "\u{b5}s" | "\u{3bc}s" | "microseconds") => TimeUnit::Micros,
+            Some("ns" | "nanoseconds") => TimeUnit::Nanos,
+            _ => return self,
+        };
+        let ms = samples.last().and_then(|text| self.utc_ms(text.as_ref()));
+        match (&self, ms) {
+            (TimeFormat::Unix(TimeUnit::Seconds), Some(ms)) if ms < YEAR_1998 => {
+                TimeFormat::Unix(unit)
+            }
+            _ => self,
+        }
     }
 
     /// Itself, if at least half of the samples are written so.
@@ -280,9 +307,28 @@ mod tests {
             assert_eq!(format.doubt(&samples), None, "{samples:?}");
         }
         let day = ["03/04/2020 10:00", "03/04/2020 10:01"];
+        assert_eq!(
+            TimeFormat::found(&day, true),
+            Some(TimeFormat::Civil(DayMonthYear))
+        );
         let format = TimeFormat::of(&day).expect("a time");
         assert_eq!(format, TimeFormat::Civil(MonthDayYear));
         assert_eq!(format.doubt(&day), Some("%d/%m/%Y"));
+    }
+
+    #[test]
+    fn a_unit_in_the_name_counts_for_numbers_that_are_no_dates() {
+        let in_unit = |name: &str, samples: &[&str]| {
+            let format = TimeFormat::of(samples).expect("times");
+            format.in_unit_of(name, samples).utc_ms(samples[1])
+        };
+        assert_eq!(in_unit("elapsed (ms)", &["0", "500"]), Some(500));
+        assert_eq!(in_unit("t_us", &["0", "500000"]), Some(500));
+        assert_eq!(in_unit("Elapsed (s)", &["0", "0.5"]), Some(500));
+        assert_eq!(
+            in_unit("time_ms", &["1772323200000", "1772323200500"]),
+            Some(1_772_323_200_500)
+        );
     }
 
     #[test]
