@@ -29,6 +29,9 @@ pub struct CheckArgs {
     /// Print the effective settings, secrets masked
     #[arg(long)]
     pub print: bool,
+    /// Print the JSON Schema of configuration files, for editors, and check nothing
+    #[arg(long)]
+    pub schema: bool,
     /// Also connect to the broker and try the subscriptions
     #[arg(long)]
     pub connect: bool,
@@ -46,6 +49,11 @@ pub struct CheckArgs {
 /// # Errors
 /// If anything is wrong: every offence is listed.
 pub fn run(args: CheckArgs) -> Result<(), CliError> {
+    if args.schema {
+        let schema = serde_json::to_string_pretty(&config::json_schema()).expect("JSON");
+        writeln!(std::io::stdout().lock(), "{schema}")?;
+        return Ok(());
+    }
     let settings = config::load(args.config.as_deref(), &args.overrides.pairs()?)?;
     let mut stdout = std::io::stdout().lock();
     if args.print {

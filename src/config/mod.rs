@@ -9,6 +9,7 @@ mod channels;
 mod model;
 mod mqtt;
 mod reader;
+mod schema;
 mod secrets;
 mod settings;
 
@@ -18,6 +19,7 @@ use config::{Config, Environment, File, FileFormat};
 
 pub use changes::Changes;
 pub use channels::Unit;
+pub use schema::json_schema;
 pub use settings::{
     Durability, FeedbackMode, HttpSettings, Input, MqttSettings, OutputSettings, Overload,
     Protocol, RuntimeSettings, Settings, StateSettings, TlsSettings,

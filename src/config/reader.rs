@@ -1,4 +1,5 @@
-//! Reads a tree of raw values key by key: checks each, keeps every offence and every effective value.
+//! Reads a tree of raw values key by key: checks each, keeps every offence, every effective value and
+//! the description of every key.
 
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
@@ -15,11 +16,48 @@ pub(super) struct Report {
     pub problems: Vec<String>,
     /// The effective settings as TOML text, secrets masked.
     pub effective: String,
+    /// Every key that was asked for.
+    pub described: Vec<Described>,
+}
+
+/// One key of the configuration, as the code that reads it describes it.
+#[derive(Clone, Debug)]
+pub(super) struct Described {
+    /// Table as it is written in a file: `[mqtt]` or `[[input]]`.
+    pub header: String,
+    /// Name of the key within its table.
+    pub key: String,
+    /// Type and range of its values.
+    pub kind: Kind,
+    /// Default value as TOML text; empty where there is none.
+    pub default: String,
+}
+
+/// Type and range of a key's values.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// A finite number within a range.
+    Number(RangeInclusive<f64>),
+    /// A whole number within a range.
+    Integer(RangeInclusive<u64>),
+    /// `true` or `false`.
+    Flag,
+    /// A text.
+    Text,
+    /// One of these words.
+    Choice(Vec<String>),
+    /// A list of texts.
+    Texts,
+    /// A list of whole numbers within a range.
+    Integers(RangeInclusive<u32>),
+    /// Two numbers, the lower one first.
+    Range,
 }
 
 /// One table being read. Keys that nobody asked for are offences of [`Section::done`].
 pub(super) struct Section<'a> {
     path: String,
+    header: String,
     table: Map<String, Value>,
     report: &'a mut Report,
     /// Keys asked for.
@@ -51,6 +89,7 @@ impl<'a> Section<'a> {
         let _ = writeln!(report.effective, "{header}");
         Section {
             path: path.to_owned(),
+            header: header.to_owned(),
             table,
             report,
             known: Vec::new(),
@@ -76,6 +115,15 @@ impl<'a> Section<'a> {
             .ok()
     }
 
+    fn describe(&mut self, key: &str, kind: Kind, default: String) {
+        self.report.described.push(Described {
+            header: self.header.clone(),
+            key: key.to_owned(),
+            kind,
+            default,
+        });
+    }
+
     fn note(&mut self, key: &str, value: &str) {
         self.known.push(key.to_owned());
         let _ = writeln!(self.report.effective, "{key} = {value}");
@@ -83,6 +131,7 @@ impl<'a> Section<'a> {
 
     /// A finite number within `range`.
     pub fn number(&mut self, key: &str, default: f64, range: RangeInclusive<f64>) -> f64 {
+        self.describe(key, Kind::Number(range.clone()), format!("{default:?}"));
         let mut result = default;
         if let Some(value) = self.table.remove(key) {
             let number = match &value.kind {
@@ -106,6 +155,7 @@ impl<'a> Section<'a> {
 
     /// A whole number within `range`.
     pub fn integer(&mut self, key: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
+        self.describe(key, Kind::Integer(range.clone()), default.to_string());
         let mut result = default;
         if let Some(value) = self.table.remove(key) {
             let number = match &value.kind {
@@ -140,6 +190,7 @@ impl<'a> Section<'a> {
 
     /// `true` or `false`.
     pub fn flag(&mut self, key: &str, default: bool) -> bool {
+        self.describe(key, Kind::Flag, default.to_string());
         let mut result = default;
         if let Some(value) = self.table.remove(key) {
             let flag = match &value.kind {
@@ -163,6 +214,7 @@ impl<'a> Section<'a> {
         default: &str,
         check: impl Fn(&str) -> Result<(), String>,
     ) -> String {
+        self.describe(key, Kind::Text, quote(default));
         let mut result = default.to_owned();
         if let Some(value) = self.table.remove(key) {
             match text_of(&value.kind) {
@@ -198,6 +250,7 @@ impl<'a> Section<'a> {
 
     /// A text that is never shown.
     pub fn secret(&mut self, key: &str) -> String {
+        self.describe(key, Kind::Text, quote(""));
         let mut result = String::new();
         if let Some(value) = self.table.remove(key) {
             match text_of(&value.kind) {
@@ -212,6 +265,8 @@ impl<'a> Section<'a> {
 
     /// One of a few words.
     pub fn choice<T: Copy>(&mut self, key: &str, default: &str, choices: &[(&str, T)]) -> T {
+        let words = choices.iter().map(|(word, _)| (*word).to_owned());
+        self.describe(key, Kind::Choice(words.collect()), quote(default));
         let mut word = default.to_owned();
         if let Some(value) = self.table.remove(key) {
             match text_of(&value.kind).filter(|text| choices.iter().any(|(w, _)| w == text)) {
@@ -244,6 +299,8 @@ impl<'a> Section<'a> {
         default: &[&str],
         check: impl Fn(&str) -> Result<(), String>,
     ) -> Vec<String> {
+        let quoted: Vec<String> = default.iter().map(|item| quote(item)).collect();
+        self.describe(key, Kind::Texts, format!("[{}]", quoted.join(", ")));
         let mut result: Vec<String> = default.iter().map(|item| (*item).to_owned()).collect();
         if let Some(value) = self.table.remove(key) {
             let items: Option<Vec<String>> = match &value.kind {
@@ -276,6 +333,7 @@ impl<'a> Section<'a> {
 
     /// A list of whole numbers within `range`; a text with commas does as well.
     pub fn integers(&mut self, key: &str, default: &[u32], range: RangeInclusive<u32>) -> Vec<u32> {
+        self.describe(key, Kind::Integers(range.clone()), format!("{default:?}"));
         let mut result = default.to_vec();
         if let Some(value) = self.table.remove(key) {
             let numbers: Option<Vec<u32>> = match &value.kind {
@@ -299,6 +357,7 @@ impl<'a> Section<'a> {
 
     /// Two numbers, the lower one first; none by default.
     pub fn range(&mut self, key: &str) -> Option<(f64, f64)> {
+        self.describe(key, Kind::Range, String::new());
         let value = self.table.remove(key)?;
         let numbers: Option<Vec<f64>> = match &value.kind {
             ValueKind::Array(items) => items

@@ -11,7 +11,7 @@ use config::{Value, ValueKind};
 use super::channels::{Unit, channels, predict};
 use super::model::{engine, stream};
 use super::mqtt::{inputs, mqtt};
-use super::reader::{Report, Section, unknown};
+use super::reader::{Described, Report, Section, unknown};
 use super::secrets::{SecretFiles, readable_by_all, secret_file};
 use crate::decode::Decoder;
 use crate::payload::{Format, OutputForm};
@@ -318,11 +318,30 @@ const SECTIONS: [&str; 13] = [
 /// # Errors
 /// Every offence, a line each.
 pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
-    let ValueKind::Table(mut root) = root.kind else {
-        return Err(vec!["the configuration is no table".to_owned()]);
-    };
     let mut report = Report::default();
-    let r = &mut report;
+    let settings = read(root, &mut report);
+    if !report.problems.is_empty() {
+        return Err(report.problems);
+    }
+    let mut settings =
+        settings.ok_or_else(|| vec!["the configuration is incomplete".to_owned()])?;
+    settings.effective = report.effective;
+    Ok(settings)
+}
+
+/// Describes every key of the tables of a merged tree and of those that are there by default.
+pub(super) fn described(root: Value) -> Vec<Described> {
+    let mut report = Report::default();
+    read(root, &mut report);
+    report.described
+}
+
+/// Reads a merged tree; `None` where a part that nothing can stand in for is wrong.
+fn read(root: Value, r: &mut Report) -> Option<Settings> {
+    let ValueKind::Table(mut root) = root.kind else {
+        r.problems.push("the configuration is no table".to_owned());
+        return None;
+    };
     let mut secret_files = SecretFiles::new();
     let mqtt = mqtt(root.remove("mqtt"), &mut secret_files, r);
     let input_tables = root.remove("input");
@@ -345,29 +364,26 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
     let state = state(root.remove("state"), r);
     let log_level = log(root.remove("log"), r);
     unknown("", root, &SECTIONS, r);
-    if !report.problems.is_empty() {
-        return Err(report.problems);
-    }
-    match (mqtt, inputs, assemble, engine) {
-        (Some(mqtt), Some(inputs), Some(assemble), Some(engine)) => Ok(Settings {
-            log_level,
-            mqtt,
-            inputs,
-            inputs_given,
-            output,
-            max_streams: caps.streams,
-            max_channels: caps.channels,
-            channels: caps.listed,
-            units,
-            stream: StreamParams { assemble, engine },
-            runtime,
-            http,
-            state,
-            secret_files,
-            effective: report.effective,
-        }),
-        _ => Err(vec!["the configuration is incomplete".to_owned()]),
-    }
+    Some(Settings {
+        log_level,
+        mqtt: mqtt?,
+        inputs: inputs?,
+        inputs_given,
+        output,
+        max_streams: caps.streams,
+        max_channels: caps.channels,
+        channels: caps.listed,
+        units,
+        stream: StreamParams {
+            assemble: assemble?,
+            engine: engine?,
+        },
+        runtime,
+        http,
+        state,
+        secret_files,
+        effective: String::new(),
+    })
 }
 
 pub(super) fn any(_: &str) -> Result<(), String> {
