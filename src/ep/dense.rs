@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::factor::gaussian::Observed;
 use super::family::{AnyRule, Family};
+use super::few::{self, Below, Factor};
 use super::input::DECAY_BLOCK;
 use super::kernel::{self, Cells, padded};
 use super::network::{Seen, Visitor};
@@ -45,6 +46,17 @@ impl Beliefs {
             p,
         }
     }
+}
+
+/// Moves weight `at` alone. Returns 1 if it was clipped.
+fn step_one(weights: &mut Beliefs, at: usize, rule: AnyRule, (g, lambda): (f32, f32)) -> u64 {
+    let (mut none, mut nothing) = (0.0, 0.0);
+    let (h, p) = match (weights.h.get_mut(at), weights.p.get_mut(at)) {
+        (Some(h), Some(p)) => (h, p),
+        _ => (&mut none, &mut nothing),
+    };
+    let weight = [&mut weights.mean[at], &mut weights.variance[at], h, p];
+    rule.step_one(weight, g, lambda)
 }
 
 /// Weights of one layer above a hidden layer.
@@ -140,6 +152,11 @@ impl DenseLayer {
     /// Has biases of its own.
     pub(super) fn has_bias(&self) -> bool {
         self.bias.is_some()
+    }
+
+    /// Over so few spikes that their patterns are enumerated.
+    pub(super) fn is_few(&self) -> bool {
+        self.width <= few::MOST
     }
 
     /// Number of weights and biases, padding included.
@@ -240,17 +257,37 @@ impl DenseLayer {
         clipped + kernel::dense_linear(a, row, rho, message, self.rule)
     }
 
+    /// The same of a unit over few spikes (see [`few`]), its input of mean `omega` and variance `v`.
+    pub(super) fn learn_few(
+        &mut self,
+        k: usize,
+        (a, rho): (&[f32], &mut [f32]),
+        (omega, v): (f32, f32),
+        factor: Factor,
+    ) -> u64 {
+        let row = k * self.stride..k * self.stride + self.width;
+        let below = Below {
+            a: &a[..self.width],
+            mean: &self.weights.mean[row.clone()],
+            variance: &self.weights.variance[row.clone()],
+            omega,
+            v,
+        };
+        let messages = few::messages(below, factor);
+        let mut clipped = self.learn_bias(k, messages.rest);
+        for (j, at) in row.enumerate() {
+            rho[j] += messages.rho[j];
+            let (g, lambda) = messages.weight[j];
+            clipped += step_one(&mut self.weights, at, self.rule, (g, lambda));
+        }
+        clipped
+    }
+
     fn learn_bias(&mut self, k: usize, (g, gamma): (f32, f32)) -> u64 {
         let Some(bias) = &mut self.bias else {
             return 0;
         };
-        let (mut none, mut nothing) = (0.0, 0.0);
-        let (h, p) = match (bias.h.get_mut(k), bias.p.get_mut(k)) {
-            (Some(h), Some(p)) => (h, p),
-            _ => (&mut none, &mut nothing),
-        };
-        let weight = [&mut bias.mean[k], &mut bias.variance[k], h, p];
-        self.rule.step_one(weight, g, gamma)
+        step_one(bias, k, self.rule, (g, gamma))
     }
 
     /// Seen from outside; biases included.

@@ -16,7 +16,7 @@ use multiversion::multiversion;
 
 use super::factor::gaussian::{self, Observed};
 use super::factor::hidden::{self, Forward};
-use super::factor::sigmoid;
+use super::factor::{sigmoid, softmax};
 use super::family::{AnyRule, Cell, Chunk, MAX_SHARE, Rule, powered};
 use crate::num::counter;
 
@@ -423,6 +423,27 @@ pub(super) fn unit_messages(
             (g[i], gamma[i]) = sigmoid::backward(rho[i], (x[i], y[i], z[i]));
         }
     }
+}
+
+/// A softmax, backward: see [`softmax::messages`].
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub(super) fn softmax_messages(
+    class: usize,
+    moments: (&[f32], &[f32]),
+    out: (&mut [f32], &mut [f32]),
+    room: &mut Vec<f32>,
+) {
+    softmax::messages(class, moments, out, room);
+}
+
+/// A softmax, forward: see [`softmax::probabilities`].
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub(super) fn softmax_probabilities(
+    moments: (&[f32], &[f32]),
+    out: &mut [f32],
+    room: &mut Vec<f32>,
+) {
+    softmax::probabilities(moments.0, moments.1, out, room);
 }
 
 /// Moves one row of weights towards its prior: `keep` of the sites' natural parameters stays. The

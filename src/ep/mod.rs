@@ -83,8 +83,8 @@
 //! |---|---|---|---|
 //! | one inner sweep: messages go forward once and back once for each visit; other outputs' messages to a spike are ignored by its factor | [`Network::learn`] | half the cost of two; 8 spikes and 8 outputs are 0.07 posterior standard deviations off. [`Network::set_inner_sweeps`] takes more at the output layer | - |
 //! | a unit's input is Gaussian | forward | exact sums over spike patterns grow exponentially; poor for fan-in up to 4 | - |
-//! | messages to spikes to second order, but exact below Gaussian outputs | hidden layers, classes | the exact mixture needs one more pass for each input; wrong sign in 2% at fan-in 3 | - |
-//! | a softmax is taken pair by pair | classes of weights on a grid | no closed form; exact without variance, but at a variance of 4 the gradient of the class itself is 40% too small | - |
+//! | messages to spikes to second order, but exact below Gaussian outputs and over up to 4 spikes | hidden layers, classes | all patterns of more spikes are too many; at fan-in 3 the sign was wrong in 2% | - |
+//! | a softmax is one integral by a sum of 16 terms, its factors mixtures of six probits | classes of weights on a grid | no closed form; gradients within 0.0005 at every variance, above 64 within 3% | - |
 //! | a sigmoid is a mixture of five probits | hidden units | closed forms; precise to 6e-7, too thin in the tails beyond | - |
 //! | a site's precision is held between 0 and nine tenths of the weight's at once | weights | a third of exact precisions is negative; kept, they diverge | [`Report::clipped`] |
 //! | a cavity's precision is at least the prior's | [`Sites`], averaged EP | a negative cavity has no moments | [`Report::clipped`] |
@@ -96,12 +96,14 @@
 //! | prior means are random | [`Prior`] | a prior of mean 0 is a saddle | - |
 //! | the noise under stochastic EP comes out too small, as its cavity has seen the sample | [`noise`] | a site a sample would be needed; [`crate::fit`] scales the width on held-out rows | width, printed |
 //! | a binary weight's log-odds move by at most 1 a visit and end at 5; a grid's variance is at least a millionth of its square | [`Family`] | a weight that is sure could never turn round | steps in [`Report::clipped`] |
-//! | a spike's log-odds message is held within 30, a unit's distance from its threshold within 12 standard deviations | hidden units | next to 1 nothing of it is left in single precision | below precision, not counted |
+//! | a spike's log-odds message is held within 30 | hidden units | next to 1 nothing of it is left in single precision | [`Report::clipped`] |
+//! | a unit's distance from its threshold is held within 12 standard deviations | hidden units | its density there, 1e-32, is no number next to others | changes nothing that single precision holds |
 //! | samples beyond what single precision can square are skipped | [`Network::learn`] | one infinity would end everything | [`Report::skipped`] |
 
 mod dense;
 pub mod factor;
 mod family;
+mod few;
 mod input;
 mod kernel;
 mod linear;

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::dense::DenseLayer;
 use super::factor::gaussian::Observed;
-use super::factor::{probit, softmax};
+use super::factor::{hidden, probit};
+use super::few::Factor;
 use super::input::InputLayer;
 use super::kernel::{self, UnitCache};
 use super::report::{LayerSummary, Report};
@@ -44,6 +45,7 @@ struct Outputs<'a> {
     variance: &'a [f32],
     g: &'a mut [f32],
     gamma: &'a mut [f32],
+    room: &'a mut Vec<f32>,
 }
 
 /// Largest target that is learned: f32 must hold the squares of weights that predict it.
@@ -313,7 +315,7 @@ impl Network {
         assert!(class < self.outputs, "class {class} of {}", self.outputs);
         if self.spec.output == OutputKind::Softmax {
             return self.learn_linear(x, weight, |s| {
-                softmax::messages(class, (s.mean, s.variance), (s.g, s.gamma));
+                kernel::softmax_messages(class, (s.mean, s.variance), (s.g, s.gamma), s.room);
             });
         }
         self.learn_probit(x, |k| if k == class { 1.0 } else { -1.0 }, weight)
@@ -358,6 +360,7 @@ impl Network {
             return report;
         }
         let at = self.input.direct_at();
+        let probit = self.spec.output != OutputKind::Softmax;
         self.start_backward();
         let s = &mut self.scratch;
         factors(&mut Outputs {
@@ -365,6 +368,7 @@ impl Network {
             variance: &s.out_variance,
             g: &mut s.out_g,
             gamma: &mut s.out_gamma,
+            room: &mut s.room,
         });
         let views = if self.inner > 0 {
             self.views(&|mean, variance| {
@@ -374,6 +378,7 @@ impl Network {
                     variance,
                     g: &mut g,
                     gamma: &mut gamma,
+                    room: &mut Vec::new(),
                 });
                 let seen = |(g, gamma): (f32, f32)| match g.is_nan() {
                     true => Seen::Nothing,
@@ -401,8 +406,15 @@ impl Network {
                 (s.g[at + k], s.gamma[at + k]) = message;
             }
             if let (Some(layer), Some(u)) = (self.upper.last_mut(), s.units.last_mut()) {
-                let a = view.unwrap_or(&u.a);
-                report.clipped += layer.learn_linear(k, a, &mut u.rho, message);
+                let few = view.is_none() && probit && layer.is_few() && message.0 != 0.0;
+                if few {
+                    let moments = (s.mean[k], s.out_variance[k]);
+                    let answer = Factor::Answer(message.0.signum());
+                    report.clipped += layer.learn_few(k, (&u.a, &mut u.rho), moments, answer);
+                } else {
+                    let a = view.unwrap_or(&u.a);
+                    report.clipped += layer.learn_linear(k, a, &mut u.rho, message);
+                }
             }
         }
         self.finish_backward(x, weight, &mut report);
@@ -417,9 +429,12 @@ impl Network {
         assert_ne!(self.spec.output, OutputKind::Regression, "a classifier");
         assert_eq!(out.len(), self.outputs, "one probability for each class");
         self.forward(x);
-        let (mean, variance) = (&self.scratch.mean, &self.scratch.out_variance);
+        let s = &mut self.scratch;
+        let (mean, variance) = (&s.mean, &s.out_variance);
         match self.spec.output {
-            OutputKind::Softmax => softmax::probabilities(mean, variance, out),
+            OutputKind::Softmax => {
+                kernel::softmax_probabilities((mean, variance), out, &mut s.room);
+            }
             _ => probit::probabilities(mean, variance, out),
         }
     }
@@ -456,11 +471,24 @@ impl Network {
                 third: &mut u.third,
             };
             kernel::unit_messages(&u.rho, &u.omega, (probit, cache), (&mut u.g, &mut u.gamma));
+            let held = u.rho.iter().filter(|rho| rho.abs() > hidden::MAX_RHO);
+            report.clipped += held.count() as u64;
             if let Some(lower) = below.last_mut() {
+                let layer = &mut self.upper[i - 1];
+                let few = layer.is_few();
                 for k in 0..self.spec.hidden[i] {
-                    let message = (u.g[k], u.gamma[k]);
-                    report.clipped +=
-                        self.upper[i - 1].learn_linear(k, &lower.a, &mut lower.rho, message);
+                    report.clipped += if few {
+                        let rho = u.rho[k];
+                        let factor = match self.spike_noise {
+                            Some(noise) => Factor::Spike { rho, noise },
+                            None => Factor::Sigmoid { rho },
+                        };
+                        let moments = (u.omega[k], u.variance[k]);
+                        layer.learn_few(k, (&lower.a, &mut lower.rho), moments, factor)
+                    } else {
+                        let message = (u.g[k], u.gamma[k]);
+                        layer.learn_linear(k, &lower.a, &mut lower.rho, message)
+                    };
                 }
             } else {
                 s.g[..u.g.len()].copy_from_slice(&u.g);

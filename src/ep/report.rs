@@ -17,7 +17,7 @@ pub struct Report {
     /// Updates skipped because nothing finite came of them.
     pub skipped: u64,
     /// Site precisions clipped to their legal range: negative ones, and those that would take
-    /// away more than nine tenths of a variance at once.
+    /// away more than nine tenths of a variance at once; messages to spikes beyond 30 in log-odds.
     pub clipped: u64,
     /// Root mean square of the changes of the touched weights' means, in units of their sd.
     pub site_change: f32,

@@ -53,6 +53,8 @@ pub(super) struct Scratch {
     /// Messages to the outputs, where a factor is known by these.
     pub out_g: Vec<f32>,
     pub out_gamma: Vec<f32>,
+    /// Intermediate values of a softmax.
+    pub room: Vec<f32>,
     /// The input of the last forward pass, and whether its moments still hold.
     pub index: Vec<u32>,
     pub value: Vec<f32>,
