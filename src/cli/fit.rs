@@ -21,7 +21,7 @@ use crate::ep::{BatchSchedule, Family, Spikes};
 use crate::fit::{Learned, Plan, Scaling, Schedule, Score, Trainer};
 
 /// Marks a saved model, and its version.
-const MAGIC: [u8; 8] = *b"SPKFIT\x00\x05";
+const MAGIC: [u8; 8] = *b"SPKFIT\x00\x06";
 
 /// A saved model: the networks, and how a table's columns become their inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// Half-width of the central 90% of a standard normal.
-const Z90: f64 = 1.644_853_626_951_472_7;
+pub const Z90: f64 = 1.644_853_626_951_472_7;
 
 /// Bins of the calibration error.
 const BINS: usize = 15;
@@ -69,15 +69,33 @@ impl Score {
 }
 
 /// Sums up a regression.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct RegressionSums {
     n: f64,
     square: f64,
     density: f64,
     covered: f64,
+    half_width: f64,
+}
+
+impl Default for RegressionSums {
+    fn default() -> RegressionSums {
+        RegressionSums::of_intervals(Z90)
+    }
 }
 
 impl RegressionSums {
+    /// Sums over intervals of `half_width` standard deviations.
+    pub fn of_intervals(half_width: f64) -> RegressionSums {
+        RegressionSums {
+            n: 0.0,
+            square: 0.0,
+            density: 0.0,
+            covered: 0.0,
+            half_width,
+        }
+    }
+
     /// Adds one target with the predictive mixture of equal parts given as (mean, variance), the
     /// noise included.
     pub fn add(&mut self, target: f64, parts: &[(f64, f64)]) {
@@ -95,7 +113,7 @@ impl RegressionSums {
         self.n += 1.0;
         self.square += e * e;
         self.density += top + (sum / k).ln();
-        self.covered += f64::from(u8::from(e.abs() <= Z90 * variance.sqrt()));
+        self.covered += f64::from(u8::from(e.abs() <= self.half_width * variance.sqrt()));
     }
 
     /// The figures, scaled from standardised targets to ones with standard deviation `scale`.

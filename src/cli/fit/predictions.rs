@@ -7,9 +7,6 @@ use super::data::Data;
 use crate::cli::CliError;
 use crate::fit::Ensemble;
 
-/// Half-width of the central 90% of a standard normal.
-const Z90: f64 = 1.644_853_626_951_472_7;
-
 /// Writes a CSV file: inputs and target as they were read (of images the number of the class only),
 /// then the prediction.
 ///
@@ -64,7 +61,8 @@ pub fn write(path: &Path, ensemble: &mut Ensemble, data: &Data) -> Result<(), Cl
             let seen = ensemble.predict(samples.get(i));
             let mean = data.target.mean + data.scale * seen.mean;
             let (sd, ignorance) = (data.scale * seen.sd, data.scale * seen.ignorance);
-            row.extend([mean, sd, ignorance, mean - Z90 * sd, mean + Z90 * sd]);
+            let reach = ensemble.half_width() * sd;
+            row.extend([mean, sd, ignorance, mean - reach, mean + reach]);
         }
         let cells = row.iter().map(|v| match v.is_nan() {
             true => String::new(),
