@@ -55,6 +55,12 @@ fn a_thread_that_stops_is_named_and_one_that_goes_on_is_well_again() {
             let (status, reasons) = http_get(daemon.http, "/healthz").unwrap_or_default();
             status == 503 && reasons.contains(name)
         });
+        let said = || {
+            let log = daemon.log();
+            let lines = log.lines().filter(|line| line.contains("no progress"));
+            lines.filter(|line| line.contains(name)).count()
+        };
+        wait_until("the log says it", Duration::from_secs(5), || said() == 1);
         let (status, reasons) = http_get(daemon.http, "/readyz").unwrap();
         assert_eq!(status, 503);
         assert_eq!(reasons.matches("no progress").count(), 1, "{reasons}");
