@@ -600,6 +600,18 @@ impl Router {
         channel_in(channels, name, Some(topic), self.max_channels)
     }
 
+    /// Gives up streams: their names and topics are as good as never seen.
+    pub fn remove(&mut self, streams: &[Arc<str>]) {
+        let gone = |stream: &Arc<str>| streams.contains(stream);
+        self.streams.retain(|stream, _| !gone(stream));
+        let bytes = &mut self.topic_bytes;
+        self.topics.retain(|topic, route| {
+            let stays = !route.stream.as_ref().is_some_and(gone);
+            *bytes -= if stays { 0 } else { topic.len() };
+            stays
+        });
+    }
+
     /// The topic that gives a channel.
     pub fn source(&self, stream: &str, channel: &str) -> Option<&Arc<str>> {
         self.streams.get(stream)?.get(channel)?.as_ref()
@@ -608,6 +620,11 @@ impl Router {
     /// The stream named `name`, if it has been admitted.
     pub fn admitted(&self, name: &str) -> Option<&Arc<str>> {
         self.streams.get_key_value(name).map(|(known, _)| known)
+    }
+
+    /// Names of the streams admitted.
+    pub fn streams(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.streams.keys()
     }
 
     /// Streams admitted.

@@ -116,6 +116,8 @@ fn start_broker() -> Result<SocketAddr, CliError> {
 fn settings(broker: SocketAddr) -> Result<Settings, CliError> {
     let pairs = [
         ("mqtt.url", format!("mqtt://{broker}")),
+        // The embedded broker counts nothing.
+        ("mqtt.watch_broker", "false".to_owned()),
         ("mqtt.client_id", "spiked-demo".to_owned()),
         ("output.instance", INSTANCE.to_owned()),
         ("http.max_labelled_streams", plant::PUMPS.len().to_string()),

@@ -7,8 +7,9 @@ use super::Settings;
 /// Sections whose keys are those of the models, which tune without a restart unless they make another model.
 const MODEL_SECTIONS: [&str; 4] = ["detect", "learn", "experimental", "stream"];
 /// Keys of these that other rooms read as well.
-const READ_ELSEWHERE: [&str; 3] = [
+const READ_ELSEWHERE: [&str; 4] = [
     "stream.channels",
+    "stream.expire_after_s",
     "stream.max_channels",
     "stream.max_streams",
 ];

@@ -1,6 +1,7 @@
 //! Reads `[stream]`, `[learn]`, `[detect]` and `[experimental]`: the parameters of each stream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use config::Value;
 
@@ -13,6 +14,8 @@ use crate::engine::{EngineParams, EngineSettings, Rule};
 /// Settings of `[stream]` that the router needs.
 pub(super) struct Caps {
     pub streams: usize,
+    /// `None` for never.
+    pub expire_after: Option<Duration>,
     pub channels: usize,
     pub listed: Vec<Arc<str>>,
 }
@@ -31,6 +34,7 @@ pub(super) fn stream(value: Option<Value>, report: &mut Report) -> (Caps, Option
     let period_s = s.number("period_s", 1.0, 0.001..=86_400.0);
     let max_age_s = s.number("max_age_s", 300.0, 0.001..=31_536_000.0);
     let max_streams = s.size("max_streams", 1000, 1..=1_000_000);
+    let expire_after_s = s.number("expire_after_s", 60.0, 0.0..=31_536_000.0);
     let max_channels = s.size("max_channels", 64, 1..=4096);
     let channels = s.list("channels", not_empty);
     let channels: Vec<Arc<str>> = channels.into_iter().map(Arc::from).collect();
@@ -45,6 +49,7 @@ pub(super) fn stream(value: Option<Value>, report: &mut Report) -> (Caps, Option
     s.done();
     let caps = Caps {
         streams: max_streams,
+        expire_after: (expire_after_s > 0.0).then(|| Duration::from_secs_f64(expire_after_s)),
         channels: max_channels,
         listed: channels,
     };

@@ -52,6 +52,7 @@ pub(super) fn mqtt(
     }
     let keep_alive = s.number("keep_alive_s", 30.0, 5.0..=3600.0);
     let max_payload_bytes = s.size("max_payload_bytes", 262_144, 1024..=268_435_455);
+    let watch_broker = s.flag("watch_broker", true);
     let reconnect_max = s.number("reconnect_max_s", 30.0, 0.1..=3600.0);
     let parsed = parse_url(&url).ok();
     let tls = match &parsed {
@@ -71,6 +72,7 @@ pub(super) fn mqtt(
         keep_alive: Duration::from_secs_f64(keep_alive),
         max_payload_bytes,
         reconnect_max: Duration::from_secs_f64(reconnect_max),
+        watch_broker,
     })
 }
 

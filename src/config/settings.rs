@@ -33,6 +33,9 @@ pub struct Settings {
     pub output: OutputSettings,
     /// Streams accepted; readings of further ones are refused.
     pub max_streams: usize,
+    /// A stream that has hardly come and is silent for so long makes room where there are
+    /// `max_streams`; `None` for never.
+    pub expire_after: Option<Duration>,
     /// Channels accepted a stream.
     pub max_channels: usize,
     /// Channels that every stream has from the start.
@@ -74,6 +77,8 @@ pub struct MqttSettings {
     pub max_payload_bytes: usize,
     /// Longest wait between two attempts to connect.
     pub reconnect_max: Duration,
+    /// Learn from the broker how many messages it drops.
+    pub watch_broker: bool,
 }
 
 impl fmt::Debug for MqttSettings {
@@ -371,6 +376,7 @@ fn read(root: Value, r: &mut Report) -> Option<Settings> {
         inputs_given,
         output,
         max_streams: caps.streams,
+        expire_after: caps.expire_after,
         max_channels: caps.channels,
         channels: caps.listed,
         units,

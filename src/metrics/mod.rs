@@ -112,6 +112,10 @@ pub struct Metrics {
     pub stream_returns: IntCounter,
     /// Times that a stream went from one worker to another.
     pub stream_moves: IntCounter,
+    /// Streams given up to make room for others.
+    pub streams_expired: IntCounter,
+    /// Messages that the broker dropped, as it says.
+    pub broker_dropped: IntCounter,
     /// Channels of all streams.
     pub channels: IntGauge,
     log_density: Gauge,
@@ -186,7 +190,7 @@ impl Metrics {
         Ok(Metrics {
             messages_received: d.counter(
                 "spiked_messages_received_total",
-                "Messages that the broker delivered",
+                "Messages that the broker delivered, its own figures excepted",
             )?,
             readings_received: d.counter(
                 "spiked_readings_received_total",
@@ -259,6 +263,14 @@ impl Metrics {
             stream_moves: d.counter(
                 "spiked_stream_moves_total",
                 "Times that a stream moved from a busy worker to one that was less busy",
+            )?,
+            streams_expired: d.counter(
+                "spiked_streams_expired_total",
+                "Streams that hardly came and were given up for others, since there were max_streams (stream.expire_after_s)",
+            )?,
+            broker_dropped: d.counter(
+                "spiked_broker_dropped_messages_total",
+                "Messages that the broker dropped, for whichever client, as it says itself (mqtt.watch_broker)",
             )?,
             channels: d.int_gauge("spiked_channels", "Channels of all streams")?,
             log_density: d.gauge(

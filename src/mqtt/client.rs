@@ -1,7 +1,7 @@
 //! Keeps a connection to the broker: one task polls and reconnects, another sends.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::backoff::Backoff;
 use super::outbox::{Dropped, Outbox};
 use super::queue::Intake;
 use super::sending::{send_all, status};
-use super::{Delivered, Event, Link, LinkError, Message};
+use super::{DROPPED_TOPIC, Delivered, Event, Link, LinkError, Message};
 use crate::metrics::Class;
 use crate::progress::Pulse;
 use crate::status::{Role, Status, lock};
@@ -176,15 +176,13 @@ pub(super) async fn reached(stop: &mut watch::Receiver<Stop>, stage: Stop) {
     let _ = stop.wait_for(|now| *now == stage).await;
 }
 
-/// Messages of the polling task to the sending one.
-pub(super) enum Control<S> {
-    Connected(u64, S),
-    Lost,
-}
+/// The connection that there is, by its epoch, as the polling task tells the sending one: the last word is
+/// all that counts.
+pub(super) type Connected<S> = Option<(u64, S)>;
 
 struct Polling<L: Link> {
     client: Arc<ClientParts<L>>,
-    controls: mpsc::UnboundedSender<Control<L::Sender>>,
+    connected: watch::Sender<Connected<L::Sender>>,
     acks: mpsc::UnboundedSender<Vec<Ack>>,
     stop: watch::Receiver<Stop>,
     may_connect: watch::Receiver<bool>,
@@ -197,6 +195,8 @@ pub(super) struct ClientParts<L: Link> {
     /// Needed ones first.
     pub(super) filters: Vec<(String, u8)>,
     needed: usize,
+    /// A connection ended over the broker's own figures, as it seems: they are not asked for.
+    without_figures: AtomicBool,
     pub(super) status_topic: Option<Arc<str>>,
     pub(super) reconnect_max: Duration,
     pub(super) intake: Intake,
@@ -208,6 +208,32 @@ pub(super) struct ClientParts<L: Link> {
     pub(super) delivered: OnDelivered,
 }
 
+impl<L: Link> ClientParts<L> {
+    /// Filters to subscribe to.
+    pub(super) fn wanted(&self) -> Vec<(String, u8)> {
+        let mut wanted = self.filters.clone();
+        if self.without_figures.load(Ordering::Acquire) {
+            wanted.retain(|(filter, _)| filter != DROPPED_TOPIC);
+        }
+        wanted
+    }
+
+    /// The broker ended a connection rather than answer the subscription or deliver a message: some do so
+    /// where a filter is not permitted.
+    fn go_without_figures(&self) {
+        let asked = self
+            .filters
+            .iter()
+            .any(|(filter, _)| filter == DROPPED_TOPIC);
+        if asked && !self.without_figures.swap(true, Ordering::AcqRel) {
+            info!(
+                filter = DROPPED_TOPIC,
+                "the connection ended instead of a subscription's answer: we do without the broker's figures"
+            );
+        }
+    }
+}
+
 /// Starts the two tasks on the current tokio runtime.
 pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
     let out = Out::new(client.outbox, client.shared.clone());
@@ -215,6 +241,7 @@ pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
         side: client.side,
         options: client.options,
         needed: client.filters.len(),
+        without_figures: AtomicBool::new(false),
         filters: [client.filters, client.optional].concat(),
         status_topic: client.status_topic.clone(),
         reconnect_max: client.reconnect_max,
@@ -226,14 +253,14 @@ pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
         epoch: AtomicU64::new(0),
         delivered: client.delivered,
     });
-    let (controls_tx, controls_rx) = mpsc::unbounded_channel();
-    // Bounded by the broker's own window of unacknowledged messages.
+    let (connected_tx, connected_rx) = watch::channel(None);
+    // Bounded by MQTT: without an acknowledgement a packet id is given away once, and there are 65,535.
     let (acks_tx, acks_rx) = mpsc::unbounded_channel();
     let (stop_tx, stop_rx) = watch::channel(Stop::Running);
     let goodbye = stop_rx.clone();
     let polling = Polling {
         client: parts.clone(),
-        controls: controls_tx,
+        connected: connected_tx,
         acks: acks_tx.clone(),
         stop: stop_rx,
         may_connect: client.may_connect,
@@ -247,7 +274,7 @@ pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
         acks: acks_tx,
         stop: stop_tx,
         polling: tokio::spawn(polling.run()),
-        sending: tokio::spawn(send_all(parts, controls_rx, acks_rx, goodbye)),
+        sending: tokio::spawn(send_all(parts, connected_rx, acks_rx, goodbye)),
         status_topic: client.status_topic,
         side: client.side,
     }
@@ -318,8 +345,7 @@ impl<L: Link> Polling<L> {
         shared.metrics.broker_failures.inc();
         let resent = lock(&self.client.out.outbox).connection_lost();
         shared.metrics.resent.inc_by(resent);
-        // The sending task ends with this one, never before it.
-        let _ = self.controls.send(Control::Lost);
+        self.connected.send_replace(None);
     }
 
     async fn one_connection(&mut self, limit: usize) -> End {
@@ -329,6 +355,8 @@ impl<L: Link> Polling<L> {
             Err(error) => return End::Lost(error, None),
         };
         let mut subscribed_since: Option<Instant> = None;
+        // Whether the subscription has its answer, or messages of it, once it is sent.
+        let mut answered = None;
         let mut delivered = Vec::new();
         // Messages that found no room yet: nothing is read before they have it.
         let mut waiting = VecDeque::new();
@@ -345,8 +373,13 @@ impl<L: Link> Polling<L> {
                     }
                 }
             };
+            if !delivered.is_empty() {
+                answered = Some(true);
+            }
             for message in delivered.drain(..) {
-                self.client.shared.metrics.messages_received.inc();
+                if message.topic != DROPPED_TOPIC {
+                    self.client.shared.metrics.messages_received.inc();
+                }
                 waiting.push_back(Delivered { epoch, ..message });
             }
             if !waiting.is_empty() {
@@ -357,6 +390,9 @@ impl<L: Link> Polling<L> {
                 Ok(event) => event,
                 Err(error) => {
                     self.hand_over_all(&mut link, &mut waiting).await;
+                    if answered == Some(false) {
+                        self.client.go_without_figures();
+                    }
                     return End::Lost(error, subscribed_since.map(|at| at.elapsed()));
                 }
             };
@@ -378,11 +414,11 @@ impl<L: Link> Polling<L> {
                         subscribed_since = Some(Instant::now());
                     }
                     lock(&self.client.out.outbox).connected(epoch, receive_maximum);
-                    let _ = self
-                        .controls
-                        .send(Control::Connected(epoch, sender.clone()));
+                    self.connected.send_replace(Some((epoch, sender.clone())));
+                    answered = Some(self.client.filters.is_empty());
                 }
                 Event::Subscribed(granted) => {
+                    answered = Some(true);
                     if self.note_subscribed(&granted) {
                         subscribed_since = Some(Instant::now());
                     }
@@ -406,6 +442,8 @@ impl<L: Link> Polling<L> {
             if idx < self.client.needed {
                 all = false;
                 error!(filter, "the broker refuses the subscription");
+            } else if filter.starts_with('$') {
+                info!(filter, "the broker does not tell its own figures");
             } else {
                 warn!(filter, "the broker refuses the subscription: we do without");
             }
@@ -428,6 +466,9 @@ impl<L: Link> Polling<L> {
         metrics
             .messages_dropped
             .inc_by(self.client.intake.put(waiting));
+        if !waiting.is_empty() {
+            self.client.shared.note_intake_full();
+        }
         if !self.client.acks_at_once || came == 0 {
             return;
         }

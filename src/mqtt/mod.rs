@@ -39,6 +39,8 @@ pub use queue::Intake;
 pub use v5::V5;
 pub use v311::V4;
 
+/// Where mosquitto publishes the number of messages that it has dropped since its start.
+pub const DROPPED_TOPIC: &str = "$SYS/broker/publish/messages/dropped";
 /// Time for TCP, TLS and CONNACK together, seconds.
 const CONNECT_TIMEOUT_S: u64 = 5;
 /// Messages that are handed over together at most.

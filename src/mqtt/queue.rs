@@ -33,7 +33,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Acknowledgements of messages that had to make room: each is sent in its turn.
+    /// Acknowledgements of messages that had to make room: each is sent in its turn. Bounded by MQTT: without an
+    /// acknowledgement there are at most 65,535 of them, without payload.
     dropped: VecDeque<Delivered>,
     messages: VecDeque<Delivered>,
     bytes: usize,

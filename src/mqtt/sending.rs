@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::client::{Ack, BEAT, ClientParts, Control, Stop, reached};
+use super::client::{Ack, BEAT, ClientParts, Connected, Stop, reached};
 use super::{Link, LinkSender, Message};
 use crate::metrics::Class;
 use crate::status::lock;
@@ -13,11 +13,11 @@ use crate::status::lock;
 /// Runs until the goodbye is asked for or the polling task has ended.
 pub(super) async fn send_all<L: Link>(
     client: Arc<ClientParts<L>>,
-    mut controls: mpsc::UnboundedReceiver<Control<L::Sender>>,
+    mut connected: watch::Receiver<Connected<L::Sender>>,
     mut acks: mpsc::UnboundedReceiver<Vec<Ack>>,
     mut goodbye: watch::Receiver<Stop>,
 ) {
-    let mut link: Option<(u64, L::Sender)> = None;
+    let mut link: Connected<L::Sender> = None;
     let pulse = client
         .shared
         .pulses
@@ -26,15 +26,16 @@ pub(super) async fn send_all<L: Link>(
         pulse.beat();
         tokio::select! {
             () = tokio::time::sleep(BEAT) => continue,
-            control = controls.recv() => match control {
-                Some(Control::Connected(epoch, sender)) => {
-                    welcome(&client, &sender).await;
-                    link = Some((epoch, sender));
+            changed = connected.changed() => {
+                if changed.is_err() {
+                    // The polling task has ended.
+                    return pulse.end();
                 }
-                Some(Control::Lost) => link = None,
-                // The polling task has ended.
-                None => return pulse.end(),
-            },
+                link = connected.borrow_and_update().clone();
+                if let Some((_, sender)) = &link {
+                    welcome(&client, sender).await;
+                }
+            }
             Some(some) = acks.recv() => acknowledge(&client, link.as_ref(), some, &mut acks).await,
             () = client.out.bell.notified(), if link.is_some() => {}
             () = reached(&mut goodbye, Stop::Disconnect) => {
@@ -75,8 +76,9 @@ async fn flush<L: Link>(
 /// A new connection: subscribe, and say that we are here.
 async fn welcome<L: Link>(client: &ClientParts<L>, sender: &L::Sender) {
     // Errors mean that the connection has ended already: the next one does it again.
-    if !client.filters.is_empty() {
-        let _ = sender.subscribe(&client.filters).await;
+    let filters = client.wanted();
+    if !filters.is_empty() {
+        let _ = sender.subscribe(&filters).await;
     }
     if let Some(topic) = &client.status_topic {
         lock(&client.out.outbox).push_first(status(topic, "online"));

@@ -174,6 +174,16 @@ impl Dispatch {
         debug!(%stream, from, to = worker, "a stream moves");
     }
 
+    /// Has a stream given up, behind all its readings, which end with number `seq`.
+    pub fn forget(&mut self, stream: &Arc<str>, seq: u64) {
+        let Some(Home { worker, .. }) = self.homes.remove(stream) else {
+            return;
+        };
+        self.ways[worker].n_streams -= 1;
+        self.hand_over(worker);
+        self.send(worker, Work::Forget(stream.clone(), seq));
+    }
+
     /// Now and then, looks at how busy the workers are.
     pub fn balance(&mut self) {
         let elapsed = self.looked.elapsed();

@@ -180,6 +180,10 @@ impl Store for DiskStore {
         self.store.save_history(stream, history)
     }
 
+    fn forget(&self, stream: &str, seq: u64) {
+        self.store.forget(stream, seq);
+    }
+
     fn delivered(&self, id: u64) {
         self.store.delivered(id);
     }

@@ -11,7 +11,9 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::balance::Dispatch;
+use super::broker::BrokerDrops;
 use super::clock::{ArrivalClock, ClockStep};
+use super::expiry::Expiry;
 use super::store::{Accepted, Delivery, Replay, Store};
 use super::worker::Item;
 use crate::decode::{Decoder, Message};
@@ -66,6 +68,10 @@ pub struct IntakeThread {
     pub replay: Option<Replay>,
     /// Told once they are learned.
     pub recovered: Option<oneshot::Sender<()>>,
+    /// Decides which streams make room for others.
+    pub expiry: Expiry,
+    /// Counts the messages that the broker says it dropped.
+    pub broker_drops: BrokerDrops,
     /// Topic on which Home Assistant says that it has started; `None` where it is not served.
     pub home_assistant: Option<String>,
     /// Requests to Sparkplug's nodes go here.
@@ -145,6 +151,7 @@ impl IntakeThread {
         loop {
             progress::beat();
             self.dispatch.balance();
+            self.expire();
             if self.receive(&mut scratch, MAX_GROUP, IDLE) {
                 self.fill(&mut group, &mut scratch);
                 self.commit(&mut group);
@@ -199,6 +206,24 @@ impl IntakeThread {
         if router.stream(&reading.stream).is_ok() && Feedback::of(reading).is_none() {
             let _ = router.channel(&reading.stream, &reading.channel);
         }
+    }
+
+    /// Gives up streams that hardly came, where others need their room.
+    fn expire(&mut self) {
+        let streams = self.expiry.due(&self.decoder.router, &self.shared);
+        if streams.is_empty() {
+            return;
+        }
+        let seq = self.decoder.last_seq;
+        self.decoder.router.remove(&streams);
+        for stream in &streams {
+            self.dispatch.forget(stream, seq);
+        }
+        warn!(
+            streams = streams.len(),
+            first = %streams[0],
+            "there are stream.max_streams: streams that hardly came and are silent make room for others"
+        );
     }
 
     fn receive(&self, scratch: &mut Scratch, most: usize, wait: Duration) -> bool {
@@ -288,6 +313,9 @@ impl IntakeThread {
             arrival_ms: scratch.arrival_ms,
             properties: &message.properties,
         };
+        if sent.topic == mqtt::DROPPED_TOPIC {
+            return self.broker_drops.note(sent.payload, &self.shared);
+        }
         if self.is_home_assistant(&sent) {
             return;
         }

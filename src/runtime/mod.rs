@@ -7,8 +7,10 @@
 mod balance;
 #[cfg(test)]
 mod balance_tests;
+mod broker;
 mod clock;
 pub mod disk;
+mod expiry;
 mod intake;
 mod moving;
 #[cfg(all(test, feature = "embedded-broker"))]

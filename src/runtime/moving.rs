@@ -25,6 +25,8 @@ pub enum Work {
     Give(Arc<str>, Sender<Moved>),
     /// The stream comes from another worker.
     Take(Arc<str>, Receiver<Moved>),
+    /// The stream is given up. Its last reading has this number.
+    Forget(Arc<str>, u64),
     /// The models go on with other settings.
     Tune(StreamParams),
 }
@@ -60,6 +62,10 @@ impl Worker {
                 }
             }
             Work::Tune(params) => self.tune(params),
+            Work::Forget(stream, seq) => {
+                self.let_in(&stream, outcomes);
+                self.forget(&stream, seq);
+            }
             Work::Take(stream, from) => {
                 let items = Vec::new();
                 self.coming.insert(stream, Coming { from, items });

@@ -23,6 +23,7 @@ const N: u64 = 900;
 fn settings(broker: std::net::SocketAddr, dir: &Path) -> Settings {
     load_plain(&[
         ("mqtt.url", format!("mqtt://{broker}")),
+        ("mqtt.watch_broker", "false".to_owned()),
         ("state.dir", dir.display().to_string()),
         ("state.snapshot_every_s", "1".to_owned()),
         ("stream.align", "per-reading".to_owned()),

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::balance::{Dispatch, HANDOVER};
+use super::broker::BrokerDrops;
+use super::expiry::Expiry;
 use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
 use super::moving::Work;
 use super::store::{KeptMessage, NoStore, Restored, Store, StoreError};
@@ -278,7 +280,7 @@ impl Clients {
             side: Role::Subscriber,
             options,
             filters: filters(settings),
-            optional: feedback_filter(output),
+            optional: optional_filters(settings),
             status_topic: None,
             reconnect_max: settings.mqtt.reconnect_max,
             intake: intake.clone(),
@@ -335,12 +337,16 @@ pub fn filters(settings: &Settings) -> Vec<(String, u8)> {
     filters
 }
 
-/// Where feedback and the starts of Home Assistant come from, as far as they are wanted.
-fn feedback_filter(output: &OutputSettings) -> Vec<(String, u8)> {
+/// Where feedback, the starts of Home Assistant and the broker's own figures come from, as far as they are
+/// wanted. The last, which some brokers end the connection for, is the last one.
+fn optional_filters(settings: &Settings) -> Vec<(String, u8)> {
+    let output = &settings.output;
     let filter = format!("{}/{}/+/feedback", output.prefix, output.instance);
     let feedback = (output.feedback != FeedbackMode::Off).then_some((filter, 1));
     let home_assistant = home_assistant_status(output).map(|topic| (topic, 0));
-    feedback.into_iter().chain(home_assistant).collect()
+    let watched = (settings.mqtt.watch_broker).then(|| (mqtt::DROPPED_TOPIC.to_owned(), 0));
+    let all = feedback.into_iter().chain(home_assistant).chain(watched);
+    all.collect()
 }
 
 /// The topic on which Home Assistant says that it has started.
@@ -424,6 +430,12 @@ impl Threads {
             recovered: Some(recovered),
             out: clients.outgoing.out.clone(),
             home_assistant: home_assistant_status(&settings.output),
+            expiry: Expiry::new(
+                settings.expire_after,
+                settings.max_streams,
+                settings.stream_params().engine.get().detect.warm_up_rows,
+            ),
+            broker_drops: BrokerDrops::default(),
         };
         Ok(Threads {
             intake: spawn("intake", move || thread.run())?,

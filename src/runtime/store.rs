@@ -129,6 +129,9 @@ pub trait Store: Send + Sync {
     /// Keeps a stream's history over a restart; false where the disk is too far behind to take it.
     fn save_history(&self, stream: &str, history: &History) -> bool;
 
+    /// Gives up a stream whose last reading has number `seq`: a restart does not bring it back.
+    fn forget(&self, stream: &str, seq: u64);
+
     /// The broker has acknowledged the message.
     fn delivered(&self, id: u64);
 
@@ -201,6 +204,8 @@ impl Store for NoStore {
     fn save_history(&self, _: &str, _: &History) -> bool {
         true
     }
+
+    fn forget(&self, _: &str, _: u64) {}
 
     fn delivered(&self, _: u64) {}
 

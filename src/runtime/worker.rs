@@ -14,6 +14,7 @@ use crate::assemble::Verdict;
 use crate::config::{OutputSettings, Settings};
 use crate::decode::refused_reading;
 use crate::engine::EngineStats;
+use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
 use crate::payload::Reject;
 use crate::progress;
@@ -450,6 +451,28 @@ impl Worker {
         let mut slot = Slot::new(stream, &self.output);
         slot.said = evicted.said;
         slot
+    }
+
+    /// Gives up a stream, on disk as well, and takes back what the broker retains of it.
+    pub(super) fn forget(&mut self, name: &Arc<str>, seq: u64) {
+        self.evicted.remove(name);
+        if let Some(slot) = self.streams.remove(name) {
+            self.unsaved_busy = self.unsaved_busy.saturating_sub(slot.unsaved_busy);
+            if slot.said.is_some() {
+                self.pending.push(Message {
+                    topic: slot.anomaly_topic,
+                    payload: Vec::new(),
+                    qos: 1,
+                    retain: true,
+                    class: Class::Anomaly,
+                    arrived: None,
+                    kept: None,
+                });
+            }
+        }
+        self.store.forget(name, seq);
+        self.shared.forget(name);
+        self.shared.metrics.streams_expired.inc();
     }
 
     /// Forgets the streams that have been idle for long, once their snapshots are on disk. That

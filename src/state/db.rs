@@ -1,5 +1,6 @@
 //! The SQLite file itself: opening, schema, lock, checks, and reading what is in it.
 
+use std::collections::HashMap;
 use std::fs::{File, Permissions, TryLockError};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -11,6 +12,7 @@ use super::error::StateError;
 use super::journal::JournalRow;
 use super::snapshot::Snapshot;
 use super::store::OutMessage;
+use super::writer::FORGOTTEN;
 use crate::history::History;
 
 /// Name of the state file within its directory.
@@ -388,6 +390,21 @@ impl Reader {
     /// Number of the newest reading that was pruned from the journal; 0 before any.
     pub(crate) fn pruned_through(&self) -> Result<u64, StateError> {
         meta(&self.connection, "pruned_through").map_err(StateError::sql("reading the journal"))
+    }
+
+    /// Streams that were given up, each with the number of its last reading by then.
+    pub(crate) fn forgotten(&self) -> HashMap<String, u64> {
+        let query = || {
+            let sql = "SELECT substr(key, ?2), value FROM meta WHERE key GLOB ?1";
+            let mut statement = self.connection.prepare(sql)?;
+            let from = FORGOTTEN.len() as i64 + 1;
+            let rows = statement.query_map(params![format!("{FORGOTTEN}*"), from], |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)? as u64))
+            })?;
+            rows.collect::<rusqlite::Result<HashMap<String, u64>>>()
+        };
+        // Without it they come back, which is no loss.
+        query().unwrap_or_default()
     }
 
     /// A number of the meta table; 0 where it is missing or cannot be read.

@@ -177,6 +177,7 @@ fn journal_span(
     names: &mut Vec<String>,
 ) -> Result<Option<JournalSpan>, StateError> {
     let mut arrivals = None;
+    let forgotten = reader.forgotten();
     reader.journal(0, |row| {
         let Ok((readings, _)) = row.and_then(|row| journal::unpack(&row)) else {
             return Ok(());
@@ -184,7 +185,9 @@ fn journal_span(
         for reading in readings.iter().map(|accepted| &accepted.reading) {
             let (first, _) = *arrivals.get_or_insert((reading.arrival_ms, reading.arrival_ms));
             arrivals = Some((first, reading.arrival_ms));
-            if !names.iter().any(|name| **name == *reading.stream) {
+            let seq = forgotten.get(&*reading.stream);
+            let is_forgotten = seq.is_some_and(|seq| reading.seq <= *seq);
+            if !is_forgotten && !names.iter().any(|name| **name == *reading.stream) {
                 names.push(reading.stream.to_string());
             }
         }

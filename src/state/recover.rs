@@ -262,6 +262,7 @@ pub fn prepare(
     let mut scan = Scan {
         params,
         dead: dead_seqs(&reader)?,
+        forgotten: reader.forgotten(),
         streams: BTreeMap::new(),
         learned: HashMap::new(),
         out: Prepared {
@@ -274,6 +275,7 @@ pub fn prepare(
     scan.look_at_mark(path);
     let Scan {
         dead,
+        forgotten,
         streams,
         mut learned,
         mut out,
@@ -287,7 +289,8 @@ pub fn prepare(
         .pending
         .keys()
         .filter(|name| !learned.contains_key(*name));
-    let new: Vec<_> = new.map(|name| (name.clone(), 0)).collect();
+    let from = |name: &Arc<str>| forgotten.get(&**name).copied().unwrap_or(0);
+    let new: Vec<_> = new.map(|name| (name.clone(), from(name))).collect();
     out.report.streams += new.len();
     learned.extend(new);
     out.report.replayed = out.n_pending();
@@ -425,6 +428,7 @@ fn rebuild(
     let mut dead = Vec::new();
     let (rows, _) = reader.snapshots(Some(name))?;
     let mut outcomes = Vec::new();
+    let forgotten = reader.forgotten().get(name).copied().unwrap_or(0);
     loop {
         let mut stream = rows
             .iter()
@@ -437,7 +441,7 @@ fn rebuild(
             };
             for reading in readings.into_iter().map(|a| a.reading) {
                 let wanted = &*reading.stream == name
-                    && reading.seq > stream.last_seq()
+                    && reading.seq > stream.last_seq().max(forgotten)
                     && reading.seq < until
                     && !skip.contains(&reading.seq);
                 if panicked.is_none() && wanted {
@@ -495,6 +499,8 @@ fn dead_seqs(reader: &Reader) -> Result<HashSet<u64>, StateError> {
 struct Scan<'a> {
     params: &'a dyn Fn(&str) -> Option<StreamParams>,
     dead: HashSet<u64>,
+    /// Last reading of each stream that was given up.
+    forgotten: HashMap<String, u64>,
     streams: BTreeMap<Arc<str>, Stream>,
     /// Last reading in each stream's snapshot.
     learned: HashMap<Arc<str>, u64>,
@@ -630,6 +636,10 @@ impl Scan<'_> {
     }
 
     fn reading(&mut self, reading: &Reading) {
+        let forgotten = self.forgotten.get(&*reading.stream);
+        if forgotten.is_some_and(|seq| reading.seq <= *seq) {
+            return;
+        }
         let span = self
             .out
             .spans

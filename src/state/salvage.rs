@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::db::{self, ASIDE, Reader, SnapshotRow};
 use super::error::StateError;
 use super::journal::{self, JournalRow};
-use super::writer::{insert_snapshot, now_ms, set_meta};
+use super::writer::{FORGOTTEN, insert_snapshot, now_ms, set_meta};
 
 /// Key of the meta table that a salvaged file has once it is whole: when that was.
 const SALVAGED: &str = "salvaged_ms";
@@ -127,6 +127,9 @@ fn write_salvaged(
     }
     copy_rest(old, &t);
     set_meta(&t, "pruned_through", old.pruned_through().unwrap_or(0)).map_err(sql())?;
+    for (stream, seq) in old.forgotten() {
+        set_meta(&t, &format!("{FORGOTTEN}{stream}"), seq).map_err(sql())?;
+    }
     set_meta(&t, SALVAGED, now_ms() as u64).map_err(sql())?;
     t.commit().map_err(sql())?;
     connection.close().map_err(|(_, e)| sql()(e))

@@ -412,6 +412,13 @@ impl Store {
         message
     }
 
+    /// Gives up a stream whose last reading has number `seq`: its snapshots are deleted, its readings up
+    /// to that one are not replayed.
+    pub fn forget(&self, stream: &str, seq: u64) {
+        let stream = stream.to_owned();
+        self.send(Command::Forget { stream, seq });
+    }
+
     /// The message has its PUBACK.
     pub fn delivered(&self, id: u64) {
         self.send(Command::Delivered(id));

@@ -23,6 +23,8 @@ use crate::row::Reading;
 /// before a crash are recognised. A broker's in-flight window should be far smaller, but
 /// mosquitto 2.0.11 was seen to send thousands at once to a client that comes back to a backlog.
 const TAIL: u64 = 32_768;
+/// Begins the keys of the meta table that hold the last reading of a stream that was given up.
+pub(crate) const FORGOTTEN: &str = "forgotten:";
 /// Former settings of a stream for which a model is kept.
 const SETTINGS_KEPT: i64 = 3;
 /// Edges of incidents kept.
@@ -54,6 +56,10 @@ pub(crate) enum Command {
         message: Option<OutMessage>,
     },
     Delivered(u64),
+    Forget {
+        stream: String,
+        seq: u64,
+    },
     History {
         stream: String,
         body: Vec<u8>,
@@ -473,9 +479,13 @@ impl Writer {
         let covered = &self.shared.covered;
         let mut covered = covered.lock().unwrap_or_else(PoisonError::into_inner);
         for command in group {
-            if let Command::Save { snapshot, .. } = command {
-                let seqs = covered.entry(snapshot.stream.clone()).or_default();
-                *seqs = [seqs[1], snapshot.seq];
+            match command {
+                Command::Save { snapshot, .. } => {
+                    let seqs = covered.entry(snapshot.stream.clone()).or_default();
+                    *seqs = [seqs[1], snapshot.seq];
+                }
+                Command::Forget { stream, .. } => drop(covered.remove(stream)),
+                _ => {}
             }
         }
     }
@@ -511,10 +521,17 @@ fn advance(spans: &mut Spans, group: &[Command]) -> Option<u64> {
         }
     }
     for command in group {
-        if let Command::Save { snapshot, .. } = command
-            && let Some(span) = spans.get_mut(&snapshot.stream)
-        {
-            span.covered = [span.covered[1], snapshot.seq];
+        match command {
+            Command::Save { snapshot, .. } => {
+                if let Some(span) = spans.get_mut(&snapshot.stream) {
+                    span.covered = [span.covered[1], snapshot.seq];
+                }
+            }
+            Command::Forget { stream, seq } => match spans.get_mut(stream) {
+                Some(span) if span.last > *seq => span.covered = [*seq; 2],
+                _ => drop(spans.remove(stream)),
+            },
+            _ => {}
         }
     }
     last
@@ -564,6 +581,12 @@ fn apply(t: &Transaction<'_>, command: &Command, changes: &mut Changes) -> rusql
                 .prepare_cached("DELETE FROM outbox WHERE id = ?1")?
                 .execute([*id as i64])?;
             changes.outbox -= gone as i64;
+        }
+        Command::Forget { stream, seq } => {
+            for table in ["snapshots", "history"] {
+                t.execute(&format!("DELETE FROM {table} WHERE stream = ?1"), [stream])?;
+            }
+            set_meta(t, &format!("{FORGOTTEN}{stream}"), *seq)?;
         }
         Command::History { stream, body } => {
             t.prepare_cached(
@@ -687,6 +710,8 @@ fn prune(t: &Transaction<'_>, floor: u64) -> rusqlite::Result<u64> {
     t.prepare_cached("DELETE FROM journal WHERE first_seq <= ?1 AND last_seq <= ?1")?
         .execute([floor as i64])?;
     set_meta(t, "pruned_through", last as u64)?;
+    t.prepare_cached("DELETE FROM meta WHERE key GLOB ?1 AND value <= ?2")?
+        .execute(params![format!("{FORGOTTEN}*"), last])?;
     Ok(bytes as u64)
 }
 

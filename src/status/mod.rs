@@ -26,6 +26,8 @@ use recovery::Recovery;
 const STUCK_AFTER: Duration = Duration::from_secs(20);
 /// After a panic the daemon is not ready for so long.
 const PANIC_SHADOW: Duration = Duration::from_secs(60);
+/// Drops of the broker, and readings that wait here, count for so long.
+const DROP_SHADOW: Duration = Duration::from_secs(60);
 /// After a new stream was refused for want of room the daemon is not ready for so long.
 const FULL_SHADOW: Duration = Duration::from_secs(300);
 
@@ -133,6 +135,10 @@ pub struct Status {
     panicked: AtomicU64,
     /// The same, at which a new stream was last refused.
     streams_full: AtomicU64,
+    /// The same, at which the broker last said that it drops messages.
+    broker_dropped: AtomicU64,
+    /// The same, at which a message last found no room in the intake queue.
+    intake_full: AtomicU64,
     /// Signs of life of every thread and task.
     pub pulses: Pulses,
     /// Longest time without one, milliseconds.
@@ -177,6 +183,8 @@ impl Status {
             store_trouble: Mutex::new(None),
             panicked: AtomicU64::new(0),
             streams_full: AtomicU64::new(0),
+            broker_dropped: AtomicU64::new(0),
+            intake_full: AtomicU64::new(0),
             pulses: Pulses::default(),
             stuck_after_ms: AtomicU64::new(STUCK_AFTER.as_millis() as u64),
             recovery: Recovery::default(),
@@ -224,7 +232,7 @@ impl Status {
     /// The broker granted every subscription.
     pub fn set_subscribed(&self, yes: bool) {
         self.subscribed.store(yes, Ordering::Release);
-        if let Some(remark) = self.remark() {
+        if let Some(remark) = self.waits_for_first() {
             info!("{remark}");
         }
         self.metrics.broker_subscribed.set(i64::from(yes));
@@ -254,6 +262,30 @@ impl Status {
         if self.store_failed.load(Ordering::Acquire) != failing.is_some() {
             self.set_store_failed(failing.is_some());
         }
+    }
+
+    /// The broker says that it has dropped so many messages more.
+    pub fn note_broker_drops(&self, messages: u64) {
+        self.metrics.broker_dropped.inc_by(messages);
+        self.broker_dropped
+            .store(self.now_ms() + 1, Ordering::Release);
+    }
+
+    /// A message found no room in the intake queue.
+    pub fn note_intake_full(&self) {
+        self.intake_full.store(self.now_ms() + 1, Ordering::Release);
+    }
+
+    /// A moment that is noted as milliseconds plus 1 is no longer ago than `shadow`.
+    fn is_recent(&self, noted: &AtomicU64, shadow: Duration) -> bool {
+        let noted = noted.load(Ordering::Acquire);
+        let since = self.now_ms().saturating_sub(noted.saturating_sub(1));
+        noted > 0 && Duration::from_millis(since) < shadow
+    }
+
+    /// Readings wait for room here, or did a moment ago: the broker queues them.
+    pub fn is_behind(&self) -> bool {
+        self.is_recent(&self.intake_full, DROP_SHADOW)
     }
 
     /// An engine panicked.
@@ -365,7 +397,6 @@ impl Status {
 
     /// Whether the daemon is alive and ready, and what is wrong.
     pub fn health(&self) -> Health {
-        let since = |then: u64| Duration::from_millis(self.now_ms().saturating_sub(then));
         let stuck = self.stuck();
         let mut reasons: Vec<String> = stuck
             .iter()
@@ -387,12 +418,16 @@ impl Status {
         } else if self.store_failed.load(Ordering::Acquire) {
             reasons.push("the state store fails".to_owned());
         }
-        let panicked = self.panicked.load(Ordering::Acquire);
-        if panicked > 0 && since(panicked - 1) < PANIC_SHADOW {
+        if self.is_recent(&self.panicked, PANIC_SHADOW) {
             reasons.push("an engine panicked within the last minute".to_owned());
         }
-        let full = self.streams_full.load(Ordering::Acquire);
-        if full > 0 && since(full - 1) < FULL_SHADOW {
+        let dropped = self.is_recent(&self.broker_dropped, DROP_SHADOW);
+        if dropped && self.is_behind() {
+            reasons.push(
+                "readings come faster than they are learned, and the broker drops them".to_owned(),
+            );
+        }
+        if self.is_recent(&self.streams_full, FULL_SHADOW) {
             reasons.push(
                 "readings of new streams are refused: there are stream.max_streams already"
                     .to_owned(),
@@ -446,8 +481,14 @@ impl Status {
         !self.heard.load(Ordering::Relaxed) && !self.heard.swap(true, Ordering::AcqRel)
     }
 
-    /// Remarks on a daemon that is well: nothing has come yet.
+    /// Remarks on a daemon that is well.
     pub fn remark(&self) -> Option<&'static str> {
+        let dropped = self.is_recent(&self.broker_dropped, DROP_SHADOW);
+        let remark = "the broker drops messages, as it seems of another client";
+        self.waits_for_first().or(dropped.then_some(remark))
+    }
+
+    fn waits_for_first(&self) -> Option<&'static str> {
         let subscribed =
             self.is_connected(Role::Subscriber) && self.subscribed.load(Ordering::Acquire);
         (subscribed && !self.heard.load(Ordering::Acquire))
@@ -468,6 +509,22 @@ impl Status {
             self.n_channels.fetch_add(n_channels, Ordering::AcqRel);
             self.n_channels.fetch_sub(before, Ordering::AcqRel);
         }
+    }
+
+    /// A stream is given up: nothing is known of it.
+    pub fn forget(&self, stream: &str) {
+        let view = lock(&self.views).remove(stream);
+        let n_channels = view.map_or(0, |view| view.channels.len());
+        self.n_channels.fetch_sub(n_channels, Ordering::AcqRel);
+        lock(&self.histories).remove(stream);
+    }
+
+    /// Maps the view of each stream, and leaves out those of which `of` makes nothing.
+    pub fn pick<T, C: FromIterator<T>>(
+        &self,
+        of: impl FnMut((&Arc<str>, &StreamView)) -> Option<T>,
+    ) -> C {
+        lock(&self.views).iter().filter_map(of).collect()
     }
 
     /// States of all streams, by name.

@@ -1,10 +1,11 @@
-//! Load: a flood, a soak, and what the journal costs. Long forms: `SPIKED_FLOOD_S` (8),
+//! Load: a flood, a soak, and what the journal costs. Long forms: `SPIKED_FLOOD_S` (5),
 //! `SPIKED_SOAK_S` (15), `SPIKED_COST_READINGS` (5000), `SPIKED_COST_ROUNDS` (1).
 
 use std::time::{Duration, Instant};
 
 use crate::plant::{
-    Broker, Daemon, Source, alone, have_mosquitto, http_get, metric_in, now_ms, number, wait_until,
+    Broker, Daemon, SLOW, Source, WIDE, alone, have_mosquitto, http_get, metric_in, now_ms, number,
+    wait_until, wide,
 };
 
 /// Slope of a line through (s, KiB) points, KiB/s.
@@ -24,40 +25,76 @@ fn sum_of(text: &str, family: &str) -> f64 {
         .sum()
 }
 
-/// Readings a second that the daemon learns while there are always more.
+/// Messages a second that the daemon learns while there are always more, and how many were published.
 fn sustainable(daemon: &Daemon, port: u16, base_ms: i64) -> (u64, u64) {
-    let source = Source::start(port, 15_000, base_ms);
+    let source = Source::publish(wide, port, 4000, base_ms);
     let rows = || daemon.metric("spiked_rows_total");
-    std::thread::sleep(Duration::from_millis(500));
+    wait_until("it learns", Duration::from_secs(20), || rows() > 0.0);
+    std::thread::sleep(Duration::from_millis(300));
     let (start, before) = (Instant::now(), rows());
-    std::thread::sleep(Duration::from_millis(1500));
+    std::thread::sleep(Duration::from_millis(1200));
     let rate = (rows() - before) / start.elapsed().as_secs_f64();
     (rate as u64, source.finish())
 }
 
+/// Load: a multiple of the messages that are learned.
+struct Flood {
+    multiple: u64,
+    rate: u64,
+    port: u16,
+    /// First time stamp.
+    base_ms: i64,
+}
+
+impl Flood {
+    /// More than this a machine that learns so little more than it was measured to would be another one.
+    const MOST: u64 = 32;
+
+    fn start(&mut self) -> Source {
+        self.base_ms += 5_000_000;
+        Source::publish(wide, self.port, self.multiple * self.rate, self.base_ms)
+    }
+}
+
 #[test]
-#[ignore = "known miss: twice the measured rate of this script no longer fills the queue"]
 fn a_flood_is_dropped_by_count_and_memory_stays_bounded() {
     if !have_mosquitto() {
         return;
     }
     let _alone = alone();
-    let seconds = number("SPIKED_FLOOD_S", 8);
+    let seconds = number("SPIKED_FLOOD_S", 5);
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_in_memory();
-    // A network so large that learning, and not the broker, is what cannot keep up.
-    let config = "[runtime]\noverload = \"drop_oldest\"\nqueue_messages = 1000\n\
-                  [stream]\nalign = \"per-reading\"\n[learn]\nhidden = 1024\n[state]\nsnapshot_every_s = 2.0\n";
-    let mut daemon = Daemon::start(dir.path(), broker.port, config);
+    // A network so large, and rows so wide, that learning, and not the broker, is what cannot keep up.
+    let config = format!(
+        "{SLOW}[runtime]\noverload = \"drop_oldest\"\nqueue_messages = 100\n[state]\nsnapshot_every_s = 2.0\n"
+    );
+    let mut daemon = Daemon::start(dir.path(), broker.port, &config);
     daemon.wait_ready();
     let base_ms = now_ms() - 86_400_000;
     let (rate, mut published) = sustainable(&daemon, broker.port, base_ms);
-    let source = Source::start(broker.port, 2 * rate, base_ms + 1_000_000);
-    let start = Instant::now();
+    let mut flood = Flood {
+        multiple: 2,
+        rate,
+        port: broker.port,
+        base_ms,
+    };
+    let mut source = flood.start();
+    let dropped = || daemon.metric("spiked_messages_dropped_total");
+    let (mut start, mut before) = (Instant::now(), dropped());
     let mut curve = Vec::new();
     while start.elapsed() < Duration::from_secs(seconds) {
         std::thread::sleep(Duration::from_millis(250));
         curve.push((start.elapsed().as_secs_f64(), daemon.usage().0 as f64));
+        // Not yet a flood on this machine.
+        let is_time = start.elapsed() > Duration::from_millis(1500);
+        if is_time && flood.multiple < Flood::MOST && dropped() == before {
+            published += source.finish();
+            flood.multiple *= 2;
+            source = flood.start();
+            (start, before) = (Instant::now(), dropped());
+            curve.clear();
+        }
     }
     published += source.finish();
     wait_until(
@@ -71,7 +108,7 @@ fn a_flood_is_dropped_by_count_and_memory_stays_bounded() {
     std::thread::sleep(Duration::from_millis(700));
     let (_, text) = http_get(daemon.http, "/metrics").unwrap();
     let received = metric_in(&text, "spiked_messages_received_total");
-    let taken = metric_in(&text, "spiked_readings_received_total");
+    let taken = metric_in(&text, "spiked_readings_received_total") / WIDE as f64;
     let dropped = metric_in(&text, "spiked_messages_dropped_total");
     let redelivered = sum_of(
         &text,
@@ -84,20 +121,21 @@ fn a_flood_is_dropped_by_count_and_memory_stays_bounded() {
         .map(|mib| format!("{mib:.1}"))
         .collect();
     println!(
-        "flood of {seconds} s at twice the {rate} readings/s that are learned: {published} published, \
+        "flood of {seconds} s at {} times the {rate} messages/s of {WIDE} channels that are learned: {published} published, \
          {taken} taken, {dropped} dropped, {redelivered} redelivered; memory by tenths of the time {} MiB, \
          second half {growth:.2} KiB/s",
+        flood.multiple,
         tenths.join(" ")
     );
-    assert!(dropped > 0.0, "nothing was too much: this test cannot fail");
+    assert!(dropped > before, "no flood: this test cannot fail");
     assert_eq!(
         received,
         taken + dropped + redelivered,
         "something went missing in silence"
     );
-    assert!(half.iter().all(|(_, kib)| *kib < 200.0 * 1024.0));
+    assert!(half.iter().all(|(_, kib)| *kib < 300.0 * 1024.0));
     // In a short run one burst that sets a new mark is a slope.
-    let bound = if seconds < 60 { 1024.0 } else { 32.0 };
+    let bound = if seconds < 60 { 2048.0 } else { 32.0 };
     assert!(growth < bound, "{growth} KiB/s");
     daemon.stop();
 }

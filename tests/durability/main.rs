@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "a test prints what it measured")]
 
+mod bounds;
 mod broker;
 mod clock;
 mod damage;

@@ -72,10 +72,14 @@ pub struct Broker {
 
 impl Broker {
     pub fn start_in_memory() -> Broker {
+        Broker::start_with("max_queued_messages 0\n")
+    }
+
+    /// A broker without disk, with further settings.
+    pub fn start_with(more: &str) -> Broker {
         let (dir, port) = (tempfile::tempdir().unwrap(), free_port());
-        let config = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nlog_type none\n"
-        );
+        let config =
+            format!("listener {port} 127.0.0.1\nallow_anonymous true\nlog_type none\n{more}");
         std::fs::write(dir.path().join("mosquitto.conf"), config).unwrap();
         let child = Broker::spawn(dir.path());
         let broker = Broker { port, dir, child };
@@ -332,6 +336,23 @@ pub fn topic(k: u64) -> String {
     format!("plant/s{}/c{}", k % 4, k / 4 % 2)
 }
 
+/// Channels of a wide message: each costs about as much to learn as a reading of its own.
+pub const WIDE: u64 = 32;
+/// Settings under which wide messages are learned slowly on any machine.
+pub const SLOW: &str =
+    "[[input]]\ntopic = \"plant/{stream}\"\npayload = \"object\"\n[learn]\nhidden = 1024\n";
+
+/// A message of [`WIDE`] channels of one of four streams.
+pub fn wide(k: u64, base_ms: i64) -> (String, String) {
+    let value = |c: u64| (k as f64 * 0.01 * (c + 1) as f64).sin();
+    let members: Vec<String> = (0..WIDE)
+        .map(|c| format!("\"c{c}\":{:.4}", value(c)))
+        .collect();
+    let ts = base_ms + k as i64;
+    let payload = format!("{{\"ts\":{ts},{}}}", members.join(","));
+    (format!("plant/s{}", k % 4), payload)
+}
+
 /// A source that publishes numbered readings with QoS 1 at a steady rate, and counts PUBACKs.
 pub struct Source {
     pub sent: Arc<AtomicU64>,
@@ -348,6 +369,17 @@ impl Source {
 
     /// [`Source::start`], with the topic of each reading.
     pub fn start_to(topic: fn(u64) -> String, port: u16, rate: u64, base_ms: i64) -> Source {
+        let message = move |k, base_ms| (topic(k), payload(k, base_ms));
+        Source::publish(message, port, rate, base_ms)
+    }
+
+    /// [`Source::start`], with other messages.
+    pub fn publish(
+        message: impl Fn(u64, i64) -> (String, String) + Send + 'static,
+        port: u16,
+        rate: u64,
+        base_ms: i64,
+    ) -> Source {
         let mut options = MqttOptions::new("source", "127.0.0.1", port);
         options.set_inflight(200);
         let (client, mut connection) = Client::new(options, 100);
@@ -373,9 +405,9 @@ impl Source {
                 let due = (start.elapsed().as_secs_f64() * rate as f64) as u64;
                 while k < due {
                     k += 1;
-                    let payload = payload(k, base_ms);
+                    let (topic, payload) = message(k, base_ms);
                     client
-                        .publish(topic(k), QoS::AtLeastOnce, false, payload)
+                        .publish(topic, QoS::AtLeastOnce, false, payload)
                         .unwrap();
                     count.store(k, SeqCst);
                 }

@@ -1,0 +1,132 @@
+//! Bounds that hold and are seen: streams that nobody needs make room, a broker that drops messages is
+//! noticed.
+
+use std::time::Duration;
+
+use rumqttc::{Client, MqttOptions, QoS};
+
+use crate::plant::{
+    Broker, Daemon, SLOW, Source, alone, have_mosquitto, http_get, now_ms, wait_until, wide,
+};
+
+/// A client that publishes readings with QoS 1, its own time stamps 1 ms apart.
+struct Publisher {
+    client: Client,
+    next_ms: i64,
+}
+
+impl Publisher {
+    fn start(port: u16) -> Publisher {
+        let mut options = MqttOptions::new("publisher", "127.0.0.1", port);
+        options.set_inflight(100);
+        let (client, mut connection) = Client::new(options, 100);
+        std::thread::spawn(move || connection.iter().take_while(Result::is_ok).count());
+        let next_ms = now_ms() - 3_600_000;
+        Publisher { client, next_ms }
+    }
+
+    fn publish(&mut self, topic: &str) {
+        self.next_ms += 1;
+        let payload = format!("{{\"value\":{},\"ts\":{}}}", self.next_ms % 7, self.next_ms);
+        self.client
+            .publish(topic, QoS::AtLeastOnce, false, payload)
+            .unwrap();
+    }
+}
+
+#[test]
+fn streams_that_came_once_make_room_for_a_real_one_and_do_not_come_back() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in_memory();
+    let config = "[stream]\nalign = \"per-reading\"\nexpire_after_s = 1.0\n";
+    let mut daemon = Daemon::start(dir.path(), broker.port, config);
+    daemon.wait_ready();
+    let mut publisher = Publisher::start(broker.port);
+    let received = |daemon: &Daemon| daemon.metric("spiked_readings_received_total");
+    (0..150).for_each(|_| publisher.publish("plant/old/c"));
+    wait_until("the old stream", Duration::from_secs(10), || {
+        received(&daemon) >= 150.0
+    });
+    (0..1200).for_each(|k| publisher.publish(&format!("plant/random{k}/c")));
+    let refused = |daemon: &Daemon| {
+        daemon.metric("spiked_readings_rejected_total{reason=\"too_many_streams\"}")
+    };
+    wait_until("all 1,200", Duration::from_secs(20), || {
+        received(&daemon) + refused(&daemon) >= 1350.0
+    });
+    let n_refused = refused(&daemon);
+    assert!(n_refused > 0.0);
+    let (status, reasons) = http_get(daemon.http, "/readyz").unwrap();
+    assert_eq!(status, 503, "{reasons}");
+    assert!(reasons.contains("stream.max_streams"), "{reasons}");
+    let expired = |daemon: &Daemon| daemon.metric("spiked_streams_expired_total");
+    wait_until("room", Duration::from_secs(10), || expired(&daemon) > 0.0);
+    let before = received(&daemon);
+    (0..20).for_each(|_| publisher.publish("plant/real/c"));
+    wait_until("the real stream", Duration::from_secs(10), || {
+        received(&daemon) >= before + 20.0
+    });
+    assert_eq!(refused(&daemon), n_refused);
+    let n_expired = expired(&daemon);
+    let db = rusqlite::Connection::open(daemon.state_file()).unwrap();
+    wait_until("it is on the disk", Duration::from_secs(10), || {
+        let sql = "SELECT count(*) FROM meta WHERE key GLOB 'forgotten:*'";
+        db.query_row(sql, [], |row| row.get::<_, f64>(0)) == Ok(n_expired)
+    });
+    drop(db);
+    daemon.kill();
+    daemon.restart();
+    daemon.wait_ready();
+    daemon.stop();
+    let found = daemon.inspect();
+    let streams = found["streams"].as_array().unwrap();
+    let readings = |name: &str| {
+        let stream = streams.iter().find(|stream| stream["stream"] == name);
+        stream.map_or(0, |stream| stream["readings"].as_u64().unwrap())
+    };
+    assert_eq!(readings("old"), 150, "it is past its warm-up, and silent");
+    assert_eq!(readings("real"), 20);
+    assert_eq!(streams.len() as f64, 1001.0 - n_expired);
+    assert!(
+        daemon.log().contains("make room for others"),
+        "{}",
+        daemon.log()
+    );
+    println!(
+        "1,200 random topics: {n_refused} refused; {n_expired} streams made room, a real one is learned, \
+         {} streams after a kill",
+        streams.len()
+    );
+}
+
+#[test]
+fn what_the_broker_drops_while_readings_wait_is_said() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    for protocol in ["3.1.1", "5"] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start_with("max_queued_messages 100\nsys_interval 1\n");
+        let config = format!("{SLOW}[runtime]\nqueue_messages = 100\n");
+        let mut daemon = Daemon::start_speaking(protocol, dir.path(), broker.port, &config);
+        daemon.wait_ready();
+        let source = Source::publish(wide, broker.port, 6000, now_ms() - 86_400_000);
+        let mut said = String::new();
+        wait_until("not ready", Duration::from_secs(20), || {
+            said = http_get(daemon.http, "/readyz").unwrap_or_default().1;
+            said.contains("the broker drops them")
+        });
+        let dropped = daemon.metric("spiked_broker_dropped_messages_total");
+        assert!(dropped > 0.0);
+        let log = daemon.log();
+        assert_eq!(log.matches("the broker drops messages").count(), 1, "{log}");
+        println!("MQTT {protocol}: {dropped} messages dropped by the broker; /readyz: {said}");
+        source.finish();
+        daemon.kill();
+    }
+}
