@@ -74,7 +74,9 @@ impl Socket {
         mqtt: &MqttSettings,
         tls: Option<Arc<ClientConfig>>,
     ) -> Result<Socket, LinkError> {
-        let tcp = tcp(mqtt).await.map_err(lost)?;
+        let host = (mqtt.host.as_str(), mqtt.port);
+        let addresses = tokio::net::lookup_host(host).await.map_err(lost)?;
+        let tcp = tcp(addresses).await.map_err(lost)?;
         let stream = match tls {
             None => Stream::Plain(tcp),
             Some(config) => {
@@ -172,8 +174,7 @@ impl Socket {
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 
 /// Connects to whichever address answers first: one that swallows packets holds nobody up.
-async fn tcp(mqtt: &MqttSettings) -> io::Result<TcpStream> {
-    let mut addresses = tokio::net::lookup_host((mqtt.host.as_str(), mqtt.port)).await?;
+async fn tcp(mut addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
     let mut attempts = JoinSet::new();
     let mut error = io::Error::other("the broker's name has no address");
     loop {
@@ -248,4 +249,28 @@ pub(super) fn tls_config(tls: &TlsSettings) -> Result<Arc<ClientConfig>, LinkErr
         }
     };
     Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_swallows_packets_holds_nobody_up() {
+        let local = "127.0.0.1:0".parse().unwrap();
+        // With its queue full, and nobody who accepts, the first one answers no further SYN.
+        let full = TcpSocket::new_v4().unwrap();
+        full.bind(local).unwrap();
+        let full = full.listen(0).unwrap();
+        let swallows = full.local_addr().unwrap();
+        let _first = TcpStream::connect(swallows).await.unwrap();
+        let second = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(swallows));
+        assert!(second.await.is_err(), "it must swallow");
+        let listens = tokio::net::TcpListener::bind(local).await.unwrap();
+        let answers = listens.local_addr().unwrap();
+        let limit = Duration::from_secs(2);
+        let both = tokio::time::timeout(limit, tcp([swallows, answers].into_iter()));
+        let connected = both.await.expect("in time").unwrap();
+        assert_eq!(connected.peer_addr().unwrap(), answers);
+    }
 }

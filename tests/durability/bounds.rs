@@ -1,12 +1,17 @@
 //! Bounds that hold and are seen: streams that nobody needs make room, a broker that drops messages is
-//! noticed.
+//! noticed, idle HTTP connections leave sockets to the broker, a backlog is no sign of a dead broker.
+//!
+//! Long form: `SPIKED_BACKLOG_S` (3) seconds behind a backlog; beyond 10, two keep-alives.
 
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::Duration;
 
 use rumqttc::{Client, MqttOptions, QoS};
 
 use crate::plant::{
-    Broker, Daemon, SLOW, Source, alone, have_mosquitto, http_get, now_ms, wait_until, wide,
+    Broker, Daemon, SLOW, Source, alone, have_mosquitto, http_get, now_ms, number, wait_until, wide,
 };
 
 /// A client that publishes readings with QoS 1, its own time stamps 1 ms apart.
@@ -112,12 +117,11 @@ fn what_the_broker_drops_while_readings_wait_is_said() {
     for protocol in ["3.1.1", "5"] {
         let dir = tempfile::tempdir().unwrap();
         let broker = Broker::start_with("max_queued_messages 100\nsys_interval 1\n");
-        let config = format!("{SLOW}[runtime]\nqueue_messages = 100\n");
-        let mut daemon = Daemon::start_speaking(protocol, dir.path(), broker.port, &config);
+        let mut daemon = Daemon::start_speaking(protocol, dir.path(), broker.port, SLOW);
         daemon.wait_ready();
-        let source = Source::publish(wide, broker.port, 6000, now_ms() - 86_400_000);
+        let source = Source::publish(wide, broker.port, 4000, now_ms() - 86_400_000);
         let mut said = String::new();
-        wait_until("not ready", Duration::from_secs(20), || {
+        wait_until("not ready", Duration::from_secs(40), || {
             said = http_get(daemon.http, "/readyz").unwrap_or_default().1;
             said.contains("the broker drops them")
         });
@@ -129,4 +133,88 @@ fn what_the_broker_drops_while_readings_wait_is_said() {
         source.finish();
         daemon.kill();
     }
+}
+
+#[test]
+fn a_connection_that_delivers_a_backlog_is_not_given_up() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_in_memory();
+    let mut daemon = Daemon::start(dir.path(), broker.port, SLOW);
+    daemon.wait_ready();
+    let source = Source::publish(wide, broker.port, 4000, now_ms() - 86_400_000);
+    let seconds = number("SPIKED_BACKLOG_S", 3);
+    std::thread::sleep(Duration::from_secs(seconds));
+    let published = source.sent.load(std::sync::atomic::Ordering::SeqCst);
+    let rows = daemon.metric("spiked_rows_total");
+    let lost = daemon.metric("spiked_broker_connection_failures_total");
+    println!(
+        "{seconds} s behind a backlog: {rows} of {published} learned, {lost} connections lost"
+    );
+    assert!(rows > 0.0 && rows < published as f64, "no backlog");
+    assert_eq!(lost, 0.0, "{}", daemon.log());
+    source.finish();
+    daemon.kill();
+}
+
+#[test]
+fn idle_http_connections_leave_sockets_to_the_broker() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let mut broker = Broker::start_in_memory();
+    let mut daemon = Daemon::start(dir.path(), broker.port, "");
+    daemon.wait_ready();
+    let limited = Command::new("prlimit")
+        .args(["--pid", &daemon.child.id().to_string(), "--nofile=256:256"])
+        .status()
+        .expect("prlimit is needed");
+    assert!(limited.success());
+    let connect = || TcpStream::connect(("127.0.0.1", daemon.http)).unwrap();
+    let idle: Vec<TcpStream> = (0..456).map(|_| connect()).collect();
+    broker.kill();
+    broker.restart();
+    wait_until("connected again", Duration::from_secs(10), || {
+        let log = daemon.log();
+        let connected = "connected to the broker side=Subscriber";
+        log.matches(connected).count() >= 2
+    });
+    drop(idle);
+    daemon.wait_ready();
+    let mode = daemon.state_file().metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "the state is nobody else's");
+    daemon.stop();
+}
+
+#[test]
+fn two_daemons_of_one_client_id_and_a_slip_in_the_settings_are_told_what_is_wrong() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let broker = Broker::start_in_memory();
+    let first = Daemon::start(dir.path(), broker.port, "");
+    first.wait_ready();
+    let second = Daemon::start(other.path(), broker.port, "");
+    wait_until("a hint", Duration::from_secs(20), || {
+        let hint = "perhaps another client has the same mqtt.client_id";
+        first.log().contains(hint) || second.log().contains(hint)
+    });
+    let file = dir.path().join("slip.toml");
+    std::fs::write(&file, "[mqtt]\npassword = \"geheim\nusername = \"x\"\n").unwrap();
+    let output = crate::plant::spiked()
+        .args(["run", "--config"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(!said.contains("geheim"), "{said}");
+    assert!(said.contains("line 2"), "{said}");
 }

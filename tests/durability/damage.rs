@@ -1,10 +1,11 @@
 //! Damage to the state file: flipped bytes, files cut short, torn logs, lost groups.
 
 use std::path::Path;
+use std::time::Duration;
 
 use spiked::state::{Reader, Store, StoreOptions};
 
-use crate::plant::Dice;
+use crate::plant::{Daemon, Dice, wait_until};
 use crate::state::{Plant, accepted, copy_state, digests, params, sample, uninterrupted};
 
 /// Result of a start on a damaged file.
@@ -198,4 +199,84 @@ fn a_damaged_last_group_is_counted_and_does_not_stand_in_the_way() {
             .unwrap()
             .is_some()
     );
+}
+
+/// Zeroes pages of a state file until one costs it its structure; returns the damaged bytes, and the bytes of
+/// the file that a start salvaged from them.
+fn damaged_and_salvaged(dir: &Path) -> (Vec<u8>, Vec<u8>) {
+    let whole = std::fs::read(dir.join("spiked.db")).unwrap();
+    for page in (1..whole.len() / 4096).rev() {
+        let mut damaged = whole.clone();
+        damaged[page * 4096..page * 4096 + 16].fill(0xff);
+        let here = tempfile::tempdir().unwrap();
+        let file = here.path().join("spiked.db");
+        std::fs::write(&file, &damaged).unwrap();
+        let Ok(store) = Store::open(StoreOptions::new(here.path())) else {
+            continue;
+        };
+        store.close();
+        drop(store);
+        let mut names = std::fs::read_dir(here.path()).unwrap().flatten();
+        if names.any(|entry| entry.file_name().to_string_lossy().contains("damaged")) {
+            return (damaged, std::fs::read(&file).unwrap());
+        }
+    }
+    panic!("no page is needed");
+}
+
+#[test]
+fn a_salvage_that_is_cut_off_anywhere_is_finished_by_the_next_start_and_said() {
+    let dir = tempfile::tempdir().unwrap();
+    sample(dir.path());
+    let (damaged, salvaged) = damaged_and_salvaged(dir.path());
+    let calm = {
+        let here = tempfile::tempdir().unwrap();
+        std::fs::write(here.path().join("spiked.db"), &salvaged).unwrap();
+        let store = Store::open(StoreOptions::new(here.path())).unwrap();
+        let recovered = store.recover(&|_| Some(params(&[]))).unwrap();
+        digests(&recovered.streams)
+    };
+    assert!(!calm.is_empty());
+    // Killed while the new file is written; before the renames; between them.
+    for (new, moved) in [
+        (salvaged.len() / 2, false),
+        (salvaged.len(), false),
+        (salvaged.len(), true),
+    ] {
+        let here = tempfile::tempdir().unwrap();
+        let state = here.path().join("state");
+        std::fs::create_dir(&state).unwrap();
+        let file = state.join("spiked.db");
+        std::fs::write(&file, &damaged).unwrap();
+        std::fs::write(state.join("spiked.db.new"), &salvaged[..new]).unwrap();
+        if moved {
+            std::fs::hard_link(&file, state.join("spiked.db.damaged-1")).unwrap();
+        }
+        let inspected = |daemon: &Daemon| -> Vec<String> {
+            let found = daemon.inspect();
+            let streams = found["streams"].as_array().unwrap();
+            let digests = streams
+                .iter()
+                .map(|s| s["digest"].as_str().unwrap_or("none"));
+            digests.map(str::to_owned).collect()
+        };
+        // The settings of the sample. Nobody listens there: it starts all the same.
+        let config = "[stream]\nalign = \"per-reading\"\nmax_age_s = 60.0\nmax_channels = 8\n";
+        let mut daemon = Daemon::start(here.path(), crate::plant::free_port(), config);
+        wait_until("the start", Duration::from_secs(20), || {
+            daemon.log().contains("started http")
+        });
+        daemon.kill();
+        let log = daemon.log();
+        let said = log
+            .lines()
+            .find(|line| line.contains("the state file was damaged"));
+        let said = said.unwrap_or_else(|| panic!("not a word\n{log}"));
+        assert!(said.contains("ERROR"), "{said}");
+        assert!(!log.contains("set aside"), "{log}");
+        assert_eq!(inspected(&daemon), calm, "cut at {new}, {moved}");
+        let store = Store::open(StoreOptions::new(&state)).unwrap();
+        let recovered = store.recover(&|_| Some(params(&[]))).unwrap();
+        assert_eq!(digests(&recovered.streams), calm, "cut at {new}, {moved}");
+    }
 }

@@ -115,6 +115,8 @@ fn a_disk_without_room_stops_acknowledgements_and_costs_nothing() {
         Duration::from_secs(20),
         || http_get(daemon.http, "/readyz").is_some_and(|(status, _)| status == 503),
     );
+    let (alive, _) = http_get(daemon.http, "/healthz").unwrap();
+    assert_eq!(alive, 200, "it waits for room, and that is all");
     let acked = daemon.metric("spiked_acks_total");
     std::thread::sleep(Duration::from_millis(1000));
     assert_eq!(

@@ -66,9 +66,7 @@ fn a_flood_is_dropped_by_count_and_memory_stays_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_in_memory();
     // A network so large, and rows so wide, that learning, and not the broker, is what cannot keep up.
-    let config = format!(
-        "{SLOW}[runtime]\noverload = \"drop_oldest\"\nqueue_messages = 100\n[state]\nsnapshot_every_s = 2.0\n"
-    );
+    let config = format!("{SLOW}overload = \"drop_oldest\"\n[state]\nsnapshot_every_s = 2.0\n");
     let mut daemon = Daemon::start(dir.path(), broker.port, &config);
     daemon.wait_ready();
     let base_ms = now_ms() - 86_400_000;

@@ -337,10 +337,9 @@ pub fn topic(k: u64) -> String {
 }
 
 /// Channels of a wide message: each costs about as much to learn as a reading of its own.
-pub const WIDE: u64 = 32;
-/// Settings under which wide messages are learned slowly on any machine.
-pub const SLOW: &str =
-    "[[input]]\ntopic = \"plant/{stream}\"\npayload = \"object\"\n[learn]\nhidden = 1024\n";
+pub const WIDE: u64 = 64;
+/// Settings under which wide messages are learned slowly on any machine; `[runtime]` is open.
+pub const SLOW: &str = "[[input]]\ntopic = \"plant/{stream}\"\npayload = \"object\"\n[learn]\nhidden = 1024\n[runtime]\nworkers = 1\nqueue_messages = 100\n";
 
 /// A message of [`WIDE`] channels of one of four streams.
 pub fn wide(k: u64, base_ms: i64) -> (String, String) {

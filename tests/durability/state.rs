@@ -194,6 +194,31 @@ fn a_snapshot_of_other_settings_is_named_and_kept_aside() {
         .unwrap();
     assert_eq!(rows.iter().filter(|row| row.aside).count(), 1);
     assert_eq!(rows.iter().filter(|row| !row.aside).count(), 2);
+    // Changed back: the model comes back, and what was learned meanwhile is kept aside.
+    let (again, recovered) = Plant::open(StoreOptions::new(dir.path()));
+    assert_eq!(recovered.report.taken_back.len(), 3);
+    assert_eq!(digests(&again.streams), digests(&uninterrupted(300)));
+}
+
+#[test]
+fn one_snapshot_of_a_stream_waits_for_a_disk_that_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
+    plant.run(1..=30);
+    let block = rusqlite::Connection::open(dir.path().join("spiked.db")).unwrap();
+    block.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let save = |stream: &Stream| {
+        let snapshot = || Snapshot::of(stream, &params(&[]), 1);
+        plant.store.try_save(stream.name(), snapshot)
+    };
+    let taken: Vec<bool> = (0..3)
+        .flat_map(|_| plant.streams.iter().map(save))
+        .collect();
+    let expected = [vec![true; 3], vec![false; 6]].concat();
+    assert_eq!(taken, expected);
+    block.execute_batch("ROLLBACK").unwrap();
+    plant.store.flush().unwrap();
+    assert!(save(&plant.streams[0]), "the next one is taken");
 }
 
 #[test]
