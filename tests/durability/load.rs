@@ -112,6 +112,9 @@ fn a_flood_is_dropped_by_count_and_memory_stays_bounded() {
         &text,
         "spiked_readings_rejected_total{reason=\"redelivered\"}",
     );
+    // Acknowledged out of their order, the broker would deliver others out of theirs.
+    let late = sum_of(&text, "spiked_readings_rejected_total{reason=\"late\"}");
+    assert_eq!(late, 0.0, "readings out of order");
     let half = &curve[curve.len() / 2..];
     let growth = slope(half);
     let tenths: Vec<String> = (1..=10)
