@@ -43,8 +43,9 @@ pub struct ReplayArgs {
     /// %p') writes them: the daemon's streams, one file after the other
     #[arg(long, conflicts_with_all = ["ReadingArgs", "continue_model"])]
     pub messages: bool,
-    /// Write one file with charts, incidents worst first, proposals and, with --labels, the money
-    #[arg(long, value_name = "FILE.html", conflicts_with = "messages")]
+    /// Write one file with charts, incidents worst first, proposals and, with --labels, the money; with
+    /// --messages a file a stream, its name before the ending where there are several
+    #[arg(long, value_name = "FILE.html")]
     pub report: Option<PathBuf>,
     /// Known faults, a line each: start and end
     #[arg(long, value_name = "CSV", conflicts_with = "messages")]
@@ -123,6 +124,9 @@ fn json_of(summary: &Summary, key: &str, name: &str) -> Result<serde_json::Value
 /// Recorded messages: the files in turn through the same streams.
 fn replay_messages(args: &ReplayArgs, settings: &Settings) -> Result<(), CliError> {
     let mut messages = Messages::new(settings.stream_params(), settings.decoder(0));
+    if args.report.is_some() {
+        messages.keep_rows();
+    }
     let mut open = |stream: &str| -> std::io::Result<Box<dyn Write>> {
         let dir = args.out.as_deref().unwrap_or(Path::new("."));
         let file = File::create(dir.join(format!("{stream}.jsonl")))?;
@@ -164,8 +168,17 @@ fn replay_messages(args: &ReplayArgs, settings: &Settings) -> Result<(), CliErro
         )));
     }
     let mut objects = Vec::new();
-    for (stream, mut summary) in summaries {
+    let several = summaries.len() > 1;
+    for of_stream in summaries {
+        let (stream, mut summary) = (of_stream.stream, of_stream.summary);
         summary.took(start.elapsed().as_secs_f64());
+        if let (Some(recorder), Some(path)) = (&of_stream.recorder, &args.report) {
+            let path = match several {
+                true => path.with_file_name(file_of_stream(path, &stream)),
+                false => path.clone(),
+            };
+            write_report(recorder, &stream, (&summary, None), &path)?;
+        }
         if args.json {
             objects.push(json_of(&summary, "stream", &stream)?);
         } else {
@@ -176,6 +189,32 @@ fn replay_messages(args: &ReplayArgs, settings: &Settings) -> Result<(), CliErro
         writeln!(std::io::stdout(), "{:#}", serde_json::Value::Array(objects))?;
     }
     Ok(())
+}
+
+/// `report.html` as `report.pump.html`.
+fn file_of_stream(path: &Path, stream: &str) -> String {
+    let part =
+        |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
+    let (stem, ending) = (part(path.file_stem()), part(path.extension()));
+    match ending.is_empty() {
+        true => format!("{stem}.{stream}"),
+        false => format!("{stem}.{stream}.{ending}"),
+    }
+}
+
+fn write_report(
+    recorder: &Recorder,
+    stream: &str,
+    (summary, money): (&Summary, Option<&Money>),
+    path: &Path,
+) -> Result<(), CliError> {
+    let fail = |e: &dyn std::fmt::Display| {
+        CliError::Runtime(format!("cannot write {}: {e}", path.display()))
+    };
+    let html = recorder
+        .html(stream, summary, money)
+        .map_err(|e| fail(&e))?;
+    std::fs::write(path, html).map_err(|e| fail(&e))
 }
 
 /// Refusals explained at most.
@@ -295,11 +334,7 @@ fn replay_file(
         _ => None,
     };
     if let (Some(recorder), Some(path)) = (&recorder, &args.report) {
-        let html = recorder
-            .html(&stream, &summary, money.as_ref())
-            .map_err(|e| fail(&e))?;
-        std::fs::write(path, html)
-            .map_err(|e| CliError::Runtime(format!("cannot write {}: {e}", path.display())))?;
+        write_report(recorder, &stream, (&summary, money.as_ref()), path)?;
     }
     Ok((summary, money, replayed))
 }
@@ -355,10 +390,7 @@ fn report_oddities(table: &Table<'_>, file: &Path) {
         ));
     }
     if !table.ignored().is_empty() {
-        say(format!(
-            "left out, no numbers to learn: {}",
-            table.ignored().join(", ")
-        ));
+        say(format!("left out: {}", table.ignored().join(", ")));
     }
     if let Some((lines, (line, why, text))) = table.unreadable_lines() {
         say(format!(

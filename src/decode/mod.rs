@@ -13,7 +13,7 @@ use crate::assemble::MAX_AHEAD_MS;
 use crate::engine::EngineParams;
 use crate::payload::node::Node;
 use crate::payload::{
-    Form, Format, Found, Measured, Order, Parsed, Refused, Reject, Scope, parse_feedback,
+    Form, Format, Found, Measured, Order, Parsed, Refused, Reject, Scope, TimeUnit, parse_feedback,
     parse_sparkplug,
 };
 use crate::route::{Match, Route, Router};
@@ -75,7 +75,24 @@ enum Remark {
     Unit,
     Gap,
     Behind,
+    TimeAmongChannels,
 }
+
+/// Stamps this far from their arrival are hardly meant: a unit or an epoch is another than set.
+const YEAR_MS: i64 = 31_557_600_000;
+
+/// Names that members have which hold the time of a message.
+const TIME_MEMBERS: [&str; 9] = [
+    "ts",
+    "time",
+    "timestamp",
+    "datetime",
+    "epoch",
+    "unixtime",
+    "utc",
+    "t",
+    "date",
+];
 
 impl Decoder {
     /// A decoder that has read nothing; `formats` belong to the patterns of `router`.
@@ -220,6 +237,7 @@ impl Decoder {
             (Some(route), _) => self.take(&route, &message, readings),
             (None, Some(found)) => {
                 let found = Match { source, ..found };
+                self.note_time_among_channels(input, &message);
                 self.take_first(found, &message, readings)
             }
             (None, None) => Err(Reject::NoRoute),
@@ -354,13 +372,39 @@ impl Decoder {
             ));
         }
         let behind = self.parsed.found().next().and_then(|found| found.ts);
-        if let Some(stamp) = behind.filter(|stamp| stamp.local)
-            && self.formats[input].clock.zone.is_none()
-            && message.arrival_ms - stamp.ms > 1_700_000
+        if let Some(stamp) = behind
+            && let Some(behind_ms) = message.arrival_ms.checked_sub(stamp.ms)
+            && (behind_ms > YEAR_MS || (stamp.local && behind_ms > 1_700_000))
+            && (behind_ms > YEAR_MS || self.formats[input].clock.zone.is_none())
             && let Some(advice) = advice_on_time(stamp.ms, message.arrival_ms)
             && self.remarked.insert((input, Remark::Behind))
         {
             self.remarks.push(format!("{}: {advice}", message.topic));
+        }
+    }
+}
+
+impl Decoder {
+    /// Remarks once on a channel that is named like a time and lies within a day of the arrival, where
+    /// the message has no other time.
+    fn note_time_among_channels(&mut self, input: usize, message: &Message<'_>) {
+        let is_time = |(name, value): &(&str, f64)| {
+            let last = name.rsplit('.').next().unwrap_or(name).to_lowercase();
+            let ms = TimeUnit::Auto.fractional(*value);
+            TIME_MEMBERS.contains(&last.as_str())
+                && ms.is_some_and(|ms| ms.abs_diff(message.arrival_ms) < 86_400_000)
+        };
+        let has_time = self.parsed.found().any(|found| found.ts.is_some());
+        let mut channels = self.parsed.channels().filter(|_| !has_time);
+        if let Some((name, _)) = channels.find(is_time)
+            && self.remarked.insert((input, Remark::TimeAmongChannels))
+        {
+            self.remarks.push(format!(
+                "{}: {name} is learned as a channel, but looks like the time of the message: \
+                 ts = \"/{}\" takes it as such, ignore = [{name:?}] leaves it out",
+                message.topic,
+                name.replace('.', "/")
+            ));
         }
     }
 }
@@ -435,4 +479,53 @@ fn property<'a>(format: &Format, message: &Message<'a>) -> Option<&'a str> {
     let mut properties = message.properties.iter();
     let found = properties.find(|(key, _)| key == name);
     found.map(|(_, value)| value.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Remarks on one message that arrives on 2026-03-01.
+    fn remarks(input: &str, payload: &str) -> Vec<String> {
+        let settings = crate::config::from_text(&format!("[[input]]\n{input}\n")).unwrap();
+        let mut decoder = settings.decoder(0);
+        let message = Message {
+            topic: "plant/press",
+            payload: payload.as_bytes(),
+            arrival_ms: 1_772_323_200_000,
+            ..Message::default()
+        };
+        let (mut readings, mut all) = (Vec::new(), Vec::new());
+        for _ in 0..2 {
+            decoder.read(message, &mut readings).unwrap();
+            all.extend(decoder.remarks());
+        }
+        all
+    }
+
+    #[test]
+    fn a_time_that_would_be_a_channel_is_named_once() {
+        let object = "topic = \"plant/{stream}\"\npayload = \"object\"";
+        let said = remarks(object, r#"{"a":{"timestamp":1772323199},"t":21}"#);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("ts = \"/a/timestamp\""), "{said:?}");
+        for harmless in [
+            r#"{"time":12.5,"t":21}"#,
+            r#"{"ts":1772323199,"time":1772323199,"t":1}"#,
+        ] {
+            let said = remarks(object, harmless);
+            assert!(said.iter().all(|s| !s.contains("as a channel")), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn a_stamp_years_before_its_arrival_is_said_once() {
+        let ticks = "topic = \"plant/{stream}\"\nchannel = \"a\"";
+        let said = remarks(ticks, r#"{"value":1,"ts":639079200000000000}"#);
+        let years: Vec<&String> = said
+            .iter()
+            .filter(|s| s.contains("35 years before"))
+            .collect();
+        assert_eq!(years.len(), 1, "{said:?}");
+    }
 }

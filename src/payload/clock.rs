@@ -96,7 +96,9 @@ impl Clock {
             .format
             .as_deref()
             .and_then(|form| by_pattern(form, text));
-        if by_format.is_none() && (text.len() != 14 || self.unit != TimeUnit::Auto) {
+        // 20260301101500 is a date and time, unless a unit is set.
+        let unparted = text.len() == 14 && text.bytes().all(|byte| byte.is_ascii_digit());
+        if by_format.is_none() && (!unparted || self.unit != TimeUnit::Auto) {
             if let Ok(n) = text.parse::<i64>() {
                 return self.whole(n).map(|ms| Some(ms.into()));
             }
@@ -248,6 +250,7 @@ mod tests {
             .unwrap();
         assert_eq!(read(&clock, "02/03/2026 12:30", order), expected);
         assert_eq!(read(&clock, "2026-03-02T12:30:00Z", order), expected);
+        assert_eq!(read(&clock, "1772454600.250", order), expected + 250);
         assert_eq!(clock.text("", order), Ok(None));
         assert_eq!(clock.text("soon", order), Err(Reject::BadTimestamp));
         assert!(check_format("%d.%m.%Y %H:%M:%S").is_ok());

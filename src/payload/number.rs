@@ -10,6 +10,9 @@ const UNITS: [&str; 40] = [
     "rpm", "mm", "cm", "m", "km", "kg", "ml", "l", "L", "ms", "min",
 ];
 
+/// The minus sign of typesetting, which displays and spreadsheets write.
+const MINUS: char = '\u{2212}';
+
 /// Longest unit believed, bytes.
 const MAX_UNIT_BYTES: usize = 12;
 
@@ -20,6 +23,12 @@ const MAX_UNIT_BYTES: usize = 12;
 /// # Errors
 /// Why it is none; [`Reject::NoValue`] for a missing value.
 pub(super) fn parse(text: &str, lenient: bool) -> Result<f64, Reject> {
+    if let Some(digits) = text
+        .strip_prefix(MINUS)
+        .filter(|rest| starts_with_digit(rest))
+    {
+        return parse(&format!("-{digits}"), lenient);
+    }
     if let Ok(value) = text.parse::<f64>() {
         return match believable(value) {
             Err(Reject::NotFinite) if lenient => Err(Reject::NoValue),
@@ -31,6 +40,10 @@ pub(super) fn parse(text: &str, lenient: bool) -> Result<f64, Reject> {
     }
     let (number, _) = with_unit(text, |_| true).ok_or(Reject::Malformed)?;
     number.parse().map_or(Err(Reject::Malformed), believable)
+}
+
+fn starts_with_digit(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// A truth value as a text: 1 or 0.
@@ -49,6 +62,12 @@ pub fn truth(text: &str) -> Option<f64> {
 /// # Errors
 /// Why it is none.
 pub(super) fn parse_member(text: &str, lenient: bool) -> Result<f64, Reject> {
+    if let Some(digits) = text
+        .strip_prefix(MINUS)
+        .filter(|rest| starts_with_digit(rest))
+    {
+        return parse_member(&format!("-{digits}"), lenient);
+    }
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let bytes = digits.as_bytes();
     if bytes.len() > 1 && bytes[0] == b'0' && bytes[1].is_ascii_alphanumeric() && !lenient {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::ReplayError;
 use super::recorded::{LineReader, Recorded};
+use super::report::Recorder;
 use super::summary::Summary;
 use crate::decode::{Decoder, Refusals, RefusedTopic, refused_reading};
 use crate::payload::{Refused, Reject, prediction_json};
@@ -23,6 +24,17 @@ struct Met {
     stream: Stream,
     summary: Summary,
     out: Option<Box<dyn Write>>,
+    recorder: Option<Recorder>,
+}
+
+/// The figures of a stream at the end of a recording.
+pub struct MessagesOfStream {
+    /// Its name.
+    pub stream: Arc<str>,
+    /// Its figures.
+    pub summary: Summary,
+    /// Its rows, where they were wanted for a report.
+    pub recorder: Option<Recorder>,
 }
 
 /// The streams of a recording, as the daemon would have them.
@@ -40,6 +52,7 @@ pub struct Messages {
     /// Topics met in lines that blanks separate.
     topics: HashSet<String>,
     guessed: Vec<String>,
+    keeps_rows: bool,
 }
 
 impl Messages {
@@ -57,7 +70,13 @@ impl Messages {
             text: String::new(),
             topics: HashSet::new(),
             guessed: Vec::new(),
+            keeps_rows: false,
         }
+    }
+
+    /// Keeps the rows of each stream for a report.
+    pub fn keep_rows(&mut self) {
+        self.keeps_rows = true;
     }
 
     /// Takes every line of `input`: JSON as `mosquitto_sub -F '%j'` writes it, or time, topic and
@@ -180,6 +199,7 @@ impl Messages {
             stream: Stream::new(&reading.stream, &self.params),
             summary: Summary::new(&[], &self.params.engine),
             out: None,
+            recorder: self.keeps_rows.then(|| Recorder::new(&[], Vec::new())),
         });
         let verdict = met.stream.push(reading, &mut self.outcomes);
         if let Some(reason) = Reject::from_verdict(verdict) {
@@ -198,7 +218,7 @@ impl Messages {
     pub fn finish(
         &mut self,
         mut outputs: Option<&mut Outputs<'_>>,
-    ) -> Result<Vec<(Arc<str>, Summary)>, ReplayError> {
+    ) -> Result<Vec<MessagesOfStream>, ReplayError> {
         let mut all = Vec::new();
         for (name, mut met) in std::mem::take(&mut self.streams) {
             met.stream.finish(&mut self.outcomes);
@@ -209,7 +229,11 @@ impl Messages {
             let engine = met.stream.engine();
             met.summary
                 .finish(engine.stats(), engine.wanted_false_alarms());
-            all.push((name, met.summary));
+            all.push(MessagesOfStream {
+                stream: name,
+                summary: met.summary,
+                recorder: met.recorder,
+            });
         }
         Ok(all)
     }
@@ -233,6 +257,9 @@ impl Met {
         let channels = self.stream.channels();
         if !outcomes.is_empty() {
             self.summary.add(channels);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.add(channels);
+            }
         }
         for outcome in outcomes.drain(..) {
             // An operator's ruling makes an outcome without a row.
@@ -240,6 +267,9 @@ impl Met {
                 continue;
             }
             self.summary.observe(&outcome);
+            if let Some(recorder) = &mut self.recorder {
+                recorder.observe(&outcome, self.stream.engine().incident());
+            }
             let flagged = outcome.anomaly || outcome.edge.is_some();
             if let Some(last) = self.stream.engine().incident().filter(|_| flagged) {
                 let at = (self.summary.rows, &*utc_text(outcome.ts_ms));

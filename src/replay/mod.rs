@@ -17,7 +17,7 @@ use crate::table::{Table, TableError};
 
 pub use ahead::{HorizonSummary, StateSummary};
 pub use flagged::{Flagged, FlaggedIncident, Part};
-pub use messages::{Messages, Outputs};
+pub use messages::{Messages, MessagesOfStream, Outputs};
 pub use proposals::Proposal;
 pub use report::{Costs, DetectorScore, Money, Recorder};
 pub use summary::{ChannelSummary, Summary, Verdict};

@@ -339,7 +339,7 @@ impl Columns {
         }
         let states = options.states_of(&name).is_some();
         match reading(rows, column, layout.decimal) {
-            Some(_) if has_time && self.is_other_time(rows, column, &name) => {
+            Some(_) if has_time && is_other_time(layout, column, &name) => {
                 self.ignored.push(format!("{name} (another time)"));
             }
             reading if reading.is_some() || states => {
@@ -359,14 +359,6 @@ impl Columns {
             _ => self.judge_texts(column, rows, &name)?,
         }
         Ok(())
-    }
-
-    /// A column of numbers named like a time that are unix times or a spreadsheet's days.
-    fn is_other_time(&self, rows: &[Numbered], column: usize, name: &str) -> bool {
-        let texts = texts(rows, column);
-        let is_time =
-            |format: TimeFormat| format == TimeFormat::Days || format.is_plainly_unix(&texts);
-        is_time_name(name) && TimeFormat::of(&texts).is_some_and(is_time)
     }
 
     /// A column of texts is left out; one that is named like a time and is none stops the run.
@@ -396,6 +388,18 @@ impl Columns {
         self.ignored.push(name.to_owned());
         Ok(())
     }
+}
+
+/// A column of numbers named like a time that are unix times or a spreadsheet's days.
+fn is_other_time(layout: &Layout, column: usize, name: &str) -> bool {
+    let mut texts = texts(&layout.rows, column);
+    if layout.decimal == Decimal::Comma {
+        texts
+            .iter_mut()
+            .for_each(|text| *text = text.replace(',', "."));
+    }
+    let is_time = |format: TimeFormat| format == TimeFormat::Days || format.is_plainly_unix(&texts);
+    is_time_name(name) && TimeFormat::of(&texts).is_some_and(is_time)
 }
 
 fn no_time(rows: &[Numbered], column: usize, name: &str, format: &TimeFormat) -> TableError {

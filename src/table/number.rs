@@ -108,6 +108,12 @@ pub fn parse_number(cell: &[u8], decimal: Decimal) -> Cell {
         return Cell::Other;
     };
     let text = text.trim();
+    // The minus sign of typesetting, as displays and spreadsheets write it.
+    if let Some(digits) = text.strip_prefix('\u{2212}')
+        && digits.starts_with(|c: char| c.is_ascii_digit())
+    {
+        return parse_number(format!("-{digits}").as_bytes(), decimal);
+    }
     let plain = match decimal {
         Decimal::Comma if text.contains([',', '.']) => None,
         _ => text.parse::<f64>().ok(),

@@ -114,6 +114,9 @@ fn times_are_read_in_every_form() {
         ("%s", ","),
         ("%s000", "\t"),
         ("%s.000", ";"),
+        ("%Y%m%d%H%M", ";"),
+        ("%Y%m%d%H%M%S", ","),
+        ("%-d %b %Y %H:%M Uhr", ";"),
         // In a column of their own.
         ("%d.%m.%Y|%H:%M:%S", ";"),
         ("%d/%m/%Y|%-H:%M:%S", ","),
@@ -132,6 +135,53 @@ fn times_are_read_in_every_form() {
         assert!(read.ignored.is_empty(), "{pattern}: {:?}", read.ignored);
         check(&read, NAMES);
     }
+}
+
+#[test]
+fn parts_of_a_date_are_known_by_their_names_in_any_case() {
+    // As ocean buoys write them: MM is the month, mm the minute.
+    let text =
+        "#YY MM DD hh mm WSPD\n#yr mo dy hr mn m/s\n2026 03 01 10 30 4.5\n2026 03 01 10 40 MM\n";
+    let read = read_text(text);
+    assert_eq!(read.channels, ["WSPD"]);
+    assert_eq!(read.rows[0].0, MIDNIGHT_MS + 37_800_000);
+    assert_eq!(read.rows[1].0, MIDNIGHT_MS + 38_400_000);
+}
+
+#[test]
+fn days_stand_before_months_where_commas_are_decimal() {
+    let lines = |separator: &str, decimal: &str| {
+        let line = |i: usize| format!("02/03/2026 10:0{i}{separator}1{decimal}{i}\n");
+        format!("time{separator}a\n") + &(1..5).map(line).collect::<String>()
+    };
+    let german = read_text(&lines(";", ","));
+    assert_eq!(german.rows[0].0, MIDNIGHT_MS + 86_400_000 + 36_060_000);
+    let american = read_text(&lines(",", "."));
+    assert_eq!(
+        american.rows[0].0 - MIDNIGHT_MS,
+        -27 * 86_400_000 + 36_060_000
+    );
+}
+
+#[test]
+fn beside_a_value_only_what_changes_for_a_name_is_a_channel() {
+    let line = |i: usize| {
+        let days = format!("{:.6}", 46_082.0 + i as f64 / 1440.0).replace('.', ",");
+        let time = at(i, "%d.%m.%Y %H:%M:%S", "UTC");
+        let [temp, pres, _] = values(i).map(|x| format!("{x:.2}").replace('.', ","));
+        format!("\"Temp_1\";\"{time}\";{temp};1;{days}\n\"Press_1\";\"{time}\";{pres};1;{days}\n")
+    };
+    let head = "\"VarName\";\"TimeString\";\"VarValue\";\"Validity\";\"Time_ms\"\n";
+    let read = read_text(&(head.to_owned() + &(0..ROWS).map(line).collect::<String>()));
+    assert_eq!(read.channels, ["Temp_1", "Press_1"]);
+    assert_eq!(read.rows[7].1, values(7)[..2]);
+    assert!(read.ignored.iter().any(|name| name == "Validity"));
+}
+
+#[test]
+fn a_minus_sign_of_typesetting_is_a_minus() {
+    let read = read_text("time;a\n2026-03-01 10:00;\u{2212}0,5\n2026-03-01 10:01;1,5\n");
+    assert_eq!(read.rows[0].1, [-0.5]);
 }
 
 #[test]

@@ -162,3 +162,33 @@ fn prices_need_known_faults_and_a_report_one_recording() {
         );
     }
 }
+
+#[test]
+fn recorded_messages_have_a_report_a_stream() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let lines: Vec<String> = (0..300)
+        .flat_map(|i| {
+            let at = 1_772_323_200 + 10 * i;
+            ["press", "pump"].map(|stream| format!("{at} plant/{stream}/temp {}", 20 + i % 7))
+        })
+        .collect();
+    std::fs::write(dir.path().join("messages.log"), lines.join("\n")).expect("written");
+    let input = "[[input]]\ntopic = \"plant/{stream}/{channel}\"\n";
+    std::fs::write(dir.path().join("spiked.toml"), input).expect("written");
+    let output = spiked()
+        .current_dir(dir.path())
+        .args(["replay", "--messages", "--config", "spiked.toml"])
+        .args(["--report", "r.html", "messages.log"])
+        .output()
+        .expect("spiked runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    for stream in ["press", "pump"] {
+        let page = std::fs::read_to_string(dir.path().join(format!("r.{stream}.html")));
+        let page = page.expect("a report");
+        assert!(
+            page.contains("<canvas") && page.contains("temp"),
+            "{stream}"
+        );
+    }
+}

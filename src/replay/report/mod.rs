@@ -60,6 +60,12 @@ impl Recorder {
         }
     }
 
+    /// Takes the channels of a stream, to which new ones may have come behind.
+    pub fn add(&mut self, channels: &[Arc<str>]) {
+        let new = channels.get(self.channels.len()..).unwrap_or_default();
+        self.channels.extend_from_slice(new);
+    }
+
     /// Takes a row's outcome, with the stream's last incident.
     pub fn observe(&mut self, outcome: &Outcome, incident: Option<&Incident>) {
         self.history.push(&self.channels, outcome, incident);
