@@ -9,10 +9,14 @@ use crate::cli::CliError;
 use crate::config::{MqttSettings, Protocol};
 use crate::decode::{Decoder, Message, Refusals};
 use crate::mqtt::{Delivered, LinkOptions, V4, V5, listen};
+use crate::replay::Values;
 use crate::row::Reading;
 
 /// Names shown of a list.
 const MAX_NAMES: usize = 12;
+/// Fewest values from which a kind is proposed: a sensor that wavers rises so often in turn once in a
+/// million times.
+const FEWEST_VALUES: u64 = 20;
 /// Refusals shown.
 const MAX_REFUSALS: usize = 30;
 
@@ -93,10 +97,13 @@ struct Channel {
     changed: bool,
     /// Smallest change.
     step: f64,
+    values: Values,
 }
 
 impl Channel {
     fn new(reading: &Reading) -> Channel {
+        let mut values = Values::default();
+        values.observe(reading.value);
         Channel {
             readings: 1,
             first_ms: reading.ts_ms,
@@ -104,11 +111,13 @@ impl Channel {
             last: reading.value,
             changed: false,
             step: f64::INFINITY,
+            values,
         }
     }
 
     fn add(&mut self, reading: &Reading) {
         self.readings += 1;
+        self.values.observe(reading.value);
         self.first_ms = self.first_ms.min(reading.ts_ms);
         self.last_ms = self.last_ms.max(reading.ts_ms);
         let step = (reading.value - self.last).abs();
@@ -241,6 +250,9 @@ impl Made {
                     digits(channel.last),
                     digits(channel.step)
                 );
+                if let Some(proposal) = channel.values.proposal(name, FEWEST_VALUES) {
+                    let _ = writeln!(text, "  proposal for {stream}: {}", proposal.text);
+                }
             }
         }
         for remark in &self.remarks {

@@ -60,13 +60,54 @@ pub struct Decoder {
     parsed: Parsed,
     /// Last stamp within a repeated hour, by topic.
     folds: HashMap<Arc<str>, i64>,
-    /// Stream, channel and time of the readings of one message.
-    seen: HashSet<(Arc<str>, Arc<str>, i64)>,
+    seen: Seen,
     /// States of Sparkplug's nodes.
     sessions: Sessions,
     /// Remarks on the inputs, each made once.
     remarks: Vec<String>,
     remarked: HashSet<(usize, Remark)>,
+}
+
+/// A reading of one message: names are compared by their places, of which the router has one each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Place {
+    stream: usize,
+    channel: usize,
+    ts_ms: i64,
+}
+
+/// Stream, channel and time of the readings of one message.
+#[derive(Default)]
+struct Seen {
+    few: Vec<Place>,
+    many: HashSet<Place>,
+}
+
+/// Readings of one message that are compared one by one.
+const FEW_READINGS: usize = 32;
+
+impl Seen {
+    fn clear(&mut self) {
+        self.few.clear();
+        self.many.clear();
+    }
+
+    /// Notes a reading; false where the message had one of the same channel and time.
+    fn is_new(&mut self, stream: &Arc<str>, channel: &Arc<str>, ts_ms: i64) -> bool {
+        let place = Place {
+            stream: stream.as_ptr().addr(),
+            channel: channel.as_ptr().addr(),
+            ts_ms,
+        };
+        if self.few.contains(&place) {
+            return false;
+        }
+        if self.few.len() < FEW_READINGS {
+            self.few.push(place);
+            return true;
+        }
+        self.many.insert(place)
+    }
 }
 
 /// Kinds of remarks.
@@ -107,7 +148,7 @@ impl Decoder {
             last_seq: 0,
             parsed: Parsed::default(),
             folds: HashMap::new(),
-            seen: HashSet::new(),
+            seen: Seen::default(),
             sessions: Sessions::default(),
             remarks: Vec::new(),
             remarked: HashSet::new(),
@@ -310,18 +351,15 @@ impl Decoder {
                 }
             };
             let ts_ms = found.ts.map_or(message.arrival_ms, |ts| ts.ms);
-            if self.parsed.several {
-                let record = (stream.clone(), channel.clone(), ts_ms);
-                if !self.seen.insert(record) {
-                    refused.push(Refused {
-                        reason: Reject::Collision,
-                        detail: format!(
-                            "two records of one message give channel {channel} of stream {stream} \
-                             at one time"
-                        ),
-                    });
-                    continue;
-                }
+            if self.parsed.several && !self.seen.is_new(&stream, &channel, ts_ms) {
+                refused.push(Refused {
+                    reason: Reject::Collision,
+                    detail: format!(
+                        "two records of one message give channel {channel} of stream {stream} at \
+                         one time"
+                    ),
+                });
+                continue;
             }
             self.last_seq += 1;
             readings.push(Reading {

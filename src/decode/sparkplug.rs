@@ -265,4 +265,33 @@ mod tests {
         assert_eq!((s.gaps(), s.commands().count()), (1, 1));
         assert_eq!(send(s, "spBv1.0/g/NDEATH/n", None, &[]), Ok(vec![]));
     }
+
+    #[test]
+    fn after_a_restart_aliases_of_a_device_are_read_once_its_node_is_born_again() {
+        let data: &[Sent<'_>] = &[(None, Some(10), 2.0)];
+        let birth: &[Sent<'_>] = &[(Some("Temp"), Some(10), 1.0)];
+        let session = |s: &mut Sessions| {
+            send(s, "spBv1.0/g/NBIRTH/n", Some(0), &[]).unwrap();
+            send(s, "spBv1.0/g/DBIRTH/n/press", Some(1), birth).unwrap();
+            send(s, "spBv1.0/g/DDATA/n/press", Some(2), data)
+        };
+        assert_eq!(
+            session(&mut Sessions::default()),
+            Ok(vec!["Temp=2".to_owned()])
+        );
+        // The daemon starts anew: what it knew of aliases is gone.
+        let s = &mut Sessions::default();
+        let first = send(s, "spBv1.0/g/DDATA/n/press", Some(3), data);
+        assert_eq!(first, Err(Reject::UnknownMetric));
+        let asked: Vec<Command> = s.commands().collect();
+        assert_eq!(asked.len(), 1);
+        assert_eq!(asked[0].topic, "spBv1.0/g/NCMD/n");
+        let request = parse_sparkplug(&asked[0].payload).unwrap();
+        assert_eq!(
+            request.metrics[0].name.as_deref(),
+            Some("Node Control/Rebirth")
+        );
+        assert_eq!(session(s), Ok(vec!["Temp=2".to_owned()]));
+        assert_eq!((s.gaps(), s.commands().count()), (0, 0));
+    }
 }

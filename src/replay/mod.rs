@@ -19,6 +19,7 @@ pub use ahead::{HorizonSummary, StateSummary};
 pub use flagged::{Flagged, FlaggedIncident, Part};
 pub use messages::{Messages, MessagesOfStream, Outputs};
 pub use proposals::Proposal;
+pub(crate) use proposals::Values;
 pub use report::{Costs, DetectorScore, Money, Recorder};
 pub use summary::{ChannelSummary, Summary, Verdict};
 

@@ -6,8 +6,10 @@ use serde::Serialize;
 
 /// Values of a channel that are remembered: more are no states.
 const MAX_VALUES: usize = 8;
-/// Fewest values from which anything is proposed.
-const MIN_SEEN: u64 = 50;
+/// Fewest values of a recording from which anything is proposed.
+pub(super) const FEWEST_VALUES: u64 = 50;
+/// A fall of a total to less than this share is a reset.
+const RESET_SHARE: f64 = 0.1;
 /// Greatest share of rows in which a channel of states changes.
 const MAX_CHANGES: f64 = 0.2;
 
@@ -16,7 +18,7 @@ const MAX_CHANGES: f64 = 0.2;
 pub struct Proposal {
     /// The channel.
     pub channel: String,
-    /// Proposed kind: `constant`, `empty`, `binary` or `enum`.
+    /// Proposed kind: `constant`, `empty`, `binary`, `enum` or `counter`.
     pub kind: &'static str,
     /// The proposal in words.
     pub text: String,
@@ -26,9 +28,11 @@ pub struct Proposal {
 
 /// The values that a channel has had.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Values {
+pub(crate) struct Values {
     seen: u64,
     changes: u64,
+    /// Falls that are no resets of a total.
+    falls: u64,
     last: Option<f64>,
     /// Distinct values, in order; emptied where there are too many.
     distinct: Vec<f64>,
@@ -36,8 +40,10 @@ pub(super) struct Values {
 }
 
 impl Values {
-    pub(super) fn observe(&mut self, value: f64) {
+    pub(crate) fn observe(&mut self, value: f64) {
         self.seen += 1;
+        let falls = |last: f64| value < last && !(value >= 0.0 && value < RESET_SHARE * last);
+        self.falls += u64::from(self.last.is_some_and(falls));
         self.changes += u64::from(self.last.is_some_and(|last| last != value));
         if self.last.replace(value) == Some(value) || self.many {
             return;
@@ -53,8 +59,8 @@ impl Values {
         }
     }
 
-    /// The proposal for a channel with these values, if there is one.
-    pub(super) fn proposal(&self, name: &str) -> Option<Proposal> {
+    /// The proposal for a channel with these values, if there is one from `fewest` on.
+    pub(crate) fn proposal(&self, name: &str, fewest: u64) -> Option<Proposal> {
         let left_out = |kind, text| Proposal {
             channel: name.to_owned(),
             kind,
@@ -66,7 +72,17 @@ impl Values {
             return Some(left_out("empty", text));
         }
         let rare = (self.changes as f64) < MAX_CHANGES * self.seen as f64;
-        if self.seen < MIN_SEEN || self.many || !rare {
+        if self.falls == 0 && self.changes >= fewest && self.many {
+            return Some(Proposal {
+                channel: name.to_owned(),
+                kind: "counter",
+                text: format!(
+                    "{name:?} never falls: if it is a total, kind = \"counter\" judges its growth"
+                ),
+                config: format!("[[channel]]\nname = {name:?}\nkind = \"counter\"\n"),
+            });
+        }
+        if self.seen < fewest || self.many || !rare {
             return None;
         }
         match self.distinct.as_slice() {
@@ -123,7 +139,7 @@ mod tests {
     fn proposal(values: impl Iterator<Item = f64>) -> Option<Proposal> {
         let mut met = Values::default();
         values.for_each(|value| met.observe(value));
-        met.proposal("pump")
+        met.proposal("pump", FEWEST_VALUES)
     }
 
     #[test]
@@ -138,7 +154,9 @@ mod tests {
             "it changes with every row"
         );
         assert_eq!(kind(|i| f64::from(i / 50) * 0.5), None);
-        assert_eq!(kind(f64::from), None);
+        assert_eq!(kind(f64::from), Some("counter"));
+        assert_eq!(kind(|i| f64::from(i % 200)), Some("counter"), "with resets");
+        assert_eq!(kind(|i| f64::from(i + 2 - 2 * (i % 2))), None, "it falls");
         assert_eq!(
             proposal(std::iter::empty()).map(|found| found.kind),
             Some("empty")

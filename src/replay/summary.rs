@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::ahead::Ahead;
 use super::flagged::Flagged;
-use super::proposals::{Proposal, Values};
+use super::proposals::{FEWEST_VALUES, Proposal, Values};
 use crate::engine::{EngineParams, EngineStats};
 use crate::row::{IncidentEdge, Kind, Outcome};
 
@@ -249,7 +249,7 @@ impl Summary {
         }
         let named = self.names.iter().zip(&self.values);
         self.proposals
-            .extend(named.filter_map(|(name, values)| values.proposal(name)));
+            .extend(named.filter_map(|(name, values)| values.proposal(name, FEWEST_VALUES)));
         self.ahead.finish();
         self.rmse_over_persistence = self.mean_of(|c| c.rmse_over_persistence);
         self.rmse_over_running_mean = self.mean_of(|c| c.rmse_over_running_mean);

@@ -140,8 +140,7 @@ fn times_are_read_in_every_form() {
 #[test]
 fn parts_of_a_date_are_known_by_their_names_in_any_case() {
     // As ocean buoys write them: MM is the month, mm the minute.
-    let text =
-        "#YY MM DD hh mm WSPD\n#yr mo dy hr mn m/s\n2026 03 01 10 30 4.5\n2026 03 01 10 40 MM\n";
+    let text = "#YY MM DD hh mm WSPD\n#yr mo dy hr mn m/s\n2026 03 01 10 30 4.5\n2026 03 01 10 40 MM\n2026 03 01 10 50 4.6\n";
     let read = read_text(text);
     assert_eq!(read.channels, ["WSPD"]);
     assert_eq!(read.rows[0].0, MIDNIGHT_MS + 37_800_000);
@@ -159,7 +158,7 @@ fn days_stand_before_months_where_commas_are_decimal() {
     let american = read_text(&lines(",", "."));
     assert_eq!(
         american.rows[0].0 - MIDNIGHT_MS,
-        -27 * 86_400_000 + 36_060_000
+        -26 * 86_400_000 + 36_060_000
     );
 }
 
