@@ -21,7 +21,7 @@ use crate::ep::{BatchSchedule, Family, Spikes};
 use crate::fit::{Learned, Plan, Scaling, Schedule, Score, Trainer};
 
 /// Marks a saved model, and its version.
-const MAGIC: [u8; 8] = *b"SPKFIT\x00\x06";
+const MAGIC: [u8; 8] = *b"SPKFIT\x00\x07";
 
 /// A saved model: the networks, and how a table's columns become their inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,8 @@ struct Model {
     target: Scaling,
     /// Every other column of a table; empty for images.
     columns: Vec<Column>,
+    /// Columns of texts and the texts that became inputs.
+    texts: Vec<table::Texts>,
     /// Numbers that stand for the classes, in order.
     labels: Vec<f64>,
 }
@@ -71,7 +73,8 @@ pub struct FitArgs {
     /// Column to predict: a name from the header, or a number from 0
     #[arg(long, value_name = "COLUMN", required_unless_present_any = ["train_images", "test_images"])]
     target: Option<String>,
-    /// Columns that are no inputs; those that hold texts are left out anyway
+    /// Columns that are no inputs. A column of 2 to 20 texts, each of five rows or more on average, becomes
+    /// an input a text; other columns of texts are left out anyway
     #[arg(long, value_name = "COLUMN,...", value_delimiter = ',')]
     ignore: Vec<String>,
     /// Table to learn
@@ -345,6 +348,7 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
             fit: trainer.learned(&data.train.0, &data.train.1),
             target: data.target,
             columns: data.columns.clone(),
+            texts: data.texts.clone(),
             labels: data.labels.clone(),
         };
         save(path, &model)?;

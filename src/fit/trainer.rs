@@ -8,7 +8,7 @@ use super::plan::{Plan, Schedule};
 use super::samples::{Samples, Targets, shuffled};
 use super::score::{RegressionSums, Score};
 use crate::ep::noise::NoiseVariance;
-use crate::ep::{Committee, Input, Network, Report, SpecErrors};
+use crate::ep::{Committee, Family, Input, Network, Report, SpecErrors};
 
 /// First guess of the noise variance of standardised observations, worth six of them. Chosen, as the
 /// outputs' prior mean of 0, on held-out parts of the training rows of eight tables: 0.1 learns five
@@ -23,6 +23,11 @@ const FEWEST_ROWS: usize = 200;
 
 /// Share of the passes after which the width is calibrated and the rows held out are learned too.
 const CALIBRATED_AFTER: f64 = 0.75;
+
+/// Memory of a regression's weights on a grid from the second pass on, over its rows. A step of theirs
+/// is that of a belief which stays uncertain, so that an average site of one row says too little. Chosen
+/// on concrete, energy, wine and yacht, where all of RMSE and log density are better than with 1.
+const GRID_MEMORY: f64 = 3.0;
 
 /// An ensemble that learns one table.
 #[derive(Clone, Debug)]
@@ -186,7 +191,9 @@ impl Trainer {
         let again = self.passes > 0 || self.known_rows;
         for member in &mut self.members {
             let total = self.before + samples.len() as f64;
-            member.remember(self.plan.memory, again, total);
+            let grid = self.plan.family != Family::Gaussian;
+            let usual = if grid { GRID_MEMORY * total } else { total };
+            member.remember(self.plan.memory, again, usual);
             if self.follow {
                 member.follow_noise();
             }
@@ -289,7 +296,7 @@ fn checksum(samples: &Samples, targets: &Targets) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ep::{BatchSchedule, Family};
+    use crate::ep::BatchSchedule;
     use crate::num::counter;
 
     fn curve(n: usize) -> (Samples, Targets) {

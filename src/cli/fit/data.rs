@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::images;
-use super::table::{Table, TableError, Tables, Wanted};
+use super::table::{Table, TableError, Tables, Texts, Wanted};
 use super::{FitArgs, Model, Task};
 use crate::cli::CliError;
 use crate::encode::{ReceptiveFields, Spikes};
@@ -56,6 +56,8 @@ pub struct Data {
     pub columns: Vec<Column>,
     /// The rows to test on as they were read, and the column to predict; none for images.
     pub shown: Option<(Table, usize)>,
+    /// Columns of texts and the texts that became inputs.
+    pub texts: Vec<Texts>,
     /// Numbers that stand for the classes, in order.
     pub labels: Vec<f64>,
     /// Cells limited to the reach of their column, rows left out for their target.
@@ -79,7 +81,14 @@ impl Column {
         let cells = || (0..table.rows()).map(|i| table.row(i)[number]);
         Column {
             number,
-            scaling: Scaling::of(cells()),
+            scaling: match table.one_hot[number] {
+                true => Scaling {
+                    mean: 0.0,
+                    sd: 1.0,
+                    reach: (0.0, 1.0),
+                },
+                false => Scaling::of(cells()),
+            },
             missing: cells().any(|v| !v.is_finite()),
         }
     }
@@ -118,10 +127,18 @@ impl Data {
             target: args.target.as_deref().unwrap_or_default(),
             classes: args.task == Task::Classification,
             ignore: &args.ignore,
+            texts: saved.map(|saved| saved.texts.as_slice()),
         };
         let mut read = Tables::read(&paths, wanted)?;
         if !read.left_out.is_empty() {
-            eprintln!("left out, no numbers: {}", read.left_out.join(", "));
+            let names = read.left_out.join(", ");
+            eprintln!(
+                "left out, texts that are no kinds (more than 20, or fewer than 5 rows each): {names}"
+            );
+        }
+        for texts in &read.texts {
+            let (name, n) = (&texts.name, texts.texts.len());
+            eprintln!("column {name}: a spike for each of {n} texts");
         }
         let (mut train, test) = match read.tables.pop() {
             Some(test) if !read.tables.is_empty() => (read.tables.remove(0), test),
@@ -139,13 +156,10 @@ impl Data {
         let grid = args.task == Task::Regression && args.weights != Family::Gaussian;
         let usual = if grid { Encoding::Both } else { Encoding::Raw };
         let encoding = args.encode.unwrap_or(usual);
-        Ok(Data::from_tables(
-            &train,
-            &test,
-            read.target,
-            (args.task, encoding),
-            saved,
-        )?)
+        let task = (args.task, encoding);
+        let data = Data::from_tables(&train, &test, read.target, task, saved)?;
+        let texts = read.texts;
+        Ok(Data { texts, ..data })
     }
 
     /// Standardises two tables by the first one's columns, or as a saved model was.
@@ -235,6 +249,7 @@ impl Data {
             target: goal,
             columns,
             shown: Some((test, target)),
+            texts: Vec::new(),
             labels,
             limited,
             left_out,
@@ -300,6 +315,7 @@ impl Data {
             target: Scaling::of(std::iter::empty()),
             columns: Vec::new(),
             shown: None,
+            texts: Vec::new(),
             labels: known,
             limited: 0,
             left_out: 0,

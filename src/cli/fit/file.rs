@@ -7,7 +7,8 @@ use crate::table::{Cell, Decimal, LayoutOptions, Sheet, parse_number};
 
 /// Which columns become a table's, and how.
 pub(super) struct Columns {
-    pub(super) kept: Vec<usize>,
+    /// Columns of the file, each with the text that a column of 0 and 1 stands for.
+    pub(super) kept: Vec<(usize, Option<String>)>,
     /// The column of class names, and these.
     pub(super) named: Option<usize>,
     pub(super) classes: Vec<String>,
@@ -66,10 +67,18 @@ impl File<'_> {
     /// The texts of a column, each once, in order.
     pub(super) fn texts(&self, column: usize) -> Vec<String> {
         let cells = self.rows.iter().filter_map(|row| row.1.get(column));
-        let texts: std::collections::BTreeSet<&String> = cells
-            .filter(|cell| parse_number(cell.as_bytes(), self.decimal) != Cell::Missing)
-            .collect();
+        let texts: std::collections::BTreeSet<&String> =
+            cells.filter(|cell| !self.is_missing(cell)).collect();
         texts.into_iter().cloned().collect()
+    }
+
+    /// Number of rows.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn is_missing(&self, cell: &str) -> bool {
+        parse_number(cell.as_bytes(), self.decimal) == Cell::Missing
     }
 
     pub(super) fn table(&self, columns: &Columns) -> Result<Table, TableError> {
@@ -83,20 +92,26 @@ impl File<'_> {
                     want: self.names.len(),
                 });
             }
-            for &column in &columns.kept {
-                let Some(cell) = row.get(column) else {
+            for (column, text) in &columns.kept {
+                let Some(cell) = row.get(*column) else {
                     let text = "the tables to learn and to test on differ in their columns";
                     return Err(TableError::Misfit(text.into()));
                 };
-                cells.push(self.value(cell, (*line, column), columns)?);
+                cells.push(match text {
+                    Some(_) if self.is_missing(cell) => f64::NAN,
+                    Some(text) => f64::from(u8::from(cell == text)),
+                    None => self.value(cell, (*line, *column), columns)?,
+                });
             }
         }
-        let names = columns
-            .kept
-            .iter()
-            .map(|&column| self.names[column].clone());
+        let name = |(column, text): &(usize, Option<String>)| match text {
+            Some(text) => format!("{}={text}", self.names[*column]),
+            None => self.names[*column].clone(),
+        };
+        let kept = columns.kept.iter();
         Ok(Table {
-            names: names.collect(),
+            names: kept.clone().map(name).collect(),
+            one_hot: kept.map(|(_, text)| text.is_some()).collect(),
             cells,
         })
     }

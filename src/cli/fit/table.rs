@@ -1,7 +1,9 @@
 //! Reads tables of numbers: CSV with comma, semicolon or white space, with or without a header.
-//! Columns of texts are left out, but for one that names the classes.
+//! A column of few texts becomes one column of 0 and 1 a text (one-hot); of many, it is left out.
 
 use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 use super::file::{Columns, File};
 
@@ -10,9 +12,27 @@ use super::file::{Columns, File};
 pub struct Table {
     /// Column names; the column numbers from 0 where the file has no header.
     pub names: Vec<String>,
+    /// Columns of 0 and 1 that stand for a text each.
+    pub one_hot: Vec<bool>,
     /// Cells, row after row.
     pub cells: Vec<f64>,
 }
+
+/// A column of texts and the texts that became a column each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Texts {
+    /// Name of the column.
+    pub name: String,
+    /// Its texts, in order.
+    pub texts: Vec<String>,
+}
+
+/// Most texts of a column that become inputs: more are names or times, not kinds.
+const MOST_TEXTS: usize = 20;
+
+/// Fewest rows for each text of a column that becomes inputs: below it a text says little of rows to
+/// come.
+const ROWS_A_TEXT: usize = 5;
 
 /// Why a table cannot be read or used.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +97,8 @@ pub struct Wanted<'a> {
     pub classes: bool,
     /// Columns to leave out.
     pub ignore: &'a [String],
+    /// The texts of a saved model's columns; without one, those of the first file.
+    pub texts: Option<&'a [Texts]>,
 }
 
 /// Tables with the same columns.
@@ -86,7 +108,9 @@ pub struct Tables {
     pub tables: Vec<Table>,
     /// The column to predict; 0 where none was named.
     pub target: usize,
-    /// Columns left out since they hold texts.
+    /// Columns of texts that became a column a text.
+    pub texts: Vec<Texts>,
+    /// Columns left out since they hold many texts.
     pub left_out: Vec<String>,
     /// Texts of the target's classes, in order, where it has texts: cells hold their places.
     pub classes: Vec<String>,
@@ -138,15 +162,31 @@ impl Tables {
             .map(|name| place(&first.names, name))
             .collect::<Result<_, _>>()?;
         let named = target.filter(|&t| wanted.classes && first.words[t]);
-        let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+        let (mut kept, mut left_out, mut known) = (Vec::new(), Vec::new(), Vec::new());
         for (column, name) in first.names.iter().enumerate() {
-            if Some(column) == target || !(ignore.contains(&column) || first.words[column]) {
-                kept.push(column);
+            let saved = wanted
+                .texts
+                .map(|all| all.iter().find(|texts| texts.name == *name));
+            let was_kind = matches!(saved, Some(Some(_)));
+            let words = first.words[column] || was_kind;
+            if Some(column) == target || !(ignore.contains(&column) || words) {
+                kept.push((column, None));
             } else if !ignore.contains(&column) {
-                left_out.push(name.clone());
+                let texts = match saved {
+                    Some(Some(saved)) => saved.texts.clone(),
+                    Some(None) => Vec::new(),
+                    None => first.texts(column),
+                };
+                if !was_kind && !is_kind(texts.len(), first.rows()) {
+                    left_out.push(name.clone());
+                    continue;
+                }
+                kept.extend(texts.iter().map(|text| (column, Some(text.clone()))));
+                let name = name.clone();
+                known.push(Texts { name, texts });
             }
         }
-        let place_of = |target| kept.iter().position(|&column| column == target);
+        let place_of = |target| kept.iter().position(|(column, _)| *column == target);
         let at = target.and_then(place_of).unwrap_or(0);
         let classes = named.map(|column| first.texts(column)).unwrap_or_default();
         let columns = Columns {
@@ -158,10 +198,16 @@ impl Tables {
         Ok(Tables {
             tables: tables.collect::<Result<_, _>>()?,
             target: at,
+            texts: known,
             left_out,
             classes: columns.classes,
         })
     }
+}
+
+/// So many texts in so many rows are kinds of something.
+fn is_kind(texts: usize, rows: usize) -> bool {
+    (2..=MOST_TEXTS).contains(&texts) && ROWS_A_TEXT * texts <= rows
 }
 
 /// A column by its name or, failing that, its number from 0.
@@ -188,6 +234,7 @@ impl Table {
     pub fn select(&self, rows: &[usize]) -> Table {
         Table {
             names: self.names.clone(),
+            one_hot: self.one_hot.clone(),
             cells: rows.iter().flat_map(|&i| self.row(i)).copied().collect(),
         }
     }
@@ -206,6 +253,7 @@ mod tests {
     fn commas_semicolons_tabs_and_spaces_all_work() {
         let want = Table {
             names: vec!["0".into(), "1".into()],
+            one_hot: vec![false; 2],
             cells: vec![1.0, 2.5, -3.0, 4e2],
         };
         for text in [
@@ -267,6 +315,7 @@ mod tests {
             target: "state",
             classes: true,
             ignore: &ignore,
+            texts: None,
         };
         let train = "when;id;x;state\n3.1.26;1;1,5;on\n4.1.26;2;;off\n5.1.26;3;-2;\n";
         let files = |test: &str| {
@@ -302,6 +351,39 @@ mod tests {
             error.to_string(),
             "a, line 2, column 4: 'on' is not a number"
         );
+    }
+
+    #[test]
+    fn few_texts_become_a_column_each_and_a_saved_models_texts_stay() {
+        let mut train = String::from("id,colour,x,y\n");
+        for i in 0..10 {
+            let colour = ["red", "green"][i % 2];
+            train += &format!("n{i},{colour},{i},1\n");
+        }
+        let test = "id,colour,x,y\na,green,1,2\nb,blue,2,3\nc,,3,4\n";
+        let file = |text: &str| (text.to_owned(), "t".to_owned());
+        let wanted = Wanted {
+            target: "y",
+            ..Wanted::default()
+        };
+        let both = Tables::parse(&[file(&train), file(test)], wanted).unwrap();
+        assert_eq!(both.left_out, ["id"]);
+        let names = ["colour=green", "colour=red", "x", "y"];
+        assert_eq!(both.tables[1].names, names);
+        assert_eq!(both.tables[1].one_hot, [true, true, false, false]);
+        assert_eq!(both.target, 3);
+        assert_eq!(both.tables[1].row(0), [1.0, 0.0, 1.0, 2.0]);
+        // A text that was not there to learn is none of them; an empty cell is missing.
+        assert_eq!(both.tables[1].row(1), [0.0, 0.0, 2.0, 3.0]);
+        assert!(both.tables[1].row(2)[0].is_nan() && both.tables[1].row(2)[1].is_nan());
+        let saved = Wanted {
+            texts: Some(&both.texts),
+            ..wanted
+        };
+        let alone = Tables::parse(&[file(test)], saved).unwrap();
+        assert_eq!(alone.tables[0].names, names);
+        assert_eq!(alone.tables[0].row(0), both.tables[1].row(0));
+        assert_eq!(alone.left_out, ["id"]);
     }
 
     #[test]
