@@ -9,7 +9,7 @@ use spiked::decode::{Decoder, Message};
 use spiked::payload::{self, Format, Parsed, Pointer, TimeUnit};
 use spiked::replay::Messages;
 use spiked::route::Pattern;
-use spiked::row::Row;
+use spiked::row::{Instruction, Row};
 use spiked::table::{Decimal, Header, LayoutOptions, Separator, Shape, Table, TableOptions};
 
 /// A parser and inputs from which others are made.
@@ -163,8 +163,11 @@ pub fn payload(data: &[u8]) {
             assert!(parsed.channels().all(|(_, value)| value.is_finite()));
         }
     }
-    if let Ok(feedback) = payload::parse_feedback(data, None) {
-        assert!(feedback.incident > 0);
+    for topic in payload::InstructionTopic::ALL {
+        let read = payload::parse_instruction(topic, "press", data, None);
+        if let Ok(Instruction::Feedback(feedback)) = read {
+            assert!(feedback.incident > 0);
+        }
     }
 }
 

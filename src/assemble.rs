@@ -134,11 +134,13 @@ pub enum Verdict {
     TooManyChannels,
     /// Refused: a feedback on an incident that the stream does not know, or not any more.
     UnknownIncident,
+    /// Refused: an instruction on a channel that the stream does not have.
+    UnknownChannel,
 }
 
 impl Verdict {
     /// Every verdict, for tables and metric labels.
-    pub const ALL: [Verdict; 7] = [
+    pub const ALL: [Verdict; 8] = [
         Verdict::Taken,
         Verdict::NewChannel,
         Verdict::Duplicate,
@@ -146,6 +148,7 @@ impl Verdict {
         Verdict::Future,
         Verdict::TooManyChannels,
         Verdict::UnknownIncident,
+        Verdict::UnknownChannel,
     ];
 
     /// The reading was accepted.
@@ -163,6 +166,7 @@ impl Verdict {
             Verdict::Future => "future",
             Verdict::TooManyChannels => "too_many_channels",
             Verdict::UnknownIncident => "unknown_incident",
+            Verdict::UnknownChannel => "unknown_channel",
         }
     }
 }

@@ -470,7 +470,10 @@ impl Router {
         let mut levels = rest.split('/').rev();
         let is_output = matches!(
             (levels.next(), levels.count()),
-            (Some("prediction" | "anomaly" | "feedback"), 2) | (Some("status"), 1)
+            (
+                Some("prediction" | "anomaly" | "feedback" | "mute" | "forget"),
+                2
+            ) | (Some("status"), 1)
         );
         let names_it = |pattern: &Pattern| pattern.filter().starts_with(prefix);
         is_output && !self.patterns.iter().any(names_it)

@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+mod instruction;
+
+pub use instruction::{Instruction, Mute, Muted};
+
 /// One accepted measurement of one channel. Everything after it is a deterministic function of
 /// the readings in order of `seq`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -245,34 +249,6 @@ pub struct Feedback {
     pub incident: u64,
     /// The verdict.
     pub ruling: Ruling,
-}
-
-/// Channel names have no `/`: none that a topic or a payload can give begins like this.
-const FEEDBACK: &str = "/feedback/";
-
-impl Feedback {
-    /// The feedback as it is numbered, journaled and replayed, in its place among the readings: as
-    /// a reading of a channel that cannot exist, with the incident's number (below 2^53) as value.
-    pub fn to_reading(self, seq: u64, stream: Arc<str>, arrival_ms: i64) -> Reading {
-        Reading {
-            seq,
-            stream,
-            channel: format!("{FEEDBACK}{}", self.ruling.as_str()).into(),
-            value: self.incident as f64,
-            ts_ms: arrival_ms,
-            arrival_ms,
-        }
-    }
-
-    /// The feedback that travels as `reading`; `None` for a measurement.
-    pub fn of(reading: &Reading) -> Option<Feedback> {
-        let word = reading.channel.strip_prefix(FEEDBACK)?;
-        let ruling = Ruling::ALL.into_iter().find(|r| r.as_str() == word)?;
-        Some(Feedback {
-            incident: reading.value as u64,
-            ruling,
-        })
-    }
 }
 
 /// The engine's outcome of one row. Predictions were made before the row was seen.

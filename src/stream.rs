@@ -1,5 +1,7 @@
 //! One stream: readings in, outcomes out; the assembler and the engine under one roof.
 
+mod mutes;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::assemble::{AssembleParams, Assembler, Verdict};
 use crate::detect::{Ruled, SilenceMonitor};
 use crate::engine::{Engine, EngineParams, Plan};
-use crate::row::{Feedback, Incident, IncidentEdge, Kind, Outcome, Reading, Row};
+use crate::row::{Incident, IncidentEdge, Instruction, Kind, Mute, Muted, Outcome, Reading, Row};
+use mutes::Mutes;
 
 /// Everything that one stream is built from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +47,7 @@ pub struct Stream {
     /// Readings taken: accepted and learned, or waiting in a partial row or batch.
     readings: u64,
     silence: SilenceMonitor,
+    mutes: Mutes,
     #[serde(skip)]
     rows: Vec<Row>,
 }
@@ -60,6 +64,7 @@ impl Stream {
             last_seq: 0,
             readings: 0,
             silence: SilenceMonitor::default(),
+            mutes: Mutes::default(),
             rows: Vec::new(),
         };
         stream.add_channels();
@@ -82,18 +87,20 @@ impl Stream {
             }
         }
         self.engine.add(plans);
+        if !self.mutes.is_empty() {
+            self.apply_mutes();
+        }
     }
 
-    /// Takes one reading, or a feedback that travels as one; appends an outcome to `out` for each
+    /// Takes one reading, or an instruction that travels as one; appends an outcome to `out` for each
     /// row that it completed, or edge that it made.
     pub fn push(&mut self, reading: &Reading, out: &mut Vec<Outcome>) -> Verdict {
         self.last_seq = self.last_seq.max(reading.seq);
-        if let Some(feedback) = Feedback::of(reading) {
-            return match self.engine.feedback(feedback, out) {
-                Ruled::Taken => Verdict::Taken,
-                Ruled::Known => Verdict::Duplicate,
-                Ruled::Unknown => Verdict::UnknownIncident,
-            };
+        if !self.mutes.is_empty() && self.mutes.expire(reading.arrival_ms) {
+            self.apply_mutes();
+        }
+        if let Some(instruction) = Instruction::of(reading) {
+            return self.follow(instruction, reading.arrival_ms, out);
         }
         let verdict = self.assembler.push(reading, &mut self.rows);
         self.readings += u64::from(verdict.is_taken());
@@ -155,33 +162,74 @@ impl Stream {
         }
     }
 
-    /// Raises no incident of a channel, or of the whole stream, before `until_ms` by the rows' time.
-    /// False where there is no such channel.
-    pub fn mute(&mut self, channel: Option<&str>, until_ms: i64) -> bool {
-        let found = self.find(channel);
-        if let Some(channel) = found {
-            self.engine.mute(channel, until_ms);
+    /// Does what an operator said; `now_ms` is when it arrived.
+    fn follow(&mut self, said: Instruction, now_ms: i64, out: &mut Vec<Outcome>) -> Verdict {
+        match said {
+            Instruction::Feedback(feedback) => match self.engine.feedback(feedback, out) {
+                Ruled::Taken => Verdict::Taken,
+                Ruled::Known => Verdict::Duplicate,
+                Ruled::Unknown => Verdict::UnknownIncident,
+            },
+            Instruction::Mute(mute) => {
+                let verdict = self.mute(&mute, now_ms);
+                if verdict.is_taken() {
+                    out.push(self.engine.outcome_of(None));
+                }
+                verdict
+            }
+            Instruction::Forget => {
+                self.forget();
+                out.push(self.engine.outcome_of(None));
+                Verdict::Taken
+            }
         }
-        found.is_some()
     }
 
-    /// Forgets what is usual of a channel, or of the whole stream, in the detector. False where there
-    /// is no such channel.
-    pub fn forget(&mut self, channel: Option<&str>) -> bool {
-        let found = self.find(channel);
-        if let Some(channel) = found {
-            self.engine.forget(channel);
+    /// Raises no incident and learns nothing of a channel, or of the whole stream, for a time. An open
+    /// incident of what is muted ends with the next rows.
+    fn mute(&mut self, mute: &Mute, now_ms: i64) -> Verdict {
+        let place = mute.channel.as_ref().map(|name| {
+            let known = self.channels().iter();
+            known.into_iter().position(|known| known == name)
+        });
+        if place == Some(None) {
+            return Verdict::UnknownChannel;
         }
-        found.is_some()
+        let for_ms = i64::try_from(mute.for_ms).unwrap_or(i64::MAX);
+        let until_ms = now_ms.saturating_add(for_ms);
+        self.mutes.set(place.flatten(), until_ms, now_ms);
+        self.apply_mutes();
+        Verdict::Taken
     }
 
-    /// The place of a channel, or of none where the whole stream is meant.
-    fn find(&self, channel: Option<&str>) -> Option<Option<usize>> {
-        let Some(name) = channel else {
-            return Some(None);
-        };
-        let place = self.channels().iter().position(|known| **known == *name)?;
-        Some(Some(place))
+    /// Tells the detector what is muted now. It goes by arrivals, the detector by the rows' time: the
+    /// end of a mute is told when it has come.
+    fn apply_mutes(&mut self) {
+        let until = |muted: bool| if muted { i64::MAX } else { i64::MIN };
+        self.engine.mute(None, until(self.mutes.whole().is_some()));
+        for &(channel, _) in self.mutes.channels() {
+            self.engine.mute(Some(channel), i64::MAX);
+        }
+    }
+
+    /// Drops everything learned: the stream warms up anew. Incidents, and rulings on them, stay.
+    fn forget(&mut self) {
+        let mut engine = Engine::new(&self.engine.params().clone(), 0);
+        std::mem::swap(&mut engine, &mut self.engine);
+        self.silence = SilenceMonitor::default();
+        self.add_channels();
+        self.engine.inherit_incidents(engine);
+        self.apply_mutes();
+    }
+
+    /// Until when the stream, or channels of it, are muted.
+    pub fn muted(&self) -> Muted {
+        self.mutes.named(self.channels())
+    }
+
+    /// The whole stream is muted.
+    pub fn is_muted(&self) -> bool {
+        self.mutes.whole().is_some()
     }
 
     /// Ends the recording: completes the open row.
@@ -193,8 +241,12 @@ impl Stream {
 
     fn learn_rows(&mut self, out: &mut Vec<Outcome>) {
         self.add_channels();
-        for row in self.rows.drain(..) {
-            out.push(self.engine.step(&row));
+        for mut row in self.rows.drain(..) {
+            if self.mutes.is_empty() {
+                out.push(self.engine.step(&row));
+            } else {
+                out.push(step_muted(&mut self.engine, &self.mutes, &mut row));
+            }
             self.assembler.recycle(row);
         }
     }
@@ -259,6 +311,20 @@ impl Stream {
         &self.engine
     }
 }
+
+/// A row with the values of muted channels missing to the engine, so that nothing is learned of them,
+/// but shown.
+fn step_muted(engine: &mut Engine, mutes: &Mutes, row: &mut Row) -> Outcome {
+    let came = mutes.take_out(row);
+    let mut outcome = engine.step(row);
+    for (channel, value) in outcome.channels.iter_mut().zip(came) {
+        channel.value = value;
+    }
+    outcome
+}
+
+#[cfg(test)]
+mod mute_tests;
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ pub mod demo;
 pub mod discover;
 pub mod fit;
 pub mod inspect;
+pub mod instruct;
 mod listen;
 pub mod logging;
 mod needs;
@@ -106,6 +107,12 @@ enum Command {
     Fit(Box<fit::FitArgs>),
     /// Look into a state directory: streams, snapshots, journal, incidents
     Inspect(inspect::InspectArgs),
+    /// Raise no incidents and learn nothing of a stream for a time, while work is done there
+    Mute(instruct::MuteArgs),
+    /// End a mute before its time
+    Unmute(instruct::UnmuteArgs),
+    /// Have a stream learn anew, after a sensor was replaced
+    Forget(instruct::ForgetArgs),
     /// Copy the state to a file, also while the service runs
     Backup(backup::BackupArgs),
     /// Put such a copy in the place of the state; the service must not run
@@ -161,6 +168,9 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Replay(args) => replay::run(*args),
         Command::Fit(args) => fit::run(*args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Mute(args) => instruct::mute(args),
+        Command::Unmute(args) => instruct::unmute(args),
+        Command::Forget(args) => instruct::forget(args),
         Command::Backup(args) => backup::backup(args),
         Command::Restore(args) => backup::restore(args),
         Command::Completions { shell } => completions(shell),

@@ -1,6 +1,7 @@
 //! Warns of settings that are valid but hardly meant: inputs that are never reached, our own outputs, levels unused.
 
 use super::Settings;
+use super::settings::FeedbackMode;
 
 impl Settings {
     /// Mistakes that do not keep the daemon from running, a line each.
@@ -13,6 +14,13 @@ impl Settings {
                 self.inputs[0].pattern.filter()
             ));
         }
+        if self.http.admin_token.is_some() && self.output.feedback == FeedbackMode::Off {
+            warnings.push(
+                "http.admin: buttons of the page publish on topics that output.feedback = \"off\" does \
+                 not listen to; set it to \"on\" or \"token\""
+                    .to_owned(),
+            );
+        }
         let own = format!("{}/{}", self.output.prefix, self.output.instance);
         for (idx, input) in self.inputs.iter().enumerate() {
             let pattern = &input.pattern;
@@ -24,7 +32,7 @@ impl Settings {
                      its topics; put it first, or give input[{other}] a narrower topic"
                 ));
             }
-            if ["prediction", "anomaly", "feedback"]
+            if ["prediction", "anomaly", "feedback", "mute", "forget"]
                 .iter()
                 .any(|output| pattern.matches(&format!("{own}/x/{output}")).is_some())
             {

@@ -129,7 +129,7 @@ pub(super) fn refusal(
     let stamp_ms = decoder
         .parsed
         .ts_ms()
-        .filter(|_| reason != Reject::BadFeedback);
+        .filter(|_| !matches!(reason, Reject::BadFeedback | Reject::BadInstruction));
     let advice = match reason {
         Reject::Future | Reject::Late => {
             let stamp = stamp_ms.unwrap_or(message.arrival_ms);
@@ -316,7 +316,12 @@ fn advice(reason: Reject, format: Option<&Format>, payload: &[u8], detail: &str)
         }
         Reject::UnknownState => "states = [...] of its [[channel]] lists what may come",
         Reject::BadFeedback => "a feedback is {\"incident\": 3, \"verdict\": \"false\"}",
+        Reject::BadInstruction => {
+            "a mute is {\"for_s\": 3600}, an order to forget {\"stream\": \"NAME\"}, with \"token\" where \
+             output.feedback asks for it"
+        }
         Reject::UnknownIncident => "the stream has no such incident, or not any more",
+        Reject::UnknownChannel => "there is no such stream, or it has no such channel",
         Reject::Redelivered | Reject::Duplicate => "it was taken already; nothing is to be set",
         Reject::Future | Reject::Late | Reject::Collision | Reject::NoRoute => "",
     };

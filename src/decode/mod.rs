@@ -13,8 +13,8 @@ use crate::assemble::MAX_AHEAD_MS;
 use crate::engine::EngineParams;
 use crate::payload::node::Node;
 use crate::payload::{
-    Form, Format, Found, Measured, Order, Parsed, Refused, Reject, Scope, TimeUnit, parse_feedback,
-    parse_sparkplug,
+    Form, Format, Found, InstructionTopic, Measured, Order, Parsed, Refused, Reject, Scope, TimeUnit,
+    parse_instruction, parse_sparkplug,
 };
 use crate::route::{Match, Route, Router};
 use crate::row::Reading;
@@ -51,9 +51,9 @@ pub struct Decoder {
     pub states: Option<EngineParams>,
     /// Largest payload accepted, bytes.
     pub max_payload_bytes: usize,
-    /// Beginning of the topics of feedback, `<prefix>/<instance>/`; `None` where none is wanted.
+    /// Beginning of the topics of instructions, `<prefix>/<instance>/`; `None` where none is wanted.
     pub feedback: Option<String>,
-    /// Token that a feedback must carry, where it is asked for.
+    /// Token that an instruction must carry, where it is asked for.
     pub feedback_token: Option<String>,
     /// Highest sequence number given.
     pub last_seq: u64,
@@ -168,8 +168,8 @@ impl Decoder {
     ) -> Result<(), Reject> {
         self.parsed.refused.clear();
         self.parsed.detail.clear();
-        match self.feedback_stream(message.topic) {
-            Some(stream) => self.feedback(stream, message, readings),
+        match self.instructed(message.topic) {
+            Some((stream, topic)) => self.instruction(stream, topic, message, readings),
             None => self.measured(message, readings),
         }
     }
@@ -200,18 +200,21 @@ impl Decoder {
         explain::refusal(self, reason, detail, message)
     }
 
-    /// The stream that a topic gives feedback to.
-    fn feedback_stream<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        let stream = topic.strip_prefix(self.feedback.as_deref()?)?;
-        stream
-            .strip_suffix("/feedback")
-            .filter(|stream| !stream.contains('/'))
+    /// The stream that a topic instructs, and how.
+    fn instructed<'a>(&self, topic: &'a str) -> Option<(&'a str, InstructionTopic)> {
+        let (stream, last) = topic
+            .strip_prefix(self.feedback.as_deref()?)?
+            .rsplit_once('/')?;
+        let mut all = InstructionTopic::ALL.into_iter();
+        let topic = all.find(|topic| topic.as_str() == last)?;
+        (!stream.contains('/')).then_some((stream, topic))
     }
 
-    /// A feedback, numbered like a reading.
-    fn feedback(
+    /// An instruction, numbered like a reading.
+    fn instruction(
         &mut self,
         stream: &str,
+        topic: InstructionTopic,
         message: Message<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), Reject> {
@@ -219,11 +222,15 @@ impl Decoder {
         if message.retained {
             return Err(Reject::Retained);
         }
-        let feedback = parse_feedback(message.payload, self.feedback_token.as_deref())?;
-        let stream = self.router.admitted(stream);
-        let stream = stream.ok_or(Reject::UnknownIncident)?.clone();
+        let token = self.feedback_token.as_deref();
+        let instruction = parse_instruction(topic, stream, message.payload, token)?;
+        let unknown = match topic {
+            InstructionTopic::Feedback => Reject::UnknownIncident,
+            InstructionTopic::Mute | InstructionTopic::Forget => Reject::UnknownChannel,
+        };
+        let stream = self.router.admitted(stream).ok_or(unknown)?.clone();
         self.last_seq += 1;
-        readings.push(feedback.to_reading(self.last_seq, stream, message.arrival_ms));
+        readings.push(instruction.to_reading(self.last_seq, stream, message.arrival_ms));
         Ok(())
     }
 

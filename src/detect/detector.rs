@@ -239,6 +239,10 @@ impl Detector {
         let thresholds = self.thresholds();
         let warm_up = self.settings.warm_up_rows;
         for (monitor, scored) in self.channels.iter_mut().zip(&self.scored.0) {
+            if monitor.is_muted(at.ts_ms) {
+                monitor.reset();
+                continue;
+            }
             monitor.add(scored, &self.settings, thresholds);
             if at.row <= warm_up && (at.row == warm_up || monitor.is_over()) {
                 // The first rows' evidence is recorded, and raises nothing.
@@ -284,7 +288,8 @@ impl Detector {
     }
 
     /// Raises no incident of a channel, or of the whole stream, before `until_ms` by the rows' time;
-    /// a moment gone by ends it. Muted rows are judged and learned all the same.
+    /// a moment gone by ends it. No evidence is gathered of what is muted, and no run lengths are
+    /// learned; values that are given to it are learned all the same.
     ///
     /// # Panics
     /// If there is no such channel.
@@ -378,7 +383,9 @@ impl Detector {
                 let limit = super::RESIDUAL_LIMIT;
                 self.limited += scored.iter().filter(|r| r.z.abs() > limit).count() as u64;
             }
-            monitor.observe_runs(residuals, rest_weight);
+            if !monitor.is_muted(at.ts_ms) {
+                monitor.observe_runs(residuals, rest_weight);
+            }
         }
         if open {
             self.level.was_told(self.debt.told_weight());

@@ -242,12 +242,13 @@ impl Engine {
             self.stats.rulings[feedback.ruling as usize] += 1;
         }
         self.stats.open = self.detector.is_open();
-        out.extend(result.edges.into_iter().map(|edge| self.outcome_of(edge)));
+        let edges = result.edges.into_iter();
+        out.extend(edges.map(|edge| self.outcome_of(Some(edge))));
         result.ruled
     }
 
-    /// The present state with an edge that no row made.
-    fn outcome_of(&self, edge: IncidentEdge) -> Outcome {
+    /// The present state, with an edge that no row made where an instruction made one.
+    pub fn outcome_of(&self, edge: Option<IncidentEdge>) -> Outcome {
         let anomaly = self.detector.is_open();
         let open = self.detector.incident().filter(|_| anomaly);
         Outcome {
@@ -262,7 +263,7 @@ impl Engine {
             channels: Vec::new(),
             forecasts: Vec::new(),
             odds: Vec::new(),
-            edge: Some(edge),
+            edge,
         }
     }
 

@@ -333,9 +333,16 @@ impl Engine {
         self.detector.mute(channel, until_ms);
     }
 
-    /// Forgets what is usual of a channel, or of the whole stream, in the detector.
-    pub fn forget(&mut self, channel: Option<usize>) {
-        self.detector.forget(channel);
+    /// Takes over the incidents of an engine that is given up, and rulings on them; nothing else of what
+    /// it had learned.
+    pub fn inherit_incidents(&mut self, before: Engine) {
+        let mut detector = before.detector;
+        detector.forget(None);
+        self.detector = detector;
+        self.stats.incidents = before.stats.incidents;
+        self.stats.rulings = before.stats.rulings;
+        self.stats.open = before.stats.open;
+        self.last_ms = before.last_ms;
     }
 
     /// The next-step predictor.

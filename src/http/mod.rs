@@ -6,12 +6,12 @@
 //! | `api` | `/api/v1`: streams, histories, incidents, refusals as JSON |
 //! | `summary` | one stream in a few figures, and the order by trouble |
 //! | `events` | `/api/v1/events`: the same as server-sent events while it happens |
-//! | `admin` | verdicts from the page, behind `[http] admin` and a token |
+//! | `admin` | verdicts and mutes from the page, behind `[http] admin` and a token |
 //! | `probes` | /metrics, /healthz, /readyz |
 //! | `limits` | connections, hosts, the token for everything, slow clients |
 //! | `openapi.json` | the API for machines; a test holds it to what is served |
 //!
-//! The room reads [`Status`] and writes nothing but messages of feedback to the outbox.
+//! The room reads [`Status`] and writes nothing but operators' instructions to the outbox.
 
 mod admin;
 mod api;
@@ -118,7 +118,10 @@ fn router(site: Arc<Site>) -> Router {
         .route("/readyz", get(probes::readyz));
     if site.admin.is_some() {
         let verdict = "/api/v1/streams/{stream}/incidents/{incident}/verdict";
-        app = app.route(verdict, post(admin::verdict));
+        app = app
+            .route(verdict, post(admin::verdict))
+            .route("/api/v1/streams/{stream}/mute", post(admin::mute))
+            .route("/api/v1/streams/{stream}/forget", post(admin::forget));
     }
     app.layer(from_fn(no_sniffing)).with_state(site)
 }

@@ -20,10 +20,14 @@ const LEAST_SILENCE: Duration = Duration::from_secs(5);
 pub struct StreamSummary {
     /// The stream.
     pub stream: Arc<str>,
-    /// `incident`, `silent`, `warming_up`, `normal`, or `waiting` before the first row.
+    /// `muted`, `incident`, `silent`, `warming_up`, `normal`, or `waiting` before the first row.
     pub state: &'static str,
     /// Kind of the open incident.
     pub kind: Option<&'static str>,
+    /// Until when the whole stream is muted, unix ms: no incidents, no learning.
+    pub muted_until_ms: Option<i64>,
+    /// Channels muted by themselves.
+    pub muted_channels: Vec<MutedChannel>,
     /// How bad it is now: 1 is the alarm bar.
     pub severity: f64,
     /// Since when an incident is open, unix ms.
@@ -52,6 +56,24 @@ pub struct StreamSummary {
     pub spark: Vec<f32>,
 }
 
+/// A channel that is muted by itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct MutedChannel {
+    name: Arc<str>,
+    /// Until when, unix ms.
+    until_ms: i64,
+}
+
+/// Channels muted by themselves.
+fn muted_channels(view: Option<&StreamView>) -> Vec<MutedChannel> {
+    let channels = view.map_or(&[][..], |view| &view.muted.channels);
+    let named = channels.iter().map(|(name, until_ms)| MutedChannel {
+        name: name.clone(),
+        until_ms: *until_ms,
+    });
+    named.collect()
+}
+
 impl StreamSummary {
     /// The figures of one stream.
     pub fn of(site: &Site, name: &Arc<str>, history: &KeptHistory) -> StreamSummary {
@@ -71,6 +93,7 @@ impl StreamSummary {
             Some(_) => "normal",
         };
         let state = match &view {
+            Some(view) if view.muted.until_ms.is_some() => "muted",
             Some(view) if state != "incident" && is_silent(view) => "silent",
             _ => state,
         };
@@ -80,6 +103,8 @@ impl StreamSummary {
             stream: name.clone(),
             state,
             kind: last.and_then(|last| last.kind).map(|kind| kind.as_str()),
+            muted_until_ms: view.as_ref().and_then(|view| view.muted.until_ms),
+            muted_channels: muted_channels(view.as_ref()),
             severity: last.map_or(0.0, shown_severity),
             open_since_ms: open_since.take(1).last().filter(|_| is_open),
             rows: history.rows(),

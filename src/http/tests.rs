@@ -17,7 +17,7 @@ use crate::mqtt::Out;
 use crate::mqtt::outbox::Outbox;
 use crate::payload::Reject;
 use crate::row::{
-    ChannelOutcome, Forecast, Incident, IncidentEdge, Kind, Odds, Outcome, Ruling, Share,
+    ChannelOutcome, Forecast, Incident, IncidentEdge, Kind, Muted, Odds, Outcome, Ruling, Share,
 };
 use crate::status::{Status, StreamView};
 
@@ -85,6 +85,21 @@ fn outcome(row: u64) -> Outcome {
     }
 }
 
+/// The young stream is muted, and a channel of the pump.
+fn muted(stream: &str) -> Muted {
+    match stream {
+        "young" => Muted {
+            until_ms: Some(90_000),
+            channels: Vec::new(),
+        },
+        "pump" => Muted {
+            until_ms: None,
+            channels: vec![("valve".into(), 80_000)],
+        },
+        _ => Muted::default(),
+    }
+}
+
 /// A daemon's status with a stream in every state.
 fn status() -> Arc<Status> {
     let status = Arc::new(Status::new(Metrics::new().unwrap(), 1, 0));
@@ -115,6 +130,7 @@ fn status() -> Arc<Status> {
             touched: Instant::now(),
             usual_interval: Duration::from_secs(1),
             incident: None,
+            muted: muted(&name),
         };
         status.set_view(&name, view);
     }
@@ -136,6 +152,7 @@ impl Server {
             token: TOKEN.to_owned(),
             out: out.clone(),
             base_topic: "spiked/test".to_owned(),
+            feedback_token: Some("another token".to_owned()),
         };
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let address = runtime.block_on(async {
@@ -344,6 +361,50 @@ fn a_verdict_needs_the_token_and_goes_to_the_feedback_topic() {
     assert_eq!(server.out.len(), 0);
     assert_eq!(post("pump", 3, TOKEN, verdict), 202);
     assert_eq!(server.out.len(), 1);
+}
+
+#[test]
+fn mutes_and_orders_to_forget_need_the_token_and_go_to_their_topics() {
+    let server = Server::start();
+    let description = description();
+    let post = |stream: &str, what: &str, token: &str, body: &str| {
+        let path = format!("/api/v1/streams/{stream}/{what}");
+        let headers = format!("Content-Type: application/json\r\nX-Admin-Token: {token}\r\n");
+        let (code, _, body) = server.ask("POST", &path, &headers, body);
+        let answer: Value = serde_json::from_str(&body).unwrap();
+        let described = format!("/api/v1/streams/{{stream}}/{what}");
+        let offences = offences(&description, &described, "post", code, &answer);
+        assert!(offences.is_empty(), "{offences}");
+        code
+    };
+    let refused = [
+        ("pump", "mute", "another", r#"{"for_s": 60}"#, 401),
+        ("pump", "mute", TOKEN, r#"{"for_s": -1}"#, 400),
+        ("pump", "mute", TOKEN, "{}", 400),
+        ("nobody", "mute", TOKEN, r#"{"for_s": 60}"#, 404),
+        (
+            "pump",
+            "mute",
+            TOKEN,
+            r#"{"for_s": 60, "channel": "no"}"#,
+            404,
+        ),
+        ("pump", "forget", "", r#"{"stream": "pump"}"#, 401),
+        ("pump", "forget", TOKEN, r#"{"stream": "young"}"#, 400),
+        ("nobody", "forget", TOKEN, r#"{"stream": "nobody"}"#, 404),
+    ];
+    for (stream, what, token, body, code) in refused {
+        assert_eq!(post(stream, what, token, body), code, "{what} {body}");
+    }
+    assert_eq!(server.out.len(), 0);
+    for (what, body) in [
+        ("mute", r#"{"for_s": 60, "channel": "flow"}"#),
+        ("mute", r#"{"for_s": 0}"#),
+        ("forget", r#"{"stream": "pump"}"#),
+    ] {
+        assert_eq!(post("pump", what, TOKEN, body), 202, "{what}");
+    }
+    assert_eq!(server.out.len(), 3);
 }
 
 #[test]

@@ -581,6 +581,7 @@ mod tests {
             score: 0.5,
             severity: 0.7,
             incident,
+            is_muted: false,
             last_reading_age: Duration::from_secs(3),
             usual_interval: Duration::from_secs(1),
             channels: &[],

@@ -21,6 +21,8 @@ pub struct StreamFigures<'a> {
     pub severity: f64,
     /// Kind of the open incident.
     pub incident: Option<Kind>,
+    /// The stream, or a channel of it, is muted.
+    pub is_muted: bool,
     /// Time since the last reading came, or since the start.
     pub last_reading_age: Duration,
     /// Usual time between two readings of a channel; zero while unknown.
@@ -42,6 +44,7 @@ pub(super) struct StreamMetrics {
     score: GaugeVec,
     severity: GaugeVec,
     incident: IntGaugeVec,
+    muted: IntGaugeVec,
     age: GaugeVec,
     interval: GaugeVec,
     log_density: GaugeVec,
@@ -81,6 +84,11 @@ impl StreamMetrics {
                 "stream",
             )?,
             incident,
+            muted: d.int_gauges(
+                "spiked_stream_muted",
+                "1 while the stream, or a channel of it, is muted (http.max_labelled_streams)",
+                "stream",
+            )?,
             age: d.gauges(
                 "spiked_stream_last_reading_age_seconds",
                 "Time since the last reading of one stream came, or since the start (http.max_labelled_streams)",
@@ -145,6 +153,7 @@ impl StreamMetrics {
         }
         self.rows.reset();
         self.incident.reset();
+        self.muted.reset();
         let mut room = CHANNELS_A_STREAM * streams.len();
         let mut without = 0;
         for (name, figures) in streams {
@@ -191,6 +200,8 @@ impl StreamMetrics {
     fn set_one(&self, name: &str, figures: &StreamFigures<'_>) {
         let stats = figures.stats;
         self.rows.with_label_values(&[name]).set(whole(stats.rows));
+        let muted = i64::from(figures.is_muted);
+        self.muted.with_label_values(&[name]).set(muted);
         for kind in Kind::ALL {
             let open = i64::from(figures.incident == Some(kind));
             let labels = [name, kind.as_str()];

@@ -34,7 +34,7 @@ use crate::config::MqttSettings;
 use crate::metrics::Class;
 
 pub use client::{Ack, Client, ClientHandles, Out, start};
-pub use probe::{listen, probe};
+pub use probe::{ask, listen, probe};
 pub use queue::Intake;
 pub use v5::V5;
 pub use v311::V4;

@@ -1,9 +1,9 @@
-//! One connection, to see whether the broker would have us and what comes: for `spiked check` and
-//! `spiked discover`.
+//! One connection, to see whether the broker would have us and what comes: for `spiked check`,
+//! `spiked discover` and the instructions to a daemon that runs.
 
 use std::time::Duration;
 
-use super::{Delivered, Event, Link, LinkError, LinkSender};
+use super::{Delivered, Event, Link, LinkError, LinkSender, Message};
 
 /// Connects, subscribes to `filters`, disconnects. Returns whether each filter was granted.
 ///
@@ -94,6 +94,48 @@ pub async fn listen<L: Link>(
                     _ => {}
                 }
             }
+        }
+    }
+}
+
+/// Connects, subscribes to `answers`, publishes `message` and waits until `is_answer` is given what was
+/// waited for. False where that does not come within `limit`.
+///
+/// # Errors
+/// If the broker cannot be reached, refuses us or the subscription, or ends the connection.
+pub async fn ask<L: Link>(
+    options: &L::Options,
+    answers: &str,
+    message: Message,
+    limit: Duration,
+    is_answer: &mut dyn FnMut(&Delivered) -> bool,
+) -> Result<bool, LinkError> {
+    let (sender, mut link) = L::open(options, 16 << 20)?;
+    let mut delivered = Vec::new();
+    let mut message = Some(message);
+    let until = tokio::time::Instant::now() + limit;
+    loop {
+        let next = tokio::time::timeout_at(until, link.next(&mut delivered, true)).await;
+        if delivered.drain(..).any(|message| is_answer(&message)) {
+            return Ok(true);
+        }
+        match next {
+            Err(_) if message.is_some() => {
+                return Err(LinkError::Lost(format!("no answer within {limit:?}")));
+            }
+            Err(_) => return Ok(false),
+            Ok(event) => match event? {
+                Event::Connected { .. } => sender.subscribe(&[(answers.to_owned(), 0)]).await?,
+                Event::Subscribed(granted) if granted.contains(&false) => {
+                    return Err(LinkError::Lost(format!("the broker refuses {answers}")));
+                }
+                Event::Subscribed(_) => {
+                    if let Some(message) = message.take() {
+                        sender.publish(message).await?;
+                    }
+                }
+                _ => {}
+            },
         }
     }
 }

@@ -21,7 +21,7 @@ mod text_records;
 
 pub use crate::time::TimeUnit;
 pub use clock::{Clock, Order, Stamp};
-pub use feedback::parse_feedback;
+pub use feedback::{InstructionTopic, MAX_MUTE_S, parse_instruction};
 pub use forms::OutputForm;
 pub use home_assistant::Discovery;
 pub use mapping::{Found, Measured, Parsed, Refused};

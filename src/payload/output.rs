@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::digits::{decimals, rounded};
-use crate::row::{Incident, IncidentEdge, Outcome};
+use crate::row::{Incident, IncidentEdge, Muted, Outcome};
 
 /// Version of the published schema, the key `v`.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -96,10 +96,17 @@ pub fn anomaly_json(
     channels: &[Arc<str>],
     outcome: &Outcome,
     incident: Option<&Incident>,
+    muted: &Muted,
     last_reading_seq: u64,
     out: &mut String,
 ) {
     head(stream, outcome, last_reading_seq, out);
+    if let Some(until_ms) = muted.until_ms {
+        let _ = write!(out, ",\"muted_until\":{until_ms}");
+    }
+    if !muted.channels.is_empty() {
+        let _ = write!(out, ",\"muted_channels\":{}", muted.channels.len());
+    }
     if let Some(edge) = &outcome.edge {
         let _ = write!(out, ",\"event\":\"{}\"", edge.as_str());
     }
@@ -319,7 +326,15 @@ mod tests {
         let mut outcome = outcome();
         outcome.edge = Some(IncidentEdge::Closed(incident()));
         let mut text = String::new();
-        anomaly_json("pump", &channels, &outcome, None, 42, &mut text);
+        anomaly_json(
+            "pump",
+            &channels,
+            &outcome,
+            None,
+            &Muted::default(),
+            42,
+            &mut text,
+        );
         let json: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(json["event"], "closed");
         assert_eq!(json["incident"], 3);

@@ -55,13 +55,17 @@ pub enum Reject {
     UnknownState,
     /// A feedback that is none: no incident or no verdict.
     BadFeedback,
+    /// A mute or an order to forget that is none, or without the token.
+    BadInstruction,
     /// A feedback on a stream or an incident that is not known, or not any more.
     UnknownIncident,
+    /// An instruction on a stream or a channel that is not known.
+    UnknownChannel,
 }
 
 impl Reject {
     /// Every reason, for metric labels.
-    pub const ALL: [Reject; 26] = [
+    pub const ALL: [Reject; 28] = [
         Reject::TooBig,
         Reject::Empty,
         Reject::NotUtf8,
@@ -87,7 +91,9 @@ impl Reject {
         Reject::Future,
         Reject::UnknownState,
         Reject::BadFeedback,
+        Reject::BadInstruction,
         Reject::UnknownIncident,
+        Reject::UnknownChannel,
     ];
 
     /// The word used in metric labels and log lines.
@@ -118,7 +124,9 @@ impl Reject {
             Reject::Future => "future",
             Reject::UnknownState => "unknown_state",
             Reject::BadFeedback => "bad_feedback",
+            Reject::BadInstruction => "bad_instruction",
             Reject::UnknownIncident => "unknown_incident",
+            Reject::UnknownChannel => "unknown_channel",
         }
     }
 
@@ -136,6 +144,7 @@ impl Reject {
             Verdict::Future => Some(Reject::Future),
             Verdict::TooManyChannels => Some(Reject::TooManyChannels),
             Verdict::UnknownIncident => Some(Reject::UnknownIncident),
+            Verdict::UnknownChannel => Some(Reject::UnknownChannel),
         }
     }
 }

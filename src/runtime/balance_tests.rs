@@ -157,6 +157,7 @@ fn a_hot_worker_gives_streams_away_until_the_workers_are_even() {
                 touched: Instant::now(),
                 usual_interval: Duration::ZERO,
                 incident: None,
+                muted: Default::default(),
             };
             shared.set_view(name, view);
         }

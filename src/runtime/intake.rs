@@ -21,7 +21,7 @@ use crate::metrics::Class;
 use crate::mqtt::{self, Ack, Delivered, Fate, Intake, Out};
 use crate::payload::{Refused, Reject};
 use crate::progress;
-use crate::row::{Feedback, Reading};
+use crate::row::{Instruction, Reading};
 use crate::status::Status;
 
 /// How long the thread sleeps at most before it looks whether it should end.
@@ -203,7 +203,7 @@ impl IntakeThread {
     /// A reading of the journal keeps its stream's and its channel's place, in vain where there is none.
     fn admit(&mut self, reading: &Reading) {
         let router = &mut self.decoder.router;
-        if router.stream(&reading.stream).is_ok() && Feedback::of(reading).is_none() {
+        if router.stream(&reading.stream).is_ok() && Instruction::of(reading).is_none() {
             let _ = router.channel(&reading.stream, &reading.channel);
         }
     }

@@ -27,6 +27,7 @@ use crate::http::{Admin, Limits, Site};
 use crate::metrics::{Class, Metrics};
 use crate::mqtt::outbox::Outbox;
 use crate::mqtt::{self, Client, ClientHandles, Intake, Link, LinkOptions, Message, Out, V4, V5};
+use crate::payload::InstructionTopic;
 use crate::progress::Pulse;
 use crate::status::{Role, Status};
 use crate::stream::Stream;
@@ -247,6 +248,8 @@ fn site(settings: &Settings, status: &Arc<Status>, out: &Out) -> Site {
         token,
         out: out.clone(),
         base_topic: format!("{}/{}", output.prefix, output.instance),
+        feedback_token: (output.feedback == FeedbackMode::Token)
+            .then(|| output.feedback_token.clone()),
     });
     Site::new(status.clone(), settings, admin)
 }
@@ -337,16 +340,20 @@ pub fn filters(settings: &Settings) -> Vec<(String, u8)> {
     filters
 }
 
-/// Where feedback, the starts of Home Assistant and the broker's own figures come from, as far as they are
-/// wanted. The last, which some brokers end the connection for, is the last one.
+/// Where instructions, the starts of Home Assistant and the broker's own figures come from, as far as they
+/// are wanted. The last, which some brokers end the connection for, is the last one.
 fn optional_filters(settings: &Settings) -> Vec<(String, u8)> {
     let output = &settings.output;
-    let filter = format!("{}/{}/+/feedback", output.prefix, output.instance);
-    let feedback = (output.feedback != FeedbackMode::Off).then_some((filter, 1));
+    let topics = InstructionTopic::ALL
+        .into_iter()
+        .filter(|_| output.feedback != FeedbackMode::Off);
+    let instructions = topics.map(|topic| {
+        let filter = format!("{}/{}/+/{}", output.prefix, output.instance, topic.as_str());
+        (filter, 1)
+    });
     let home_assistant = home_assistant_status(output).map(|topic| (topic, 0));
     let watched = (settings.mqtt.watch_broker).then(|| (mqtt::DROPPED_TOPIC.to_owned(), 0));
-    let all = feedback.into_iter().chain(home_assistant).chain(watched);
-    all.collect()
+    instructions.chain(home_assistant).chain(watched).collect()
 }
 
 /// The topic on which Home Assistant says that it has started.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::error;
 
 use super::Observed;
-use super::worker::{Slot, Worker};
+use super::worker::{Said, Slot, Worker};
 use crate::config::Overload;
 use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
@@ -89,7 +89,7 @@ impl Worker {
             return;
         };
         slot.record(&self.shared, &outcome);
-        // No row, but a ruling on an incident.
+        // No row, but an operator's instruction.
         if outcome.channels.is_empty() {
             return self.publish_anomaly(name, &outcome, Some(arrived));
         }
@@ -202,16 +202,23 @@ impl Worker {
             return;
         };
         slot.note_edge(outcome.edge.as_ref());
-        let state = (outcome.anomaly, outcome.kind);
-        if outcome.edge.is_none() && slot.said == Some(state) {
+        let state = Said {
+            anomaly: outcome.anomaly,
+            kind: outcome.kind,
+            muted: slot.stream.muted(),
+        };
+        // An instruction is answered in any case.
+        let is_row = outcome.edge.is_none() && !outcome.channels.is_empty();
+        if is_row && slot.said.as_ref() == Some(&state) {
             return;
         }
-        slot.said = Some(state);
         let channels = slot.stream.channels();
         let mut payload = String::with_capacity(256);
         let open = slot.open.as_ref();
         let seq = slot.stream.last_seq();
-        anomaly_json(name, channels, outcome, open, seq, &mut payload);
+        let muted = &state.muted;
+        anomaly_json(name, channels, outcome, open, muted, seq, &mut payload);
+        slot.said = Some(state);
         let kept = match &outcome.edge {
             None => Ok(None),
             Some(edge) => self.store.edge(name, edge, &slot.anomaly_topic, &payload),
@@ -244,7 +251,8 @@ impl Worker {
         let now_ms = now_ms();
         let since_ms = *self.heard_since_ms.get_or_insert(now_ms);
         let silent = self.streams.iter().filter_map(|(name, slot)| {
-            let known = slot.silent.is_some() || slot.stream.engine().stats().open;
+            let open = slot.silent.is_some() || slot.stream.engine().stats().open;
+            let known = open || slot.stream.is_muted();
             let incident = slot.stream.silence(now_ms, since_ms).filter(|_| !known)?;
             Some((name.clone(), incident))
         });

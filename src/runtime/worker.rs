@@ -18,7 +18,7 @@ use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
 use crate::payload::Reject;
 use crate::progress;
-use crate::row::{Incident, Kind, Outcome, Reading};
+use crate::row::{Incident, Kind, Muted, Outcome, Reading};
 use crate::state::{Pushed, Told, push_supervised};
 use crate::status::{KeptHistory, Status, StreamView};
 use crate::stream::{Stream, StreamParams};
@@ -95,7 +95,18 @@ pub struct Worker {
 pub struct Evicted {
     /// Number of its last reading.
     seq: u64,
-    said: Option<(bool, Option<Kind>)>,
+    said: Option<Said>,
+}
+
+/// A stream's state as it was last published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Said {
+    /// An incident is open.
+    pub(super) anomaly: bool,
+    /// Its kind.
+    pub(super) kind: Option<Kind>,
+    /// What is muted.
+    pub(super) muted: Muted,
 }
 
 /// One stream and what was last said of it.
@@ -103,8 +114,8 @@ pub struct Slot {
     pub(super) stream: Stream,
     pub(super) prediction_topic: Arc<str>,
     pub(super) anomaly_topic: Arc<str>,
-    /// The state last published: flag and kind; `None` before the first.
-    pub(super) said: Option<(bool, Option<Kind>)>,
+    /// The state last published; `None` before the first.
+    pub(super) said: Option<Said>,
     pub(super) open: Option<Incident>,
     /// The incident of the whole stream's silence, while it lasts.
     pub(super) silent: Option<Incident>,
@@ -428,6 +439,7 @@ impl Worker {
                     touched: slot.touched,
                     usual_interval: slot.usual_interval(),
                     incident: slot.incident(),
+                    muted: slot.stream.muted(),
                 },
             );
         }
@@ -491,7 +503,7 @@ impl Worker {
             }
             let left = Evicted {
                 seq: slot.stream.last_seq(),
-                said: slot.said,
+                said: slot.said.take(),
             };
             evicted.insert(name.clone(), left);
             metrics.streams_evicted.inc();

@@ -18,7 +18,7 @@ use crate::history::History;
 use crate::metrics::{Metrics, StreamFigures};
 use crate::payload::Reject;
 use crate::progress::{Pulses, Stuck};
-use crate::row::{Kind, Outcome};
+use crate::row::{Kind, Muted, Outcome};
 use recovery::Recovery;
 
 /// Longest time without a sign of life, unless the settings say otherwise. Nothing that the daemon does
@@ -65,6 +65,8 @@ pub struct StreamView {
     pub usual_interval: Duration,
     /// Kind of the open incident.
     pub incident: Option<Kind>,
+    /// What is muted, and until when.
+    pub muted: Muted,
 }
 
 impl StreamView {
@@ -75,6 +77,7 @@ impl StreamView {
             score: last.map_or(0.0, |last| last.score),
             severity: last.map_or(0.0, |last| last.severity),
             incident: self.incident,
+            is_muted: self.muted != Muted::default(),
             last_reading_age: self.touched.elapsed(),
             usual_interval: self.usual_interval,
             channels: &self.channels,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::Value;
-use spiked::row::Feedback;
+use spiked::row::Instruction;
 use spiked::state::digest;
 
 use crate::kill::{note_journal, replayed};
@@ -187,7 +187,7 @@ fn rulings_end_confirm_or_accept_incidents_and_are_replayed_in_their_place() {
     daemon.stop();
     let mut known = BTreeMap::new();
     note_journal(&daemon.state_file(), &mut known);
-    let rulings = known.values().filter_map(Feedback::of).count();
+    let rulings = known.values().filter_map(Instruction::of).count();
     assert!(rulings >= 5, "{rulings} rulings in the journal");
     let found = daemon.inspect();
     let alone = &replayed(&known, &daemon.state_file())[0];

@@ -1,8 +1,10 @@
 //! Damaged and random bytes for everything that reads bytes: `SPIKED_FUZZ` (20000) each. None may
 //! panic.
 
-use spiked::payload::{Format, Parsed, Pointer, TimeUnit, parse_feedback};
+use spiked::payload::InstructionTopic;
+use spiked::payload::{Format, Parsed, Pointer, TimeUnit, parse_instruction};
 use spiked::route::Pattern;
+use spiked::row::Instruction;
 use spiked::state::journal::{JournalRow, pack, unpack};
 use spiked::state::snapshot::Snapshot;
 use spiked::state::{Accepted, snapshot};
@@ -128,8 +130,11 @@ fn no_payload_makes_a_parser_panic() {
             let mut values = parsed.channels().map(|(_, value)| value);
             assert!(values.all(f64::is_finite), "{payload:?}");
         }
-        if let Ok(feedback) = parse_feedback(&payload, None) {
-            assert!(feedback.incident > 0, "{payload:?}");
+        for topic in InstructionTopic::ALL {
+            let read = parse_instruction(topic, "press", &payload, None);
+            if let Ok(Instruction::Feedback(feedback)) = read {
+                assert!(feedback.incident > 0, "{payload:?}");
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ mod fuzz;
 mod health;
 mod kill;
 mod load;
+mod mute;
 mod plant;
 mod properties;
 mod proxy;

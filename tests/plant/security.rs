@@ -252,13 +252,14 @@ fn with_the_sample_rights_the_daemon_works_and_can_publish_nowhere_else() {
     broker.publish("plant/pump/flow", b"7", 1);
     broker.log_in("operator", "operator-secret");
     broker.publish("spiked/main/pump/feedback", b"8", 1);
+    broker.publish("spiked/main/pump/mute", b"10", 1);
     broker.publish("plant/pump/flow", b"9", 1);
     let payloads = seen.all(Duration::from_millis(700));
     let payloads: Vec<&str> = payloads
         .iter()
         .map(|(_, payload)| payload.as_str())
         .collect();
-    assert_eq!(payloads, ["1", "4", "5", "8"]);
+    assert_eq!(payloads, ["1", "4", "5", "8", "10"]);
 }
 
 #[test]

@@ -78,6 +78,7 @@
     const words = {
       incident: () => `incident: ${Draw.kindWords(summary.kind)}`,
       warming_up: () => `warming up, ${summary.rows} of ${summary.warm_up_rows} rows`,
+      muted: () => `muted until ${moment(summary.muted_until_ms)}`,
       silent: () => `silent for ${duration(1000 * summary.last_reading_age_s)}`,
       waiting: () => "no row yet", normal: () => "normal",
     };
@@ -115,25 +116,41 @@
       type: "button", "aria-pressed": String(incident.verdict === verdict),
       onclick: event => rule(incident, verdict, event.currentTarget),
     }, label);
-    return [button("false", "False alarm"), button("true", "True"), button("new_normal", "New normal")];
+    const verdicts = [button("false", "False alarm"), button("true", "True"), button("new_normal", "New normal")];
+    if (incident.end_ms !== null) return verdicts;
+    return [...verdicts, el("button", { type: "button", onclick: event => mute(incident.stream, MUTE_S, event.currentTarget) }, "Mute 1 h")];
   }
 
-  async function rule(incident, verdict, button) {
+  /** Posts an instruction with the token; true where it was published. The button says where not. */
+  async function instruct(stream, what, body, button) {
     const token = sessionStorage.getItem("token") || await askToken();
-    if (!token) return;
+    if (!token) return false;
     button.disabled = true;
-    const url = `/api/v1/streams/${encodeURIComponent(incident.stream)}/incidents/${incident.id}/verdict`;
+    const url = `/api/v1/streams/${encodeURIComponent(stream)}/${what}`;
     let response = null;
     try {
-      response = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json", "X-Admin-Token": token }, body: JSON.stringify({ verdict }) });
+      response = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json", "X-Admin-Token": token }, body: JSON.stringify(body) });
     } catch { /* said below */ }
     button.disabled = false;
     if (response?.ok) sessionStorage.setItem("token", token);
-    else sessionStorage.removeItem("token");
-    button.setAttribute("aria-pressed", String(!!response?.ok));
-    if (!response?.ok) button.textContent = response?.status === 401 ? "Wrong token" : "Not taken";
+    else {
+      sessionStorage.removeItem("token");
+      const before = button.textContent;
+      button.textContent = response?.status === 401 ? "Wrong token" : "Not taken";
+      setTimeout(() => { button.textContent = before; }, 4000);
+    }
     button.blur();
+    return !!response?.ok;
   }
+
+  async function rule(incident, verdict, button) {
+    const taken = await instruct(incident.stream, `incidents/${incident.id}/verdict`, { verdict }, button);
+    button.setAttribute("aria-pressed", String(taken));
+  }
+
+  /** Seconds that the button of cards mutes for. */
+  const MUTE_S = 3600;
+  const mute = (stream, for_s, button) => instruct(stream, "mute", { for_s }, button);
 
   function askToken() {
     return new Promise(resolve => {
@@ -148,7 +165,8 @@
   }
 
   const app = {
-    json, cards, stateWords,
+    json, cards, stateWords, instruct, mute,
+    get admin() { return !!daemon?.admin; },
     follow(name, taken) {
       const before = followed;
       followed = name ? { name, taken } : null;

@@ -84,6 +84,14 @@ const StreamView = (() => {
     const state = el("span", { class: "state", role: "status" });
     const verdictText = el("p", { class: "verdict" });
     const figures = el("dl", { class: "figures" });
+    const mutedText = el("p", { class: "muted", hidden: true });
+    const action = (label, run) => el("button", { type: "button", onclick: event => run(event.currentTarget) }, label);
+    const muteButton = action("Mute 1 h", button => app.mute(name, 3600, button)), muteLonger = action("Mute 8 h", button => app.mute(name, 8 * 3600, button));
+    const unmute = action("Unmute", button => app.mute(name, 0, button));
+    const forget = action("Learn anew", button => {
+      if (window.confirm(`Drop everything learned of ${plain(name)}? It warms up anew; its incidents stay listed.`)) app.instruct(name, "forget", { stream: name }, button);
+    });
+    const adminBar = el("div", { class: "bar", role: "group", "aria-label": "Instructions", hidden: true }, muteButton, muteLonger, unmute, el("span", { class: "spacer" }), forget);
     const incidents = el("div", { class: "cards" }), earlier = el("div", { class: "cards" });
     const earlierSection = el("section", { "aria-labelledby": "earlier-title", hidden: true }, el("div", { class: "heading" }, el("h2", { id: "earlier-title" }, "Earlier incidents in this range")), earlier);
     const area = el("div");
@@ -111,7 +119,7 @@ const StreamView = (() => {
     main.replaceChildren(
       el("section", { "aria-labelledby": "stream-name" },
         el("p", null, el("a", { href: "#/" }, "All streams")),
-        el("div", { class: "heading" }, heading, state), verdictText, figures),
+        el("div", { class: "heading" }, heading, state), verdictText, figures, mutedText, adminBar),
       el("section", { "aria-label": "Open incidents of this stream" }, incidents),
       el("section", { "aria-label": "Charts" },
         el("div", { class: "bar", role: "group", "aria-label": "Range of time" }, ...spans, back, el("span", { class: "spacer" }), csv), keys, area),
@@ -218,6 +226,16 @@ const StreamView = (() => {
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
     }
 
+    function showMuted(mine) {
+      const whole = mine.muted_until_ms !== null, some = mine.muted_channels;
+      adminBar.hidden = !app.admin;
+      unmute.hidden = !whole && some.length === 0;
+      mutedText.hidden = unmute.hidden;
+      const channels = some.map(c => `${plain(c.name)} until ${moment(c.until_ms)}`).join(", ");
+      mutedText.textContent = whole ? `Muted until ${moment(mine.muted_until_ms)}: nothing is flagged and nothing is learned.`
+        : some.length > 0 ? `Muted: ${channels}. Nothing of it is flagged or learned.` : "";
+    }
+
     function figure(label, value) {
       return el("div", null, el("dt", null, label), el("dd", null, value));
     }
@@ -232,6 +250,7 @@ const StreamView = (() => {
         if (first && !history) load();
         app.stateWords(state, mine);
         verdictText.textContent = verdict(mine, learning);
+        showMuted(mine);
         figures.replaceChildren(
           figure("severity now", mine.severity.toFixed(2)), figure("a row every", mine.period_ms ? duration(mine.period_ms) : "–"), figure("rows", mine.rows.toLocaleString("en")),
           figure("last row", mine.last_ms ? moment(mine.last_ms) : "–"), figure("90 % interval holds", mine.coverage90 === null ? "–" : (100 * mine.coverage90).toFixed(1) + " %"),
