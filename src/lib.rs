@@ -8,7 +8,7 @@
 //! | 0 numbers | [`num`] | std only |
 //! | 1 model | [`ep`], [`encode`] | arrays and a passed-in RNG: no I/O, no clock |
 //! | 2 stream | [`row`], [`glob`], [`time`], [`payload`], [`route`], [`decode`], [`assemble`], [`predict`], [`detect`], [`engine`], [`stream`], [`history`], [`fit`] | bytes and timestamps as arguments: no I/O, no clock |
-//! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `progress`, `status`, `runtime`, `charts`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
+//! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `progress`, `status`, `webhook`, `runtime`, `charts`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
 //!
 //! # Glossary
 //!
@@ -82,3 +82,5 @@ pub mod stream;
 pub mod table;
 #[cfg(feature = "daemon")]
 pub mod time;
+#[cfg(feature = "daemon")]
+pub mod webhook;

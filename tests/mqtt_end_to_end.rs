@@ -9,6 +9,8 @@ mod kit;
 mod operate;
 #[path = "plant/security.rs"]
 mod security;
+#[path = "plant/webhook.rs"]
+mod webhook;
 
 use std::io::Write;
 use std::path::Path;

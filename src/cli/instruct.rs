@@ -142,7 +142,7 @@ fn instruct(target: &Target, topic: InstructionTopic, payload: Value) -> Result<
     };
     let mut answer = None;
     let answered = publish(&settings, &format!("{base}/anomaly"), message, &mut |m| {
-        // What the broker has kept is how the stream stood before.
+        // A retained message is how the stream stood before.
         answer = (!m.retain).then(|| serde_json::from_slice::<Value>(&m.payload).ok());
         answer.is_some()
     })?;

@@ -51,6 +51,10 @@ impl Changes {
         if old.http.token != new.http.token {
             changes.restart.push("http.token_file".to_owned());
         }
+        let secret = |settings: &Settings| settings.webhook.clone().map(|w| (w.url, w.secret));
+        if secret(old) != secret(new) {
+            changes.restart.push("webhook".to_owned());
+        }
         changes.restart.sort_unstable();
         changes.restart.dedup();
         changes

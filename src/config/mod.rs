@@ -12,6 +12,7 @@ mod reader;
 mod schema;
 mod secrets;
 mod settings;
+mod webhook;
 
 use std::path::Path;
 
@@ -24,6 +25,7 @@ pub use settings::{
     Durability, FeedbackMode, HttpSettings, Input, MqttSettings, OutputSettings, Overload,
     Protocol, RuntimeSettings, Settings, StateSettings, TlsSettings,
 };
+pub use webhook::WebhookSettings;
 
 /// Prefix of the environment variables: `SPIKED_MQTT__URL` is `mqtt.url`.
 pub const ENV_PREFIX: &str = "SPIKED";

@@ -77,24 +77,8 @@ pub(super) fn mqtt(
 }
 
 fn tls(s: &mut Section<'_>, ca_file: String, cert: String, key: String) -> Option<TlsSettings> {
-    let ca_file = if ca_file.is_empty() {
-        CA_BUNDLES
-            .iter()
-            .map(PathBuf::from)
-            .find(|path| path.exists())
-    } else {
-        Some(PathBuf::from(ca_file))
-    };
-    let Some(ca_file) = ca_file else {
-        s.problem(
-            "ca_file",
-            "a PEM file of trust anchors",
-            "none, and the system has none",
-        );
-        return None;
-    };
+    let ca_file = trust_anchors(s, ca_file)?;
     for (name, path) in [
-        ("ca_file", ca_file.clone()),
         ("client_cert_file", PathBuf::from(&cert)),
         ("client_key_file", PathBuf::from(&key)),
     ] {
@@ -118,6 +102,28 @@ fn tls(s: &mut Section<'_>, ca_file: String, cert: String, key: String) -> Optio
         ca_file,
         client_auth,
     })
+}
+
+/// The file of trust anchors that is named, or else the system's.
+pub(super) fn trust_anchors(s: &mut Section<'_>, named: String) -> Option<PathBuf> {
+    let path = match named.as_str() {
+        "" => {
+            let mut bundles = CA_BUNDLES.iter().map(PathBuf::from);
+            bundles.find(|path| path.exists())
+        }
+        _ => Some(PathBuf::from(named)),
+    };
+    let got = match &path {
+        None => Some("none, and the system has none".to_owned()),
+        Some(path) => {
+            let error = std::fs::File::open(path).err();
+            error.map(|error| format!("{:?}: {error}", path.display().to_string()))
+        }
+    };
+    if let Some(got) = got {
+        s.problem("ca_file", "a readable PEM file of trust anchors", &got);
+    }
+    path
 }
 
 /// `(host, port, tls)` of `mqtt://host[:port]` or `mqtts://host[:port]`.

@@ -13,6 +13,7 @@ use super::model::{engine, stream};
 use super::mqtt::{inputs, mqtt};
 use super::reader::{Described, Report, Section, unknown};
 use super::secrets::{SecretFiles, readable_by_all, secret_file};
+use super::webhook::{WebhookSettings, webhook};
 use crate::decode::Decoder;
 use crate::payload::{Format, OutputForm};
 use crate::route::{Pattern, Router};
@@ -46,6 +47,8 @@ pub struct Settings {
     pub runtime: RuntimeSettings,
     /// The HTTP listener.
     pub http: HttpSettings,
+    /// Where incidents are posted to; `None` for nowhere.
+    pub webhook: Option<WebhookSettings>,
     /// Units of channels: the first that fits counts.
     pub units: Vec<Unit>,
     /// Settings of the state on disk.
@@ -302,7 +305,7 @@ impl Settings {
 }
 
 /// Names of the tables.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "mqtt",
     "input",
     "output",
@@ -314,6 +317,7 @@ const SECTIONS: [&str; 13] = [
     "experimental",
     "runtime",
     "http",
+    "webhook",
     "state",
     "log",
 ];
@@ -366,6 +370,7 @@ fn read(root: Value, r: &mut Report) -> Option<Settings> {
     );
     let runtime = runtime(root.remove("runtime"), r);
     let http = http(root.remove("http"), &mut secret_files, r);
+    let webhook = webhook(root.remove("webhook"), &mut secret_files, r);
     let state = state(root.remove("state"), r);
     let log_level = log(root.remove("log"), r);
     unknown("", root, &SECTIONS, r);
@@ -386,6 +391,7 @@ fn read(root: Value, r: &mut Report) -> Option<Settings> {
         },
         runtime,
         http,
+        webhook,
         state,
         secret_files,
         effective: String::new(),

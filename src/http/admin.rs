@@ -31,7 +31,7 @@ pub struct Admin {
     pub out: Out,
     /// `<prefix>/<instance>` of the topics.
     pub base_topic: String,
-    /// What an instruction must carry on its topic, where `output.feedback` asks for it.
+    /// Token that an instruction must carry on its topic, where `output.feedback` asks for it.
     pub feedback_token: Option<String>,
 }
 

@@ -85,10 +85,10 @@ fn outcome(row: u64) -> Outcome {
     }
 }
 
-/// The young stream is muted, and a channel of the pump.
+/// The stream without rows is muted, and a channel of the pump.
 fn muted(stream: &str) -> Muted {
     match stream {
-        "young" => Muted {
+        "none" => Muted {
             until_ms: Some(90_000),
             channels: Vec::new(),
         },
@@ -260,6 +260,8 @@ fn every_described_path_is_served_and_every_answer_fits_its_schema() {
     }
     seen.extend([
         "/api/v1/events",
+        "/api/v1/streams/{stream}/mute",
+        "/api/v1/streams/{stream}/forget",
         "/api/v1/streams/{stream}/incidents/{incident}/verdict",
     ]);
     let paths = description["paths"].as_object().unwrap();
@@ -290,7 +292,7 @@ fn answers_say_what_was_put_in() {
         .map(|s| (s["stream"].as_str().unwrap(), s["state"].as_str().unwrap()))
         .collect();
     assert_eq!(states[0], (HOSTILE.1, "incident"), "the worst is first");
-    assert!(states.contains(&("young", "warming_up")) && states.contains(&("none", "waiting")));
+    assert!(states.contains(&("young", "warming_up")) && states.contains(&("none", "muted")));
     let (_, history) = server.json("/api/v1/streams/pump/history?points=5000");
     assert_eq!(history["rows"], 500);
     assert_eq!(history["channels"][1]["states"], json!(["shut", "open"]));

@@ -149,6 +149,7 @@ pub struct Metrics {
     /// Predictions that a newer one replaced before they were due.
     pub predictions_superseded: IntCounter,
     outbox_dropped: IntCounterVec,
+    webhook_attempts: IntCounterVec,
     /// Messages sent again after a reconnection.
     pub resent: IntCounter,
     /// Acknowledgements sent.
@@ -361,6 +362,12 @@ impl Metrics {
                 "spiked_predictions_superseded_total",
                 "Predictions not published, since a newer one of their stream came within prediction_interval_ms",
             )?,
+            webhook_attempts: d.counters(
+                "spiked_webhook_attempts_total",
+                "Attempts to post an incident: delivered, failed (tried again), refused for good, dropped since too many waited",
+                "result",
+                &["delivered", "failed", "refused", "dropped"],
+            )?,
             outbox_dropped: d.counters(
                 "spiked_outbox_dropped_total",
                 "Messages dropped because the outbox was full, by kind",
@@ -540,6 +547,11 @@ impl Metrics {
     /// Exports how many false alarms a week a stream may raise.
     pub fn set_false_alarms_allowed(&self, a_week: f64) {
         self.false_alarms_allowed.set(a_week);
+    }
+
+    /// Counts an attempt to post an incident by its result.
+    pub fn webhook_attempt(&self, result: &str) {
+        self.webhook_attempts.with_label_values(&[result]).inc();
     }
 
     /// Sets the depth of a queue.

@@ -21,7 +21,7 @@ pub struct StreamFigures<'a> {
     pub severity: f64,
     /// Kind of the open incident.
     pub incident: Option<Kind>,
-    /// The stream, or a channel of it, is muted.
+    /// The whole stream is muted.
     pub is_muted: bool,
     /// Time since the last reading came, or since the start.
     pub last_reading_age: Duration,
@@ -86,7 +86,7 @@ impl StreamMetrics {
             incident,
             muted: d.int_gauges(
                 "spiked_stream_muted",
-                "1 while the stream, or a channel of it, is muted (http.max_labelled_streams)",
+                "1 while the whole stream is muted (http.max_labelled_streams)",
                 "stream",
             )?,
             age: d.gauges(

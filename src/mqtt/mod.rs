@@ -36,6 +36,7 @@ use crate::metrics::Class;
 pub use client::{Ack, Client, ClientHandles, Out, start};
 pub use probe::{ask, listen, probe};
 pub use queue::Intake;
+pub use socket::tls_config;
 pub use v5::V5;
 pub use v311::V4;
 

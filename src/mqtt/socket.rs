@@ -225,7 +225,10 @@ fn lost(error: io::Error) -> LinkError {
 }
 
 /// Trust anchors and our certificate, from their files.
-pub(super) fn tls_config(tls: &TlsSettings) -> Result<Arc<ClientConfig>, LinkError> {
+///
+/// # Errors
+/// If a file of them cannot be used.
+pub fn tls_config(tls: &TlsSettings) -> Result<Arc<ClientConfig>, LinkError> {
     let bad = |path: &std::path::Path, error: String| {
         LinkError::Settings(format!("cannot use {}: {error}", path.display()))
     };

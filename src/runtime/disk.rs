@@ -168,12 +168,13 @@ impl Store for DiskStore {
         &self,
         stream: &str,
         edge: &IncidentEdge,
-        topic: &str,
+        topics: &[&str],
         payload: &str,
-    ) -> Result<Option<u64>, StoreError> {
-        let message = (topic.to_owned(), payload.as_bytes().to_vec(), true);
-        let kept = self.store.record(Edge::of(stream, edge), Some(message));
-        Ok(kept.map(|message| message.id))
+    ) -> Result<Vec<u64>, StoreError> {
+        let message = |topic: &&str| ((*topic).to_owned(), payload.as_bytes().to_vec(), true);
+        let messages = topics.iter().map(message).collect();
+        let kept = self.store.record(Edge::of(stream, edge), messages);
+        Ok(kept.into_iter().map(|message| message.id).collect())
     }
 
     fn save_history(&self, stream: &str, history: &History) -> bool {

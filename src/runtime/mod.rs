@@ -100,6 +100,9 @@ pub enum ServeError {
     /// The broker settings cannot be used.
     #[error("cannot use the broker settings: {0}")]
     Mqtt(String),
+    /// The webhook's settings cannot be used.
+    #[error("cannot use the webhook's settings: {0}")]
+    Webhook(String),
     /// A metric could not be registered.
     #[error("cannot register a metric: {0}")]
     Metrics(#[from] prometheus::Error),

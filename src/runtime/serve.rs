@@ -18,7 +18,7 @@ use super::broker::BrokerDrops;
 use super::expiry::Expiry;
 use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
 use super::moving::Work;
-use super::store::{KeptMessage, NoStore, Restored, Store, StoreError};
+use super::store::{KeptMessage, NoStore, Restored, Store, StoreError, WEBHOOK_TOPIC};
 use super::worker::{Slot, Worker};
 use super::{Hooks, ServeError, Started, Summary, supervise, tuning};
 use crate::config::{FeedbackMode, MqttSettings, OutputSettings, Protocol, Settings};
@@ -31,6 +31,7 @@ use crate::payload::InstructionTopic;
 use crate::progress::Pulse;
 use crate::status::{Role, Status};
 use crate::stream::Stream;
+use crate::webhook::{Webhook, WebhookQueue};
 
 /// Readings that may wait for one worker, at most: enough to keep it busy, few enough to be learned within
 /// the grace period.
@@ -89,6 +90,9 @@ pub async fn serve(
         let site = site(&settings, &shared, &clients.outgoing.out);
         crate::http::start(l, Limits::new(&settings.http), site)
     });
+    let webhook_queue = settings.webhook.as_ref();
+    let webhook_queue = webhook_queue.map(|webhook| WebhookQueue::new(&webhook.events));
+    let webhook = start_webhook(&settings, webhook_queue.as_ref(), &shared, &store)?;
     let queues = supervise::Queues {
         intake: intake.clone(),
         out: clients.outgoing.out.clone(),
@@ -113,9 +117,11 @@ pub async fn serve(
             shared.restore_history(&stream, history);
         }
         republish(&clients.outgoing.out, &restored.messages);
+        repost(webhook_queue.as_ref(), &restored.messages, &store);
         let (recovered, recovery) = oneshot::channel();
         let parts = Parts {
             restored,
+            webhook: webhook_queue.clone(),
             recovered,
             store: &store,
             intake: &intake,
@@ -175,6 +181,9 @@ pub async fn serve(
     };
     // The last PUBACKs take their messages out of the store: it closes after them.
     let flushed = clients.finish(deadline, &shared).await;
+    if let Some(webhook) = webhook {
+        webhook.finish(deadline).await;
+    }
     let closing = store.clone();
     let closed = tokio::task::spawn_blocking(move || closing.close());
     match tokio::time::timeout_at(deadline, closed).await {
@@ -230,7 +239,8 @@ async fn beat(pulse: Arc<Pulse>) {
 
 /// Publishes again the messages that had no PUBACK before the stop.
 fn republish(out: &Out, messages: &[KeptMessage]) {
-    out.push_all(messages.iter().map(|message| Message {
+    let for_broker = messages.iter().filter(|m| m.topic != WEBHOOK_TOPIC);
+    out.push_all(for_broker.map(|message| Message {
         topic: message.topic.as_str().into(),
         payload: message.payload.clone().into(),
         qos: 1,
@@ -239,6 +249,47 @@ fn republish(out: &Out, messages: &[KeptMessage]) {
         arrived: None,
         kept: Some(message.id),
     }));
+}
+
+/// Posts again the messages that the webhook had not taken before the stop.
+fn repost(queue: Option<&WebhookQueue>, messages: &[KeptMessage], store: &Arc<dyn Store>) {
+    let waiting = messages.iter().filter(|m| m.topic == WEBHOOK_TOPIC);
+    let waiting: Vec<&KeptMessage> = waiting.collect();
+    if waiting.is_empty() {
+        return;
+    }
+    let Some(queue) = queue else {
+        warn!(
+            incidents = waiting.len(),
+            "there is no webhook any more: what waited for it is dropped"
+        );
+        return waiting
+            .iter()
+            .for_each(|message| store.delivered(message.id));
+    };
+    info!(incidents = waiting.len(), "goes on posting to the webhook");
+    for message in waiting {
+        if let Some(given_up) = queue.push(Some(message.id), message.payload.clone()) {
+            given_up.kept.into_iter().for_each(|id| store.delivered(id));
+        }
+    }
+}
+
+/// Starts the task that posts, where there is a webhook.
+fn start_webhook(
+    settings: &Settings,
+    queue: Option<&WebhookQueue>,
+    shared: &Arc<Status>,
+    store: &Arc<dyn Store>,
+) -> Result<Option<Webhook>, ServeError> {
+    let Some((settings, queue)) = settings.webhook.as_ref().zip(queue) else {
+        return Ok(None);
+    };
+    let store = store.clone();
+    let done = Box::new(move |id| store.delivered(id));
+    Webhook::start(settings, queue.clone(), shared.clone(), done)
+        .map(Some)
+        .map_err(ServeError::Webhook)
 }
 
 /// Parts that the HTTP room works with.
@@ -372,6 +423,7 @@ struct Threads {
 /// Parts that the threads are started with.
 struct Parts<'a> {
     restored: Restored,
+    webhook: Option<WebhookQueue>,
     recovered: oneshot::Sender<()>,
     store: &'a Arc<dyn Store>,
     intake: &'a Intake,
@@ -384,6 +436,7 @@ impl Threads {
     fn start(settings: &Settings, parts: Parts<'_>) -> Result<Threads, ServeError> {
         let Parts {
             restored,
+            webhook,
             recovered,
             store,
             intake,
@@ -416,6 +469,7 @@ impl Threads {
             let out = clients.outgoing.out.clone();
             let mut worker = Worker::new((idx, rx), settings, out, store.clone(), shared.clone());
             worker.tap = tap.clone();
+            worker.webhook = webhook.clone();
             worker.told = told.clone();
             worker.streams = streams;
             workers.push(spawn(&format!("worker-{idx}"), move || worker.run())?);

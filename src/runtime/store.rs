@@ -73,6 +73,9 @@ pub struct Replay {
     pub told: Told,
 }
 
+/// In place of the topic of a message that is kept for the webhook. No topic of ours begins with a slash.
+pub const WEBHOOK_TOPIC: &str = "/webhook";
+
 /// Where readings, snapshots and incident edges are kept. Called from the intake thread
 /// (`accept`), the workers (`save`, `edge`, `recover`) and the start and end of the daemon.
 ///
@@ -113,8 +116,9 @@ pub trait Store: Send + Sync {
         seq: u64,
     ) -> Result<Option<Stream>, StoreError>;
 
-    /// Keeps an edge of an incident of a stream, and the retained QoS 1 message that tells of it
-    /// until [`Store::delivered`] is called with the number returned; `None` where nothing is kept.
+    /// Keeps an edge of an incident of a stream, and the messages that tell of it, one for each topic,
+    /// until [`Store::delivered`] is called with the number returned for it; no numbers where nothing
+    /// is kept.
     ///
     /// # Errors
     /// If it cannot be kept.
@@ -122,9 +126,9 @@ pub trait Store: Send + Sync {
         &self,
         stream: &str,
         edge: &IncidentEdge,
-        topic: &str,
+        topics: &[&str],
         payload: &str,
-    ) -> Result<Option<u64>, StoreError>;
+    ) -> Result<Vec<u64>, StoreError>;
 
     /// Keeps a stream's history over a restart; false where the disk is too far behind to take it.
     fn save_history(&self, stream: &str, history: &History) -> bool;
@@ -197,8 +201,8 @@ impl Store for NoStore {
         Ok(None)
     }
 
-    fn edge(&self, _: &str, _: &IncidentEdge, _: &str, _: &str) -> Result<Option<u64>, StoreError> {
-        Ok(None)
+    fn edge(&self, _: &str, _: &IncidentEdge, _: &[&str], _: &str) -> Result<Vec<u64>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn save_history(&self, _: &str, _: &History) -> bool {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::error;
 
 use super::Observed;
+use super::store::{Store, WEBHOOK_TOPIC};
 use super::worker::{Said, Slot, Worker};
 use crate::config::Overload;
 use crate::metrics::Class;
@@ -15,6 +16,7 @@ use crate::payload::{Discovery, anomaly_json};
 use crate::progress;
 use crate::row::{IncidentEdge, Outcome};
 use crate::status::{Role, Status};
+use crate::webhook::Pending;
 
 /// Messages that gather while readings keep coming, at most.
 const MAX_PENDING: usize = 32;
@@ -219,15 +221,24 @@ impl Worker {
         let muted = &state.muted;
         anomaly_json(name, channels, outcome, open, muted, seq, &mut payload);
         slot.said = Some(state);
+        let webhook = self.webhook.as_ref().zip(outcome.edge.as_ref());
+        let webhook = webhook.filter(|(webhook, edge)| webhook.wants(edge));
+        let mut topics = vec![&*slot.anomaly_topic];
+        topics.extend(webhook.is_some().then_some(WEBHOOK_TOPIC));
         let kept = match &outcome.edge {
-            None => Ok(None),
-            Some(edge) => self.store.edge(name, edge, &slot.anomaly_topic, &payload),
+            None => Ok(Vec::new()),
+            Some(edge) => self.store.edge(name, edge, &topics, &payload),
         };
         let kept = kept.unwrap_or_else(|error| {
             self.shared.set_store_failed(true);
             error!(stream = %name, %error, "an incident cannot be kept");
-            None
+            Vec::new()
         });
+        if let Some((webhook, _)) = webhook {
+            let given_up = webhook.push(kept.get(1).copied(), payload.clone());
+            give_up(&self.shared, &*self.store, given_up);
+            self.shared.metrics.set_queue("webhook", webhook.len());
+        }
         self.pending.push(Message {
             topic: slot.anomaly_topic.clone(),
             payload: payload.into_bytes(),
@@ -235,8 +246,17 @@ impl Worker {
             retain: true,
             class: Class::Anomaly,
             arrived,
-            kept,
+            kept: kept.first().copied(),
         });
+    }
+}
+
+/// Counts a message for the webhook that had to make room for others.
+pub(super) fn give_up(shared: &Status, store: &dyn Store, given_up: Option<Pending>) {
+    if let Some(pending) = given_up {
+        shared.metrics.webhook_attempt("dropped");
+        pending.kept.into_iter().for_each(|id| store.delivered(id));
+        error!("the webhook is too far behind: its oldest incident is dropped");
     }
 }
 

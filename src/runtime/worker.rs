@@ -22,6 +22,7 @@ use crate::row::{Incident, Kind, Muted, Outcome, Reading};
 use crate::state::{Pushed, Told, push_supervised};
 use crate::status::{KeptHistory, Status, StreamView};
 use crate::stream::{Stream, StreamParams};
+use crate::webhook::WebhookQueue;
 
 /// How long a worker sleeps at most before it gives a sign of life.
 const IDLE: Duration = Duration::from_millis(100);
@@ -59,6 +60,8 @@ pub struct Worker {
     pub output: OutputSettings,
     /// Messages go here.
     pub out: Out,
+    /// Incidents for the webhook go here.
+    pub webhook: Option<WebhookQueue>,
     /// Snapshots and edges go here.
     pub store: Arc<dyn Store>,
     /// Observer of every outcome.
@@ -105,7 +108,7 @@ pub struct Said {
     pub(super) anomaly: bool,
     /// Its kind.
     pub(super) kind: Option<Kind>,
-    /// What is muted.
+    /// Mutes that last.
     pub(super) muted: Muted,
 }
 
@@ -220,6 +223,7 @@ impl Worker {
             is_tuned: false,
             output: settings.output.clone(),
             out,
+            webhook: None,
             store,
             tap: None,
             shared,

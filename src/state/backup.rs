@@ -137,7 +137,7 @@ mod tests {
             edge: 0,
             body: "{}".to_owned(),
         };
-        store.record(edge, None);
+        store.record(edge, Vec::new());
         store.flush().unwrap();
     }
 

@@ -10,7 +10,7 @@
 //! | `journal` | one group of accepted readings, packed ([`journal`]) | CRC-32, and the number of the reading before it, so that a missing row is noticed |
 //! | `snapshots` | one stream's whole learner state ([`snapshot`]) | CRC-32 over the state and everything said about it |
 //! | `incidents` | an incident's opening, its end, or a ruling on it | unique by stream, number, start and edge |
-//! | `outbox` | a QoS 1 message without a PUBACK yet | |
+//! | `outbox` | a QoS 1 message without a PUBACK yet, or a message for the webhook | |
 //! | `dead_letters` | a reading that a stream cannot digest | |
 //!
 //! Times are unix milliseconds. `user_version` is the schema version; a newer one is refused.

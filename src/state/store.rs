@@ -392,24 +392,22 @@ impl Store {
         })
     }
 
-    /// Records an incident's edge once and, with it, the message that tells of it (topic, payload,
-    /// retain). Returns the message as numbered in the outbox.
-    pub fn record(
-        &self,
-        edge: Edge,
-        message: Option<(String, Vec<u8>, bool)>,
-    ) -> Option<OutMessage> {
-        let message = message.map(|(topic, payload, retain)| OutMessage {
+    /// Records an incident's edge once and, with it, the messages that tell of it (topic, payload,
+    /// retain). Returns the messages as numbered in the outbox.
+    pub fn record(&self, edge: Edge, messages: Vec<(String, Vec<u8>, bool)>) -> Vec<OutMessage> {
+        let messages = messages.into_iter();
+        let messages = messages.map(|(topic, payload, retain)| OutMessage {
             id: self.shared.next_out.fetch_add(1, Relaxed),
             topic,
             payload,
             retain,
         });
+        let messages: Vec<OutMessage> = messages.collect();
         self.send(Command::Record {
             edge,
-            message: message.clone(),
+            messages: messages.clone(),
         });
-        message
+        messages
     }
 
     /// Gives up a stream whose last reading has number `seq`: its snapshots are deleted, its readings up

@@ -53,7 +53,7 @@ pub(crate) enum Command {
     },
     Record {
         edge: Edge,
-        message: Option<OutMessage>,
+        messages: Vec<OutMessage>,
     },
     Delivered(u64),
     Forget {
@@ -569,9 +569,9 @@ fn apply(t: &Transaction<'_>, command: &Command, changes: &mut Changes) -> rusql
                 [id, status],
             )?;
         }
-        Command::Record { edge, message } => {
+        Command::Record { edge, messages } => {
             insert_edge(t, edge)?;
-            if let Some(message) = message {
+            for message in messages {
                 insert_message(t, message)?;
                 changes.outbox += 1;
             }

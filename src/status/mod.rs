@@ -65,7 +65,7 @@ pub struct StreamView {
     pub usual_interval: Duration,
     /// Kind of the open incident.
     pub incident: Option<Kind>,
-    /// What is muted, and until when.
+    /// Mutes that last, and until when.
     pub muted: Muted,
 }
 
@@ -77,7 +77,7 @@ impl StreamView {
             score: last.map_or(0.0, |last| last.score),
             severity: last.map_or(0.0, |last| last.severity),
             incident: self.incident,
-            is_muted: self.muted != Muted::default(),
+            is_muted: self.muted.until_ms.is_some(),
             last_reading_age: self.touched.elapsed(),
             usual_interval: self.usual_interval,
             channels: &self.channels,

@@ -1,5 +1,8 @@
 //! Tests of muting and forgetting: nothing is raised, nothing is learned, everything is shown.
 
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64;
+
 use super::*;
 use crate::assemble::Align;
 use crate::row::Incident;
@@ -9,6 +12,7 @@ const SECOND_MS: i64 = 1000;
 struct Source {
     stream: Stream,
     seq: u64,
+    rng: Pcg64,
     out: Vec<Outcome>,
 }
 
@@ -24,6 +28,7 @@ impl Source {
         Source {
             stream: Stream::new("press", &params()),
             seq: 0,
+            rng: Pcg64::seed_from_u64(5),
             out: Vec::new(),
         }
     }
@@ -34,7 +39,7 @@ impl Source {
             let t = self.seq as i64 + 1;
             for (channel, level) in [("force", level), ("heat", 0.0)] {
                 self.seq += 1;
-                let noise = (self.seq * 7919 % 1009) as f64 / 1009.0;
+                let noise = self.rng.random::<f64>();
                 self.push(Reading {
                     seq: self.seq,
                     stream: "press".into(),
@@ -85,12 +90,19 @@ fn a_muted_stream_raises_nothing_learns_nothing_and_shows_everything() {
         source.run(150, 12.0);
         assert!(source.last().channels[0].value >= 12.0, "shown");
         let during = source.last().channels[0];
-        assert!((during.mean - before.mean).abs() < 0.3, "not learned");
+        // The noise alone is within 1; a level of 12 would be learned to the full.
+        assert!(
+            (during.mean - before.mean).abs() < 1.0,
+            "learned {during:?} after {before:?}"
+        );
         source.run(200, 0.0);
         assert_eq!(source.stream.muted(), Muted::default(), "its time is over");
         assert_eq!(source.incidents("opened"), 0, "{channel:?}");
         let after = source.last().channels[0];
-        assert!((after.sd / before.sd - 1.0).abs() < 0.1, "{after:?}");
+        assert!(
+            (0.8..1.5).contains(&(after.sd / before.sd)),
+            "{after:?} after {before:?}"
+        );
         source.run(60, 12.0);
         assert_eq!(source.incidents("opened"), 1, "heard again");
     }
@@ -109,22 +121,20 @@ fn a_muted_channel_leaves_the_others_heard() {
 }
 
 #[test]
-fn muting_ends_an_open_incident_and_a_word_ends_the_mute() {
+fn a_word_ends_a_mute_and_a_mute_ends_an_open_incident() {
     let mut source = Source::new();
     source.run(1_500, 0.0);
+    source.mute(None, 10_000);
+    source.run(5, 12.0);
+    source.mute(None, 0);
+    assert!(!source.stream.is_muted());
+    source.run(60, 0.0);
     source.run(40, 12.0);
     assert!(source.last().anomaly);
     source.mute(None, 10_000);
     source.run(5, 12.0);
-    assert_eq!(
-        (source.incidents("closed"), source.last().anomaly),
-        (1, false)
-    );
-    source.mute(None, 0);
-    assert!(!source.stream.is_muted());
-    source.run(60, 0.0);
-    source.run(60, -12.0);
-    assert!(source.last().anomaly);
+    let edges = (source.incidents("opened"), source.incidents("closed"));
+    assert_eq!((edges, source.last().anomaly), ((1, 1), false));
 }
 
 #[test]

@@ -401,9 +401,9 @@ fn an_outbox_message_and_an_edge_survive_until_they_are_delivered() {
         edge: 0,
         body: "{}".into(),
     };
-    let message = || Some(("t".to_owned(), b"p".to_vec(), true));
-    let first = plant.store.record(edge.clone(), message()).unwrap();
-    let second = plant.store.record(edge, message()).unwrap();
+    let message = || ("t".to_owned(), b"p".to_vec(), true);
+    let first = plant.store.record(edge.clone(), vec![message()]).remove(0);
+    let second = plant.store.record(edge, vec![message()]).remove(0);
     plant.store.delivered(first.id);
     plant.store.close();
     let (plant, recovered) = Plant::open(StoreOptions::new(dir.path()));

@@ -232,15 +232,37 @@ async function daemon() {
   const kept = await page.evaluate(async () => (await (await fetch(`/api/v1/streams/${location.hash.split("/stream/")[1]}/history`)).json()).ts_ms.length);
   daemon.kill("SIGKILL");
   await waitFor("a lost connection is shown", 6, () => page.locator("#lost").isVisible());
-  daemon = startDaemon(broker, http, state);
+  const token = join(dir, "token");
+  writeFileSync(token, "a token for the page");
+  daemon = startDaemon(broker, http, state, `admin = true\nadmin_token_file = "${token}"\n[output]\nfeedback = "token"\nfeedback_token = "another token for topics"\n`);
   await waitFor("the daemon is back", 20, answers);
   await waitFor("and the page finds it by itself", 8, async () => !(await page.locator("#lost").isVisible()));
   const after = await page.evaluate(async () => (await (await fetch(`/api/v1/streams/${location.hash.split("/stream/")[1]}/history`)).json()).ts_ms.length);
   check("history survives kill -9", kept >= 140 && after === kept, `${kept} points before, ${after} after`);
   await page.reload();
   await waitFor("and a reload shows it", 5, async () => (await page.locator(".chart canvas").count()) === 1);
+  await instruct(page);
   await page.close();
   daemon.kill("SIGTERM");
+}
+
+/** Mutes and unmutes a stream by the buttons that [http] admin gives. */
+async function instruct(page) {
+  const mute = page.getByRole("button", { name: "Mute 1 h" });
+  const give = async token => {
+    await mute.click();
+    await page.getByLabel("Token", { exact: true }).last().fill(token);
+    await page.getByRole("button", { name: "Go on" }).click();
+  };
+  await mute.waitFor();
+  await give("a wrong token for it");
+  await waitFor("a wrong token is said", 3, async () => (await page.getByText("Wrong token").count()) === 1);
+  await page.getByText("Wrong token").waitFor({ state: "detached" });
+  await give("a token for the page");
+  await waitFor("a mute comes back from the broker", 5, async () => /Muted until/.test(await page.locator("main").innerText()));
+  await accessible(page, "a muted stream");
+  await page.getByRole("button", { name: "Unmute" }).click();
+  await waitFor("and so does its end", 5, async () => !/Muted until/.test(await page.locator("main").innerText()));
 }
 
 // ------------------------------------------------------------ long form: what a viewer costs
