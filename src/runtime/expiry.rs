@@ -94,6 +94,7 @@ mod tests {
             touched: Instant::now().checked_sub(silence).unwrap(),
             usual_interval,
             incident: None,
+            muted: Default::default(),
         }
     }
 
