@@ -13,8 +13,8 @@ use crate::assemble::MAX_AHEAD_MS;
 use crate::engine::EngineParams;
 use crate::payload::node::Node;
 use crate::payload::{
-    Form, Format, Found, InstructionTopic, Measured, Order, Parsed, Refused, Reject, Scope, TimeUnit,
-    parse_instruction, parse_sparkplug,
+    Form, Format, Found, InstructionTopic, Measured, Order, Parsed, Refused, Reject, Scope,
+    TimeUnit, parse_instruction, parse_sparkplug,
 };
 use crate::route::{Match, Route, Router};
 use crate::row::Reading;
