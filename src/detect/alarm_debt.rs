@@ -51,8 +51,12 @@ impl AlarmDebt {
     /// Weight of what was told in the record of what is quiet: little, until there were more incidents
     /// than wanted.
     pub fn told_weight(&self) -> f64 {
-        let excess = (self.incidents - TOLD_FREE) / TOLD_SPAN;
-        TOLD + (1.0 - TOLD) * excess.clamp(0.0, 1.0)
+        TOLD + (1.0 - TOLD) * self.excess()
+    }
+
+    /// Whether there were more incidents than wanted: 0 up to one more, 1 from three more on.
+    pub fn excess(&self) -> f64 {
+        ((self.incidents - TOLD_FREE) / TOLD_SPAN).clamp(0.0, 1.0)
     }
 
     /// Rows since the last incident opened.

@@ -168,6 +168,13 @@ impl Detector {
         self.set_bars(at);
         self.score_residuals(residuals);
         self.judge_level(at, residuals);
+        if self.settings.lasting {
+            for (monitor, residuals) in self.channels.iter_mut().zip(residuals) {
+                if let Some(residual) = residuals.lasting {
+                    monitor.judge_lasting(at.ts_ms, residual);
+                }
+            }
+        }
         let mut judgement = Judgement {
             warming_up: at.row <= self.settings.warm_up_rows,
             ..Judgement::default()
@@ -358,8 +365,15 @@ impl Detector {
         }
         let thresholds = self.thresholds();
         let known = if at.row > LEARN_AFTER { rows } else { 0.0 };
-        for monitor in &mut self.channels {
+        for (c, monitor) in self.channels.iter_mut().enumerate() {
             monitor.set_bar(known, open, self.settings.calibrate, thresholds);
+            if self.settings.lasting {
+                let between = thresholds.between * thresholds.n_channels;
+                let recorded = monitor.lasting.set_bar(rows, open, between, at.period_ms);
+                if let Some(recorded) = recorded.filter(|_| open) {
+                    self.log.note_lasting(c, recorded);
+                }
+            }
         }
     }
 
@@ -385,6 +399,14 @@ impl Detector {
             }
             if !monitor.is_muted(at.ts_ms) {
                 monitor.observe_runs(residuals, rest_weight);
+            }
+        }
+        if self.settings.lasting && !confirmed {
+            let told = open.then(|| self.debt.told_weight());
+            for (monitor, residuals) in self.channels.iter_mut().zip(residuals) {
+                if residuals.lasting.is_some() {
+                    monitor.lasting.learn(told, at.memory_rows);
+                }
             }
         }
         if open {

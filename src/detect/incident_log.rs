@@ -91,6 +91,12 @@ impl IncidentLog {
         self.note(Subject::Level, recorded.height, recorded.weight);
     }
 
+    /// Notes a peak of how far a channel's level was off for long.
+    pub(super) fn note_lasting(&mut self, channel: usize, recorded: Recorded) {
+        let subject = Subject::Lasting(channel as u16);
+        self.note(subject, recorded.height, recorded.weight);
+    }
+
     /// Notes the rare residuals of a channel that are learned during an incident, those of levels
     /// with weight `weight`.
     pub(super) fn note_residuals(
@@ -292,7 +298,7 @@ impl Detector {
 
 /// Fills in channels by their share of all evidence, largest first, those without any left out.
 fn fill_shares(channels: &[ChannelMonitor], shares: &mut Vec<Share>) {
-    let evidence = channels.iter().map(ChannelMonitor::evidence);
+    let evidence = channels.iter().map(ChannelMonitor::part);
     fill(evidence, 0.0, shares);
 }
 

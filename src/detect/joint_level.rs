@@ -223,6 +223,7 @@ impl JointLevel {
         };
         let moved = std::mem::take(&mut self.moved).min(rows);
         let base = self.base();
+        self.record.begin(base);
         let recorded = self.record.advance(rows, moved, base, scale);
         if !open {
             let level = self.record.return_level(SHARE * between, ALPHA);

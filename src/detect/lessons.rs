@@ -17,6 +17,8 @@ pub enum Subject {
     Residual(u16, u8),
     /// The peak of an excursion of a channel's evidence.
     Evidence(u16),
+    /// A peak of how far a channel's level is off for long.
+    Lasting(u16),
     /// A peak of the joint level.
     Level,
 }
@@ -76,6 +78,7 @@ impl Detector {
         let value = f64::from(lesson.value);
         match lesson.subject {
             Subject::Level => self.level.reweigh(value, weight),
+            Subject::Lasting(c) => self.channels[usize::from(c)].lasting.reweigh(value, weight),
             Subject::Evidence(c) => self.channels[usize::from(c)].record(value, weight),
             Subject::Residual(c, witness) => {
                 let witness = Witness::ALL[usize::from(witness)];

@@ -76,6 +76,13 @@ impl LevelRecord {
         self.told = Some(self.told.map_or(weight, |told| told.max(weight)));
     }
 
+    /// Begins with one pseudo-excursion: a stream that has shown none yet may well show `height`.
+    pub fn begin(&mut self, height: f64) {
+        if self.record.is_empty() {
+            self.record.observe(height, 1.0);
+        }
+    }
+
     /// Takes the height of a row.
     pub fn observe(&mut self, ts_ms: i64, height: f64) {
         let height = height as f32;
@@ -95,10 +102,6 @@ impl LevelRecord {
     ) -> Option<Recorded> {
         self.record.rows(moved, scale.memory);
         self.clock += moved;
-        if self.record.is_empty() {
-            // One pseudo-excursion: a stream that has shown none yet may well show the base.
-            self.record.observe(base, 1.0);
-        }
         self.rows += rows;
         if self.rows < BLOCK_ROWS {
             return None;

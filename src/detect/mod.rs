@@ -35,6 +35,7 @@ mod history;
 mod incident;
 mod incident_log;
 mod joint_level;
+mod lasting_level;
 mod lessons;
 mod level_record;
 mod mean_shift;

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::channel::{ChannelKind, ChannelOptions};
 use super::evidence::EvidenceCusum;
 use super::history::{Learning, ResidualHistory};
+use super::lasting_level::LastingLevel;
 use super::mean_shift::MeanShiftCusum;
 use super::record::ExcursionRecord;
-use super::residuals::{ChannelResiduals, Scored, Witness};
+use super::residuals::{ChannelResiduals, Residual, Scored, Witness};
 use super::rest::RestHazard;
 use super::run_length::RunLengthMonitor;
 use super::settings::{DetectSettings, Heads};
@@ -52,6 +53,8 @@ pub struct ChannelMonitor {
     record: ExcursionRecord,
     /// Bar of the evidence, nats.
     bar: f64,
+    /// How far the level is off, for long, from what the others let expect.
+    pub(super) lasting: LastingLevel,
     rest: RestHazard,
     stuck: RunLengthMonitor,
     silent: RunLengthMonitor,
@@ -80,6 +83,7 @@ impl ChannelMonitor {
             shift_peak: 0.0,
             record: ExcursionRecord::default(),
             bar: f64::INFINITY,
+            lasting: LastingLevel::default(),
             rest: RestHazard::default(),
             stuck: RunLengthMonitor::default(),
             silent: RunLengthMonitor::default(),
@@ -274,7 +278,27 @@ impl ChannelMonitor {
 
     /// Evidence over the bar, in units of the base bar: 1 is an alarm.
     pub fn score(&self, base: f64) -> f64 {
-        (1.0 + (self.evidence() - self.bar) / base).max(0.0)
+        let evidence = (1.0 + (self.evidence() - self.bar) / base).max(0.0);
+        evidence.max(self.lasting.score())
+    }
+
+    /// Judges how far the level is off from what the others let expect; where deviations in its
+    /// direction are worth no word it is not.
+    pub fn judge_lasting(&mut self, ts_ms: i64, residual: Residual) {
+        let Residual { z, scale } = residual;
+        let worth = self.options.watch.is_worth(z, scale);
+        self.lasting.judge(ts_ms, if worth { z } else { 0.0 });
+    }
+
+    /// What the channel brings to an incident: its evidence over the bar, or the height of its level
+    /// over its own.
+    pub fn part(&self) -> f64 {
+        let evidence = self.evidence() / self.bar;
+        if self.lasting.score() > 0.5 {
+            evidence.max(self.lasting.score())
+        } else {
+            evidence
+        }
     }
 
     /// Raises no incident before this moment.
@@ -289,7 +313,8 @@ impl ChannelMonitor {
 
     /// Most of the evidence speaks of a level that has moved, not of a surprising step.
     pub fn is_drift(&self) -> bool {
-        self.mean_shift.get() > self.evidence.get() || self.evidence.is_of_level()
+        let lasting = self.lasting.score() >= 1.0 && !self.is_over();
+        lasting || self.mean_shift.get() > self.evidence.get() || self.evidence.is_of_level()
     }
 
     /// The channel is silent beyond its habit.
@@ -308,6 +333,7 @@ impl ChannelMonitor {
         self.ended.extend(ended);
         self.mean_shift.reset();
         self.end_shift();
+        self.lasting.reset();
     }
 
     /// Takes runs that go on for normal.
@@ -325,6 +351,7 @@ impl ChannelMonitor {
             .iter_mut()
             .flatten()
             .for_each(|h| h.fade(keep));
+        self.lasting.accept(keep);
         self.accept_runs();
     }
 

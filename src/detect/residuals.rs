@@ -35,6 +35,8 @@ pub struct ChannelResiduals {
     pub context: Option<Residual>,
     /// Residual given the other channels' present values and the channel's own past.
     pub given: Option<Residual>,
+    /// Residual of the level given the other channels' levels alone, by what was learned rows ago.
+    pub lasting: Option<Residual>,
     /// Deviance residual sqrt(-2 ln p) of the state that the channel is in.
     pub event: Option<Residual>,
     /// The predictor's ignorance dominates its noise: the inputs are unlike anything learned.
@@ -50,6 +52,7 @@ impl ChannelResiduals {
             step: None,
             context: None,
             given: None,
+            lasting: None,
             event: None,
             is_novel: false,
         }

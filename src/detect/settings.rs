@@ -23,6 +23,8 @@ pub struct DetectSettings {
     pub habits: bool,
     /// A value that is likelier to stay than to change says nothing while it stays.
     pub rest: bool,
+    /// Judge each level, averaged over rows, by the others' levels alone.
+    pub lasting: bool,
     /// Judge the distance of all levels together from their slow mean.
     pub level: bool,
     /// Set the bar from the stream's own normal behaviour in the long run, not from theory alone.
@@ -44,6 +46,7 @@ impl Default for DetectSettings {
             shift: true,
             habits: true,
             rest: true,
+            lasting: true,
             level: true,
             calibrate: true,
             gate_weight: 0.1,

@@ -161,6 +161,17 @@ impl Engine {
         for (residuals, compared) in residuals.iter_mut().zip(compared) {
             residuals.given = compared.map(|compared| Residual::new(compared.z, compared.scale));
         }
+        let hour = moment.hourly.then(|| hour_of_day(row.ts_ms));
+        let scores = self.detector.scores();
+        let flagged = |c: usize| scores.get(c).is_some_and(|&score| score >= 1.0);
+        let levels = &mut self.levels.0;
+        self.given
+            .compare_levels(hour, &self.fresh.0, &self.channels, flagged, levels);
+        let rows = residuals.iter_mut().zip(levels).zip(&self.channels);
+        for ((residuals, level), channel) in rows {
+            let sd = channel.past.history().map_or(f64::NAN, |h| h.level.sd());
+            residuals.lasting = level.map(|level| Residual::new(level.z, level.sd * sd));
+        }
     }
 
     /// Hands the residuals to the detector, and takes its judgement.
@@ -219,6 +230,7 @@ impl Engine {
             return;
         };
         self.next.renew();
+        self.given.accept(ACCEPT_FORGETS);
         context.forget(ACCEPT_FORGETS, true);
         for forecaster in &mut self.forecasters {
             forecaster.forget(ACCEPT_FORGETS);

@@ -41,7 +41,9 @@ use crate::detect::{ChannelKind, ChannelOptions, ChannelResiduals, Detector, Wat
 use crate::encode::CALENDAR_WIDTH;
 use crate::ep::Summary;
 use crate::num::scrap::Scrap;
-use crate::predict::{GivenOthers, GivenSettings, NextStep, NextStepSettings, Published, Verified};
+use crate::predict::{
+    GivenOthers, GivenSettings, LevelResidual, NextStep, NextStepSettings, Published, Verified,
+};
 use crate::row::{ChannelOutcome, Incident, Outcome, Row};
 
 /// Input 0 is the bias, then the calendar, then a block a channel.
@@ -102,6 +104,8 @@ pub struct Engine {
     rests: Scrap<Vec<bool>>,
     #[serde(skip)]
     compared: Scrap<Vec<Option<Verified>>>,
+    #[serde(skip)]
+    levels: Scrap<Vec<Option<LevelResidual>>>,
 }
 
 impl Engine {
@@ -133,6 +137,7 @@ impl Engine {
             fresh: Scrap::default(),
             rests: Scrap::default(),
             compared: Scrap::default(),
+            levels: Scrap::default(),
         };
         engine.grow(n_channels);
         engine
@@ -235,6 +240,7 @@ impl Engine {
         self.judge(row, &residuals, &mut outcome);
         self.learn(row);
         self.detector.learn(self.moment(row.ts_ms), &residuals);
+        self.given.learn_levels(self.detector.is_open());
         self.residuals.0 = residuals;
         if !self.forecasters.is_empty() {
             self.look_ahead(row, &mut outcome);
@@ -394,6 +400,8 @@ fn given_others(settings: &EngineSettings) -> GivenSettings {
         partners: if settings.learn { settings.partners } else { 0 },
         hidden: settings.hidden.min(MOST_HIDDEN),
         max_bytes: 1_000 * settings.max_model_kb,
+        // A level that lasts as long as the hold is taken for normal.
+        delay_rows: settings.detect.incident.hold_rows.into(),
         seed: settings.seed,
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::expert::{Kind, Moment};
 use super::given::{Given, GivenShape};
+use super::level_given::{LevelGiven, LevelResidual};
 use super::mixture::Verified;
 use super::past::Past;
 use crate::num::scrap::Scrap;
@@ -13,6 +14,8 @@ use crate::num::scrap::Scrap;
 const CHOOSE_AFTER: [u64; 2] = [300, 3_000];
 /// Memory of the correlations between levels, rows.
 const CORRELATION_ROWS: f64 = 2_000.0;
+/// Partners from which the level of a channel is predicted, at most.
+const LEVEL_PARTNERS: usize = 8;
 /// Rows before an expert may be left out, and the gain below which it is, nats a value.
 const TRIAL_ROWS: u64 = 20_000;
 const LEAST_GAIN: f64 = 1e-3;
@@ -26,6 +29,8 @@ pub struct GivenSettings {
     pub hidden: usize,
     /// Bytes of all predictors, at most; experts that do not fit are left out, the costliest first.
     pub max_bytes: usize,
+    /// Rows that wait before they teach what a level is given the others.
+    pub delay_rows: u64,
     /// Seed of the hidden layers.
     pub seed: u64,
 }
@@ -38,6 +43,7 @@ pub struct GivenOthers {
     products: Array2<f32>,
     rows: u64,
     predictors: Vec<Given>,
+    levels_given: LevelGiven,
     /// The row with predictions in place of values that are not to be trusted.
     #[serde(skip)]
     trusted: Scrap<Vec<f64>>,
@@ -53,6 +59,7 @@ impl GivenOthers {
             products: Array2::zeros((0, 0)),
             rows: 0,
             predictors: Vec::new(),
+            levels_given: LevelGiven::new(settings.delay_rows),
             trusted: Scrap::default(),
             levels: Scrap::default(),
         }
@@ -132,24 +139,36 @@ impl GivenOthers {
     /// Chooses the partners; a channel whose partners are others than before starts anew.
     fn choose<P: AsRef<Past>>(&mut self, pasts: &[P]) {
         let number = |c: &usize| pasts[*c].as_ref().history().is_some();
-        let numbers: Vec<usize> = (0..self.products.nrows()).filter(number).collect();
-        for &channel in &numbers {
-            let mut others: Vec<usize> =
-                numbers.iter().copied().filter(|&o| o != channel).collect();
-            let correlation = |o: usize| {
-                let spread = self.products[[o, o]] * self.products[[channel, channel]];
-                let product = self.products[[o, channel]];
-                if spread > 0.0 {
-                    product * product / spread
-                } else {
-                    0.0
-                }
-            };
-            others.sort_by(|&a, &b| correlation(b).total_cmp(&correlation(a)).then(a.cmp(&b)));
-            others.truncate(self.settings.partners);
-            others.sort_unstable();
+        for channel in (0..self.products.nrows()).filter(number) {
+            let levels = self.most_correlated(channel, LEVEL_PARTNERS, pasts);
+            self.levels_given.set_partners(channel, &levels);
+            let others = self.most_correlated(channel, self.settings.partners, pasts);
             self.rebuild(channel, others, pasts);
         }
+    }
+
+    /// The `most` numbers whose levels correlate most with that of `channel`, in ascending order.
+    fn most_correlated<P: AsRef<Past>>(
+        &self,
+        channel: usize,
+        most: usize,
+        pasts: &[P],
+    ) -> Vec<usize> {
+        let number = |c: &usize| *c != channel && pasts[*c].as_ref().history().is_some();
+        let mut others: Vec<usize> = (0..self.products.nrows()).filter(number).collect();
+        let correlation = |o: usize| {
+            let spread = self.products[[o, o]] * self.products[[channel, channel]];
+            let product = self.products[[o, channel]];
+            if spread > 0.0 {
+                product * product / spread
+            } else {
+                0.0
+            }
+        };
+        others.sort_by(|&a, &b| correlation(b).total_cmp(&correlation(a)).then(a.cmp(&b)));
+        others.truncate(most);
+        others.sort_unstable();
+        others
     }
 
     fn rebuild<P: AsRef<Past>>(&mut self, channel: usize, partners: Vec<usize>, pasts: &[P]) {
@@ -184,6 +203,31 @@ impl GivenOthers {
         }
     }
 
+    /// Compares each level with what the others' levels let expect, see [`LevelGiven::compare`].
+    pub fn compare_levels<P: AsRef<Past>>(
+        &mut self,
+        hour: Option<f64>,
+        values: &[f64],
+        pasts: &[P],
+        flagged: impl Fn(usize) -> bool,
+        out: &mut Vec<Option<LevelResidual>>,
+    ) {
+        out.clear();
+        if self.settings.partners > 0 && values.len() > 1 {
+            self.levels_given.compare(hour, values, pasts, flagged, out);
+        }
+    }
+
+    /// The row that was compared last lay in an incident, or did not, see [`LevelGiven::learn`].
+    pub fn learn_levels(&mut self, in_incident: bool) {
+        self.levels_given.learn(in_incident);
+    }
+
+    /// The present is the new normal, see [`LevelGiven::accept`].
+    pub fn accept(&mut self, forgets: f64) {
+        self.levels_given.accept(forgets);
+    }
+
     /// The predictors that there are.
     pub fn predictors(&self) -> &[Given] {
         &self.predictors
@@ -196,6 +240,6 @@ impl GivenOthers {
 
     /// Bytes of all filters and hidden layers.
     pub fn bytes(&self) -> usize {
-        self.predictors.iter().map(Given::bytes).sum()
+        self.predictors.iter().map(Given::bytes).sum::<usize>() + self.levels_given.bytes()
     }
 }

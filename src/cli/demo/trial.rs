@@ -70,12 +70,12 @@ fn check_script(wanted: usize) {
 }
 
 #[test]
-fn some_of_ten_faults_are_flagged_with_few_false_incidents() {
-    check_script(3);
+fn seven_of_ten_faults_are_flagged_with_few_false_incidents() {
+    check_script(7);
 }
 
 #[test]
-#[ignore = "known miss: the mixture of experts adapts to a fault too fast, 4 of 10 faults of seed 1 are flagged"]
+#[ignore = "known miss: 8, 9 and 7 of 10 faults of seeds 1 to 3 are flagged"]
 fn eight_of_ten_faults_are_flagged_with_few_false_incidents() {
     check_script(8);
 }
