@@ -34,8 +34,8 @@ pub(super) fn stream(value: Option<Value>, report: &mut Report) -> (Caps, Option
     let period_s = s.number("period_s", 1.0, 0.001..=86_400.0);
     let max_age_s = s.number("max_age_s", 300.0, 0.001..=31_536_000.0);
     let max_streams = s.size("max_streams", 1000, 1..=1_000_000);
-    let expire_after_s = s.number("expire_after_s", 60.0, 0.0..=31_536_000.0);
     let max_channels = s.size("max_channels", 64, 1..=4096);
+    let expire_after_s = s.number("expire_after_s", 60.0, 0.0..=31_536_000.0);
     let channels = s.list("channels", not_empty);
     let channels: Vec<Arc<str>> = channels.into_iter().map(Arc::from).collect();
     let params = AssembleParams::new(

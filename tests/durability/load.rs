@@ -1,5 +1,5 @@
 //! Load: a flood, a soak, and what the journal costs. Long forms: `SPIKED_FLOOD_S` (5),
-//! `SPIKED_SOAK_S` (15), `SPIKED_COST_READINGS` (5000), `SPIKED_COST_ROUNDS` (1).
+//! `SPIKED_SOAK_S` (8), `SPIKED_COST_READINGS` (5000), `SPIKED_COST_ROUNDS` (1).
 
 use std::time::{Duration, Instant};
 
@@ -95,22 +95,23 @@ fn a_flood_is_dropped_by_count_and_memory_stays_bounded() {
         }
     }
     published += source.finish();
+    // From one scrape, and again: what the intake thread has in hand is in no queue.
+    let [mut taken, mut dropped, mut redelivered] = [0.0; 3];
+    let mut text = String::new();
     wait_until(
-        "everything has been delivered",
+        "each message is taken, dropped or known",
         Duration::from_secs(60),
         || {
-            daemon.metric("spiked_messages_received_total") >= published as f64
-                && daemon.metric("spiked_queue_depth{queue=\"intake\"}") == 0.0
+            text = http_get(daemon.http, "/metrics").unwrap_or_default().1;
+            let received = metric_in(&text, "spiked_messages_received_total");
+            taken = metric_in(&text, "spiked_readings_received_total") / WIDE as f64;
+            dropped = metric_in(&text, "spiked_messages_dropped_total");
+            redelivered = sum_of(
+                &text,
+                "spiked_readings_rejected_total{reason=\"redelivered\"}",
+            );
+            received >= published as f64 && received == taken + dropped + redelivered
         },
-    );
-    std::thread::sleep(Duration::from_millis(700));
-    let (_, text) = http_get(daemon.http, "/metrics").unwrap();
-    let received = metric_in(&text, "spiked_messages_received_total");
-    let taken = metric_in(&text, "spiked_readings_received_total") / WIDE as f64;
-    let dropped = metric_in(&text, "spiked_messages_dropped_total");
-    let redelivered = sum_of(
-        &text,
-        "spiked_readings_rejected_total{reason=\"redelivered\"}",
     );
     // Acknowledged out of their order, the broker would deliver others out of theirs.
     let late = sum_of(&text, "spiked_readings_rejected_total{reason=\"late\"}");
@@ -129,15 +130,10 @@ fn a_flood_is_dropped_by_count_and_memory_stays_bounded() {
         tenths.join(" ")
     );
     assert!(dropped > before, "no flood: this test cannot fail");
-    assert_eq!(
-        received,
-        taken + dropped + redelivered,
-        "something went missing in silence"
-    );
     assert!(half.iter().all(|(_, kib)| *kib < 300.0 * 1024.0));
-    // In a short run one burst that sets a new mark is a slope.
-    let bound = if seconds < 60 { 2048.0 } else { 32.0 };
-    assert!(growth < bound, "{growth} KiB/s");
+    // Bursts move it by a few MiB, however long it takes.
+    let grown = growth * seconds as f64 / 2.0;
+    assert!(grown < 10.0 * 1024.0, "{grown} KiB in the second half");
     daemon.stop();
 }
 
@@ -147,10 +143,7 @@ fn a_paced_load_is_kept_up_with_in_constant_memory() {
         return;
     }
     let _alone = alone();
-    let (seconds, rate) = (
-        number("SPIKED_SOAK_S", 15),
-        number("SPIKED_SOAK_RATE", 1000),
-    );
+    let (seconds, rate) = (number("SPIKED_SOAK_S", 8), number("SPIKED_SOAK_RATE", 1000));
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_in_memory();
     let config = "[stream]\nalign = \"per-reading\"\n[state]\nsnapshot_every_s = 2.0\njournal_max_bytes = 1048576\n";
