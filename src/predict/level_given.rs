@@ -173,6 +173,11 @@ impl LevelGiven {
             history.map_or(f32::NAN, |history| history.standardise(value))
         }));
         let hour = hour.map_or(f32::NAN, |hour| hour as f32);
+        if self.present.z.len() < row.len() {
+            // Channels were added: the rows that wait are shorter, and there are few of them.
+            self.waiting.clear();
+            self.marks.clear();
+        }
         self.waiting.extend(row.iter());
         self.marks.push_back((hour, true));
         for predictor in &self.predictors {
@@ -301,6 +306,23 @@ mod tests {
             last(3_000, 2_600, 1.0) > 4.0,
             "a fault is no precedent of itself"
         );
+    }
+
+    #[test]
+    fn channels_that_are_added_while_rows_wait_are_learned_from_then_on() {
+        let past = || Past::Number(Box::new(History::new(Encoder::default())));
+        let mut level = LevelGiven::new(500);
+        let mut out = Vec::new();
+        level.set_partners(1, &[0]);
+        for n in [2, 7] {
+            let pasts: Vec<Past> = (0..n).map(|_| past()).collect();
+            level.set_partners(n - 1, &[0]);
+            for _ in 0..300 {
+                level.compare(None, &vec![1.0; n], &pasts, |_| false, &mut out);
+                level.learn(false);
+            }
+            assert!(out.len() == n && out[n - 1].is_some());
+        }
     }
 
     #[test]
