@@ -219,13 +219,16 @@ fn state_in_words(stream: &str, answer: &Value) -> String {
     let until = answer["muted_until"]
         .as_i64()
         .map(jiff::Timestamp::from_millisecond);
-    match until {
-        Some(Ok(until)) => format!("{stream}: muted until {until:.0}"),
-        _ if channels == 1 => format!("{stream}: one channel is muted"),
-        _ if channels > 1 => format!("{stream}: {channels} channels are muted"),
-        _ if answer["warming_up"] == 1 => format!("{stream}: warms up"),
-        _ => format!("{stream}: nothing is muted"),
+    let mut words = match until {
+        Some(Ok(until)) => format!("muted until {until:.0}"),
+        _ if channels == 1 => "one channel is muted".to_owned(),
+        _ if channels > 1 => format!("{channels} channels are muted"),
+        _ => "nothing is muted".to_owned(),
+    };
+    if answer["warming_up"] == 1 {
+        words.push_str(", warms up");
     }
+    format!("{stream}: {words}")
 }
 
 #[cfg(test)]
@@ -258,7 +261,10 @@ mod tests {
             said(json!({"muted_channels": 1})),
             "press: one channel is muted"
         );
-        assert_eq!(said(json!({"warming_up": 1})), "press: warms up");
+        assert_eq!(
+            said(json!({"warming_up": 1})),
+            "press: nothing is muted, warms up"
+        );
         assert_eq!(said(json!({"warming_up": 0})), "press: nothing is muted");
     }
 }

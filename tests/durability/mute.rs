@@ -129,7 +129,7 @@ fn what_an_operator_mutes_or_has_forgotten_stays_so_over_kills_and_gives_the_sam
 
     assert_eq!(
         said(&daemon, &["forget", "press", "--yes"]),
-        "press: warms up\n"
+        "press: one channel is muted, warms up\n"
     );
     press.run(&daemon, 20, 50.0);
     wait_for_state(&daemon, "warming_up", 0.0);
