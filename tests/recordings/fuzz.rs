@@ -1,4 +1,8 @@
 //! Damaged inputs for every parser that reads what strangers send, from one seed.
+//!
+//! Long form, some minutes to an hour a parser; `SPIKED_FUZZ_ONLY` names one of them:
+//! `SPIKED_FUZZ=10000000 SPIKED_FUZZ_ONLY=time cargo test --profile quick --test recordings no_input
+//! -- --nocapture`.
 
 use std::time::{Duration, Instant};
 
@@ -115,7 +119,14 @@ fn no_input_makes_a_parser_panic_or_take_long() {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(INPUTS);
+    let only = std::env::var("SPIKED_FUZZ_ONLY").unwrap_or_default();
+    let known = entries::ALL.iter().any(|entry| entry.name == only);
+    assert!(only.is_empty() || known, "no parser is named {only:?}");
+    let wanted = |entry: &entries::Entry| only.is_empty() || entry.name == only;
     for (place, entry) in entries::ALL.iter().enumerate() {
+        if !wanted(entry) {
+            continue;
+        }
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15 + place as u64);
         let (mut slowest, mut worst) = (Duration::ZERO, Vec::new());
         let start = Instant::now();
