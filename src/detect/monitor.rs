@@ -290,7 +290,7 @@ impl ChannelMonitor {
         self.lasting.judge(ts_ms, if worth { z } else { 0.0 });
     }
 
-    /// What the channel brings to an incident: its evidence over the bar, or the height of its level
+    /// Weight of the channel in an incident: its evidence over the bar, or the height of its level
     /// over its own.
     pub fn part(&self) -> f64 {
         let evidence = self.evidence() / self.bar;

@@ -123,7 +123,7 @@ fn prometheus_evaluates_every_rule_and_answers_every_query_of_the_dashboards() {
         .iter()
         .flat_map(|group| group["rules"].as_array().expect("rules"))
         .collect();
-    assert_eq!(rules.len(), 18);
+    assert_eq!(rules.len(), 21);
     for rule in rules {
         assert_eq!(rule["health"], "ok", "{rule}");
         if rule["type"] == "recording" {
