@@ -229,6 +229,9 @@ const Draw = (() => {
     return merged;
   }
 
+  /** A channel carries an incident where its share is at least that of an even split over all channels. */
+  const carries = (incident, name, history) => incident.channels.some(s => s.name === name && s.share * history.channels.length >= 1);
+
   /** Warm-up hatched, incidents shaded: strongly where the channel carries them. */
   function underlay(u, view, channel, c) {
     const { history } = view;
@@ -239,8 +242,7 @@ const Draw = (() => {
     }
     const now = history.end_ms[history.end_ms.length - 1];
     for (const incident of history.incidents) {
-      const mine = incident.channels.find(s => s.name === channel.name);
-      shade(u, incident.start_ms, incident.end_ms ?? now, mine && mine.share >= 0.05 ? c.flag : c.flagWeak);
+      shade(u, incident.start_ms, incident.end_ms ?? now, carries(incident, channel.name, history) ? c.flag : c.flagWeak);
     }
   }
 
@@ -475,7 +477,7 @@ const Draw = (() => {
         const data = chart.isStates ? [line.x, line.x.map(() => 0.5)] : numberData(line, channel);
         chart.u.setData(data, false);
         chart.u.setScale("x", { min: from / 1000, max: to / 1000 });
-        const alarmed = history.incidents.some(k => k.end_ms === null && k.channels.some(s => s.name === channel.name && s.share >= 0.05));
+        const alarmed = history.incidents.some(k => k.end_ms === null && carries(k, channel.name, history));
         chart.root.classList.toggle("alarmed", alarmed);
         const left = chart.u.cursor.left;
         readout(chart, left >= 0 && chart.u.cursor.idx !== null ? line.index[chart.u.cursor.idx] : null);

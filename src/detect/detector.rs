@@ -184,12 +184,35 @@ impl Detector {
         if at.row > LEARN_AFTER {
             self.accumulate(at);
         }
+        self.choose_lasting();
         if !judgement.warming_up {
             self.fill_scores(at.ts_ms, &mut judgement);
         }
         self.update_incident(at, residuals, &mut judgement);
         self.record_excursions();
         judgement
+    }
+
+    /// Chooses the level whose deviation from what the others let expect counts. A level that is off makes
+    /// those look off that are predicted from it, so only one of them is told: a channel that is over its bar
+    /// by other evidence, the one that was told before, or else the one that is furthest off.
+    fn choose_lasting(&mut self) {
+        if !self.settings.lasting {
+            return;
+        }
+        let any_over = self.channels.iter().any(ChannelMonitor::is_over);
+        if !any_over && self.channels.iter().any(|c| c.lasting.leads_over()) {
+            return;
+        }
+        let furthest = self.channels.iter().map(|c| c.lasting.deviation());
+        let furthest = furthest.fold(0.0, f64::max);
+        for channel in &mut self.channels {
+            let leads = match any_over {
+                true => channel.is_over(),
+                false => channel.lasting.deviation() >= furthest,
+            };
+            channel.lasting.set_leads(leads);
+        }
     }
 
     /// Scores every channel's residuals against their histories.

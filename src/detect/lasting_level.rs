@@ -37,6 +37,8 @@ pub struct LastingLevel {
     height: f64,
     record: LevelRecord,
     bar: f64,
+    /// It is the one level of the stream whose deviation counts, see [`LastingLevel::score`].
+    leads: bool,
 }
 
 impl LastingLevel {
@@ -112,8 +114,24 @@ impl LastingLevel {
         self.weight *= keep;
     }
 
-    /// The score: 1 at the bar, unbounded above.
+    /// The score where this is the level that counts, 0 otherwise: one that is off makes all look off that
+    /// are predicted from it.
     pub fn score(&self) -> f64 {
+        if self.leads { self.deviation() } else { 0.0 }
+    }
+
+    /// Sets whether this is a level that counts.
+    pub fn set_leads(&mut self, leads: bool) {
+        self.leads = leads;
+    }
+
+    /// It counts, and is over its bar.
+    pub fn leads_over(&self) -> bool {
+        self.leads && self.deviation() >= 1.0
+    }
+
+    /// Deviation of the level: 1 at the bar, unbounded above.
+    pub fn deviation(&self) -> f64 {
         if self.height <= 0.0 || self.bar <= 0.0 {
             return 0.0;
         }
@@ -139,13 +157,13 @@ mod tests {
     fn a_level_that_is_off_by_little_for_long_stands_out_and_one_far_row_does_not() {
         let mut level = LastingLevel::default();
         (0..3_000).for_each(|row| step(&mut level, row, 0.0));
-        assert!(level.score() < 0.9, "{}", level.score());
+        assert!(level.deviation() < 0.9, "{}", level.deviation());
         step(&mut level, 3_000, 1e6);
-        assert!(level.score() < 1.0, "{}", level.score());
+        assert!(level.deviation() < 1.0, "{}", level.deviation());
         (3_001..3_200).for_each(|row| step(&mut level, row, 0.0));
         let found = (3_200..3_230).find(|&row| {
             step(&mut level, row, 1.5);
-            level.score() > 1.0
+            level.deviation() > 1.0
         });
         assert!(found.is_some());
     }

@@ -297,6 +297,7 @@ impl Engine {
         self.detector.retune(&params.get().detect);
         let rows = NEXT_STEP_MEMORY_SHARE * params.get().memory_rows;
         self.next.retune(rows, params.get().hourly_noise);
+        self.given.retune(given_others(params.get()));
         if let Some(context) = &mut self.context {
             context.set_memory(params.get().memory_rows);
         }

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::backoff::Backoff;
+use super::broker_drops::BrokerDrops;
 use super::outbox::{Dropped, Outbox};
 use super::queue::Intake;
 use super::sending::{send_all, status};
@@ -187,6 +188,7 @@ struct Polling<L: Link> {
     stop: watch::Receiver<Stop>,
     may_connect: watch::Receiver<bool>,
     pulse: Arc<Pulse>,
+    drops: BrokerDrops,
 }
 
 pub(super) struct ClientParts<L: Link> {
@@ -268,6 +270,7 @@ pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
             .shared
             .pulses
             .add(format!("{:?}-connection", parts.side)),
+        drops: BrokerDrops::default(),
     };
     ClientHandles {
         out,
@@ -377,9 +380,11 @@ impl<L: Link> Polling<L> {
                 answered = Some(true);
             }
             for message in delivered.drain(..) {
-                if message.topic != DROPPED_TOPIC {
-                    self.client.shared.metrics.messages_received.inc();
+                if message.topic == DROPPED_TOPIC {
+                    self.drops.note(&message.payload, &self.client.shared);
+                    continue;
                 }
+                self.client.shared.metrics.messages_received.inc();
                 waiting.push_back(Delivered { epoch, ..message });
             }
             if !waiting.is_empty() {
@@ -447,6 +452,9 @@ impl<L: Link> Polling<L> {
             } else {
                 warn!(filter, "the broker refuses the subscription: we do without");
             }
+        }
+        if self.client.needed == 0 {
+            return all;
         }
         self.client.shared.set_subscribed(all);
         if all {

@@ -14,6 +14,7 @@
 //! | subscriptions end with the session | subscribed anew at every CONNACK, refusals are errors |
 
 pub mod backoff;
+mod broker_drops;
 mod client;
 mod connection;
 mod frame;

@@ -223,6 +223,12 @@ impl GivenOthers {
         self.levels_given.learn(in_incident);
     }
 
+    /// Takes over the delay after which rows teach the levels; all else stays as it was built.
+    pub fn retune(&mut self, settings: GivenSettings) {
+        self.settings.delay_rows = settings.delay_rows;
+        self.levels_given.set_delay(settings.delay_rows);
+    }
+
     /// The present is the new normal, see [`LevelGiven::accept`].
     pub fn accept(&mut self, forgets: f64) {
         self.levels_given.accept(forgets);

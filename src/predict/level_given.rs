@@ -205,6 +205,11 @@ impl LevelGiven {
         }
     }
 
+    /// Sets the rows that a row waits before it teaches.
+    pub fn set_delay(&mut self, rows: u64) {
+        self.delay_rows = rows;
+    }
+
     /// The row that was compared last has been judged: one in an incident never teaches. Learns the row
     /// that has waited long enough.
     pub fn learn(&mut self, in_incident: bool) {

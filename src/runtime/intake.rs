@@ -11,7 +11,6 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::balance::Dispatch;
-use super::broker::BrokerDrops;
 use super::clock::{ArrivalClock, ClockStep};
 use super::expiry::Expiry;
 use super::store::{Accepted, Delivery, Replay, Store};
@@ -70,8 +69,6 @@ pub struct IntakeThread {
     pub recovered: Option<oneshot::Sender<()>>,
     /// Decides which streams make room for others.
     pub expiry: Expiry,
-    /// Counts the messages that the broker says it dropped.
-    pub broker_drops: BrokerDrops,
     /// Topic on which Home Assistant says that it has started; `None` where it is not served.
     pub home_assistant: Option<String>,
     /// Requests to Sparkplug's nodes go here.
@@ -313,9 +310,6 @@ impl IntakeThread {
             arrival_ms: scratch.arrival_ms,
             properties: &message.properties,
         };
-        if sent.topic == mqtt::DROPPED_TOPIC {
-            return self.broker_drops.note(sent.payload, &self.shared);
-        }
         if self.is_home_assistant(&sent) {
             return;
         }

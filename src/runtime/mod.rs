@@ -7,7 +7,6 @@
 mod balance;
 #[cfg(test)]
 mod balance_tests;
-mod broker;
 mod clock;
 pub mod disk;
 mod expiry;

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::balance::{Dispatch, HANDOVER};
-use super::broker::BrokerDrops;
 use super::expiry::Expiry;
 use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
 use super::moving::Work;
@@ -356,7 +355,8 @@ impl Clients {
                 clean_session: true,
             },
             filters: Vec::new(),
-            optional: Vec::new(),
+            // Here no backlog of readings stands before the broker's figures.
+            optional: broker_figures(settings),
             status_topic: Some(status_topic.into()),
             reconnect_max: settings.mqtt.reconnect_max,
             intake: Intake::new(1, settings.runtime.overload),
@@ -391,8 +391,14 @@ pub fn filters(settings: &Settings) -> Vec<(String, u8)> {
     filters
 }
 
-/// Where instructions, the starts of Home Assistant and the broker's own figures come from, as far as they
-/// are wanted. The last, which some brokers end the connection for, is the last one.
+/// Where the broker's own figures come from, where they are wanted.
+fn broker_figures(settings: &Settings) -> Vec<(String, u8)> {
+    let wanted = settings.mqtt.watch_broker;
+    let figures = wanted.then(|| (mqtt::DROPPED_TOPIC.to_owned(), 0));
+    figures.into_iter().collect()
+}
+
+/// Where instructions and the starts of Home Assistant come from, as far as they are wanted.
 fn optional_filters(settings: &Settings) -> Vec<(String, u8)> {
     let output = &settings.output;
     let topics = InstructionTopic::ALL
@@ -403,8 +409,7 @@ fn optional_filters(settings: &Settings) -> Vec<(String, u8)> {
         (filter, 1)
     });
     let home_assistant = home_assistant_status(output).map(|topic| (topic, 0));
-    let watched = (settings.mqtt.watch_broker).then(|| (mqtt::DROPPED_TOPIC.to_owned(), 0));
-    instructions.chain(home_assistant).chain(watched).collect()
+    instructions.chain(home_assistant).collect()
 }
 
 /// The topic on which Home Assistant says that it has started.
@@ -496,7 +501,6 @@ impl Threads {
                 settings.max_streams,
                 settings.stream_params().engine.get().detect.warm_up_rows,
             ),
-            broker_drops: BrokerDrops::default(),
         };
         Ok(Threads {
             intake: spawn("intake", move || thread.run())?,

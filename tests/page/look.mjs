@@ -120,7 +120,8 @@ async function demo() {
   const all = await look(base + "/#/stream/pump-1?span=all&learning=1");
   await waitFor("the whole past is drawn, learning too", 10, async () => (await all.locator(".chart canvas").count()) === 14);
   await waitFor("its incident is shaded", 5, async () => (await shaded(all, "outlet_pressure")) > 300);
-  check("and not where there was none", (await shaded(all, "oil_temp")) < (await shaded(all, "outlet_pressure")));
+  const [there, elsewhere] = [await shaded(all, "outlet_pressure"), await shaded(all, "oil_temp")];
+  check("and not where there was none", elsewhere < there, `${elsewhere} red pixels in oil_temp, ${there} in outlet_pressure`);
   await accessible(overview, "the overview");
   await accessible(all, "a stream");
   if (pictures) await takePictures(base);

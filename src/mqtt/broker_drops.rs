@@ -22,7 +22,7 @@ pub struct BrokerDrops {
 }
 
 impl BrokerDrops {
-    /// Takes the payload of a message under [`crate::mqtt::DROPPED_TOPIC`].
+    /// Takes the payload of a message under [`super::DROPPED_TOPIC`].
     pub fn note(&mut self, payload: &[u8], status: &Status) {
         let text = std::str::from_utf8(payload).unwrap_or_default();
         let Ok(total) = text.trim().parse::<u64>() else {
