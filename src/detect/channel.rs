@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Properties of a channel that the detector uses.
+/// Kind of a channel as the detector sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChannelKind {
     /// A sensor of numbers.

@@ -9,6 +9,7 @@ use super::history::{Learning, score_all};
 use super::incident::Incidents;
 use super::incident_log::IncidentLog;
 use super::joint_level::JointLevel;
+use super::lasting_level;
 use super::monitor::{ChannelMonitor, Thresholds};
 use super::residuals::{ChannelResiduals, Scored, Witness};
 use super::rulings::Rulings;
@@ -171,6 +172,7 @@ impl Detector {
         if self.settings.lasting {
             for (monitor, residuals) in self.channels.iter_mut().zip(residuals) {
                 if let Some(residual) = residuals.lasting {
+                    self.limited += u64::from(residual.z.abs() > lasting_level::LIMIT);
                     monitor.judge_lasting(at.ts_ms, residual);
                 }
             }

@@ -8,7 +8,7 @@ use super::channel::Watch;
 use super::covariance::FadingCovariance;
 use super::cross_channel::MAX_CHANNELS;
 pub use super::level_record::Recorded;
-use super::level_record::{LevelRecord, RecordScale};
+use super::level_record::{LevelRecord, RecordScale, score};
 use crate::num::scrap::Scrap;
 
 /// Rows between two inversions, and before the first one.
@@ -41,8 +41,6 @@ const SHARE: f64 = 1.5;
 const ALPHA: f64 = 1.5;
 /// Memory of the record, in wanted times between alarms.
 const RECORD_MEMORY: f64 = 8.0;
-/// A score of 1 + SLOPE ln(height / bar): half, where incidents close, at a third of the bar.
-const SLOPE: f64 = 0.455;
 
 /// Slow mean and covariance of a stream's raw levels, and the distance of its last rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -254,10 +252,7 @@ impl JointLevel {
 
     /// The score: 1 at the bar, unbounded above.
     pub fn score(&self) -> f64 {
-        if self.height <= 0.0 || self.bar <= 0.0 {
-            return 0.0;
-        }
-        (1.0 + SLOPE * (self.height / self.bar).ln()).max(0.0)
+        score(self.height, self.bar)
     }
 
     /// Contributions of the channels to the last distance.

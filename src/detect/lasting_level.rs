@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::level_record::{LevelRecord, RecordScale, Recorded};
+use super::level_record::{LevelRecord, RecordScale, Recorded, score};
 use crate::num::fading::rate;
 
 /// Time constant of the mean of residuals, rows: what lasts as long is no noise of single rows.
 const MEAN_ROWS: f64 = 20.0;
 /// Residuals are limited to this many standard deviations, so that one row alone proves nothing:
 /// 10/20 over the standard deviation 1/sqrt(39) of such a mean of white noise is 3.1.
-const LIMIT: f64 = 10.0;
+pub const LIMIT: f64 = 10.0;
 /// Degrees of freedom of the variance of the mean: W rows count as 5 + W/40, since a mean of 20 rows is
 /// news about every fortieth row.
 const DOF: f64 = 5.0;
@@ -24,8 +24,6 @@ const SHARE: f64 = 3.0;
 /// Memory of their record, in wanted times between alarms.
 const ALPHA: f64 = 10.0;
 const RECORD_MEMORY: f64 = 8.0;
-/// A score of 1 + SLOPE ln(height / bar): half, where incidents close, at a third of the bar.
-const SLOPE: f64 = 0.455;
 
 /// Mean of a channel's last residuals beside how far it usually wanders, and the record of its peaks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -132,10 +130,7 @@ impl LastingLevel {
 
     /// Deviation of the level: 1 at the bar, unbounded above.
     pub fn deviation(&self) -> f64 {
-        if self.height <= 0.0 || self.bar <= 0.0 {
-            return 0.0;
-        }
-        (1.0 + SLOPE * (self.height / self.bar).ln()).max(0.0)
+        score(self.height, self.bar)
     }
 }
 

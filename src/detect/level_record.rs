@@ -1,4 +1,4 @@
-//! Records the peaks of the joint level, so that episodes count once and schedules in full.
+//! Records the peaks of levels, so that episodes count once and schedules in full; their score.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,9 +6,10 @@ use super::record::ExcursionRecord;
 
 /// Rows of a block, whose maximum is recorded.
 pub const BLOCK_ROWS: f64 = 100.0;
-/// Weight of a repeat within an episode: faults
-/// cluster.
+/// Weight of a repeat within an episode: faults cluster.
 const REPEAT: f64 = 0.1;
+/// Slope of the score: half, where incidents close, at a third of the bar.
+const SLOPE: f64 = 0.455;
 /// An episode lasts this share of the wanted time between alarms, and no longer than this share
 /// of the usual time between such peaks: what never stops repeating is no episode.
 const EPISODE_SHARE: f64 = 0.3;
@@ -58,6 +59,14 @@ pub struct LevelRecord {
     /// Row counter, and the row of the last peak that counted in full, by quarter octave.
     clock: f64,
     last: Vec<f64>,
+}
+
+/// Score of a height: 1 + SLOPE ln(height / bar), 1 at the bar, unbounded above; 0 where there is no bar.
+pub fn score(height: f64, bar: f64) -> f64 {
+    if height <= 0.0 || bar <= 0.0 {
+        return 0.0;
+    }
+    (1.0 + SLOPE * (height / bar).ln()).max(0.0)
 }
 
 /// The entry that a peak was recorded as.

@@ -58,3 +58,25 @@ fn a_level_that_moves_is_a_drift_whichever_predictors_are_heard() {
         }
     }
 }
+
+#[test]
+fn of_levels_that_are_off_together_the_furthest_is_told_and_not_those_predicted_from_it() {
+    let settings = DetectSettings::default();
+    let mut rng = Pcg64::seed_from_u64(5);
+    let mut detector = Detector::new(&settings);
+    detector.add([ChannelOptions::default(); 2]);
+    let mut most = [0.0_f64; 2];
+    for row in 1..=3_200 {
+        let shifts = if row > 3_000 { [2.5, 2.0] } else { [0.0, 0.0] };
+        let residuals = shifts.map(|shift| ChannelResiduals {
+            lasting: Some(Residual::unscaled(normal(&mut rng) + shift)),
+            ..ChannelResiduals::unpredicted(normal(&mut rng))
+        });
+        detector.judge(moment(row), &residuals);
+        for (most, &score) in most.iter_mut().zip(detector.scores()) {
+            *most = most.max(score);
+        }
+        detector.learn(moment(row), &residuals);
+    }
+    assert!(most[0] >= 1.0 && most[1] < 1.0, "{most:?}");
+}

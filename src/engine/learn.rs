@@ -120,6 +120,7 @@ impl Engine {
         let channels = self.channels.iter().map(of_channel);
         let ahead = self.forecasters.iter().map(|f| f.limited);
         self.stats.limited = self.next.limited()
+            + self.given.limited()
             + self.detector.limited()
             + channels.sum::<u64>()
             + ahead.sum::<u64>();

@@ -247,6 +247,14 @@ impl Given {
         }
     }
 
+    /// Squared residuals that counted as less than they were, resets of covariances, and limits of the
+    /// mixture.
+    pub fn limited(&self) -> u64 {
+        let experts = self.experts.iter();
+        let of_experts = experts.map(|e| e.noise.capped + e.filter.resets);
+        of_experts.sum::<u64>() + self.mixture.limited
+    }
+
     /// Bytes of its filters and hidden layers.
     pub fn bytes(&self) -> usize {
         let hidden = |e: &GivenExpert| e.hidden.as_ref().map_or(0, HiddenLayer::bytes);

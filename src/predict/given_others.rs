@@ -244,6 +244,11 @@ impl GivenOthers {
         self.settings.max_bytes = bytes;
     }
 
+    /// Limits of all predictors, see [`Given::limited`].
+    pub fn limited(&self) -> u64 {
+        self.predictors.iter().map(Given::limited).sum::<u64>() + self.levels_given.limited()
+    }
+
     /// Bytes of all filters and hidden layers.
     pub fn bytes(&self) -> usize {
         self.predictors.iter().map(Given::bytes).sum::<usize>() + self.levels_given.bytes()

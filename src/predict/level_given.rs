@@ -265,6 +265,12 @@ impl LevelGiven {
         self.rows = 0;
     }
 
+    /// Squared residuals that counted as less than they were, and resets of covariances.
+    pub fn limited(&self) -> u64 {
+        let predictors = self.predictors.iter();
+        predictors.map(|p| p.noise.capped + p.filter.resets).sum()
+    }
+
     /// Bytes of all filters and of the rows that wait.
     pub fn bytes(&self) -> usize {
         let filters = self.predictors.iter().map(|p| p.filter.bytes());

@@ -404,7 +404,10 @@ impl Reader {
             rows.collect::<rusqlite::Result<HashMap<String, u64>>>()
         };
         // Without it they come back, which is no loss.
-        query().unwrap_or_default()
+        query().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the list of streams that were given up cannot be read: they come back");
+            HashMap::new()
+        })
     }
 
     /// A number of the meta table; 0 where it is missing or cannot be read.

@@ -487,7 +487,7 @@ impl Status {
     /// Remarks on a daemon that is well.
     pub fn remark(&self) -> Option<&'static str> {
         let dropped = self.is_recent(&self.broker_dropped, DROP_SHADOW);
-        let remark = "the broker drops messages, as it seems of another client";
+        let remark = "the broker drops messages: its queue for a client, perhaps ours, is full";
         self.waits_for_first().or(dropped.then_some(remark))
     }
 

@@ -83,11 +83,7 @@ fn streams_that_came_once_make_room_for_a_real_one_and_do_not_come_back() {
         db.query_row(sql, [], |row| row.get::<_, f64>(0)) == Ok(n_expired)
     });
     drop(db);
-    daemon.kill();
-    daemon.restart();
-    daemon.wait_ready();
-    daemon.stop();
-    let found = daemon.inspect();
+    let found = daemon.inspect_after_kill();
     let streams = found["streams"].as_array().unwrap();
     let readings = |name: &str| {
         let stream = streams.iter().find(|stream| stream["stream"] == name);

@@ -105,11 +105,7 @@ fn a_state_directory_that_is_removed_or_replaced_is_written_anew_and_nothing_is_
         daemon.metric("spiked_readings_received_total") >= published as f64
     });
     std::thread::sleep(Duration::from_millis(300));
-    daemon.kill();
-    daemon.restart();
-    daemon.wait_ready();
-    daemon.stop();
-    let found = daemon.inspect();
+    let found = daemon.inspect_after_kill();
     let streams = found["streams"].as_array().unwrap();
     let learned: u64 = streams.iter().filter_map(|s| s["readings"].as_u64()).sum();
     assert_eq!(learned, published);

@@ -287,6 +287,15 @@ impl Daemon {
         (rss.unwrap_or(0), ticks(11) + ticks(12))
     }
 
+    /// Kills it, lets it recover and stop, and returns what `inspect` says then.
+    pub fn inspect_after_kill(&mut self) -> serde_json::Value {
+        self.kill();
+        self.restart();
+        self.wait_ready();
+        self.stop();
+        self.inspect()
+    }
+
     /// `spiked inspect --json`.
     pub fn inspect(&self) -> serde_json::Value {
         let output = spiked()
