@@ -14,6 +14,7 @@ mod mapping;
 pub mod node;
 mod number;
 mod output;
+mod parsed;
 mod reject;
 mod sparkplug;
 mod template;
@@ -24,10 +25,10 @@ pub use clock::{Clock, Order, Stamp};
 pub use feedback::{InstructionTopic, MAX_MUTE_S, parse_instruction};
 pub use forms::OutputForm;
 pub use home_assistant::Discovery;
-pub use mapping::{Found, Measured, Parsed, Refused};
 pub use node::Pointer;
 pub use number::truth;
 pub use output::{SCHEMA_VERSION, anomaly_json, prediction_json};
+pub use parsed::{Found, Measured, Parsed, Refused};
 pub use reject::Reject;
 pub use sparkplug::{
     Metrics, Value as SparkplugValue, encode_sparkplug, parse_sparkplug, rebirth_request,
