@@ -9,9 +9,7 @@ use crate::glob::glob;
 
 use super::node::Node;
 use super::template::{Key, Names, Record, no_slashes};
-use super::{
-    Clock, Form, Format, MAX_WORD_BYTES, Order, Place, Reject, Scope, Stamp, TimeUnit, json, number,
-};
+use super::{Form, Format, Measured, Parsed, Place, Reject, Scope, Stamp, TimeUnit, number};
 
 /// Nesting of an object of channels that is followed; deeper members are refused.
 const MAX_OBJECT_DEPTH: usize = 8;
@@ -81,7 +79,7 @@ impl Format {
             },
         };
         result?;
-        if out.items.is_empty() && out.refused.is_empty() {
+        if out.is_empty() && out.refused.is_empty() {
             return Err(Reject::NoValue);
         }
         Ok(())

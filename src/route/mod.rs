@@ -8,7 +8,7 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::payload::{Names, Reject};
+use crate::payload::{Names, Reject, Template};
 pub use name::MAX_NAME_BYTES;
 use name::is_name;
 pub use pattern::{Pattern, PatternSettings};
