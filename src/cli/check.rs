@@ -77,7 +77,12 @@ pub fn run(args: CheckArgs) -> Result<(), CliError> {
             ));
         }
         let time = Duration::from_secs_f64(seconds);
-        let heard = hear(&settings.mqtt, &filters(&settings), time, MAX_MESSAGES)?;
+        let heard = hear(
+            &settings.mqtt,
+            &filters(&settings.inputs),
+            time,
+            MAX_MESSAGES,
+        )?;
         writeln!(stdout, "# {} messages within {seconds} s", heard.len())?;
         let made = Made::of(&heard, &mut settings.decoder(0));
         let inputs: Vec<String> = settings.inputs.iter().map(|i| i.pattern.filter()).collect();
@@ -91,7 +96,7 @@ pub fn run(args: CheckArgs) -> Result<(), CliError> {
 
 /// The last line where all is well.
 fn verdict(settings: &Settings, n_warnings: usize) -> String {
-    let inputs: Vec<String> = filters(settings)
+    let inputs: Vec<String> = filters(&settings.inputs)
         .into_iter()
         .map(|(filter, _)| filter)
         .collect();
@@ -112,7 +117,7 @@ fn verdict(settings: &Settings, n_warnings: usize) -> String {
 fn try_subscriptions(settings: &Settings, out: &mut impl Write) -> Result<(), CliError> {
     let granted = connect(settings)?;
     let mut refused = Vec::new();
-    for ((filter, qos), granted) in filters(settings).iter().zip(granted) {
+    for ((filter, qos), granted) in filters(&settings.inputs).iter().zip(granted) {
         let answer = if granted { "granted" } else { "refused" };
         writeln!(out, "# subscription {filter} (QoS {qos}): {answer}")?;
         if !granted {
@@ -139,7 +144,7 @@ fn connect(settings: &Settings) -> Result<Vec<bool>, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let filters = filters(settings);
+    let filters = filters(&settings.inputs);
     let answer = runtime.block_on(async {
         match settings.mqtt.protocol {
             Protocol::V3 => probe::<V4>(&options, &filters, LIMIT).await,

@@ -7,8 +7,8 @@ use tracing::{error, info, warn};
 
 use crate::cli::logging;
 use crate::config::{self, Changes, Settings};
+use crate::runtime::LiveSettings;
 use crate::state::unfit_changes;
-use crate::stream::StreamParams;
 
 /// Where the settings came from, and how they stand.
 pub struct Reload {
@@ -18,8 +18,8 @@ pub struct Reload {
     pub overrides: Vec<(String, String)>,
     /// The effective settings of the daemon.
     pub settings: Settings,
-    /// To the workers.
-    pub tuned: Sender<StreamParams>,
+    /// To its threads and connections.
+    pub changed: Sender<LiveSettings>,
 }
 
 impl Reload {
@@ -37,14 +37,19 @@ impl Reload {
         }
         let unfit = unfit_changes(self.settings.stream_params(), new.stream_params());
         let changes = Changes::between(&self.settings, &new, unfit.is_empty());
-        if changes.live.iter().any(|key| key == "log.level") {
-            logging::set_level(&new.log_level);
-            self.settings.log_level.clone_from(&new.log_level);
-        }
+        let is_live = |key: &str| changes.live.iter().any(|live| live == key);
         let tunes = self.settings.stream_params() != new.stream_params() && unfit.is_empty();
-        if tunes && self.tuned.try_send(new.stream_params().clone()).is_err() {
+        let live = LiveSettings {
+            params: tunes.then(|| new.stream_params().clone()),
+            inputs: is_live("input").then(|| new.inputs.clone()),
+        };
+        let is_any = live.params.is_some() || live.inputs.is_some();
+        if is_any && self.changed.try_send(live).is_err() {
             error!("the settings are not taken over: the last ones are not yet; send SIGHUP again");
             return;
+        }
+        if is_live("log.level") {
+            logging::set_level(&new.log_level);
         }
         let restart = changes.restart.join(", ");
         if changes.live.is_empty() && changes.restart.is_empty() {
@@ -56,10 +61,6 @@ impl Reload {
         if !restart.is_empty() {
             warn!(keys = restart, "these settings need a restart");
         }
-        if changes.restart.is_empty() {
-            self.settings = new;
-        } else if tunes {
-            self.settings.stream = new.stream;
-        }
+        self.settings.take_over(&new, &changes);
     }
 }

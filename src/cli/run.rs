@@ -81,16 +81,16 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
     for warning in settings.warnings() {
         warn!("{warning}");
     }
-    let (tuned, changed) = tokio::sync::mpsc::channel(1);
+    let (changed, changes) = tokio::sync::mpsc::channel(1);
     let mut reload = Reload {
         config: args.config,
         overrides,
         settings: settings.clone(),
-        tuned,
+        changed,
     };
     let hooks = runtime::Hooks {
         store: store(&settings.state)?,
-        tuned: Some(changed),
+        changed: Some(changes),
         ..runtime::Hooks::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

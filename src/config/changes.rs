@@ -6,6 +6,8 @@ use super::Settings;
 
 /// Sections whose keys are those of the models, which tune without a restart unless they make another model.
 const MODEL_SECTIONS: [&str; 4] = ["detect", "learn", "experimental", "stream"];
+/// Keys that are taken over whatever the models are.
+const LIVE: [&str; 2] = ["input", "log.level"];
 /// Keys of these that other rooms read as well.
 const READ_ELSEWHERE: [&str; 4] = [
     "stream.channels",
@@ -38,7 +40,7 @@ impl Changes {
             let section = key.split('.').next().unwrap_or_default();
             let is_model =
                 MODEL_SECTIONS.contains(&section) && !READ_ELSEWHERE.contains(&key.as_str());
-            if key == "log.level" || (is_model && same_model) {
+            if LIVE.contains(&key.as_str()) || (is_model && same_model) {
                 changes.live.push(key.clone());
             } else {
                 changes.restart.push(key.clone());
@@ -59,6 +61,46 @@ impl Changes {
         changes.restart.dedup();
         changes
     }
+}
+
+impl Settings {
+    /// Takes over from `new` what a running daemon does. The rest stays as it was at the start.
+    pub fn take_over(&mut self, new: &Settings, changes: &Changes) {
+        let is_live = |key: &str| changes.live.iter().any(|live| live == key);
+        if is_live("log.level") {
+            self.log_level.clone_from(&new.log_level);
+        }
+        if is_live("input") {
+            self.inputs.clone_from(&new.inputs);
+        }
+        if changes.live.iter().any(|key| !LIVE.contains(&key.as_str())) {
+            self.stream = new.stream.clone();
+        }
+        self.effective = with_keys_of(&self.effective, &new.effective, &changes.live);
+    }
+}
+
+/// Effective settings with some keys as others have them.
+fn with_keys_of(old: &str, new: &str, keys: &[String]) -> String {
+    // They are ours: they parse.
+    let parse = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
+    let (mut merged, new) = (parse(old), parse(new));
+    for key in keys {
+        match key.split_once('.') {
+            Some((section, name)) => {
+                let value = new.get(section).and_then(|section| section.get(name));
+                let table = merged.get_mut(section).and_then(toml::Value::as_table_mut);
+                if let (Some(table), Some(value)) = (table, value) {
+                    table.insert(name.to_owned(), value.clone());
+                }
+            }
+            None => {
+                let value = new.get(key).cloned();
+                merged.extend(value.map(|value| (key.clone(), value)));
+            }
+        }
+    }
+    merged.to_string()
 }
 
 /// The values of effective settings by `section.key`; lists of tables as a whole.
@@ -87,6 +129,19 @@ mod tests {
     fn settings(pairs: &[(&str, &str)]) -> Settings {
         let pairs = pairs.iter().map(|(key, value)| (*key, (*value).to_owned()));
         load_plain(&pairs.collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn settings_that_are_taken_over_are_no_longer_a_difference_and_the_others_remain_one() {
+        let mut old = settings(&[]);
+        let new = settings(&[("log.level", "debug"), ("http.listen", "127.0.0.1:1")]);
+        let changes = Changes::between(&old, &new, true);
+        old.take_over(&new, &changes);
+        let left = Changes::between(&old, &new, true);
+        assert_eq!(
+            (left.live, left.restart),
+            (vec![], vec!["http.listen".to_owned()])
+        );
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub struct Settings {
     /// Settings of the state on disk.
     pub state: StateSettings,
     secret_files: SecretFiles,
-    effective: String,
+    pub(super) effective: String,
 }
 
 /// The broker and how to reach it.

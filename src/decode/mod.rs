@@ -16,7 +16,7 @@ use crate::payload::{
     Form, Format, Found, InstructionTopic, Measured, Order, Parsed, Refused, Reject, Scope,
     TimeUnit, parse_instruction, parse_sparkplug,
 };
-use crate::route::{Match, Route, Router};
+use crate::route::{Match, Pattern, Route, Router};
 use crate::row::Reading;
 pub use explain::{Refusal, advice_on_time, excerpt, refused_reading};
 pub use refusals::{Refusals, RefusedTopic};
@@ -153,6 +153,13 @@ impl Decoder {
             remarks: Vec::new(),
             remarked: HashSet::new(),
         }
+    }
+
+    /// Goes on with other patterns and the payload formats that belong to them.
+    pub fn replace_inputs(&mut self, patterns: Vec<Pattern>, formats: Vec<Format>) {
+        self.router.replace_patterns(patterns);
+        self.formats = formats;
+        self.remarked.clear();
     }
 
     /// Appends the readings of a message, or the feedback that travels as one, to `readings`,

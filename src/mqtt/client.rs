@@ -1,7 +1,7 @@
 //! Keeps a connection to the broker: one task polls and reconnects, another sends.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use super::broker_drops::BrokerDrops;
 use super::outbox::{Dropped, Outbox};
 use super::queue::Intake;
 use super::sending::{send_all, status};
+use super::subscriptions::{Filters, Subscriptions};
 use super::{DROPPED_TOPIC, Delivered, Event, Link, LinkError, Message};
 use crate::metrics::Class;
 use crate::progress::Pulse;
@@ -118,10 +119,8 @@ pub struct Client<L: Link> {
     pub side: Role,
     /// How to connect.
     pub options: L::Options,
-    /// Filters to subscribe to, with QoS.
-    pub filters: Vec<(String, u8)>,
-    /// The same, where a refusal is borne: behind the others.
-    pub optional: Vec<(String, u8)>,
+    /// Topics to subscribe to.
+    pub filters: Filters,
     /// Topic of the retained status, where this connection says it.
     pub status_topic: Option<Arc<str>>,
     /// Longest wait between attempts.
@@ -153,6 +152,8 @@ pub struct ClientHandles {
     pub out: Out,
     /// Acknowledgements go here.
     pub acks: mpsc::UnboundedSender<Vec<Ack>>,
+    /// Topics subscribed to; others may be put in their place.
+    pub filters: watch::Sender<Filters>,
     stop: watch::Sender<Stop>,
     polling: JoinHandle<()>,
     sending: JoinHandle<()>,
@@ -194,11 +195,7 @@ struct Polling<L: Link> {
 pub(super) struct ClientParts<L: Link> {
     pub(super) side: Role,
     pub(super) options: L::Options,
-    /// Needed ones first.
-    pub(super) filters: Vec<(String, u8)>,
-    needed: usize,
-    /// A connection ended over the broker's own figures, as it seems: they are not asked for.
-    without_figures: AtomicBool,
+    pub(super) subscriptions: Subscriptions,
     pub(super) status_topic: Option<Arc<str>>,
     pub(super) reconnect_max: Duration,
     pub(super) intake: Intake,
@@ -210,41 +207,14 @@ pub(super) struct ClientParts<L: Link> {
     pub(super) delivered: OnDelivered,
 }
 
-impl<L: Link> ClientParts<L> {
-    /// Filters to subscribe to.
-    pub(super) fn wanted(&self) -> Vec<(String, u8)> {
-        let mut wanted = self.filters.clone();
-        if self.without_figures.load(Ordering::Acquire) {
-            wanted.retain(|(filter, _)| filter != DROPPED_TOPIC);
-        }
-        wanted
-    }
-
-    /// The broker ended a connection rather than answer the subscription or deliver a message: some do so
-    /// where a filter is not permitted.
-    fn go_without_figures(&self) {
-        let asked = self
-            .filters
-            .iter()
-            .any(|(filter, _)| filter == DROPPED_TOPIC);
-        if asked && !self.without_figures.swap(true, Ordering::AcqRel) {
-            info!(
-                filter = DROPPED_TOPIC,
-                "the connection ended instead of a subscription's answer: we do without the broker's figures"
-            );
-        }
-    }
-}
-
 /// Starts the two tasks on the current tokio runtime.
 pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
     let out = Out::new(client.outbox, client.shared.clone());
+    let (filters, wanted) = watch::channel(client.filters);
     let parts = Arc::new(ClientParts::<L> {
         side: client.side,
         options: client.options,
-        needed: client.filters.len(),
-        without_figures: AtomicBool::new(false),
-        filters: [client.filters, client.optional].concat(),
+        subscriptions: Subscriptions::new(wanted),
         status_topic: client.status_topic.clone(),
         reconnect_max: client.reconnect_max,
         intake: client.intake,
@@ -275,6 +245,7 @@ pub fn start<L: Link>(client: Client<L>) -> ClientHandles {
     ClientHandles {
         out,
         acks: acks_tx,
+        filters,
         stop: stop_tx,
         polling: tokio::spawn(polling.run()),
         sending: tokio::spawn(send_all(parts, connected_rx, acks_rx, goodbye)),
@@ -348,6 +319,7 @@ impl<L: Link> Polling<L> {
         shared.metrics.broker_failures.inc();
         let resent = lock(&self.client.out.outbox).connection_lost();
         shared.metrics.resent.inc_by(resent);
+        self.client.subscriptions.connection_lost();
         self.connected.send_replace(None);
     }
 
@@ -396,7 +368,7 @@ impl<L: Link> Polling<L> {
                 Err(error) => {
                     self.hand_over_all(&mut link, &mut waiting).await;
                     if answered == Some(false) {
-                        self.client.go_without_figures();
+                        self.client.subscriptions.go_without_figures();
                     }
                     return End::Lost(error, subscribed_since.map(|at| at.elapsed()));
                 }
@@ -410,17 +382,17 @@ impl<L: Link> Polling<L> {
                     self.client.shared.set_connected(self.client.side, true);
                     // The session has its subscriptions. That they are granted anew is said behind all
                     // that the broker has kept for it.
-                    if session_present && self.client.needed > 0 {
+                    if session_present && self.client.subscriptions.is_needed() {
                         self.client.shared.set_subscribed(true);
                         subscribed_since = Some(Instant::now());
                     }
                     self.client.shared.metrics.broker_connections.inc();
-                    if self.client.filters.is_empty() {
+                    if self.client.subscriptions.is_empty() {
                         subscribed_since = Some(Instant::now());
                     }
                     lock(&self.client.out.outbox).connected(epoch, receive_maximum);
                     self.connected.send_replace(Some((epoch, sender.clone())));
-                    answered = Some(self.client.filters.is_empty());
+                    answered = Some(self.client.subscriptions.is_empty());
                 }
                 Event::Subscribed(granted) => {
                     answered = Some(true);
@@ -441,10 +413,12 @@ impl<L: Link> Polling<L> {
 
     /// True where every filter was granted.
     fn note_subscribed(&self, granted: &[bool]) -> bool {
+        let asked = self.client.subscriptions.take_asked();
         let mut all = true;
-        let answers = self.client.filters.iter().zip(granted);
-        for (idx, ((filter, _), _)) in answers.enumerate().filter(|(_, (_, granted))| !**granted) {
-            if idx < self.client.needed {
+        let filters = asked.needed.iter().chain(&asked.optional);
+        let refused = filters.zip(granted).enumerate();
+        for (idx, ((filter, _), _)) in refused.filter(|(_, (_, granted))| !**granted) {
+            if idx < asked.needed.len() {
                 all = false;
                 error!(filter, "the broker refuses the subscription");
             } else if filter.starts_with('$') {
@@ -453,12 +427,13 @@ impl<L: Link> Polling<L> {
                 warn!(filter, "the broker refuses the subscription: we do without");
             }
         }
-        if self.client.needed == 0 {
+        if asked.needed.is_empty() {
             return all;
         }
         self.client.shared.set_subscribed(all);
         if all {
-            info!(filters = self.client.filters.len(), "subscribed");
+            let filters = asked.needed.len() + asked.optional.len();
+            info!(filters, "subscribed");
         }
         all
     }

@@ -108,6 +108,10 @@ impl LinkSender for FakeSender {
         self.note(format!("subscribe {}", topics.join(" ")))
     }
 
+    async fn unsubscribe(&self, filters: &[String]) -> Result<(), LinkError> {
+        self.note(format!("unsubscribe {}", filters.join(" ")))
+    }
+
     async fn ack(&self, packet_ids: Vec<u16>) -> Result<(), LinkError> {
         self.note(format!("ack {packet_ids:?}"))
     }
@@ -163,8 +167,11 @@ fn fixture(scripts: Vec<Script>) -> Fixture {
         side: Role::Subscriber,
         may_connect: tokio::sync::watch::channel(true).1,
         options: broker.clone(),
-        filters: vec![("plant/+/+".to_owned(), 1)],
-        optional: vec![("feedback".to_owned(), 1), (DROPPED_TOPIC.to_owned(), 0)],
+        filters: Filters {
+            needed: vec![("plant/+/+".to_owned(), 1)],
+            optional: vec![("feedback".to_owned(), 1), (DROPPED_TOPIC.to_owned(), 0)],
+            former: Vec::new(),
+        },
         status_topic: Some("status".into()),
         reconnect_max: Duration::from_millis(10),
         intake: intake.clone(),
@@ -220,6 +227,29 @@ async fn each_connection_subscribes_and_says_that_it_is_online() {
     assert!(has(&fixture.log(), 3, needed), "{:?}", fixture.log());
     assert_eq!(fixture.shared.metrics.broker_connections.get(), 2);
     assert_eq!(fixture.shared.metrics.broker_failures.get(), 2);
+}
+
+#[tokio::test]
+async fn other_filters_are_subscribed_to_while_the_connection_is_up_and_after_it() {
+    let refused = Step::Event(Ok(Event::Subscribed(vec![false, true, true])));
+    let fixture = fixture(vec![vec![connected()], vec![connected(), refused]]);
+    fixture
+        .until("online", |f| has(&f.log(), 1, "publish online"))
+        .await;
+    let other = vec![("site/+/+".to_owned(), 1)];
+    let change = |filters: &mut Filters| filters.replace_needed(other);
+    fixture.handles.filters.send_modify(change);
+    let wanted = format!("subscribe site/+/+ feedback {DROPPED_TOPIC}");
+    let former = "unsubscribe plant/+/+";
+    fixture
+        .until("the change", |f| has(&f.log(), 1, former))
+        .await;
+    assert!(has(&fixture.log(), 1, &wanted), "{:?}", fixture.log());
+    fixture.broker.cut.notify_one();
+    fixture
+        .until("the same again", |f| has(&f.log(), 2, former))
+        .await;
+    assert_eq!(fixture.shared.health().reasons, ["not subscribed"]);
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ pub trait Codec: Send + 'static {
     fn greeting(bytes: &mut BytesMut, limit: usize) -> Result<Greeting, LinkError>;
     /// Appends a subscription.
     fn subscribe(filters: &[(String, u8)], id: u16, out: &mut BytesMut) -> Result<(), LinkError>;
+    /// Appends the end of subscriptions.
+    fn unsubscribe(filters: &[String], id: u16, out: &mut BytesMut) -> Result<(), LinkError>;
     /// Appends a message of ours; `id` 0 with QoS 0.
     fn publish(message: &Message, id: u16, out: &mut BytesMut);
     /// Where the payload of a message begins, behind its packet id.
@@ -86,6 +88,7 @@ pub struct Connection<C> {
 enum Request {
     Publish(Message),
     Subscribe(Vec<(String, u8)>),
+    Unsubscribe(Vec<String>),
     /// Send PUBACK for these packet ids.
     Acknowledge(Vec<u16>),
     Disconnect,
@@ -314,6 +317,10 @@ impl<C: Codec> Connection<C> {
                     let id = self.next_id();
                     C::subscribe(&filters, id, &mut self.out)?;
                 }
+                Request::Unsubscribe(filters) => {
+                    let id = self.next_id();
+                    C::unsubscribe(&filters, id, &mut self.out)?;
+                }
                 Request::Acknowledge(packet_ids) => {
                     let ids = packet_ids.into_iter();
                     ids.for_each(|id| frame::puback(id, &mut self.out));
@@ -368,6 +375,10 @@ impl LinkSender for ConnectionSender {
 
     async fn subscribe(&self, filters: &[(String, u8)]) -> Result<(), LinkError> {
         self.ask(Request::Subscribe(filters.to_vec())).await
+    }
+
+    async fn unsubscribe(&self, filters: &[String]) -> Result<(), LinkError> {
+        self.ask(Request::Unsubscribe(filters.to_vec())).await
     }
 
     async fn ack(&self, packet_ids: Vec<u16>) -> Result<(), LinkError> {

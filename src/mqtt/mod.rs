@@ -24,6 +24,7 @@ mod probe;
 mod queue;
 mod sending;
 mod socket;
+mod subscriptions;
 mod v311;
 mod v5;
 
@@ -38,6 +39,7 @@ pub use client::{Ack, Client, ClientHandles, Out, start};
 pub use probe::{ask, listen, probe};
 pub use queue::Intake;
 pub use socket::tls_config;
+pub use subscriptions::Filters;
 pub use v5::V5;
 pub use v311::V4;
 
@@ -163,6 +165,9 @@ pub trait LinkSender: Clone + Send + Sync + 'static {
         &self,
         filters: &[(String, u8)],
     ) -> impl Future<Output = Result<(), LinkError>> + Send;
+    /// Has the broker drop filters.
+    fn unsubscribe(&self, filters: &[String])
+    -> impl Future<Output = Result<(), LinkError>> + Send;
     /// Acknowledges delivered messages.
     fn ack(&self, packet_ids: Vec<u16>) -> impl Future<Output = Result<(), LinkError>> + Send;
     /// Says goodbye.

@@ -18,6 +18,7 @@ pub(super) async fn send_all<L: Link>(
     mut goodbye: watch::Receiver<Stop>,
 ) {
     let mut link: Connected<L::Sender> = None;
+    let mut filters = client.subscriptions.changes();
     let pulse = client
         .shared
         .pulses
@@ -34,6 +35,11 @@ pub(super) async fn send_all<L: Link>(
                 link = connected.borrow_and_update().clone();
                 if let Some((_, sender)) = &link {
                     welcome(&client, sender).await;
+                }
+            }
+            Ok(()) = filters.changed() => {
+                if let Some((_, sender)) = &link {
+                    client.subscriptions.request(sender).await;
                 }
             }
             Some(some) = acks.recv() => acknowledge(&client, link.as_ref(), some, &mut acks).await,
@@ -75,11 +81,7 @@ async fn flush<L: Link>(
 
 /// A new connection: subscribe, and say that we are here.
 async fn welcome<L: Link>(client: &ClientParts<L>, sender: &L::Sender) {
-    // Errors mean that the connection has ended already: the next one does it again.
-    let filters = client.wanted();
-    if !filters.is_empty() {
-        let _ = sender.subscribe(&filters).await;
-    }
+    client.subscriptions.request(sender).await;
     if let Some(topic) = &client.status_topic {
         lock(&client.out.outbox).push_first(status(topic, "online"));
     }

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use rumqttc::mqttbytes::Error;
 use rumqttc::{
     Connect, ConnectReturnCode, LastWill, Login, Packet, QoS, Subscribe, SubscribeFilter,
-    SubscribeReasonCode,
+    SubscribeReasonCode, Unsubscribe,
 };
 
 use super::connection::{Codec, Connection, Greeting};
@@ -51,6 +51,14 @@ impl Codec for V311 {
         write(&Packet::Subscribe(subscribe), out)
     }
 
+    fn unsubscribe(filters: &[String], id: u16, out: &mut BytesMut) -> Result<(), LinkError> {
+        let unsubscribe = Unsubscribe {
+            pkid: id,
+            topics: filters.to_vec(),
+        };
+        write(&Packet::Unsubscribe(unsubscribe), out)
+    }
+
     fn publish(message: &Message, id: u16, out: &mut BytesMut) {
         frame::publish(message, id, &[], out);
     }
@@ -69,6 +77,7 @@ impl Codec for V311 {
                         .collect(),
                 ),
                 Packet::PubAck(ack) => Event::Acknowledged(ack.pkid),
+                Packet::UnsubAck(_) => Event::Other,
                 Packet::PingResp => return Ok(None),
                 other => return Err(LinkError::Lost(format!("{other:?} out of its turn"))),
             },

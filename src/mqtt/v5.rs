@@ -6,7 +6,7 @@
 use bytes::BytesMut;
 use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, ConnectReturnCode, DisconnectReasonCode, Filter, LastWill, Login,
-    Packet, Subscribe, SubscribeReasonCode,
+    Packet, Subscribe, SubscribeReasonCode, Unsubscribe,
 };
 use rumqttc::v5::mqttbytes::{Error, QoS};
 
@@ -74,6 +74,13 @@ impl Codec for Version5 {
         write(&Packet::Subscribe(subscribe), out)
     }
 
+    fn unsubscribe(filters: &[String], id: u16, out: &mut BytesMut) -> Result<(), LinkError> {
+        let mut unsubscribe = Unsubscribe::new(filters.first().cloned().unwrap_or_default(), None);
+        unsubscribe.filters = filters.to_vec();
+        unsubscribe.pkid = id;
+        write(&Packet::Unsubscribe(unsubscribe), out)
+    }
+
     fn publish(message: &Message, id: u16, out: &mut BytesMut) {
         // No properties.
         frame::publish(message, id, &[0], out);
@@ -118,6 +125,7 @@ impl Codec for Version5 {
                         .collect(),
                 ),
                 Packet::PubAck(ack) => Event::Acknowledged(ack.pkid),
+                Packet::UnsubAck(_) => Event::Other,
                 Packet::PingResp(_) => return Ok(None),
                 Packet::Disconnect(bye)
                     if bye.reason_code == DisconnectReasonCode::SessionTakenOver =>

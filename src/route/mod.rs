@@ -100,6 +100,15 @@ impl Router {
         }
     }
 
+    /// Goes on with other patterns. Streams and channels stay; the topics that give them are found anew.
+    pub fn replace_patterns(&mut self, patterns: Vec<Pattern>) {
+        self.patterns = patterns;
+        self.topics.clear();
+        self.topic_bytes = 0;
+        let channels = self.streams.values_mut().flat_map(HashMap::values_mut);
+        channels.for_each(|source| *source = None);
+    }
+
     /// The route of a topic seen before.
     pub fn known(&self, topic: &str) -> Option<&Arc<Route>> {
         self.topics.get(topic)

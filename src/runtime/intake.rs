@@ -14,6 +14,7 @@ use super::balance::Dispatch;
 use super::clock::{ArrivalClock, ClockStep};
 use super::expiry::Expiry;
 use super::store::{Accepted, Delivery, Replay, Store};
+use super::tuning::ChangedInputs;
 use super::worker::Item;
 use crate::decode::{Decoder, Message};
 use crate::metrics::Class;
@@ -44,7 +45,7 @@ pub struct GroupRule {
 }
 
 /// Parts that the intake thread works with.
-pub struct IntakeThread {
+pub(super) struct IntakeThread {
     /// Messages come from here.
     pub intake: Intake,
     /// Makes readings of them.
@@ -73,6 +74,8 @@ pub struct IntakeThread {
     pub home_assistant: Option<String>,
     /// Requests to Sparkplug's nodes go here.
     pub out: Out,
+    /// Inputs that were changed while the daemon runs.
+    pub changed_inputs: Receiver<ChangedInputs>,
 }
 
 /// Hash of the last message accepted under each packet id; constant memory. An entry ages: once so many
@@ -149,6 +152,7 @@ impl IntakeThread {
             progress::beat();
             self.dispatch.balance();
             self.expire();
+            self.take_changed_inputs();
             if self.receive(&mut scratch, MAX_GROUP, IDLE) {
                 self.fill(&mut group, &mut scratch);
                 self.commit(&mut group);

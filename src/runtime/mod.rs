@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+use crate::config::Input;
 use crate::engine::EngineStats;
 use crate::row::Outcome;
 use crate::stream::StreamParams;
@@ -58,6 +59,15 @@ pub struct Started {
     pub shared: Arc<Status>,
 }
 
+/// Settings that a running daemon takes over; `None` for those that stay.
+#[derive(Clone, Debug, Default)]
+pub struct LiveSettings {
+    /// Of the models.
+    pub params: Option<StreamParams>,
+    /// Topics to subscribe to, and how their messages are read.
+    pub inputs: Option<Vec<Input>>,
+}
+
 /// Parts that a caller may bring along.
 #[derive(Default)]
 pub struct Hooks {
@@ -67,8 +77,8 @@ pub struct Hooks {
     pub tap: Option<Tap>,
     /// Where readings and snapshots are kept; `None` for nowhere.
     pub store: Option<Arc<dyn store::Store>>,
-    /// Settings of the models that change while the daemon runs.
-    pub tuned: Option<tokio::sync::mpsc::Receiver<StreamParams>>,
+    /// Settings that change while the daemon runs.
+    pub changed: Option<tokio::sync::mpsc::Receiver<LiveSettings>>,
     /// Told once, when everything is bound and started.
     pub started: Option<tokio::sync::oneshot::Sender<Started>>,
 }

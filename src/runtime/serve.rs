@@ -18,14 +18,17 @@ use super::expiry::Expiry;
 use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
 use super::moving::Work;
 use super::store::{KeptMessage, NoStore, Restored, Store, StoreError, WEBHOOK_TOPIC};
+use super::tuning::{ChangedInputs, Takers};
 use super::worker::{Slot, Worker};
-use super::{Hooks, ServeError, Started, Summary, supervise, tuning};
-use crate::config::{FeedbackMode, MqttSettings, OutputSettings, Protocol, Settings};
+use super::{Hooks, ServeError, Started, Summary, supervise};
+use crate::config::{FeedbackMode, Input, MqttSettings, OutputSettings, Protocol, Settings};
 use crate::decode::Decoder;
 use crate::http::{Admin, Limits, Site};
 use crate::metrics::{Class, Metrics};
 use crate::mqtt::outbox::Outbox;
-use crate::mqtt::{self, Client, ClientHandles, Intake, Link, LinkOptions, Message, Out, V4, V5};
+use crate::mqtt::{
+    self, Client, ClientHandles, Filters, Intake, Link, LinkOptions, Message, Out, V4, V5,
+};
 use crate::payload::InstructionTopic;
 use crate::progress::Pulse;
 use crate::status::{Role, Status};
@@ -129,7 +132,12 @@ pub async fn serve(
             shared: &shared,
         };
         let started = Threads::start(&settings, parts)?;
-        let workers = started.senders.clone();
+        let takers = Takers {
+            workers: started.senders.clone(),
+            intake: started.changed_inputs.clone(),
+            filters: clients.incoming.filters.clone(),
+            shared: shared.clone(),
+        };
         threads = Some(started);
         let is_recovered = tokio::select! {
             recovered = recovery => recovered.is_ok(),
@@ -148,8 +156,8 @@ pub async fn serve(
                 });
             }
             let tuning = hooks
-                .tuned
-                .map(|changed| tokio::spawn(tuning::hand_on(changed, workers, shared.clone())));
+                .changed
+                .map(|changed| tokio::spawn(takers.hand_on(changed)));
             shutdown.await;
             if let Some(tuning) = tuning {
                 tuning.abort();
@@ -332,8 +340,11 @@ impl Clients {
         let incoming = mqtt::start::<L>(Client {
             side: Role::Subscriber,
             options,
-            filters: filters(settings),
-            optional: optional_filters(settings),
+            filters: Filters {
+                needed: filters(&settings.inputs),
+                optional: optional_filters(settings),
+                former: Vec::new(),
+            },
             status_topic: None,
             reconnect_max: settings.mqtt.reconnect_max,
             intake: intake.clone(),
@@ -354,9 +365,11 @@ impl Clients {
                 // The outbox is all the session there is.
                 clean_session: true,
             },
-            filters: Vec::new(),
-            // Here no backlog of readings stands before the broker's figures.
-            optional: broker_figures(settings),
+            filters: Filters {
+                // Here no backlog of readings stands before the broker's figures.
+                optional: broker_figures(settings),
+                ..Filters::default()
+            },
             status_topic: Some(status_topic.into()),
             reconnect_max: settings.mqtt.reconnect_max,
             intake: Intake::new(1, settings.runtime.overload),
@@ -379,9 +392,9 @@ impl Clients {
 }
 
 /// The filters to subscribe to, each once.
-pub fn filters(settings: &Settings) -> Vec<(String, u8)> {
+pub fn filters(inputs: &[Input]) -> Vec<(String, u8)> {
     let mut filters: Vec<(String, u8)> = Vec::new();
-    for input in &settings.inputs {
+    for input in inputs {
         let filter = input.pattern.filter();
         match filters.iter_mut().find(|(known, _)| *known == filter) {
             Some((_, qos)) => *qos = (*qos).max(input.qos),
@@ -423,6 +436,7 @@ struct Threads {
     intake: JoinHandle<()>,
     workers: Vec<JoinHandle<u64>>,
     senders: Vec<crossbeam_channel::Sender<Work>>,
+    changed_inputs: crossbeam_channel::Sender<ChangedInputs>,
 }
 
 /// Parts that the threads are started with.
@@ -479,6 +493,7 @@ impl Threads {
             worker.streams = streams;
             workers.push(spawn(&format!("worker-{idx}"), move || worker.run())?);
         }
+        let (changed_inputs, changes) = crossbeam_channel::bounded(1);
         let thread = IntakeThread {
             intake: intake.clone(),
             decoder,
@@ -495,6 +510,7 @@ impl Threads {
             replay: restored.replay,
             recovered: Some(recovered),
             out: clients.outgoing.out.clone(),
+            changed_inputs: changes,
             home_assistant: home_assistant_status(&settings.output),
             expiry: Expiry::new(
                 settings.expire_after,
@@ -506,6 +522,7 @@ impl Threads {
             intake: spawn("intake", move || thread.run())?,
             workers,
             senders,
+            changed_inputs,
         })
     }
 
@@ -517,6 +534,7 @@ impl Threads {
             intake,
             workers,
             senders,
+            ..
         } = self;
         let all = tokio::task::spawn_blocking(move || {
             let mut well = intake.join().is_ok();

@@ -1,34 +1,102 @@
-//! Hands changed settings of the models to the workers of a running daemon.
+//! Hands changed settings to the threads and connections of a running daemon.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::{oneshot, watch};
+use tracing::info;
 
+use super::LiveSettings;
+use super::intake::IntakeThread;
 use super::moving::Work;
+use super::serve::filters;
 use super::worker::Worker;
+use crate::config::Input;
+use crate::mqtt::Filters;
 use crate::status::Status;
 use crate::stream::StreamParams;
 
 /// Time between two attempts to hand over to a worker whose queue is full.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// Hands on to the workers whatever comes, until it is aborted.
-pub(super) async fn hand_on(
-    mut changed: Receiver<StreamParams>,
-    workers: Vec<Sender<Work>>,
-    shared: Arc<Status>,
-) {
-    while let Some(params) = changed.recv().await {
+/// Threads and connections that take over changed settings.
+pub(super) struct Takers {
+    /// Take the settings of the models.
+    pub(super) workers: Vec<Sender<Work>>,
+    /// Takes the inputs, for the intake thread.
+    pub(super) intake: Sender<ChangedInputs>,
+    /// Filters of the connection that receives.
+    pub(super) filters: watch::Sender<Filters>,
+    /// Metrics.
+    pub(super) shared: Arc<Status>,
+}
+
+/// Inputs for the intake thread, which tells when it reads messages by them.
+pub(super) struct ChangedInputs {
+    inputs: Vec<Input>,
+    taken: oneshot::Sender<()>,
+}
+
+impl Takers {
+    /// Hands on whatever comes, until it is aborted.
+    pub(super) async fn hand_on(self, mut changed: Receiver<LiveSettings>) {
+        while let Some(settings) = changed.recv().await {
+            if let Some(params) = settings.params {
+                self.tune(params).await;
+            }
+            if let Some(inputs) = settings.inputs {
+                self.replace_inputs(inputs).await;
+            }
+        }
+    }
+
+    async fn tune(&self, params: StreamParams) {
         let allowed = params.engine.get().detect.false_alarms_per_week;
-        shared.metrics.set_false_alarms_allowed(allowed);
-        for worker in &workers {
+        self.shared.metrics.set_false_alarms_allowed(allowed);
+        for worker in &self.workers {
             let mut work = Work::Tune(params.clone());
             while let Err(TrySendError::Full(back)) = worker.try_send(work) {
                 work = back;
                 tokio::time::sleep(AGAIN).await;
             }
+        }
+    }
+
+    /// The messages of a topic come once it is known how to read them.
+    async fn replace_inputs(&self, inputs: Vec<Input>) {
+        let wanted = filters(&inputs);
+        let (taken, told) = oneshot::channel();
+        let changed = ChangedInputs { inputs, taken };
+        // An error means that the intake thread has ended: so will the daemon.
+        if self.intake.send(changed).is_err() || told.await.is_err() {
+            return;
+        }
+        self.filters.send_modify(|filters| {
+            filters.replace_needed(wanted);
+            let topics: Vec<&str> = filters.needed.iter().map(|(topic, _)| &**topic).collect();
+            let dropped = filters.former.join(" ");
+            info!(
+                topics = topics.join(" "),
+                dropped, "subscribes to other topics"
+            );
+        });
+    }
+}
+
+impl IntakeThread {
+    /// Reads messages by other inputs, where they were changed.
+    pub(super) fn take_changed_inputs(&mut self) {
+        while let Ok(ChangedInputs { inputs, taken }) = self.changed_inputs.try_recv() {
+            let (mut patterns, mut formats) = (Vec::new(), Vec::new());
+            for input in inputs {
+                patterns.push(input.pattern);
+                formats.push(input.format);
+            }
+            self.decoder.replace_inputs(patterns, formats);
+            // Nobody waits any more where the daemon is about to stop.
+            let _ = taken.send(());
         }
     }
 }

@@ -61,6 +61,67 @@ fn a_hangup_takes_over_thresholds_names_what_needs_a_restart_and_survives_bad_se
 }
 
 #[test]
+fn a_hangup_subscribes_to_other_topics_over_the_connection_that_is_up() {
+    if !installed(&["mosquitto", "mosquitto_pub"]) {
+        return;
+    }
+    for protocol in ["3.1.1", "5"] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path());
+        let mqtt = format!("[mqtt]\nprotocol = \"{protocol}\"\n");
+        let inputs = |topics: &[&str]| {
+            let tables = topics
+                .iter()
+                .map(|t| format!("[[input]]\ntopic = \"{t}\"\n"));
+            format!("{mqtt}{}", tables.collect::<String>())
+        };
+        let before = inputs(&["plant/{stream}/{channel}", "hall/{stream}/{channel}"]);
+        let daemon = Daemon::start(&broker, dir.path(), &before);
+        broker.publish("plant/pump/flow", b"1", 1);
+        broker.publish("hall/fan/speed", b"1", 1);
+        wait_for("two streams", 10, || daemon.metric("spiked_streams") == 2.0);
+        // The same streams under another topic, a new one, and one that is not wanted any more.
+        let after = inputs(&["site/north/{stream}/{channel}", "hall/{stream}/{channel}"]);
+        std::fs::write(dir.path().join("spiked.toml"), after).unwrap();
+        daemon.signal("HUP");
+        wait_for("the topics are said", 5, || {
+            let said = log(dir.path());
+            said.contains("subscribes to other topics") && said.matches("subscribed").count() >= 2
+        });
+        broker.publish("plant/pump/flow", b"2", 1);
+        broker.publish("hall/fan/speed", b"2", 1);
+        broker.publish("site/north/pump/flow", b"3", 1);
+        let readings = "spiked_readings_received_total";
+        wait_for("the readings", 5, || daemon.metric(readings) == 4.0);
+        assert_eq!(
+            daemon.metric("spiked_streams"),
+            2.0,
+            "the stream is the same"
+        );
+        assert_eq!(daemon.metric("spiked_messages_received_total"), 4.0);
+        assert_eq!(daemon.metric("spiked_broker_connections_total"), 2.0);
+        assert_eq!(daemon.get("/readyz").0, 200);
+        daemon.signal("HUP");
+        wait_for("nothing is left to do", 5, || {
+            log(dir.path()).contains("nothing has changed")
+        });
+        // The session that the broker keeps has the new topics only.
+        assert_eq!(daemon.stop().0, 0);
+        broker.publish("plant/pump/flow", b"5", 1);
+        broker.publish("site/north/pump/flow", b"6", 1);
+        let mut daemon = Daemon::start(
+            &broker,
+            dir.path(),
+            &inputs(&["site/north/{stream}/{channel}"]),
+        );
+        wait_for("what came meanwhile", 5, || daemon.metric(readings) == 1.0);
+        assert!(daemon.is_alive());
+        assert_eq!(daemon.metric("spiked_messages_received_total"), 1.0);
+        assert_eq!(daemon.stop().0, 0);
+    }
+}
+
+#[test]
 fn a_backup_made_while_the_daemon_runs_is_restored_once_it_has_ended() {
     if !installed(&["mosquitto", "mosquitto_pub"]) {
         return;
