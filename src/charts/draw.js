@@ -564,7 +564,7 @@ const Draw = (() => {
   // ---------------------------------------------------------------- curves
 
   /** A chart of curves over any axis. `spec`: { title, x: [..], xLabel, yLabel, height, time,
-   *  series: [{ label, values, colour, dash, points }], bands: [{ low, high, colour }], yRange, xRange }. Colours are
+   *  series: [{ label, values, colour, dash, points, line }], bands: [{ low, high, colour, label }], yRange, xRange }. Colours are
    *  names of the style sheet's properties, such as "chart-value". */
   function curves(container, spec) {
     const named = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
@@ -575,12 +575,16 @@ const Draw = (() => {
       const edge = { stroke: "transparent", points: { show: false } };
       series.push(edge, edge);
     }
-    const keys = [];
+    const keys = (spec.bands || []).filter(b => b.label).map(b => {
+      const swatch = el("span", { class: "swatch area" });
+      swatch.style.setProperty("--swatch", `var(--${b.colour})`);
+      return el("span", { class: "key" }, swatch, b.label);
+    });
     for (const s of spec.series) {
       data.push(s.values);
       series.push({
-        label: s.label, stroke: () => named(s.colour), width: s.points ? 0 : 1.75, dash: s.dash,
-        paths: s.points ? () => null : undefined, points: { show: !!s.points, size: 5, fill: () => named(s.colour) }, spanGaps: true,
+        label: s.label, stroke: () => named(s.colour), width: s.points && !s.line ? 0 : 1.75, dash: s.dash,
+        paths: s.points && !s.line ? () => null : undefined, points: { show: !!s.points, size: 5, fill: () => named(s.colour) }, spanGaps: true,
       });
       const swatch = el("span", { class: "swatch" + (s.dash ? " dashed" : "") });
       swatch.style.setProperty("--swatch", `var(--${s.colour})`);

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `draw.js` | charts of a stream, incident cards, sparklines, curves, CSV; one global, `Draw` |
 //! | `style.css` | colours (dark and light) and shapes |
+//! | `sheet.js`, `sheet.css` | sections and tables of a report; one global, `Sheet` |
 //! | `uplot/` | uPlot 1.6.32, MIT, as its package has it built, with its licence |
 //!
 //! The shape that is drawn is [`crate::history::HistoryView`] as JSON, the same as in
@@ -35,22 +36,19 @@ pub const DRAW_JS: &str = include_str!("draw.js");
 pub const STYLE_CSS: &str = include_str!("style.css");
 
 const REPORT: &str = include_str!("report.html");
+const SHEET_JS: &str = include_str!("sheet.js");
+const SHEET_CSS: &str = include_str!("sheet.css");
 
-/// One self-contained HTML file. `script` finds `data` as the JSON text of `#data`, and puts what
-/// it builds with `Draw` into `#report`; `style` is added to the style sheet.
+/// One self-contained HTML file. `script` finds `data` as `Sheet.data`, and builds the report with
+/// `Draw` and `Sheet`.
 ///
 /// # Errors
 /// If `data` has no JSON form.
-pub fn report<T: Serialize>(
-    title: &str,
-    data: &T,
-    script: &str,
-    style: &str,
-) -> serde_json::Result<String> {
+pub fn report<T: Serialize>(title: &str, data: &T, script: &str) -> serde_json::Result<String> {
     let data = inert(&serde_json::to_string(data)?);
-    let style = format!("{UPLOT_CSS}\n{STYLE_CSS}\n{style}");
+    let style = format!("{UPLOT_CSS}\n{STYLE_CSS}\n{SHEET_CSS}");
     let license = UPLOT_LICENSE.trim();
-    let script = format!("/* uPlot:\n{license}\n*/\n{UPLOT_JS}\n{DRAW_JS}\n{script}");
+    let script = format!("/* uPlot:\n{license}\n*/\n{UPLOT_JS}\n{DRAW_JS}\n{SHEET_JS}\n{script}");
     let mut html = String::with_capacity(REPORT.len() + data.len() + style.len() + script.len());
     let mut rest = REPORT;
     while let Some((before, after)) = rest.split_once('@') {
@@ -90,20 +88,19 @@ mod tests {
     #[test]
     fn a_report_is_one_file_whose_data_cannot_end_its_element() {
         let data = serde_json::json!({"stream": "</script><script>alert(1)</script>"});
-        let html = report("a <b> & c", &data, "Draw.el('p');", ".x {}").unwrap();
+        let html = report("a <b> & c", &data, "Draw.el('p');").unwrap();
         assert!(html.contains("<title>a &lt;b&gt; &amp; c</title>"));
         assert!(!html.contains("<script>alert"));
         assert!(html.contains("\\u003c/script>"));
         assert!(html.contains("Copyright (c) 2022 Leon Sorokin"));
         assert!(html.contains("Draw.el('p');"));
-        assert!(html.contains(".x {}"));
         assert_eq!(html.matches("<script").count(), 2);
         assert!(!html.contains("src="), "nothing is loaded from elsewhere");
     }
 
     #[test]
     fn no_script_holds_the_end_of_its_own_element() {
-        for script in [UPLOT_JS, DRAW_JS] {
+        for script in [UPLOT_JS, DRAW_JS, SHEET_JS] {
             assert!(!script.contains("</script"));
         }
     }

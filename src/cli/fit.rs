@@ -5,6 +5,7 @@ mod export;
 mod file;
 mod images;
 mod predictions;
+mod report;
 mod table;
 
 use std::io::Write;
@@ -177,6 +178,10 @@ pub struct FitArgs {
     /// the probability of every class
     #[arg(long, value_name = "CSV")]
     predict: Option<PathBuf>,
+    /// Write a page with charts to a file: learning curves, calibration on the rows to test on, and of a
+    /// regression on one column the learned curve with its bands
+    #[arg(long, value_name = "HTML")]
+    report: Option<PathBuf>,
     /// Write the network in integers to a folder: a C header of few-bit weights and a C file that
     /// predicts, without any library
     #[arg(long, value_name = "FOLDER")]
@@ -359,6 +364,9 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
     if let Some(folder) = &args.export_c {
         export::write(folder, &trainer, &data)?;
     }
+    if let Some(path) = &args.report {
+        report::write(path, trainer.ensemble(), &data, &fitted.passes)?;
+    }
     finish(&fitted, args.json)
 }
 
@@ -391,6 +399,9 @@ fn apply(model: Model, data: &Data, args: &FitArgs) -> Result<(), CliError> {
     writeln!(std::io::stderr(), "test {}", score.line())?;
     if let Some(path) = &args.predict {
         predictions::write(path, &mut ensemble, data)?;
+    }
+    if let Some(path) = &args.report {
+        report::write(path, &mut ensemble, data, &[])?;
     }
     if args.json {
         let text = serde_json::to_string(&score).map_err(|e| CliError::Runtime(e.to_string()))?;

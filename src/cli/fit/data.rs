@@ -60,9 +60,47 @@ pub struct Data {
     pub texts: Vec<Texts>,
     /// Numbers that stand for the classes, in order.
     pub labels: Vec<f64>,
+    /// The one column of a regression on a single one; `None` of more.
+    pub curve: Option<Curve>,
     /// Cells limited to the reach of their column, rows left out for their target.
     pub limited: u64,
     pub left_out: u64,
+}
+
+/// The rows of a regression on one column, for a picture of the learned curve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curve {
+    /// The column.
+    column: Column,
+    encoding: Encoding,
+    /// Rows learned.
+    pub learned: Vec<Point>,
+    /// Rows to test on.
+    pub tested: Vec<Point>,
+}
+
+/// A row of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Input.
+    pub x: f64,
+    /// Target.
+    pub y: f64,
+}
+
+impl Curve {
+    /// The samples at which the inputs are `x`.
+    pub fn samples(&self, x: &[f64]) -> Samples {
+        let column = Column {
+            number: 0,
+            ..self.column
+        };
+        let mut samples = Samples::default();
+        for x in x {
+            samples.push(encode_row(&[*x], &[column], self.encoding), BIAS);
+        }
+        samples
+    }
 }
 
 /// How one column becomes inputs.
@@ -241,6 +279,25 @@ impl Data {
             }
         };
         let regression = task == Task::Regression;
+        let curve = match columns[..] {
+            [column] if regression => {
+                let points = |table: &Table| -> Vec<Point> {
+                    let rows = (0..table.rows()).map(|i| table.row(i));
+                    let points = rows.map(|row| Point {
+                        x: row[column.number],
+                        y: row[target],
+                    });
+                    points.filter(|point| point.x.is_finite()).collect()
+                };
+                Some(Curve {
+                    column,
+                    encoding,
+                    learned: points(&train),
+                    tested: points(&test),
+                })
+            }
+            _ => None,
+        };
         Ok(Data {
             train: (inputs.0, parts.0),
             test: Some((inputs.1, parts.1)),
@@ -251,6 +308,7 @@ impl Data {
             shown: Some((test, target)),
             texts: Vec::new(),
             labels,
+            curve,
             limited,
             left_out,
         })
@@ -317,6 +375,7 @@ impl Data {
             shown: None,
             texts: Vec::new(),
             labels: known,
+            curve: None,
             limited: 0,
             left_out: 0,
         })

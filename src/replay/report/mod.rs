@@ -22,7 +22,6 @@ const MAX_VALUES: usize = 16_000;
 const MAX_CARDS: usize = 30;
 
 const SCRIPT: &str = include_str!("report.js");
-const STYLE: &str = include_str!("report.css");
 
 /// Keeps of each row what a report shows.
 pub struct Recorder {
@@ -141,6 +140,6 @@ impl Recorder {
             money: money.cloned(),
             money_words: money.map(words::money).unwrap_or_default(),
         };
-        charts::report(&format!("spiked: {name}"), &data, SCRIPT, STYLE)
+        charts::report(&format!("spiked: {name}"), &data, SCRIPT)
     }
 }

@@ -1,19 +1,8 @@
-// Builds the report of a recording from its data with `Draw`.
+// Builds the report of a recording from its data with `Draw` and `Sheet`.
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent), { el, plain } = Draw;
-  const root = document.getElementById("report");
-  const section = (title, ...content) => {
-    const made = el("section", null, el("h2", null, title), ...content);
-    root.append(made);
-    return made;
-  };
-  const table = (heads, rows, firstNumber = 1) => el("div", { class: "wide", tabIndex: 0 }, el("table", null,
-    el("thead", null, el("tr", null, ...heads.map((text, i) => el("th", { scope: "col", class: i >= firstNumber ? "number" : "" }, text)))),
-    el("tbody", null, ...rows.map(row => el("tr", null, ...row.map((text, i) => el(i ? "td" : "th", { class: i >= firstNumber ? "number" : "" }, text)))))));
-
-  root.append(el("header", null, el("h1", null, el("bdi", null, plain(data.name))),
-    el("p", { class: "lead" }, data.sentences.join(" "))));
+  const { el, plain } = Draw, { data, head, section, table, done } = Sheet;
+  head(data.name, data.sentences);
 
   if (data.money) {
     const priced = data.money.costs.false_alarm + data.money.costs.missed_fault > 0;
@@ -38,5 +27,5 @@
   }
   section("Figures for statisticians", table(["figure", "value", "meaning"],
     data.figures.map(f => [f.name, f.value, f.meaning]), 3));
-  document.documentElement.dataset.ready = String(Math.round(performance.now()));
+  done();
 })();
