@@ -6,6 +6,7 @@
 
 #[cfg(feature = "embedded-broker")]
 pub(crate) mod broker;
+mod cooler;
 mod faults;
 mod feed;
 mod health;
@@ -25,12 +26,12 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use self::cooler::Cooler;
 use self::faults::Plan;
-use self::plant::Plant;
+use self::plant::{PUMPS, Plant};
 use self::show::Show;
 use crate::cli::{CliError, logging};
-use crate::config::{self, Settings, Unit};
-use crate::engine::{self, Rule};
+use crate::config::{self, Settings};
 use crate::runtime::{self, Hooks};
 
 /// Where simulated time begins: a Monday, 2024-01-01 06:00 UTC. Long past, so that it can run
@@ -47,7 +48,7 @@ const INSTANCE: &str = "demo";
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Stop after so many seconds (default: until Ctrl-C). Faults begin after 15 s, one every 4 s
-    /// or so; 60 s hold ten
+    /// or so, and one of the cooler every 9 s; 60 s hold fifteen
     #[arg(long, value_name = "N")]
     pub seconds: Option<f64>,
     /// Simulated seconds a second; each channel reports every 10 simulated seconds
@@ -112,32 +113,26 @@ fn start_broker() -> Result<SocketAddr, CliError> {
     ))
 }
 
-/// The defaults, except for addresses and for keeping nothing on disk.
+/// The defaults, except for addresses, for keeping nothing on disk, and for what a sensor's value means.
 fn settings(broker: SocketAddr) -> Result<Settings, CliError> {
-    let pairs = [
-        ("mqtt.url", format!("mqtt://{broker}")),
-        // The embedded broker counts nothing.
-        ("mqtt.watch_broker", "false".to_owned()),
-        ("mqtt.client_id", "spiked-demo".to_owned()),
-        ("output.instance", INSTANCE.to_owned()),
-        ("http.max_labelled_streams", plant::PUMPS.len().to_string()),
-        ("state.durability", "none".to_owned()),
-    ];
-    let pairs = pairs.map(|(key, value)| (key.to_owned(), value));
-    let mut settings = config::load(None, &pairs)?;
-    settings.units = plant::CHANNELS
-        .iter()
-        .zip(plant::UNITS)
-        .map(|(channel, unit)| Unit {
-            rule: Rule {
-                stream: "*".to_owned(),
-                channel: (*channel).to_owned(),
-                plan: engine::Plan::default(),
-            },
-            unit: unit.to_owned(),
-        })
-        .collect();
-    Ok(settings)
+    let n_streams = PUMPS.len() + 1;
+    let mut text = format!(
+        "[mqtt]\nurl = \"mqtt://{broker}\"\nclient_id = \"spiked-demo\"\n\
+         # The embedded broker counts nothing.\nwatch_broker = false\n\
+         [output]\ninstance = \"{INSTANCE}\"\n\
+         [http]\nmax_labelled_streams = {n_streams}\n\
+         [state]\ndurability = \"none\"\n"
+    );
+    let units = plant::CHANNELS.iter().zip(plant::UNITS);
+    let units = units.chain(cooler::CHANNELS.iter().zip(cooler::UNITS));
+    for (channel, unit) in units {
+        let meaning = match unit {
+            "" => "kind = \"binary\"".to_owned(),
+            unit => format!("unit = \"{unit}\""),
+        };
+        text += &format!("[[channel]]\nname = \"{channel}\"\n{meaning}\n");
+    }
+    Ok(config::from_text(&text)?)
 }
 
 /// Daemon, plant and watcher, until the time is over or somebody presses Ctrl-C.
@@ -187,10 +182,11 @@ async fn play(
     wait_online(&mut watcher.inbox).await?;
     let source = show::connect("demo-plant", broker);
     let plant = Plant::new(args.seed, START_MS, Plan::scripted());
+    let cooler = Cooler::new(args.seed, true);
     let end = args
         .seconds
         .map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
-    let feed = tokio::spawn(feed::feed(source.client, plant, args.speed, end));
+    let feed = tokio::spawn(feed::feed(source.client, plant, cooler, args.speed, end));
     tokio::select! {
         watched = show.watch(&mut watcher.inbox, http, feed) => watched?,
         signal = tokio::signal::ctrl_c() => signal?,

@@ -20,6 +20,12 @@ pub enum FaultKind {
     Decoupled,
     /// The process itself steps: a valve half closes, and all channels follow.
     Step,
+    /// A relay sticks: what it switches stays on.
+    Relay,
+    /// A bias, and before it ends noise of another sensor.
+    Overlapping,
+    /// A bias that comes and goes.
+    Returning,
 }
 
 impl FaultKind {
@@ -32,6 +38,9 @@ impl FaultKind {
             FaultKind::Noise => "noise",
             FaultKind::Decoupled => "decoupled",
             FaultKind::Step => "step",
+            FaultKind::Relay => "relay stuck on",
+            FaultKind::Overlapping => "two faults that overlap",
+            FaultKind::Returning => "bias that comes and goes",
         }
     }
 }
@@ -197,7 +206,9 @@ impl Plan {
             FaultKind::Stuck => held,
             FaultKind::Noise => measured + size * noise,
             FaultKind::Decoupled => 2.0 * held - measured,
-            FaultKind::Step => measured,
+            FaultKind::Step | FaultKind::Relay | FaultKind::Overlapping | FaultKind::Returning => {
+                measured
+            }
         }
     }
 }

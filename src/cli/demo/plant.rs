@@ -59,14 +59,14 @@ pub struct Tick {
 }
 
 /// A normal deviate (Box and Muller).
-fn gauss(rng: &mut Pcg64) -> f64 {
+pub fn gauss(rng: &mut Pcg64) -> f64 {
     let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
     radius * (TAU * rng.random::<f64>()).cos()
 }
 
 /// First-order autoregressive noise around 0.
 #[derive(Clone, Debug)]
-struct Noise {
+pub struct Noise {
     value: f64,
     keep: f64,
     kick: f64,
@@ -74,7 +74,7 @@ struct Noise {
 
 impl Noise {
     /// `sd` in the long run; `keep` (0 to 1) of it from one step to the next.
-    fn new(sd: f64, keep: f64) -> Noise {
+    pub fn new(sd: f64, keep: f64) -> Noise {
         Noise {
             value: 0.0,
             keep,
@@ -82,7 +82,8 @@ impl Noise {
         }
     }
 
-    fn step(&mut self, rng: &mut Pcg64) -> f64 {
+    /// The next value.
+    pub fn step(&mut self, rng: &mut Pcg64) -> f64 {
         self.value = self.keep * self.value + self.kick * gauss(rng);
         self.value
     }

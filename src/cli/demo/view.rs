@@ -7,6 +7,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
+use super::cooler;
 use super::health::Health;
 use super::plant::{CHANNELS, PERIOD_S, UNITS};
 use super::score::{Account, News};
@@ -37,6 +38,9 @@ struct Channel {
     mean: f64,
     sd: f64,
     score: f64,
+    /// State and the likeliest one before it was seen; empty for numbers.
+    state: String,
+    predicted: String,
 }
 
 /// State of one stream.
@@ -115,11 +119,18 @@ impl Screen {
         for (key, value) in &object {
             if let Some(channel) = key.strip_suffix(".score") {
                 let get = |what: &str| number(&object, &format!("{channel}.{what}"));
+                let word = |what: &str| match object.get(&format!("{channel}.{what}")) {
+                    Some(Value::String(word)) => word.clone(),
+                    Some(other) => other.to_string(),
+                    None => String::new(),
+                };
                 let shown = Channel {
                     value: get("value"),
                     mean: get("mean"),
                     sd: get("sd"),
                     score: value.as_f64().unwrap_or(f64::NAN),
+                    state: word("state"),
+                    predicted: word("predicted"),
                 };
                 stream.channels.insert(channel.to_owned(), shown);
             }
@@ -278,7 +289,7 @@ impl StreamView {
             names.sort_by(|a, b| score(b).total_cmp(&score(a)));
             names.truncate(4);
         }
-        names.sort_by_key(|name| CHANNELS.iter().position(|c| c == name));
+        names.sort_by_key(|name| channels_and_units().position(|(channel, _)| channel == *name));
         let n_lines = if wide {
             names.len().div_ceil(2)
         } else {
@@ -306,8 +317,8 @@ impl StreamView {
         format!(
             "{:<20}\x1b[{colour}m{:>9}\x1b[0m {:>9} ± {:<7}\x1b[{colour}m{}\x1b[0m",
             with_unit(name),
-            figure(channel.value),
-            figure(channel.mean),
+            shown(channel.value, &channel.state),
+            shown(channel.mean, &channel.predicted),
             figure(channel.sd),
             block(channel.score)
         )
@@ -322,10 +333,25 @@ impl StreamView {
 
 /// A channel's name with its unit where both fit into their column.
 fn with_unit(name: &str) -> String {
-    let place = CHANNELS.iter().position(|channel| *channel == name);
-    let named = place.map(|place| format!("{name} {}", UNITS[place]));
+    let mut units = channels_and_units();
+    let unit = units.find(|(channel, _)| *channel == name);
+    let named = unit.map(|(_, unit)| format!("{name} {unit}"));
     let fitting = named.filter(|named| named.chars().count() < NAME_WIDTH);
     fitting.unwrap_or_else(|| name.to_owned())
+}
+
+/// Channels in the order in which they are shown, with their units.
+fn channels_and_units() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let of_pumps = CHANNELS.into_iter().zip(UNITS);
+    of_pumps.chain(cooler::CHANNELS.into_iter().zip(cooler::UNITS))
+}
+
+/// A state, or the number of a channel without any.
+fn shown(value: f64, state: &str) -> String {
+    match state {
+        "" => figure(value),
+        state => state.to_owned(),
+    }
 }
 
 /// Names of the columns of [`StreamView::table`].
