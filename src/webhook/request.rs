@@ -1,6 +1,7 @@
 //! One POST over HTTP/1.1, on a connection of its own: incidents are rare.
 
 use std::fmt::Display;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{CertificateError, ClientConfig, Error};
 
 use crate::config::WebhookSettings;
 use crate::mqtt::tls_config;
@@ -26,6 +27,25 @@ pub enum Failure {
 
 fn later(error: impl Display) -> Failure {
     Failure::Later(error.to_string())
+}
+
+/// The words for an error of TLS; a person may mend any.
+fn of_tls(error: io::Error) -> Failure {
+    let reason = error.get_ref().and_then(|error| error.downcast_ref());
+    let words = match reason {
+        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            "its certificate is of no authority that webhook.ca_file trusts"
+        }
+        Some(Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => "its certificate has expired, or the clock of this machine is wrong",
+        Some(Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => "its certificate is for another host than webhook.url names",
+        Some(Error::InvalidMessage(_)) => "it does not speak TLS at this port",
+        _ => return later(error),
+    };
+    later(words)
 }
 
 /// Where messages go.
@@ -92,7 +112,7 @@ impl Target {
             Some(config) => {
                 let name = ServerName::try_from(self.host.clone()).map_err(later)?;
                 let connector = TlsConnector::from(config.clone());
-                let socket = connector.connect(name, socket).await.map_err(later)?;
+                let socket = connector.connect(name, socket).await.map_err(of_tls)?;
                 send(socket, request).await
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::kit::{Broker, free_port, installed};
 
 /// An authority, as files made by openssl.
-struct Authority {
+pub struct Authority {
     dir: PathBuf,
 }
 
@@ -21,7 +21,7 @@ fn openssl(dir: &Path, args: &[&str]) {
 }
 
 impl Authority {
-    fn new(dir: &Path, name: &str) -> Authority {
+    pub fn new(dir: &Path, name: &str) -> Authority {
         let dir = dir.join(name);
         std::fs::create_dir(&dir).unwrap();
         let subject = format!("/CN={name}");
@@ -33,12 +33,12 @@ impl Authority {
         Authority { dir }
     }
 
-    fn path(&self, file: &str) -> String {
+    pub fn path(&self, file: &str) -> String {
         self.dir.join(file).display().to_string()
     }
 
     /// Makes NAME.crt and NAME.key for a host or a client; `days` below 0: expired.
-    fn sign(&self, name: &str, host: &str, days: i32) {
+    pub fn sign(&self, name: &str, host: &str, days: i32) {
         let subject = format!("/CN={name}");
         let (key, request, crt) = (
             format!("{name}.key"),

@@ -1,7 +1,7 @@
 //! Incidents posted to a receiver that fails, is away and comes back, over a kill of the daemon.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -11,8 +11,12 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::kit::{Broker, Daemon, installed, wait_for};
+use crate::security::Authority;
 
 const SECRET: &str = "a secret of the receiver";
 
@@ -46,38 +50,61 @@ impl Post {
     }
 }
 
-/// A receiver that answers with the code in `code`, and hands on what it got.
-fn receiver(listener: TcpListener, code: Arc<AtomicU16>) -> Receiver<Post> {
+/// A receiver that answers with the code in `code`, and hands on what it got; by TLS where it has a
+/// certificate.
+fn receiver(
+    listener: TcpListener,
+    code: Arc<AtomicU16>,
+    tls: Option<Arc<ServerConfig>>,
+) -> Receiver<Post> {
     let (sent, posts) = channel();
     std::thread::spawn(move || {
         for socket in listener.incoming().map_while(Result::ok) {
-            let mut reader = BufReader::new(socket);
-            let mut head = String::new();
-            while reader.read_line(&mut head).unwrap_or(0) > 2 {}
-            let lines: Vec<String> = head
-                .lines()
-                .map(|line| match line.split_once(": ") {
-                    Some((name, value)) => format!("{}: {value}", name.to_lowercase()),
-                    None => line.to_owned(),
-                })
-                .collect();
-            let mut post = Post {
-                head: lines.join("\n"),
-                body: String::new(),
-            };
-            let length = post.header("content-length").parse().unwrap_or(0);
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
-            post.body = String::from_utf8(body).unwrap();
             let code = code.load(Ordering::SeqCst);
-            let answer = format!("HTTP/1.1 {code} X\r\ncontent-length: 0\r\n\r\n");
-            reader.get_mut().write_all(answer.as_bytes()).unwrap();
-            if sent.send(post).is_err() {
+            let post = match &tls {
+                None => take(socket, code),
+                Some(tls) => take(secured(socket, tls), code),
+            };
+            if post.is_some_and(|post| sent.send(post).is_err()) {
                 return;
             }
         }
     });
     posts
+}
+
+fn secured(socket: TcpStream, tls: &Arc<ServerConfig>) -> StreamOwned<ServerConnection, TcpStream> {
+    StreamOwned::new(ServerConnection::new(tls.clone()).unwrap(), socket)
+}
+
+/// One request and its answer; none where the client goes before, as it does without trust.
+fn take(socket: impl Read + Write, code: u16) -> Option<Post> {
+    let mut reader = BufReader::new(socket);
+    let mut head = String::new();
+    while reader.read_line(&mut head).ok()? > 2 {}
+    let lines = head.lines().map(|line| match line.split_once(": ") {
+        Some((name, value)) => format!("{}: {value}", name.to_lowercase()),
+        None => line.to_owned(),
+    });
+    let mut post = Post {
+        head: lines.collect::<Vec<_>>().join("\n"),
+        body: String::new(),
+    };
+    let length = post.header("content-length").parse().unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    post.body = String::from_utf8(body).ok()?;
+    let answer = format!("HTTP/1.1 {code} X\r\ncontent-length: 0\r\n\r\n");
+    reader.get_mut().write_all(answer.as_bytes()).ok()?;
+    reader.get_mut().flush().ok()?;
+    Some(post)
+}
+
+fn certificate(authority: &Authority, name: &str) -> Arc<ServerConfig> {
+    let chain = CertificateDer::from_pem_file(authority.path(&format!("{name}.crt"))).unwrap();
+    let key = PrivateKeyDer::from_pem_file(authority.path(&format!("{name}.key"))).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth();
+    Arc::new(config.with_single_cert(vec![chain], key).unwrap())
 }
 
 /// Rows of one channel a second apart, from number `from` on, around `level`.
@@ -101,7 +128,7 @@ fn a_receiver_gets_each_incident_signed_in_order_though_it_failed_and_the_daemon
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let code = Arc::new(AtomicU16::new(503));
-    let posts = receiver(listener, code.clone());
+    let posts = receiver(listener, code.clone(), None);
     let secret = dir.path().join("secret");
     std::fs::write(&secret, SECRET).unwrap();
     let settings = format!(
@@ -154,5 +181,44 @@ fn a_receiver_gets_each_incident_signed_in_order_though_it_failed_and_the_daemon
         daemon.metric("spiked_outbox_persisted_messages") == 0.0
     });
     assert!(daemon.metric("spiked_webhook_attempts_total{result=\"delivered\"}") >= 2.0);
+    assert_eq!(daemon.stop().0, 0);
+}
+
+#[test]
+fn a_receiver_by_tls_with_an_authority_of_its_own_is_posted_to_and_a_stranger_is_not() {
+    if !installed(&["mosquitto", "mosquitto_pub", "openssl"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let ours = Authority::new(dir.path(), "ours");
+    let other = Authority::new(dir.path(), "other");
+    ours.sign("receiver", "DNS:localhost,IP:127.0.0.1", 30);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tls = certificate(&ours, "receiver");
+    let posts = receiver(listener, Arc::new(AtomicU16::new(200)), Some(tls));
+    let settings = |authority: &Authority| {
+        format!(
+            "[stream]\nalign = \"per-reading\"\n[webhook]\nurl = \"https://localhost:{port}/\"\n\
+             ca_file = \"{}\"\nretry_max_s = 0.5\n",
+            authority.path("ca.crt")
+        )
+    };
+    let daemon = Daemon::start(&broker, dir.path(), &settings(&other));
+    run(&broker, 1, 800, 0.0);
+    run(&broker, 801, 60, 12.0);
+    wait_for("an attempt without trust", 20, || {
+        daemon.metric("spiked_webhook_attempts_total{result=\"failed\"}") >= 1.0
+    });
+    assert_eq!(daemon.stop().0, 0);
+    let log = std::fs::read_to_string(dir.path().join("spiked.log")).unwrap();
+    let said = "of no authority that webhook.ca_file trusts";
+    assert_eq!(log.matches(said).count(), 1, "{log}");
+    assert!(posts.try_recv().is_err(), "nothing was told to a stranger");
+
+    let daemon = Daemon::start(&broker, dir.path(), &settings(&ours));
+    let post = posts.recv_timeout(Duration::from_secs(20)).expect("a POST");
+    assert_eq!(post.json()["event"], "opened");
     assert_eq!(daemon.stop().0, 0);
 }
