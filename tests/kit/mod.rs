@@ -262,6 +262,41 @@ impl Daemon {
         Daemon { child, http_port }
     }
 
+    /// Starts `program`, whose settings say where the broker is, and adds to the log that there is.
+    pub fn start_again(program: &Path, dir: &Path) -> Daemon {
+        let http_port = free_port();
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("spiked.log"))
+            .unwrap();
+        // A limit on the size of files is to fail writes, not to end the process.
+        let child = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(program)
+            .env_remove("SPIKED_SKIP_TOOLS")
+            .args(["run", "--config"])
+            .arg(dir.join("spiked.toml"))
+            .args(["--http-listen", &format!("127.0.0.1:{http_port}")])
+            .args(["--state-dir", &dir.join("state").display().to_string()])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let daemon = Daemon { child, http_port };
+        wait_for("the daemon is ready", 20, || daemon.get("/readyz").0 == 200);
+        daemon
+    }
+
+    /// Limits the size of the files that it may write, in bytes: a full disk.
+    pub fn limit_files(&self, limit: &str) {
+        let id = self.child.id().to_string();
+        let done = Command::new("prlimit")
+            .args(["--pid", &id, &format!("--fsize={limit}")])
+            .status();
+        assert!(done.unwrap().success());
+    }
+
     /// Status code and body of a GET; 0 where nobody listens.
     pub fn get(&self, path: &str) -> (u16, String) {
         let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.http_port)) else {
