@@ -265,13 +265,13 @@ impl Daemon {
     /// Starts `program`, whose settings say where the broker is, and adds to the log that there is.
     pub fn start_again(program: &Path, dir: &Path) -> Daemon {
         let http_port = free_port();
-        let log = std::fs::File::options()
+        let mut log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(dir.join("spiked.log"))
             .unwrap();
         // A limit on the size of files is to fail writes, not to end the process.
-        let child = Command::new("sh")
+        let mut child = Command::new("sh")
             .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
             .arg(program)
             .env_remove("SPIKED_SKIP_TOOLS")
@@ -280,9 +280,12 @@ impl Daemon {
             .args(["--http-listen", &format!("127.0.0.1:{http_port}")])
             .args(["--state-dir", &dir.join("state").display().to_string()])
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        // The log is to go on while the process may not write to files.
+        let mut said = child.stderr.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut said, &mut log));
         let daemon = Daemon { child, http_port };
         wait_for("the daemon is ready", 20, || daemon.get("/readyz").0 == 200);
         daemon

@@ -304,8 +304,9 @@ mod tests {
         let honest = held(1.0);
         assert_eq!(honest.len(), LEVELS);
         let off = |level: &Level| (level.observed - level.nominal).abs();
+        // The deviates are sums of four uniform ones: nearly normal.
         assert!(
-            honest.iter().map(off).fold(0.0, f64::max) < 0.02,
+            honest.iter().map(off).fold(0.0, f64::max) < 0.03,
             "{honest:?}"
         );
         let boasting = held(0.5);
