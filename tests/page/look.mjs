@@ -94,7 +94,7 @@ async function demo() {
   await waitFor("the demo starts", 20, () => /http:\/\//.test(demo.text));
   const base = /(http:\/\/[\d.:]+)/.exec(demo.text)[1];
   const overview = await look(base + "/");
-  await waitFor("the demo's streams appear", 10, async () => (await overview.locator(".streams tbody tr").count()) === 3);
+  await waitFor("the demo's streams appear", 10, async () => (await overview.locator(".streams tbody tr").count()) === 4);
   const weight = await overview.evaluate(() => performance.getEntriesByType("resource").concat(performance.getEntriesByType("navigation"))
     .filter(e => !e.name.includes("/api/")).reduce((sum, e) => sum + e.decodedBodySize, 0));
   check("the page weighs less than 200 kB", weight > 50_000 && weight < 200_000, `${weight} bytes`);
