@@ -10,6 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Time between two signs of life of a thread or task that waits, at most: a quarter of the shortest deadline
+/// that can be set, so that one that is only late for it is not taken for one that hangs.
+pub const BEAT_EVERY: Duration = Duration::from_millis(250);
+
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn now_ms() -> u64 {

@@ -37,12 +37,14 @@ impl BrokerDrops {
         status.note_broker_drops(grown);
         self.unsaid += grown;
         if self.said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
-            let ours = status.is_behind();
-            warn!(
-                messages = self.unsaid,
-                ours,
-                "the broker drops messages: its queue for a client is full (mosquitto: max_queued_messages)"
-            );
+            let messages = self.unsaid;
+            match status.losing_at_broker() {
+                Some(why) => warn!(messages, "{why}"),
+                None => warn!(
+                    messages,
+                    "the broker drops messages: its queue for a client, hardly ours, is full (mosquitto: max_queued_messages)"
+                ),
+            }
             (self.unsaid, self.said) = (0, Some(Instant::now()));
         }
     }

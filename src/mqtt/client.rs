@@ -16,9 +16,10 @@ use super::outbox::{Dropped, Outbox};
 use super::queue::Intake;
 use super::sending::{send_all, status};
 use super::subscriptions::{Filters, Subscriptions};
+use super::window::Window;
 use super::{DROPPED_TOPIC, Delivered, Event, Link, LinkError, Message};
 use crate::metrics::Class;
-use crate::progress::Pulse;
+use crate::progress::{BEAT_EVERY, Pulse};
 use crate::status::{Role, Status, lock};
 
 /// Bytes of a packet beyond its payload at most: topic, packet id, properties.
@@ -27,8 +28,6 @@ const PACKET_OVERHEAD: usize = 70_000;
 const SHORT_LIVED: u32 = 3;
 /// A connection that is lost sooner is short-lived.
 const SOON: Duration = Duration::from_secs(30);
-/// Time between two signs of life of a task that waits.
-pub(super) const BEAT: Duration = Duration::from_secs(1);
 /// Time for the last packet to leave.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -271,7 +270,7 @@ impl<L: Link> Polling<L> {
                 // An error means that the start was given up: the end is near.
                 may = self.may_connect.changed() => if may.is_err() { return self.pulse.end() },
                 _ = self.stop.wait_for(|stop| *stop != Stop::Running) => return self.pulse.end(),
-                () = tokio::time::sleep(BEAT) => {}
+                () = tokio::time::sleep(BEAT_EVERY) => {}
             }
         }
         loop {
@@ -305,7 +304,7 @@ impl<L: Link> Polling<L> {
                 self.pulse.beat();
                 tokio::select! {
                     () = tokio::time::sleep_until(until) => {}
-                    () = tokio::time::sleep(BEAT) => {}
+                    () = tokio::time::sleep(BEAT_EVERY) => {}
                     () = reached(&mut self.stop, Stop::Now) => return self.pulse.end(),
                 }
             }
@@ -335,6 +334,8 @@ impl<L: Link> Polling<L> {
         let mut delivered = Vec::new();
         // Messages that found no room yet: nothing is read before they have it.
         let mut waiting = VecDeque::new();
+        let metrics = &self.client.shared.metrics;
+        let mut window = Window::new(metrics.acks.get(), Instant::now());
         loop {
             let event = {
                 let mut next = std::pin::pin!(link.next(&mut delivered, waiting.is_empty()));
@@ -344,12 +345,13 @@ impl<L: Link> Polling<L> {
                         event = &mut next => break Some(event),
                         () = self.client.intake.room(), if !waiting.is_empty() => break None,
                         () = reached(&mut self.stop, Stop::Now) => return End::Stopped,
-                        () = tokio::time::sleep(BEAT) => {}
+                        () = tokio::time::sleep(BEAT_EVERY) => {}
                     }
                 }
             };
             if !delivered.is_empty() {
                 answered = Some(true);
+                self.note_window(&mut window, &delivered);
             }
             for message in delivered.drain(..) {
                 if message.topic == DROPPED_TOPIC {
@@ -411,6 +413,20 @@ impl<L: Link> Polling<L> {
         }
     }
 
+    /// Notes where the broker waits for acknowledgements before it sends more.
+    fn note_window(&self, window: &mut Window, delivered: &[Delivered]) {
+        let shared = &self.client.shared;
+        let came = delivered.iter().filter(|message| message.packet_id != 0);
+        let is_full = window.note(
+            came.count() as u64,
+            shared.metrics.acks.get(),
+            Instant::now(),
+        );
+        if is_full && self.client.side == Role::Subscriber && !self.client.acks_at_once {
+            shared.note_window_full();
+        }
+    }
+
     /// True where every filter was granted.
     fn note_subscribed(&self, granted: &[bool]) -> bool {
         let asked = self.client.subscriptions.take_asked();
@@ -450,7 +466,7 @@ impl<L: Link> Polling<L> {
             .messages_dropped
             .inc_by(self.client.intake.put(waiting));
         if !waiting.is_empty() {
-            self.client.shared.note_intake_full();
+            self.client.shared.note_behind();
         }
         if !self.client.acks_at_once || came == 0 {
             return;
@@ -480,7 +496,7 @@ impl<L: Link> Polling<L> {
                 tokio::select! {
                     () = self.client.intake.room() => {}
                     () = reached(&mut self.stop, Stop::Now) => return,
-                    () = tokio::time::sleep(BEAT) => {}
+                    () = tokio::time::sleep(BEAT_EVERY) => {}
                 }
             }
         }

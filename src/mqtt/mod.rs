@@ -27,6 +27,7 @@ mod socket;
 mod subscriptions;
 mod v311;
 mod v5;
+mod window;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::client::{Ack, BEAT, ClientParts, Connected, Stop, reached};
+use super::client::{Ack, ClientParts, Connected, Stop, reached};
 use super::{Link, LinkSender, Message};
 use crate::metrics::Class;
+use crate::progress::BEAT_EVERY;
 use crate::status::lock;
 
 /// Runs until the goodbye is asked for or the polling task has ended.
@@ -26,7 +27,7 @@ pub(super) async fn send_all<L: Link>(
     loop {
         pulse.beat();
         tokio::select! {
-            () = tokio::time::sleep(BEAT) => continue,
+            () = tokio::time::sleep(BEAT_EVERY) => continue,
             changed = connected.changed() => {
                 if changed.is_err() {
                     // The polling task has ended.

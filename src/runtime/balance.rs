@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{SendTimeoutError, Sender, bounded};
+use crossbeam_channel::{SendTimeoutError, Sender, TrySendError, bounded};
 use tracing::{debug, error};
 
 use super::moving::Work;
@@ -142,7 +142,11 @@ impl Dispatch {
     }
 
     fn send(&self, worker: usize, work: Work) {
-        let mut work = work;
+        let mut work = match self.ways[worker].tx.try_send(work) {
+            Ok(()) => return,
+            Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => back,
+        };
+        self.shared.note_behind();
         loop {
             // Who waits for a worker is not the one that hangs.
             progress::beat();

@@ -419,6 +419,9 @@ impl IntakeThread {
     fn commit(&mut self, group: &mut Group) {
         let Group { accepted, acks, .. } = std::mem::take(group);
         let (sender, shared) = (self.acks.clone(), self.shared.clone());
+        if self.pipeline.is_full() {
+            self.shared.note_behind();
+        }
         let place = self.pipeline.enter();
         let done = move |kept: Result<(), String>| {
             match kept {
@@ -463,6 +466,11 @@ impl Pipeline {
     pub fn new() -> Pipeline {
         let (enter, leave) = bounded(PIPELINE);
         Pipeline { enter, leave }
+    }
+
+    /// A group has to wait for a place.
+    fn is_full(&self) -> bool {
+        self.enter.is_full()
     }
 
     /// Waits for a place.

@@ -30,7 +30,7 @@ use crate::mqtt::{
     self, Client, ClientHandles, Filters, Intake, Link, LinkOptions, Message, Out, V4, V5,
 };
 use crate::payload::InstructionTopic;
-use crate::progress::Pulse;
+use crate::progress::{BEAT_EVERY, Pulse};
 use crate::status::{Role, Status};
 use crate::stream::Stream;
 use crate::webhook::{Webhook, WebhookQueue};
@@ -237,7 +237,7 @@ fn warn_of_plain_password(mqtt: &MqttSettings) {
 
 /// Beats as long as the runtime runs its tasks.
 async fn beat(pulse: Arc<Pulse>) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    let mut ticks = tokio::time::interval(BEAT_EVERY);
     loop {
         ticks.tick().await;
         pulse.beat();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, Permissions, TryLockError};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -93,12 +93,6 @@ pub(crate) fn lock(path: &Path) -> Result<File, StateError> {
 /// Says whether a daemon holds the state file at `path`; makes nothing.
 pub fn is_in_use(path: &Path) -> bool {
     matches!(lock(path), Err(StateError::InUse { .. }))
-}
-
-/// Device and inode of a file: whether it is still the one that was opened.
-pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.dev(), meta.ino()))
 }
 
 /// Takes a file's rights away from everyone but its owner: models and readings are nobody else's.

@@ -3,8 +3,8 @@
 //! SQLite takes a log that was cut, removed or damaged for one that ended there, and says nothing. The
 //! mark is written after each commit: a file that knows of fewer readings than its mark has lost some.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Bytes: a number and its checksum.
@@ -40,6 +40,13 @@ impl Mark {
         let file = options.open(path_of(state))?;
         super::db::keep_private(&path_of(state));
         Ok(Mark(file))
+    }
+
+    /// It is still the file beside the state file at `state`.
+    pub(crate) fn is_at(&self, state: &Path) -> bool {
+        let of = |meta: std::io::Result<Metadata>| meta.ok().map(|m| (m.dev(), m.ino()));
+        let found = of(std::fs::metadata(path_of(state)));
+        found.is_some() && found == of(self.0.metadata())
     }
 
     /// Reading number `last_seq` is committed.

@@ -28,6 +28,7 @@ pub mod inspect;
 pub mod journal;
 mod listing;
 mod mark;
+mod place;
 mod recover;
 mod salvage;
 pub mod snapshot;

@@ -1,6 +1,5 @@
 //! The writer thread: many commands, one commit; pruning; trying again when the disk is full.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::PoisonError;
@@ -14,8 +13,9 @@ use super::db::{self, GOOD};
 use super::error::StateError;
 use super::journal::{Accepted, JournalRow, pack};
 use super::mark::Mark;
+use super::place::Place;
 use super::snapshot::Snapshot;
-use super::store::{Done, Durability, Edge, OutMessage, Shared, Spans, StoreOptions, make_dir};
+use super::store::{Done, Durability, Edge, OutMessage, Shared, Spans, StoreOptions};
 use crate::progress;
 use crate::row::Reading;
 
@@ -35,7 +35,9 @@ const GROUP: usize = 1024;
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// Longest time without a sign of life while there is nothing to do.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = progress::BEAT_EVERY;
+/// Time between two looks at the file while there is nothing to do.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Requests to the writer.
 pub(crate) enum Command {
@@ -103,10 +105,9 @@ pub(crate) struct Span {
 /// Owns the connection.
 pub(crate) struct Writer {
     connection: Connection,
-    /// Held for its lock alone.
-    lock: File,
-    /// The file that was opened.
-    identity: Option<(u64, u64)>,
+    place: Place,
+    /// It was not in its place at the last look.
+    is_lost: bool,
     looked: Instant,
     mark: Option<Mark>,
     options: StoreOptions,
@@ -170,8 +171,8 @@ impl Writer {
         shared.last_seq.store(last_seq, Relaxed);
         Ok(Writer {
             connection,
-            lock,
-            identity: db::identity(&path),
+            place: Place::new(&path, lock),
+            is_lost: false,
             looked: Instant::now(),
             mark: open_mark(&path),
             options: options.clone(),
@@ -211,9 +212,9 @@ impl Writer {
     fn next(&mut self, commands: &Receiver<Command>) -> Option<Command> {
         loop {
             progress::beat();
-            if self.looked.elapsed() >= IDLE {
+            if self.looked.elapsed() >= LOOK_EVERY {
                 self.looked = Instant::now();
-                self.rescue_if_gone();
+                self.look_after();
             }
             match commands.recv_timeout(IDLE) {
                 Ok(command) => return Some(command),
@@ -225,52 +226,50 @@ impl Writer {
 
     /// Where the file was removed or replaced, everything that it had is written anew from the one that
     /// is still open.
-    fn rescue_if_gone(&mut self) {
+    ///
+    /// # Errors
+    /// If it cannot be: nothing is committed to a file that nobody will find.
+    fn stay_in_place(&mut self) -> Result<(), StateError> {
         let path = self.options.path();
-        if db::identity(&path) == self.identity {
-            return;
-        }
-        match self.rescue(&path) {
-            Ok(()) => {
-                *self.failing() = None;
-                tracing::error!(path = %path.display(), "the state file was removed or replaced: it is written anew, nothing is lost");
+        if !self.place.is_lost() {
+            if !self.mark.as_ref().is_none_or(|mark| mark.is_at(&path)) {
+                self.renew_mark(&path);
             }
-            Err(error) => self.note_failure(&format!(
-                "the state file was removed or replaced, and cannot be written anew: {error}"
-            )),
+            return Ok(());
+        }
+        let sync = self.options.durability == Durability::Journal;
+        match self.place.write_anew(&self.connection, sync) {
+            Ok(connection) => self.connection = connection,
+            Err(error) => {
+                let what = "the state file was removed or replaced, and cannot be written anew";
+                return Err(StateError::format(what, error.to_string()));
+            }
+        }
+        self.renew_mark(&path);
+        tracing::error!(path = %path.display(), "the state file was removed or replaced: it is written anew, nothing is lost");
+        Ok(())
+    }
+
+    fn renew_mark(&mut self, path: &Path) {
+        self.mark = open_mark(path);
+        if let Some(mark) = &self.mark {
+            mark.write(self.last_seq);
         }
     }
 
-    fn rescue(&mut self, path: &Path) -> Result<(), StateError> {
-        make_dir(&self.options.dir)?;
-        let lock = match db::lock(path) {
-            Err(StateError::InUse { .. }) => None,
-            other => Some(other?),
-        };
-        for suffix in ["", "-wal", "-shm"] {
-            let mut found = path.as_os_str().to_owned();
-            found.push(suffix);
-            let mut kept = path.as_os_str().to_owned();
-            kept.push(format!(".found-{}{suffix}", now_ms()));
-            // It need not exist.
-            drop(std::fs::rename(found, kept));
+    /// Looks after the file while nothing is written to it.
+    fn look_after(&mut self) {
+        match self.stay_in_place() {
+            Ok(()) if self.is_lost => {
+                self.is_lost = false;
+                *self.failing() = None;
+            }
+            Ok(()) => {}
+            Err(error) => {
+                self.is_lost = true;
+                self.note_failure(&error.to_string());
+            }
         }
-        let to = path.to_string_lossy();
-        self.connection
-            .execute("VACUUM INTO ?1", [&*to])
-            .map_err(StateError::sql("writing the state file anew"))?;
-        let sync = self.options.durability == Durability::Journal;
-        self.connection = db::open_writer(path, sync)?;
-        self.lock = lock
-            .map_or_else(|| self.lock.try_clone(), Ok)
-            .map_err(|source| StateError::Io {
-                what: "cannot lock",
-                path: path.to_owned(),
-                source,
-            })?;
-        self.identity = db::identity(path);
-        self.mark = open_mark(path);
-        Ok(())
     }
 
     /// Commands for one commit: enough readings, enough time, or one that will not wait.
@@ -320,7 +319,8 @@ impl Writer {
         let mut wait = RETRY.0;
         loop {
             let start = Instant::now();
-            let error = match self.try_commit(&group) {
+            let tried = self.stay_in_place();
+            let error = match tried.and_then(|()| self.try_commit(&group)) {
                 Ok(changes) => {
                     self.settle(&group, &changes, start.elapsed());
                     for done in group.into_iter().filter_map(Command::into_done) {

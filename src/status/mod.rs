@@ -140,8 +140,10 @@ pub struct Status {
     streams_full: AtomicU64,
     /// The same, at which the broker last said that it drops messages.
     broker_dropped: AtomicU64,
-    /// The same, at which a message last found no room in the intake queue.
-    intake_full: AtomicU64,
+    /// The same, at which messages last waited here for workers or for the disk.
+    behind: AtomicU64,
+    /// The same, at which the broker last held messages back until others are acknowledged.
+    window_full: AtomicU64,
     /// Signs of life of every thread and task.
     pub pulses: Pulses,
     /// Longest time without one, milliseconds.
@@ -187,7 +189,8 @@ impl Status {
             panicked: AtomicU64::new(0),
             streams_full: AtomicU64::new(0),
             broker_dropped: AtomicU64::new(0),
-            intake_full: AtomicU64::new(0),
+            behind: AtomicU64::new(0),
+            window_full: AtomicU64::new(0),
             pulses: Pulses::default(),
             stuck_after_ms: AtomicU64::new(STUCK_AFTER.as_millis() as u64),
             recovery: Recovery::default(),
@@ -274,9 +277,14 @@ impl Status {
             .store(self.now_ms() + 1, Ordering::Release);
     }
 
-    /// A message found no room in the intake queue.
-    pub fn note_intake_full(&self) {
-        self.intake_full.store(self.now_ms() + 1, Ordering::Release);
+    /// Messages wait for room: in the intake queue, for a worker, or on their way to the disk.
+    pub fn note_behind(&self) {
+        self.behind.store(self.now_ms() + 1, Ordering::Release);
+    }
+
+    /// The broker has as many messages under way to us as it sends without an acknowledgement.
+    pub fn note_window_full(&self) {
+        self.window_full.store(self.now_ms() + 1, Ordering::Release);
     }
 
     /// A moment that is noted as milliseconds plus 1 is no longer ago than `shadow`.
@@ -286,9 +294,22 @@ impl Status {
         noted > 0 && Duration::from_millis(since) < shadow
     }
 
-    /// Readings wait for room here, or did a moment ago: the broker queues them.
-    pub fn is_behind(&self) -> bool {
-        self.is_recent(&self.intake_full, DROP_SHADOW)
+    /// Says why messages that the broker drops, now or a moment ago, are taken to be ours.
+    pub fn losing_at_broker(&self) -> Option<&'static str> {
+        let is_recent = |noted| self.is_recent(noted, DROP_SHADOW);
+        if !is_recent(&self.broker_dropped) {
+            None
+        } else if is_recent(&self.behind) {
+            Some(
+                "the broker drops messages: readings come faster than they are learned or stored here, and its queue is full (mosquitto: max_queued_messages)",
+            )
+        } else if is_recent(&self.window_full) {
+            Some(
+                "the broker drops messages: it waits for acknowledgements before it sends more, and its queue is full (mosquitto: max_inflight_messages, max_queued_messages)",
+            )
+        } else {
+            None
+        }
     }
 
     /// An engine panicked.
@@ -424,12 +445,7 @@ impl Status {
         if self.is_recent(&self.panicked, PANIC_SHADOW) {
             reasons.push("an engine panicked within the last minute".to_owned());
         }
-        let dropped = self.is_recent(&self.broker_dropped, DROP_SHADOW);
-        if dropped && self.is_behind() {
-            reasons.push(
-                "readings come faster than they are learned, and the broker drops them".to_owned(),
-            );
-        }
+        reasons.extend(self.losing_at_broker().map(str::to_owned));
         if self.is_recent(&self.streams_full, FULL_SHADOW) {
             reasons.push(
                 "readings of new streams are refused: there are stream.max_streams already"
@@ -487,7 +503,7 @@ impl Status {
     /// Remarks on a daemon that is well.
     pub fn remark(&self) -> Option<&'static str> {
         let dropped = self.is_recent(&self.broker_dropped, DROP_SHADOW);
-        let remark = "the broker drops messages: its queue for a client, perhaps ours, is full";
+        let remark = "the broker drops messages: its queue for a client, hardly ours, is full";
         self.waits_for_first().or(dropped.then_some(remark))
     }
 

@@ -2,12 +2,14 @@
 //! that is removed or replaced while the daemon runs is noticed and written anew.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use spiked::state::{Accepted, Store, StoreOptions};
+use spiked::state::{Store, StoreOptions};
 
 use crate::plant::{Broker, Daemon, Source, alone, have_mosquitto, http_get, now_ms, wait_until};
+use crate::state::{accepted, params};
 
 /// Stops one thread of a process, as a fault below it would, until its input ends.
 const STOP_THREAD: &str = "
@@ -50,20 +52,25 @@ fn a_thread_that_stops_is_named_and_one_that_goes_on_is_well_again() {
     let daemon = Daemon::start(dir.path(), broker.port, "[runtime]\nstuck_after_s = 1.0\n");
     daemon.wait_ready();
     for name in ["intake", "worker-0", "state-writer"] {
-        let mut stopped = stop_thread(&daemon, name);
-        wait_until(name, Duration::from_secs(10), || {
-            let (status, reasons) = http_get(daemon.http, "/healthz").unwrap_or_default();
-            status == 503 && reasons.contains(name)
-        });
         let said = || {
             let log = daemon.log();
             let lines = log.lines().filter(|line| line.contains("no progress"));
             lines.filter(|line| line.contains(name)).count()
         };
-        wait_until("the log says it", Duration::from_secs(5), || said() == 1);
-        let (status, reasons) = http_get(daemon.http, "/readyz").unwrap();
-        assert_eq!(status, 503);
-        assert_eq!(reasons.matches("no progress").count(), 1, "{reasons}");
+        let before = said();
+        let mut stopped = stop_thread(&daemon, name);
+        // On a machine that is busy elsewhere another one may be late for a moment.
+        let named_alone = |path: &str| {
+            let (status, reasons) = http_get(daemon.http, path).unwrap_or_default();
+            let n_named = reasons.matches("no progress").count();
+            status == 503 && reasons.contains(name) && n_named == 1
+        };
+        wait_until(name, Duration::from_secs(10), || named_alone("/healthz"));
+        wait_until(name, Duration::from_secs(10), || named_alone("/readyz"));
+        wait_until("the log says it", Duration::from_secs(5), || {
+            said() > before
+        });
+        assert_eq!(said(), before + 1, "once, however long it lasts");
         drop(stopped.stdin.take());
         stopped.wait().unwrap();
         wait_until("well again", Duration::from_secs(10), || {
@@ -114,31 +121,79 @@ fn a_state_directory_that_is_removed_or_replaced_is_written_anew_and_nothing_is_
     );
 }
 
+/// An open store at `dir` whose journal has readings 1 to 50.
+fn store_of_fifty(dir: &Path) -> Store {
+    let store = Store::open(StoreOptions::new(dir)).unwrap();
+    store.recover(&|_| None).unwrap();
+    for seq in 1..=50 {
+        store.append_and_wait(vec![accepted(seq)]).unwrap();
+    }
+    store
+}
+
+/// The state as a kill leaves it: no checkpoint at the end.
+fn as_after_a_kill(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for end in ["", "-wal", ".mark"] {
+        let name = format!("spiked.db{end}");
+        std::fs::copy(dir.join(&name), copy.path().join(&name)).unwrap();
+    }
+    copy
+}
+
+/// Readings in the journal of the state at `dir`, after a restart that has nothing to complain about.
+fn journaled(dir: &Path) -> u64 {
+    let store = Store::open(StoreOptions::new(dir)).unwrap();
+    let recovered = store.recover(&|_| Some(params(&[]))).unwrap();
+    assert!(!recovered.report.is_bad(), "{}", recovered.report);
+    recovered
+        .streams
+        .iter()
+        .map(|stream| stream.readings())
+        .sum()
+}
+
+#[test]
+fn a_state_file_whose_log_or_mark_is_removed_is_written_anew() {
+    for end in ["-wal", "-shm", ".mark"] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store_of_fifty(dir.path());
+        std::fs::remove_file(dir.path().join(format!("spiked.db{end}"))).unwrap();
+        (51..=60).for_each(|seq| store.append_and_wait(vec![accepted(seq)]).unwrap());
+        assert_eq!(journaled(as_after_a_kill(dir.path()).path()), 60, "{end}");
+    }
+}
+
+#[test]
+fn nothing_is_taken_while_the_state_file_is_gone_and_cannot_be_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, moved) = (dir.path().join("state"), dir.path().join("moved"));
+    let store = store_of_fifty(&state);
+    std::fs::rename(&state, moved).unwrap();
+    std::fs::write(&state, "a file where the directory was").unwrap();
+    let (told, answer) = std::sync::mpsc::channel();
+    let done = Box::new(move |kept: Result<(), String>| told.send(kept).unwrap());
+    store.append(vec![accepted(51)], done);
+    wait_until("it is said", Duration::from_secs(5), || {
+        let failing = store.stats().failing.unwrap_or_default();
+        failing.contains("cannot be written anew")
+    });
+    assert!(answer.try_recv().is_err(), "acknowledged into nothing");
+    std::fs::remove_file(&state).unwrap();
+    answer
+        .recv_timeout(Duration::from_secs(5))
+        .unwrap()
+        .unwrap();
+    assert_eq!(store.stats().failing, None);
+    assert_eq!(journaled(as_after_a_kill(&state).path()), 51);
+}
+
 #[test]
 fn a_log_that_is_cut_or_removed_is_a_loss_that_is_said() {
     for keep in [0.0, 0.5] {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(StoreOptions::new(dir.path())).unwrap();
-        store.recover(&|_| None).unwrap();
-        for seq in 1..=50 {
-            let reading = spiked::row::Reading {
-                seq,
-                stream: "s".into(),
-                channel: "c".into(),
-                value: seq as f64,
-                ts_ms: 1000 * seq as i64,
-                arrival_ms: 1000 * seq as i64,
-            };
-            store
-                .append_and_wait(vec![Accepted { reading, key: 0 }])
-                .unwrap();
-        }
-        // As a kill leaves it: no checkpoint at the end.
-        let copy = tempfile::tempdir().unwrap();
-        for end in ["", "-wal", ".mark"] {
-            let name = format!("spiked.db{end}");
-            std::fs::copy(dir.path().join(&name), copy.path().join(&name)).unwrap();
-        }
+        let _store = store_of_fifty(dir.path());
+        let copy = as_after_a_kill(dir.path());
         let log = copy.path().join("spiked.db-wal");
         let size = std::fs::metadata(&log).unwrap().len();
         let log = std::fs::File::options().write(true).open(log).unwrap();
