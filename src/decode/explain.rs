@@ -2,6 +2,7 @@
 
 use crate::assemble::MAX_AHEAD_MS;
 use crate::payload::{Form, Format, Reject, TimeUnit, parse_line_protocol};
+use crate::route::is_invisible;
 use crate::time::parse_moment;
 
 use super::{Decoder, Message};
@@ -68,7 +69,8 @@ pub struct Refusal {
 impl Refusal {
     /// The refusal as one line of text.
     pub fn line(&self) -> String {
-        let mut line = format!("refused as {}: {}", self.reason.as_str(), self.topic);
+        let topic = visible(&self.topic);
+        let mut line = format!("refused as {}: {topic}", self.reason.as_str());
         let mut part = |name: &str, text: &str| {
             if !text.is_empty() {
                 line.push_str("  ");
@@ -93,17 +95,26 @@ pub(super) fn utc(ms: i64) -> String {
     at.map_or_else(|_| ms.to_string(), |at| format!("{at:.3}"))
 }
 
+/// A text in which characters that nobody sees are escaped: they would break a line of the log, or show it
+/// in another order.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || is_invisible(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// The first 80 bytes of a payload, control characters and bytes that are no text escaped.
 pub fn excerpt(payload: &[u8]) -> String {
     let cut = &payload[..payload.len().min(EXCERPT_BYTES)];
     let mut text = String::with_capacity(cut.len() + 8);
     for chunk in cut.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c.is_control() {
-                true => text.extend(c.escape_default()),
-                false => text.push(c),
-            }
-        }
+        text.push_str(&visible(chunk.valid()));
         for byte in chunk.invalid() {
             text.push_str(&format!("\\x{byte:02x}"));
         }
@@ -482,6 +493,10 @@ mod tests {
     #[test]
     fn an_excerpt_is_short_and_shows_what_cannot_be_seen() {
         assert_eq!(excerpt(b"a\n\x00b\xff"), "a\\n\\u{0}b\\xff");
+        assert_eq!(
+            visible("a\u{202e}b\u{2028}\n\u{e9}"),
+            "a\\u{202e}b\\u{2028}\\n\u{e9}"
+        );
         let long = excerpt(&[b'x'; 200]);
         assert_eq!(long.len(), EXCERPT_BYTES + 3);
         // A character is not cut in two, but shown as its bytes.

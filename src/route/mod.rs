@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::payload::{Names, Reject, Template};
 pub use name::MAX_NAME_BYTES;
+pub(crate) use name::is_invisible;
 use name::is_name;
 pub use pattern::{Pattern, PatternSettings};
 

@@ -13,7 +13,7 @@ pub(super) fn is_name(text: &str) -> bool {
 
 /// Characters without a shape of their own that make two names look alike, or turn text around: format
 /// characters and separators of lines and paragraphs (Unicode's Cf, Zl, Zp, as far as they occur in text).
-fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')

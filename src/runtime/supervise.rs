@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use tracing::{error, warn};
@@ -18,6 +18,8 @@ use crate::status::Status;
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_millis(500);
+/// This thread does not wait for any other: where its own look comes so late, nothing ran at all.
+const PAUSE: Duration = Duration::from_secs(5);
 /// A recovery is given this much further time at each look, as long as it makes progress.
 const EXTENSION: Duration = Duration::from_secs(30);
 
@@ -56,8 +58,14 @@ impl Watch {
         let thread = std::thread::Builder::new().name("watch".to_owned());
         let thread = thread.spawn(move || {
             let mut seen = Seen::default();
+            let mut looked = Instant::now();
             while !stopped.load(Ordering::Acquire) {
-                seen.look(&shared, &queues);
+                // After a pause of the whole process, or of the machine, the others beat again first.
+                let was_paused = looked.elapsed() > PAUSE;
+                looked = Instant::now();
+                if !was_paused {
+                    seen.look(&shared, &queues);
+                }
                 std::thread::park_timeout(every);
             }
         })?;

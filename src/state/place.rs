@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::db;
+use super::db::{self, Reader};
 use super::error::StateError;
 use super::store::make_dir;
 use super::writer::now_ms;
@@ -15,24 +15,41 @@ use super::writer::now_ms;
 /// last.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// Identifies a file, whatever its name.
+/// State of the files at a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Inode {
-    device: u64,
-    number: u64,
+pub(super) enum Found {
+    /// They are the ones that were opened.
+    InPlace,
+    /// One of them was removed, or another one is in its place; what is open is whole.
+    Gone,
+    /// One of them is shorter than it was, which only a stranger makes it.
+    Cut,
 }
 
-impl Inode {
-    fn of(path: &Path) -> Option<Inode> {
-        std::fs::metadata(path).ok().map(Inode::from)
+/// Identifies a file, whatever its name.
+#[derive(Clone, Copy, Debug)]
+struct Opened {
+    inode: u64,
+    device: u64,
+    bytes: u64,
+}
+
+impl Opened {
+    fn of(path: &Path) -> Option<Opened> {
+        std::fs::metadata(path).ok().map(Opened::from)
+    }
+
+    fn is_same(self, other: Option<Opened>) -> bool {
+        other.is_some_and(|other| (self.device, self.inode) == (other.device, other.inode))
     }
 }
 
-impl From<Metadata> for Inode {
-    fn from(meta: Metadata) -> Inode {
-        Inode {
+impl From<Metadata> for Opened {
+    fn from(meta: Metadata) -> Opened {
+        Opened {
+            inode: meta.ino(),
             device: meta.dev(),
-            number: meta.ino(),
+            bytes: meta.len(),
         }
     }
 }
@@ -43,8 +60,8 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn files_of(path: &Path) -> [Option<Inode>; SUFFIXES.len()] {
-    SUFFIXES.map(|suffix| Inode::of(&with_suffix(path, suffix)))
+fn files_of(path: &Path) -> [Option<Opened>; SUFFIXES.len()] {
+    SUFFIXES.map(|suffix| Opened::of(&with_suffix(path, suffix)))
 }
 
 /// The files that were opened, and the lock that keeps others away from them.
@@ -53,7 +70,7 @@ pub(super) struct Place {
     path: PathBuf,
     /// Held for its lock alone.
     lock: File,
-    files: [Option<Inode>; SUFFIXES.len()],
+    files: [Option<Opened>; SUFFIXES.len()],
 }
 
 impl Place {
@@ -66,50 +83,69 @@ impl Place {
         }
     }
 
-    /// One of the files is no longer the one that was opened.
-    pub(super) fn is_lost(&mut self) -> bool {
+    /// Looks whether the files are still the ones that were opened.
+    pub(super) fn look(&mut self) -> Found {
         let now = files_of(&self.path);
-        let mut both = self.files.iter().zip(&now);
-        let is_lost = both.any(|(opened, found)| opened.is_some() && opened != found);
-        if !is_lost {
+        let both = self.files.iter().zip(&now);
+        let both = both.filter_map(|(opened, found)| Some(((*opened)?, *found)));
+        let found = both.fold(Found::InPlace, |so_far, (opened, found)| {
+            if !opened.is_same(found) {
+                Found::Gone
+            } else if found.is_some_and(|found| found.bytes < opened.bytes) {
+                Found::Cut
+            } else {
+                so_far
+            }
+        });
+        if found == Found::InPlace {
             self.files = now;
         }
-        is_lost
+        found
     }
 
-    /// Writes everything that `connection` has to a new file, moves aside what is found in its place, and
-    /// opens it.
+    /// Writes everything that `connection` has to a new file, or as much as can be read where its file was
+    /// `cut`, moves aside what is found in its place, and opens it.
     ///
     /// # Errors
     /// If it cannot be written, or another daemon works there.
     pub(super) fn write_anew(
         &mut self,
         connection: &Connection,
+        cut: bool,
         sync: bool,
     ) -> Result<Connection, StateError> {
         let path = self.path.clone();
         let dir = path.parent().unwrap_or(Path::new("."));
         make_dir(dir)?;
-        let held = self.lock.metadata().ok().map(Inode::from);
-        let is_other_dir = held != Inode::of(dir);
+        let held = self.lock.metadata().ok().map(Opened::from);
+        let is_other_dir = !held.is_some_and(|held| held.is_same(Opened::of(dir)));
         let lock = is_other_dir.then(|| db::lock(&path)).transpose()?;
         let anew = with_suffix(&path, ".anew");
         // What an attempt before this one left.
         drop(std::fs::remove_file(&anew));
-        connection
-            .execute("VACUUM INTO ?1", [&*anew.to_string_lossy()])
-            .map_err(StateError::sql("writing the state file anew"))?;
+        let written = connection.execute("VACUUM INTO ?1", [&*anew.to_string_lossy()]);
+        match written {
+            Ok(_) => {}
+            // Nothing can be read any more: it begins with what is in memory.
+            Err(_) if cut => drop(std::fs::remove_file(&anew)),
+            Err(error) => return Err(StateError::sql("writing the state file anew")(error)),
+        }
+        if cut && Reader::open(&anew).is_err() {
+            drop(std::fs::remove_file(&anew));
+        }
         let aside = format!(".found-{}", now_ms());
         for suffix in SUFFIXES {
             let kept = with_suffix(&path, &format!("{aside}{suffix}"));
             // It need not exist.
             drop(std::fs::rename(with_suffix(&path, suffix), kept));
         }
-        std::fs::rename(&anew, &path).map_err(|source| StateError::Io {
-            what: "cannot rename",
-            path: anew,
-            source,
-        })?;
+        if anew.exists() || !cut {
+            std::fs::rename(&anew, &path).map_err(|source| StateError::Io {
+                what: "cannot rename",
+                path: anew,
+                source,
+            })?;
+        }
         let opened = db::open_writer(&path, sync)?;
         if let Some(lock) = lock {
             self.lock = lock;

@@ -194,6 +194,14 @@ impl Shared {
         }
     }
 
+    /// No snapshot is on disk any more: all streams are to be saved.
+    pub fn note_nothing_covered(&self) {
+        let covered = &self.covered;
+        let mut covered = covered.lock().unwrap_or_else(PoisonError::into_inner);
+        covered.clear();
+        self.wants_snapshot.store(true, Relaxed);
+    }
+
     /// The snapshots among the commands are on their way no more.
     pub fn note_saved(&self, commands: &[Command]) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);

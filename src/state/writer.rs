@@ -13,7 +13,7 @@ use super::db::{self, GOOD};
 use super::error::StateError;
 use super::journal::{Accepted, JournalRow, pack};
 use super::mark::Mark;
-use super::place::Place;
+use super::place::{Found, Place};
 use super::snapshot::Snapshot;
 use super::store::{Done, Durability, Edge, OutMessage, Shared, Spans, StoreOptions};
 use crate::progress;
@@ -231,14 +231,18 @@ impl Writer {
     /// If it cannot be: nothing is committed to a file that nobody will find.
     fn stay_in_place(&mut self) -> Result<(), StateError> {
         let path = self.options.path();
-        if !self.place.is_lost() {
+        let found = self.place.look();
+        if found == Found::InPlace {
             if !self.mark.as_ref().is_none_or(|mark| mark.is_at(&path)) {
                 self.renew_mark(&path);
             }
             return Ok(());
         }
-        let sync = self.options.durability == Durability::Journal;
-        match self.place.write_anew(&self.connection, sync) {
+        let (cut, sync) = (
+            found == Found::Cut,
+            self.options.durability == Durability::Journal,
+        );
+        match self.place.write_anew(&self.connection, cut, sync) {
             Ok(connection) => self.connection = connection,
             Err(error) => {
                 let what = "the state file was removed or replaced, and cannot be written anew";
@@ -246,7 +250,12 @@ impl Writer {
             }
         }
         self.renew_mark(&path);
-        tracing::error!(path = %path.display(), "the state file was removed or replaced: it is written anew, nothing is lost");
+        if cut {
+            self.shared.note_nothing_covered();
+            tracing::error!(path = %path.display(), "the state file was cut while it was open: it is written anew with what can be read, and the streams in memory are saved again; older incidents and idle streams may be lost");
+        } else {
+            tracing::error!(path = %path.display(), "the state file was removed or replaced: it is written anew, nothing is lost");
+        }
         Ok(())
     }
 

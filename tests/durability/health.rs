@@ -9,7 +9,7 @@ use std::time::Duration;
 use spiked::state::{Store, StoreOptions};
 
 use crate::plant::{Broker, Daemon, Source, alone, have_mosquitto, http_get, now_ms, wait_until};
-use crate::state::{accepted, params};
+use crate::state::{Plant, accepted, params};
 
 /// Stops one thread of a process, as a fault below it would, until its input ends.
 const STOP_THREAD: &str = "
@@ -160,6 +160,26 @@ fn a_state_file_whose_log_or_mark_is_removed_is_written_anew() {
         let store = store_of_fifty(dir.path());
         std::fs::remove_file(dir.path().join(format!("spiked.db{end}"))).unwrap();
         (51..=60).for_each(|seq| store.append_and_wait(vec![accepted(seq)]).unwrap());
+        assert_eq!(journaled(as_after_a_kill(dir.path()).path()), 60, "{end}");
+    }
+}
+
+#[test]
+fn a_state_file_that_is_cut_while_it_is_open_is_noticed_and_everything_in_memory_saved_again() {
+    for end in ["", "-wal"] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
+        plant.run(1..=50);
+        plant.save();
+        assert!(!plant.store.wants_snapshot());
+        let file = dir.path().join(format!("spiked.db{end}"));
+        let file = std::fs::File::options().write(true).open(file).unwrap();
+        file.set_len(0).unwrap();
+        wait_until("it is noticed", Duration::from_secs(5), || {
+            plant.store.wants_snapshot()
+        });
+        plant.run(51..=60);
+        plant.save();
         assert_eq!(journaled(as_after_a_kill(dir.path()).path()), 60, "{end}");
     }
 }

@@ -170,9 +170,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts it in `dir` against the broker at `port`; `more` is added to its configuration.
+    /// Starts it in `dir` against the broker at `port`; `more` is added to its configuration. It speaks
+    /// MQTT 3.1.1, or `SPIKED_PROTOCOL`.
     pub fn start(dir: &Path, port: u16, more: &str) -> Daemon {
-        Daemon::start_speaking("3.1.1", dir, port, more)
+        let protocol = std::env::var("SPIKED_PROTOCOL");
+        Daemon::start_speaking(protocol.as_deref().unwrap_or("3.1.1"), dir, port, more)
     }
 
     /// [`Daemon::start`] with a version of MQTT.

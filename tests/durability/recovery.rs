@@ -1,15 +1,15 @@
 //! Recovery after a kill: soon ready under any load, and a start that is cut off has made progress.
 //!
-//! Long forms: `SPIKED_LOAD_S` (6) seconds under full load before the kill; `SPIKED_BACKLOG` (30000)
-//! readings to learn again, `SPIKED_CUT_MS` (700) milliseconds that each start is given.
+//! Long forms: `SPIKED_LOAD_S` (6) seconds under full load before the kill; `SPIKED_CUTS` (1) starts that
+//! are killed before that which may go on; `SPIKED_BACKLOG` (30000) readings to learn again, by `SPIKED_UNITS`
+//! (256) units; `SPIKED_CUT_MS` (700) milliseconds that each start is given.
 
 use std::time::{Duration, Instant};
 
 use spiked::row::Reading;
-use spiked::state::{Accepted, Store, StoreOptions, digest};
+use spiked::state::{Accepted, Reader, Store, StoreOptions, digest};
 use spiked::stream::Stream;
 
-use crate::kill::note_journal;
 use crate::plant::{
     Broker, Daemon, Source, alone, have_mosquitto, http_get, now_ms, number, signal, wait_until,
 };
@@ -37,6 +37,24 @@ fn killed_under_load(protocol: &str) {
     std::thread::sleep(Duration::from_secs(number("SPIKED_LOAD_S", 6)));
     let unsaved = daemon.metric("spiked_unsaved_learning_seconds");
     daemon.kill();
+    let mut covered = covered_by_snapshots(&daemon);
+    let life = Duration::from_millis(number("SPIKED_CUT_MS", 700));
+    for cut in 1..=number("SPIKED_CUTS", 1) {
+        daemon.restart();
+        std::thread::sleep(life);
+        let (_, state) = http_get(daemon.http, "/readyz").unwrap_or_default();
+        daemon.kill();
+        let now = covered_by_snapshots(&daemon);
+        println!(
+            "MQTT {protocol}: start {cut} killed after {life:?}, snapshots of {covered} readings before, {now} after; it said {state:?}"
+        );
+        // A start that was killed early may have saved nothing yet.
+        assert!(
+            now > covered || life < Duration::from_secs(5),
+            "no progress"
+        );
+        covered = now;
+    }
     let start = Instant::now();
     daemon.restart();
     daemon.wait_ready();
@@ -47,6 +65,16 @@ fn killed_under_load(protocol: &str) {
     );
     source.finish();
     assert!(took < Duration::from_secs(10), "{took:?}\n{}", daemon.log());
+}
+
+/// Readings that the newest snapshots of all streams have, by a copy of what a killed daemon left.
+fn covered_by_snapshots(daemon: &Daemon) -> u64 {
+    let copy = tempfile::tempdir().unwrap();
+    crate::state::copy_state(&daemon.dir.join("state"), copy.path());
+    let reader = Reader::open(&copy.path().join("spiked.db")).unwrap();
+    let (rows, _) = reader.snapshots(None).unwrap();
+    let newest = rows.chunk_by(|a, b| a.snapshot.stream == b.snapshot.stream);
+    newest.map(|rows| rows[0].snapshot.readings).sum()
 }
 
 /// A state file whose journal holds `n` readings of four streams that nobody has learned.
@@ -83,10 +111,13 @@ fn starts_that_are_cut_off_get_on_answer_over_http_and_end_with_the_same_bits() 
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_in_memory();
     let readings = backlog(dir.path(), number("SPIKED_BACKLOG", 30_000));
-    let config = "[learn]\nhidden = 256\n[stream]\nalign = \"per-reading\"\n[state]\nrecovery_s = 0.2\n\
-                  [runtime]\nshutdown_grace_s = 5.0\nworkers = 2\n";
+    let config = format!(
+        "[learn]\nhidden = {}\n[stream]\nalign = \"per-reading\"\n[state]\nrecovery_s = 0.2\n\
+         [runtime]\nshutdown_grace_s = 5.0\nworkers = 2\n",
+        number("SPIKED_UNITS", 256)
+    );
     let life = Duration::from_millis(number("SPIKED_CUT_MS", 700));
-    let mut daemon = Daemon::start(dir.path(), broker.port, config);
+    let mut daemon = Daemon::start(dir.path(), broker.port, &config);
     let (mut starts, mut said) = (1, None);
     loop {
         let until = Instant::now() + life;
@@ -124,9 +155,8 @@ fn starts_that_are_cut_off_get_on_answer_over_http_and_end_with_the_same_bits() 
     assert!(starts > 1 && said.is_some(), "there was nothing to cut off");
     daemon.stop();
     let found = daemon.inspect();
-    let mut known = std::collections::BTreeMap::new();
-    note_journal(&daemon.state_file(), &mut known);
-    assert_eq!(known.len(), readings.len());
+    let known = readings.into_iter().map(|reading| (reading.seq, reading));
+    let known = known.collect();
     let alone: Vec<Stream> = crate::kill::replayed(&known, &daemon.state_file());
     assert_eq!(alone.len(), 4);
     for (stream, found) in alone.iter().zip(found["streams"].as_array().unwrap()) {
