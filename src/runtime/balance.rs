@@ -146,11 +146,13 @@ impl Dispatch {
             Ok(()) => return,
             Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => back,
         };
-        self.shared.note_behind();
         loop {
             // Who waits for a worker is not the one that hangs.
             progress::beat();
-            match self.ways[worker].tx.send_timeout(work, PATIENCE) {
+            let begin = Instant::now();
+            let sent = self.ways[worker].tx.send_timeout(work, PATIENCE);
+            self.shared.note_wait(begin.elapsed());
+            match sent {
                 Ok(()) => return,
                 Err(SendTimeoutError::Timeout(back)) => work = back,
                 // A worker ends only after this thread has.

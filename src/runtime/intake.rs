@@ -419,10 +419,7 @@ impl IntakeThread {
     fn commit(&mut self, group: &mut Group) {
         let Group { accepted, acks, .. } = std::mem::take(group);
         let (sender, shared) = (self.acks.clone(), self.shared.clone());
-        if self.pipeline.is_full() {
-            self.shared.note_behind();
-        }
-        let place = self.pipeline.enter();
+        let place = self.pipeline.enter(|waited| self.shared.note_wait(waited));
         let done = move |kept: Result<(), String>| {
             match kept {
                 Ok(()) => {
@@ -468,23 +465,26 @@ impl Pipeline {
         Pipeline { enter, leave }
     }
 
-    /// A group has to wait for a place.
-    fn is_full(&self) -> bool {
-        self.enter.is_full()
-    }
-
-    /// Waits for a place.
-    fn enter(&self) -> Place {
-        // This end holds the other: it is there.
-        while self.enter.send_timeout((), PATIENCE).is_err() {
+    /// Waits for a place, and tells `waited` how long that takes.
+    fn enter(&self, waited: impl Fn(Duration)) -> Place {
+        if self.enter.try_send(()).is_ok() {
+            return Place(self.leave.clone());
+        }
+        loop {
+            let begin = Instant::now();
+            // This end holds the other: it is there.
+            let entered = self.enter.send_timeout((), PATIENCE).is_ok();
+            waited(begin.elapsed());
+            if entered {
+                return Place(self.leave.clone());
+            }
             progress::beat();
         }
-        Place(self.leave.clone())
     }
 
     /// Waits until every group has left.
     fn finish(&self) {
-        let all: Vec<Place> = (0..PIPELINE).map(|_| self.enter()).collect();
+        let all: Vec<Place> = (0..PIPELINE).map(|_| self.enter(|_| ())).collect();
         drop(all);
     }
 }

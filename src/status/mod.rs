@@ -4,6 +4,7 @@
 //! of them has to know another for that.
 
 mod recovery;
+mod waits;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -20,6 +21,7 @@ use crate::payload::Reject;
 use crate::progress::{Pulses, Stuck};
 use crate::row::{Kind, Muted, Outcome};
 use recovery::Recovery;
+use waits::Waits;
 
 /// Longest time without a sign of life, unless the settings say otherwise. Nothing that the daemon does
 /// in one step takes a tenth of it on the slowest machine that it is meant for.
@@ -140,8 +142,9 @@ pub struct Status {
     streams_full: AtomicU64,
     /// The same, at which the broker last said that it drops messages.
     broker_dropped: AtomicU64,
-    /// The same, at which messages last waited here for workers or for the disk.
+    /// The same, at which readings last came faster than they are learned or stored here.
     behind: AtomicU64,
+    waits: Mutex<Waits>,
     /// The same, at which the broker last held messages back until others are acknowledged.
     window_full: AtomicU64,
     /// Signs of life of every thread and task.
@@ -190,6 +193,7 @@ impl Status {
             streams_full: AtomicU64::new(0),
             broker_dropped: AtomicU64::new(0),
             behind: AtomicU64::new(0),
+            waits: Mutex::new(Waits::new()),
             window_full: AtomicU64::new(0),
             pulses: Pulses::default(),
             stuck_after_ms: AtomicU64::new(STUCK_AFTER.as_millis() as u64),
@@ -277,7 +281,14 @@ impl Status {
             .store(self.now_ms() + 1, Ordering::Release);
     }
 
-    /// Messages wait for room: in the intake queue, for a worker, or on their way to the disk.
+    /// Readings waited for so long for a worker, or for those before them to come to the disk.
+    pub fn note_wait(&self, waited: Duration) {
+        if lock(&self.waits).add(waited, Instant::now()) {
+            self.note_behind();
+        }
+    }
+
+    /// The intake queue is full, or readings wait more often than not.
     pub fn note_behind(&self) {
         self.behind.store(self.now_ms() + 1, Ordering::Release);
     }

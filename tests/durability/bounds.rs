@@ -133,6 +133,40 @@ fn what_the_broker_drops_while_readings_wait_is_said() {
 }
 
 #[test]
+fn what_the_broker_drops_for_another_client_leaves_the_daemon_ready() {
+    if !have_mosquitto() {
+        return;
+    }
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start_with("max_queued_messages 100\nsys_interval 1\n");
+    let daemon = Daemon::start(dir.path(), broker.port, "");
+    daemon.wait_ready();
+    // A client that subscribes and goes away: the broker queues for it until the queue is full.
+    let subscribed = Command::new("mosquitto_sub")
+        .args(["-p", &broker.port.to_string(), "-t", "plant/#", "-q", "1"])
+        .args(["-i", "away", "-c", "-E"])
+        .status()
+        .expect("mosquitto_sub is needed");
+    assert!(subscribed.success());
+    let source = Source::start(broker.port, 300, now_ms() - 86_400_000);
+    let dropped = || daemon.metric("spiked_broker_dropped_messages_total");
+    let mut said = String::new();
+    wait_until("it is said", Duration::from_secs(20), || {
+        let (status, reasons) = http_get(daemon.http, "/readyz").unwrap_or_default();
+        assert!(status == 200, "{reasons}");
+        said = reasons;
+        said.contains("the broker drops")
+    });
+    println!(
+        "{} messages dropped for another client: {said:?}",
+        dropped()
+    );
+    assert!(dropped() > 0.0 && said.contains("hardly ours"), "{said}");
+    source.finish();
+}
+
+#[test]
 fn a_connection_that_delivers_a_backlog_is_not_given_up() {
     if !have_mosquitto() {
         return;
