@@ -158,7 +158,13 @@ pub async fn serve(
             let tuning = hooks
                 .changed
                 .map(|changed| tokio::spawn(takers.hand_on(changed)));
-            shutdown.await;
+            let pulse = shared.pulses.add("main");
+            tokio::select! {
+                () = shutdown => {}
+                // It never ends.
+                () = beat(pulse.clone()) => {}
+            }
+            pulse.end();
             if let Some(tuning) = tuning {
                 tuning.abort();
                 // Its senders keep the workers from ending. It ends by being aborted.

@@ -14,10 +14,11 @@ use tracing::{error, warn};
 
 use super::store::Store;
 use crate::mqtt::{Intake, Out};
+use crate::progress::BEAT_EVERY;
 use crate::status::Status;
 
 /// Time between two looks.
-const EVERY: Duration = Duration::from_millis(500);
+const EVERY: Duration = BEAT_EVERY;
 /// This thread does not wait for any other: where its own look comes so late, nothing ran at all.
 const PAUSE: Duration = Duration::from_secs(5);
 /// A recovery is given this much further time at each look, as long as it makes progress.
@@ -59,15 +60,18 @@ impl Watch {
         let thread = thread.spawn(move || {
             let mut seen = Seen::default();
             let mut looked = Instant::now();
+            let pulse = shared.pulses.add("watch");
             while !stopped.load(Ordering::Acquire) {
                 // After a pause of the whole process, or of the machine, the others beat again first.
                 let was_paused = looked.elapsed() > PAUSE;
                 looked = Instant::now();
+                pulse.beat();
                 if !was_paused {
                     seen.look(&shared, &queues);
                 }
                 std::thread::park_timeout(every);
             }
+            pulse.end();
         })?;
         Ok(Watch { stop, thread })
     }

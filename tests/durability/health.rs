@@ -51,14 +51,22 @@ fn a_thread_that_stops_is_named_and_one_that_goes_on_is_well_again() {
     let broker = Broker::start_in_memory();
     let daemon = Daemon::start(dir.path(), broker.port, "[runtime]\nstuck_after_s = 1.0\n");
     daemon.wait_ready();
-    for name in ["intake", "worker-0", "state-writer"] {
+    // Each thread by its own name and by the one that is told.
+    let threads = [
+        ("intake", "intake"),
+        ("worker-0", "worker-0"),
+        ("state-writer", "state-writer"),
+        ("spiked", "main"),
+        ("watch", "watch"),
+    ];
+    for (thread, name) in threads {
         let said = || {
             let log = daemon.log();
             let lines = log.lines().filter(|line| line.contains("no progress"));
             lines.filter(|line| line.contains(name)).count()
         };
         let before = said();
-        let mut stopped = stop_thread(&daemon, name);
+        let mut stopped = stop_thread(&daemon, thread);
         // On a machine that is busy elsewhere another one may be late for a moment.
         let named_alone = |path: &str| {
             let (status, reasons) = http_get(daemon.http, path).unwrap_or_default();
