@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::db::{FILE_NAME, Reader, lock};
+use super::db::{FILE_NAME, lock};
 use super::error::StateError;
+use super::reader::Reader;
 
 /// Writes a copy of the state file at `path`, as it is at one moment, to `target`. A daemon may go on
 /// writing meanwhile.

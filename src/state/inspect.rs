@@ -6,11 +6,12 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::db::{Reader, SnapshotRow};
 use super::error::StateError;
 use super::journal;
 use super::listing::{Moment, incident_line};
-use super::recover::{Report, recover};
+use super::reader::{Reader, SnapshotRow};
+use super::recover::recover;
+use super::report::Report;
 use super::snapshot::{Snapshot, digest};
 use crate::stream::{Stream, StreamParams};
 

@@ -29,7 +29,10 @@ pub mod journal;
 mod listing;
 mod mark;
 mod place;
+mod reader;
 mod recover;
+mod report;
+mod rows;
 mod salvage;
 pub mod snapshot;
 mod store;
@@ -37,14 +40,15 @@ mod supervise;
 mod writer;
 
 pub use backup::{backup, restore};
-pub use db::{FILE_NAME, Reader, SnapshotRow, TableCounts, is_in_use};
+pub use db::{FILE_NAME, is_in_use};
 pub use error::StateError;
 pub use export::{export, import};
 pub use journal::Accepted;
+pub use reader::{Reader, SnapshotRow, TableCounts};
 pub use recover::{
-    MissedEdge, Prepared, Recovered, Replay, Report, Told, load_stream, prepare, recover,
-    recover_stream,
+    MissedEdge, Prepared, Recovered, Replay, Told, load_stream, prepare, recover, recover_stream,
 };
+pub use report::Report;
 pub use snapshot::{digest, unfit_changes};
 pub use store::{Done, Durability, Edge, OutMessage, Store, StoreOptions, StoreStats};
 #[cfg(test)]

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::db::{self, Reader};
+use super::db;
 use super::error::StateError;
+use super::reader::Reader;
+use super::rows::now_ms;
 use super::store::make_dir;
-use super::writer::now_ms;
 
 /// Ends of the names of the files that SQLite works with. Without its log the file lacks what was committed
 /// last.

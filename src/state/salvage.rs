@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use super::db::{self, ASIDE, Reader, SnapshotRow};
+use super::db::{self, ASIDE};
 use super::error::StateError;
 use super::journal::{self, JournalRow};
-use super::writer::{FORGOTTEN, insert_snapshot, now_ms, set_meta};
+use super::reader::{Reader, SnapshotRow};
+use super::rows::{FORGOTTEN, insert_group, insert_snapshot, now_ms, set_meta};
 
 /// Key of the meta table that a salvaged file has once it is whole: when that was.
 const SALVAGED: &str = "salvaged_ms";
@@ -123,7 +124,7 @@ fn write_salvaged(
         insert_snapshot(&t, &row.snapshot, status).map_err(sql())?;
     }
     for row in groups {
-        super::writer::insert_group(&t, row).map_err(sql())?;
+        insert_group(&t, row).map_err(sql())?;
     }
     copy_rest(old, &t);
     set_meta(&t, "pruned_through", old.pruned_through().unwrap_or(0)).map_err(sql())?;
