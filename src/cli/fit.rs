@@ -152,8 +152,8 @@ pub struct FitArgs {
     #[arg(long)]
     no_readout: bool,
     /// Leave the width of predictions as the belief says. Without it, a regression of 200 rows and 4
-    /// passes or more holds a tenth of the rows out until the last quarter of the passes, and scales
-    /// the variance of its predictions to them
+    /// passes or more is fitted again without a tenth of the rows (below 1000 rows several times,
+    /// without another tenth), and the width of its predictions is that which these rows ask for
     #[arg(long)]
     no_calibration: bool,
     /// Inputs as numbers, as spikes of a population, or both; without it, as numbers, and as both

@@ -10,6 +10,10 @@ use crate::ep::{Committee, Input, Network, Predicted};
 /// Observations that the prior of the width, a factor of 1 on variances, is worth.
 const WIDTH_PRIOR: f64 = 6.0;
 
+/// The target of a row that was not learned, and the mean and variance (all noise included, width 1)
+/// of each part of its prediction.
+pub(super) type HeldOut = (f64, Vec<(f64, f64)>);
+
 /// A prediction in units of the standardised target.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Forecast {
@@ -85,24 +89,34 @@ impl Ensemble {
         }
     }
 
-    /// Sets the factor on variances that makes held-out rows most probable, and the half-width of the
-    /// 90% interval that holds nine tenths of them (split conformal prediction: where residuals have
-    /// heavier tails than a Gaussian, the variance that fits them is too wide an interval).
-    pub(super) fn calibrate(&mut self, samples: &Samples, targets: &Targets, held: &[usize]) {
-        let Targets::Real(y) = targets else { return };
-        self.width = 1.0;
-        let mut seen = Vec::new();
-        for &i in held {
+    /// Predicts rows that were not learned, to calibrate with.
+    pub(super) fn held_out(
+        &mut self,
+        samples: &Samples,
+        targets: &Targets,
+        held: &[usize],
+    ) -> Vec<HeldOut> {
+        let Targets::Real(y) = targets else {
+            return Vec::new();
+        };
+        let mut predict = |i: usize| {
             let mut parts = Vec::new();
             self.parts(samples.get(i), |part, noise| {
                 parts.push((part.mean, part.ignorance + part.spikes + noise));
             });
-            seen.push((f64::from(y[i]), parts));
-        }
+            (f64::from(y[i]), parts)
+        };
+        held.iter().map(|i| predict(*i)).collect()
+    }
+
+    /// Sets the factor on variances that makes held-out rows most probable, and the half-width of the
+    /// 90% interval that holds nine tenths of them (split conformal prediction: where residuals have
+    /// heavier tails than a Gaussian, the variance that fits them is too wide an interval).
+    pub(super) fn calibrate(&mut self, seen: &[HeldOut]) {
         let score = |ln: f64| {
             let width = ln.exp();
             let mut sums = RegressionSums::default();
-            for (y, parts) in &seen {
+            for (y, parts) in seen {
                 let wide: Vec<_> = parts.iter().map(|(m, v)| (*m, v * width)).collect();
                 sums.add(*y, &wide);
             }
@@ -111,7 +125,7 @@ impl Ensemble {
             sums.score(1.0).log_score() * seen.len() as f64 + prior
         };
         self.width = maximum(score, (-4.0, 4.0)).exp();
-        let distance = |(y, parts): &(f64, Vec<(f64, f64)>)| {
+        let distance = |(y, parts): &HeldOut| {
             let k = parts.len() as f64;
             let mean = parts.iter().map(|p| p.0).sum::<f64>() / k;
             let wide = |p: &(f64, f64)| self.width.mul_add(p.1, p.0 * p.0);

@@ -49,8 +49,8 @@ pub struct Plan {
     pub memory: Option<f64>,
     /// Predictions of a regression know the output weights jointly.
     pub joint: bool,
-    /// A regression calibrates the width of its predictions on a tenth of the rows, which is
-    /// learned only in the last quarter of the passes.
+    /// A regression calibrates the width of its predictions by further fits, each of which leaves a
+    /// tenth of the rows out.
     pub calibrate: bool,
     /// Samples follow one another as in the table; else in a random order for each pass.
     pub in_order: bool,
