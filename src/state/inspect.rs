@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::error::StateError;
+use super::first_page;
 use super::journal;
 use super::listing::{Moment, incident_line};
 use super::reader::{Reader, SnapshotRow};
@@ -114,6 +115,15 @@ pub struct Weights {
 /// When the file cannot be read.
 pub fn inspect(path: &Path, only: Option<&str>) -> Result<Inspection, StateError> {
     let (reader, damage) = match Reader::open(path) {
+        Err(StateError::Damaged { .. } | StateError::NotOurs { .. })
+            if first_page::is_mendable(path) =>
+        {
+            let what = "the state file's first page is damaged";
+            return Err(StateError::format(
+                what,
+                "the next start mends it from a copy",
+            ));
+        }
         Err(StateError::Damaged { detail, .. }) => {
             let reader = Reader::open_unchecked(path);
             let reader = reader.map_err(StateError::sql("opening the state file"))?;

@@ -7,7 +7,9 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// Bytes: a number and its checksum.
+use super::first_page::PAGE;
+
+/// Bytes: a number and its checksum. The state file's first page may follow, and its checksum.
 const SIZE: usize = 12;
 
 /// The mark of an open state file.
@@ -49,6 +51,24 @@ impl Mark {
         found.is_some() && found == of(self.0.metadata())
     }
 
+    /// Keeps the first page of the state file.
+    pub(crate) fn keep_first_page(&self, page: &[u8]) {
+        let crc = crc32fast::hash(page).to_le_bytes();
+        let bytes = [page, &crc].concat();
+        if let Err(error) = self.0.write_all_at(&bytes, SIZE as u64) {
+            tracing::debug!(%error, "the first page of the state file cannot be kept");
+        }
+    }
+
+    /// The state file is another one.
+    pub(crate) fn forget_first_page(&self) {
+        if self.0.metadata().is_ok_and(|meta| meta.len() > SIZE as u64)
+            && let Err(error) = self.0.set_len(SIZE as u64)
+        {
+            tracing::warn!(%error, "the first page of a former state file is still kept");
+        }
+    }
+
     /// Reading number `last_seq` is committed.
     pub(crate) fn write(&self, last_seq: u64) {
         if let Err(error) = self.0.write_all_at(&encode(last_seq), 0) {
@@ -61,7 +81,14 @@ impl Mark {
 pub(crate) fn read(state: &Path) -> Option<u64> {
     let bytes = std::fs::read(path_of(state)).ok()?;
     let last_seq = u64::from_le_bytes(bytes.first_chunk::<8>().copied()?);
-    (bytes == encode(last_seq)).then_some(last_seq)
+    bytes.starts_with(&encode(last_seq)).then_some(last_seq)
+}
+
+/// The first page of the state file at `state`, where one is kept.
+pub(crate) fn first_page(state: &Path) -> Option<Vec<u8>> {
+    let bytes = std::fs::read(path_of(state)).ok()?;
+    let (page, crc) = bytes.get(SIZE..)?.split_at_checked(PAGE)?;
+    (crc == crc32fast::hash(page).to_le_bytes()).then(|| page.to_vec())
 }
 
 #[cfg(test)]

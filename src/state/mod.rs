@@ -24,6 +24,7 @@ mod backup;
 mod db;
 mod error;
 mod export;
+mod first_page;
 pub mod inspect;
 pub mod journal;
 mod listing;

@@ -11,6 +11,7 @@ use rusqlite::Connection;
 
 use super::db;
 use super::error::StateError;
+use super::first_page;
 use super::journal::{Accepted, pack};
 use super::mark::Mark;
 use super::place::{Found, Place};
@@ -124,7 +125,16 @@ impl Writer {
         let lock = db::lock(&path)?;
         super::salvage::resume(&path)?;
         let sync = options.durability == Durability::Journal;
-        let connection = match db::open_writer(&path, sync) {
+        let mut page = first_page::read(&path);
+        let mut opened = db::open_writer(&path, sync);
+        if let Err(StateError::Damaged { .. } | StateError::NotOurs { .. }) = &opened
+            && first_page::mend(&path)?
+        {
+            page = first_page::read(&path);
+            opened = db::open_writer(&path, sync);
+        }
+        page = page.filter(|_| opened.is_ok());
+        let connection = match opened {
             Err(StateError::Damaged { detail, .. }) => {
                 super::salvage::salvage(&path, &detail)?;
                 db::open_writer(&path, sync)?
@@ -152,12 +162,14 @@ impl Writer {
         let pruned = db::meta(&connection, "pruned_through").map_err(sql())?;
         let last_seq = last_seq.max(pruned);
         shared.last_seq.store(last_seq, Relaxed);
+        let mark = open_mark(&path);
+        first_page::keep(mark.as_ref(), page);
         Ok(Writer {
             connection,
             place: Place::new(&path, lock),
             is_lost: false,
             looked: Instant::now(),
-            mark: open_mark(&path),
+            mark,
             options: options.clone(),
             shared,
             spans: None,
@@ -188,6 +200,9 @@ impl Writer {
         {
             tracing::warn!(%error, "the last checkpoint of the state file failed; its log remains");
         }
+        drop(self.connection);
+        let page = first_page::read(&self.options.path());
+        first_page::keep(self.mark.as_ref(), page);
         self.shared.pulse.end();
     }
 
@@ -246,6 +261,7 @@ impl Writer {
         self.mark = open_mark(path);
         if let Some(mark) = &self.mark {
             mark.write(self.last_seq);
+            mark.forget_first_page();
         }
     }
 

@@ -83,6 +83,32 @@ fn one_flipped_byte_anywhere_gives_the_same_bits_or_says_what_is_lost() {
     );
 }
 
+/// Flipped bytes where SQLite says what the file is and where its tables are.
+#[test]
+fn a_damaged_first_page_is_mended_from_its_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let last = sample(dir.path());
+    let whole = digests(&uninterrupted(last));
+    let bytes = std::fs::read(dir.path().join("spiked.db")).unwrap();
+    // The magic, the page's size, its kind, the program, the tables' names.
+    let mut places = vec![0, 15, 16, 18, 21, 68, 71, 100, 105];
+    places.extend((2800..4096).step_by(97));
+    for &at in &places {
+        let here = tempfile::tempdir().unwrap();
+        let mut damaged = bytes.clone();
+        (at..bytes.len().min(at + 3)).for_each(|at| damaged[at] ^= 0x41);
+        std::fs::write(here.path().join("spiked.db"), &damaged).unwrap();
+        let mark = "spiked.db.mark";
+        std::fs::copy(dir.path().join(mark), here.path().join(mark)).unwrap();
+        let outcome = start_damaged(here.path(), &whole, &format!("first page at {at}"));
+        assert_eq!(outcome, Outcome::Unharmed, "at {at}");
+    }
+    println!(
+        "first page damaged at {} places: the same bits each time",
+        places.len()
+    );
+}
+
 #[test]
 fn a_file_cut_short_anywhere_starts_or_refuses() {
     let dir = tempfile::tempdir().unwrap();
