@@ -52,6 +52,8 @@ const ZONES: [(i64, &str); 27] = [
 pub struct Refusal {
     /// The reason.
     pub reason: Reject,
+    /// Filter of the input that takes the topic; empty where none does.
+    pub input: String,
     /// Topic of the message.
     pub topic: String,
     /// The first 80 bytes of the payload, control characters escaped.
@@ -150,8 +152,11 @@ pub(super) fn refusal(
         Reject::NoRoute => on_route(decoder, message.topic),
         _ => advice(reason, format, message.payload, detail),
     };
+    let patterns = decoder.router.patterns();
+    let pattern = input.and_then(|input| patterns.get(input));
     Refusal {
         reason,
+        input: pattern.map_or_else(String::new, |pattern| pattern.filter()),
         topic: message.topic.chars().take(200).collect(),
         excerpt: excerpt(message.payload),
         detail: detail.chars().take(300).collect(),
@@ -170,6 +175,7 @@ pub fn refused_reading(reason: Reject, reading: &Reading) -> Refusal {
     };
     Refusal {
         reason,
+        input: String::new(),
         topic: format!("stream {} channel {}", reading.stream, reading.channel),
         excerpt: reading.value.to_string(),
         detail: String::new(),

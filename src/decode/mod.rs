@@ -55,6 +55,8 @@ pub struct Decoder {
     pub feedback: Option<String>,
     /// Token that an instruction must carry, where it is asked for.
     pub feedback_token: Option<String>,
+    /// Input of the last message; `None` where no input takes its topic, and for instructions.
+    pub last_input: Option<usize>,
     /// Highest sequence number given.
     pub last_seq: u64,
     parsed: Parsed,
@@ -145,6 +147,7 @@ impl Decoder {
             max_payload_bytes,
             feedback: None,
             feedback_token: None,
+            last_input: None,
             last_seq: 0,
             parsed: Parsed::default(),
             folds: HashMap::new(),
@@ -175,6 +178,7 @@ impl Decoder {
     ) -> Result<(), Reject> {
         self.parsed.refused.clear();
         self.parsed.detail.clear();
+        self.last_input = None;
         match self.instructed(message.topic) {
             Some((stream, topic)) => self.instruction(stream, topic, message, readings),
             None => self.measured(message, readings),
@@ -260,6 +264,7 @@ impl Decoder {
             (None, Some(found)) => (found.input, found.asks_payload().then_some(&found.names)),
             (None, None) => return Err(Reject::NoRoute),
         };
+        self.last_input = Some(input);
         let format = &self.formats[input];
         let scope = Scope {
             names,

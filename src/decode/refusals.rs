@@ -98,6 +98,7 @@ mod tests {
     fn refusal(reason: Reject, topic: &str) -> Refusal {
         Refusal {
             reason,
+            input: String::new(),
             topic: topic.to_owned(),
             excerpt: String::new(),
             detail: String::new(),

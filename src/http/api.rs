@@ -15,6 +15,7 @@ use super::summary::{StreamSummary, summaries};
 use crate::decode::RefusedTopic;
 use crate::history::{HistoryView, IncidentView, LearningView, Range};
 use crate::payload::Reject;
+use crate::status::InputCount;
 
 /// Streams in one answer.
 const MAX_STREAMS: usize = 1_000;
@@ -209,6 +210,8 @@ struct RefusalCount {
 #[derive(Debug, Serialize)]
 struct RefusalView {
     reason: &'static str,
+    /// Filter of the input that takes the topic; null where none does, and for single readings.
+    input: Option<String>,
     topic: String,
     /// How often on this topic.
     count: u64,
@@ -226,6 +229,7 @@ impl RefusalView {
     fn of(refused: RefusedTopic) -> RefusalView {
         RefusalView {
             reason: refused.last.reason.as_str(),
+            input: Some(refused.last.input).filter(|input| !input.is_empty()),
             topic: refused.last.topic,
             count: refused.count,
             newest_ms: refused.newest_ms,
@@ -234,6 +238,49 @@ impl RefusalView {
             advice: refused.last.advice,
         }
     }
+}
+
+/// Messages of one input.
+#[derive(Debug, Serialize)]
+struct InputView {
+    /// Its topic, as it is subscribed to.
+    filter: String,
+    messages: u64,
+    /// Readings accepted from them.
+    readings: u64,
+    /// Messages that were refused, or parts of them.
+    refused: u64,
+    /// Arrival of the newest, unix ms.
+    newest_ms: Option<i64>,
+    newest_topic: Option<String>,
+}
+
+impl InputView {
+    fn of(count: InputCount) -> InputView {
+        let came = count.messages > 0;
+        InputView {
+            filter: count.filter,
+            messages: count.messages,
+            readings: count.readings,
+            refused: count.refused,
+            newest_ms: came.then_some(count.newest_ms),
+            newest_topic: came.then_some(count.newest_topic),
+        }
+    }
+}
+
+/// The answer of `/api/v1/inputs`.
+#[derive(Debug, Serialize)]
+pub(super) struct Inputs {
+    /// In the order of the settings.
+    inputs: Vec<InputView>,
+}
+
+pub(super) async fn inputs(State(site): State<Arc<Site>>) -> Json<Inputs> {
+    let counts = site.status.inputs().into_iter();
+    Json(Inputs {
+        inputs: counts.map(InputView::of).collect(),
+    })
 }
 
 /// The answer of `/api/v1/refusals`.

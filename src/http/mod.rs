@@ -111,6 +111,7 @@ fn router(site: Arc<Site>) -> Router {
         .route("/api/v1/streams", get(api::streams))
         .route("/api/v1/streams/{stream}/history", get(api::history))
         .route("/api/v1/incidents", get(api::incidents))
+        .route("/api/v1/inputs", get(api::inputs))
         .route("/api/v1/refusals", get(api::refusals))
         .route("/api/v1/events", get(events::events))
         .route("/metrics", get(probes::metrics))

@@ -250,6 +250,7 @@ fn every_described_path_is_served_and_every_answer_fits_its_schema() {
             "/api/v1/incidents",
             "/api/v1/incidents?stream=pump&limit=1".to_owned(),
         ),
+        ("/api/v1/inputs", "/api/v1/inputs".to_owned()),
         ("/api/v1/refusals", "/api/v1/refusals".to_owned()),
         ("/api/v1/openapi.json", "/api/v1/openapi.json".to_owned()),
     ] {

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 use super::balance::Dispatch;
 use super::clock::{ArrivalClock, ClockStep};
 use super::expiry::Expiry;
+use super::input_counts::InputCounts;
 use super::store::{Accepted, Delivery, Replay, Store};
 use super::tuning::ChangedInputs;
 use super::worker::Item;
@@ -74,6 +75,8 @@ pub(super) struct IntakeThread {
     pub home_assistant: Option<String>,
     /// Requests to Sparkplug's nodes go here.
     pub out: Out,
+    /// Messages by input.
+    pub inputs: InputCounts,
     /// Inputs that were changed while the daemon runs.
     pub changed_inputs: Receiver<ChangedInputs>,
 }
@@ -153,6 +156,7 @@ impl IntakeThread {
             self.dispatch.balance();
             self.expire();
             self.take_changed_inputs();
+            self.inputs.show(&self.shared);
             if self.receive(&mut scratch, MAX_GROUP, IDLE) {
                 self.fill(&mut group, &mut scratch);
                 self.commit(&mut group);
@@ -321,7 +325,11 @@ impl IntakeThread {
             info!(topic = sent.topic, "the first message has come");
         }
         let whole = self.decoder.read(sent, &mut scratch.readings).err();
-        self.report_refusals(whole, &sent);
+        let refused = self.report_refusals(whole, &sent);
+        if let Some(input) = self.decoder.last_input {
+            self.inputs
+                .note(input, &sent, scratch.readings.len(), refused);
+        }
         self.ask_nodes();
         if whole.is_some() {
             return;
@@ -395,8 +403,9 @@ impl IntakeThread {
         }
     }
 
-    /// Counts what was refused of a message, and says it once a minute by reason and topic.
-    fn report_refusals(&mut self, whole: Option<Reject>, message: &Message<'_>) {
+    /// Counts what was refused of a message, and says it once a minute by reason and topic. Returns how much
+    /// that was.
+    fn report_refusals(&mut self, whole: Option<Reject>, message: &Message<'_>) -> usize {
         for remark in self.decoder.remarks() {
             info!("{remark}");
         }
@@ -406,11 +415,13 @@ impl IntakeThread {
                 .refuse(reason, message.topic, message.arrival_ms, explain);
         }
         let parts: Vec<Refused> = self.decoder.refused().collect();
+        let refused = parts.len() + usize::from(whole.is_some());
         for Refused { reason, detail } in parts {
             let explain = || self.decoder.explain(reason, Some(&detail), message);
             self.shared
                 .refuse(reason, message.topic, message.arrival_ms, explain);
         }
+        refused
     }
 
     /// Hands the group to the store and goes on; it is acknowledged once it is kept (where nothing

@@ -10,6 +10,7 @@ mod balance_tests;
 mod clock;
 pub mod disk;
 mod expiry;
+mod input_counts;
 mod intake;
 mod moving;
 #[cfg(all(test, feature = "embedded-broker"))]

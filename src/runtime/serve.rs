@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::balance::{Dispatch, HANDOVER};
 use super::expiry::Expiry;
+use super::input_counts::InputCounts;
 use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
 use super::moving::Work;
 use super::store::{KeptMessage, NoStore, Restored, Store, StoreError, WEBHOOK_TOPIC};
@@ -502,6 +503,7 @@ impl Threads {
         let (changed_inputs, changes) = crossbeam_channel::bounded(1);
         let thread = IntakeThread {
             intake: intake.clone(),
+            inputs: InputCounts::of(&decoder),
             decoder,
             group: GroupRule {
                 count: settings.state.commit_messages,

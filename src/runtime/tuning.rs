@@ -95,6 +95,7 @@ impl IntakeThread {
                 formats.push(input.format);
             }
             self.decoder.replace_inputs(patterns, formats);
+            self.inputs.replace(&self.decoder);
             // Nobody waits any more where the daemon is about to stop.
             let _ = taken.send(());
         }

@@ -3,7 +3,9 @@
 //! The room stands below `mqtt`, `http` and `runtime`, which all write to it or read it, so that none
 //! of them has to know another for that.
 
+mod inputs;
 mod recovery;
+mod stream_view;
 mod waits;
 
 use std::collections::HashMap;
@@ -14,13 +16,13 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::decode::{Refusal, Refusals, RefusedTopic};
-use crate::engine::EngineStats;
 use crate::history::History;
-use crate::metrics::{Metrics, StreamFigures};
+use crate::metrics::Metrics;
 use crate::payload::Reject;
 use crate::progress::{Pulses, Stuck};
-use crate::row::{Kind, Muted, Outcome};
+pub use inputs::InputCount;
 use recovery::Recovery;
+pub use stream_view::{KeptHistory, StreamView};
 use waits::Waits;
 
 /// Longest time without a sign of life, unless the settings say otherwise. Nothing that the daemon does
@@ -48,46 +50,6 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// State of one stream, updated by its worker once a batch.
-#[derive(Clone, Debug)]
-pub struct StreamView {
-    /// Channel names.
-    pub channels: Vec<Arc<str>>,
-    /// The last row's outcome.
-    pub last: Option<Outcome>,
-    /// The engine's counters.
-    pub stats: EngineStats,
-    /// Readings accepted.
-    pub readings: u64,
-    /// Time that they took, since the start or since the stream came back to memory.
-    pub busy: Duration,
-    /// When the last one came; the start where none has since.
-    pub touched: Instant,
-    /// Usual time between two readings of a channel; zero while unknown.
-    pub usual_interval: Duration,
-    /// Kind of the open incident.
-    pub incident: Option<Kind>,
-    /// Mutes that last, and until when.
-    pub muted: Muted,
-}
-
-impl StreamView {
-    fn figures(&self) -> StreamFigures<'_> {
-        let last = self.last.as_ref();
-        StreamFigures {
-            stats: &self.stats,
-            score: last.map_or(0.0, |last| last.score),
-            severity: last.map_or(0.0, |last| last.severity),
-            incident: self.incident,
-            is_muted: self.muted.until_ms.is_some(),
-            last_reading_age: self.touched.elapsed(),
-            usual_interval: self.usual_interval,
-            channels: &self.channels,
-            outcomes: last.map_or(&[], |last| &last.channels),
-        }
-    }
-}
-
 /// Whether the daemon is alive and ready, and why not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
@@ -97,30 +59,6 @@ pub struct Health {
     pub ready: bool,
     /// Reasons for not being well, in words; empty when all is well.
     pub reasons: Vec<String>,
-}
-
-/// A stream's history, which its worker writes and the HTTP room reads.
-#[derive(Debug, Default)]
-pub struct KeptHistory {
-    history: Mutex<History>,
-    /// Rows taken by when it was last written to disk.
-    saved: AtomicU64,
-}
-
-impl KeptHistory {
-    /// The history, until the guard goes.
-    pub fn lock(&self) -> MutexGuard<'_, History> {
-        lock(&self.history)
-    }
-
-    /// Writes the history by `write`, which says whether it could, where it has new rows.
-    pub fn save(&self, write: impl FnOnce(&History) -> bool) {
-        let history = self.lock();
-        let taken = history.taken();
-        if self.saved.load(Ordering::Acquire) != taken && write(&history) {
-            self.saved.store(taken, Ordering::Release);
-        }
-    }
 }
 
 /// State that several rooms see.
@@ -164,6 +102,8 @@ pub struct Status {
     waiting: AtomicUsize,
     views: Mutex<HashMap<Arc<str>, StreamView>>,
     refusals: Mutex<Refusals>,
+    /// By input, in the order of the settings.
+    inputs: Mutex<Vec<InputCount>>,
     /// How often Home Assistant has said that it is there.
     announce_round: AtomicU64,
     /// A message of an input has come.
@@ -205,6 +145,7 @@ impl Status {
             waiting: AtomicUsize::new(0),
             views: Mutex::new(HashMap::new()),
             refusals: Mutex::default(),
+            inputs: Mutex::default(),
             announce_round: AtomicU64::new(1),
             heard: AtomicBool::new(false),
             histories: Mutex::new(HashMap::new()),
@@ -525,6 +466,16 @@ impl Status {
             .then_some("connected, subscribed, no message yet")
     }
 
+    /// Replaces what came by each input.
+    pub fn set_inputs(&self, counts: &[InputCount]) {
+        counts.clone_into(&mut lock(&self.inputs));
+    }
+
+    /// Messages by input.
+    pub fn inputs(&self) -> Vec<InputCount> {
+        lock(&self.inputs).clone()
+    }
+
     /// The last refusals by topic and reason, the newest first.
     pub fn refusals(&self) -> Vec<RefusedTopic> {
         lock(&self.refusals).list()
@@ -610,10 +561,7 @@ impl Status {
 
     /// Puts a history in its place that was kept over a restart.
     pub fn restore_history(&self, stream: &Arc<str>, history: History) {
-        let kept = KeptHistory {
-            saved: AtomicU64::new(history.taken()),
-            history: Mutex::new(history),
-        };
+        let kept = KeptHistory::restored(history);
         lock(&self.histories).insert(stream.clone(), Arc::new(kept));
     }
 

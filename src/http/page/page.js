@@ -265,14 +265,19 @@
   function comingIn() {
     const body = el("tbody"), none = el("p", { class: "good" }), list = el("tbody"), streamsNone = el("p", { class: "muted" }, "No stream has sent anything yet.");
     const table = el("table", { class: "plain" }, el("caption", { class: "hidden" }, "Refused readings"), el("thead", null, el("tr", null, ...["why", "how often", "last topic and payload", "what would help"].map(text => el("th", { scope: "col" }, text)))), body);
-    const streams = el("table", { class: "plain" }, el("caption", { class: "hidden" }, "Streams that arrive"), el("thead", null, el("tr", null, ...["stream", "state", "channels", "rows", "last row"].map(text => el("th", { scope: "col" }, text)))), list);
-    const figures = el("p", { class: "muted" });
+    const streams = el("table", { class: "plain" }, el("caption", { class: "hidden" }, "Streams that arrive"), el("thead", null, el("tr", null, ...["stream", "state", "channels", "rows", "last row"].map(text => el("th", { scope: "col", class: text === "channels" ? "wide" : "" }, text)))), list);
+    const figures = el("p", { class: "muted" }), inputs = el("tbody");
+    const inputTable = el("table", { class: "plain" }, el("caption", { class: "hidden" }, "Messages by input"), el("thead", null, el("tr", null, ...["input", "messages", "readings taken", "refused", "last message"].map(text => el("th", { scope: "col" }, text)))), inputs);
     main.replaceChildren(
+      el("section", { class: "panel scroll", "aria-labelledby": "inputs-title" }, el("h2", { id: "inputs-title" }, "Inputs"), inputTable),
       el("section", { class: "panel scroll", "aria-labelledby": "refused-title" }, el("h2", { id: "refused-title" }, "Refused"), none, table),
       el("section", { class: "panel scroll", "aria-labelledby": "taken-title" }, el("h2", { id: "taken-title" }, "Taken"), figures, streamsNone, streams));
     async function refresh() {
-      const answer = await json("/api/v1/refusals");
-      if (!answer || view !== show) return;
+      const [answer, came] = await Promise.all([json("/api/v1/refusals"), json("/api/v1/inputs")]);
+      if (!answer || !came || view !== show) return;
+      inputs.replaceChildren(...came.inputs.map(i => el("tr", null, el("th", { scope: "row" }, el("bdi", null, plain(i.filter))),
+        ...[i.messages, i.readings, i.refused].map(n => el("td", null, n.toLocaleString("en"))),
+        i.newest_ms === null ? el("td", null, "no message yet") : el("td", null, el("bdi", null, plain(i.newest_topic)), el("br"), el("span", { class: "muted" }, moment(i.newest_ms))))));
       const refusals = answer.refusals || [], explained = new Set(refusals.map(r => r.reason));
       const rest = answer.counts.filter(count => !explained.has(count.reason));
       none.textContent = refusals.length + rest.length === 0 ? "Nothing has been refused." : "";
@@ -280,7 +285,7 @@
       table.hidden = !none.hidden;
       body.replaceChildren(
         ...refusals.map(r => el("tr", null, el("th", { scope: "row" }, r.reason.replace(/_/g, " ")), el("td", null, r.count.toLocaleString("en")),
-          el("td", null, el("bdi", null, plain(r.topic)), el("br"), el("code", null, plain(r.excerpt)), r.detail ? el("div", { class: "muted" }, plain(r.detail)) : null),
+          el("td", null, el("bdi", null, plain(r.topic)), el("div", { class: "muted" }, r.input === null ? "" : `input ${plain(r.input)}`), el("code", null, plain(r.excerpt)), r.detail ? el("div", { class: "muted" }, plain(r.detail)) : null),
           el("td", null, plain(r.advice)))),
         ...rest.map(c => el("tr", null, el("th", { scope: "row" }, c.reason.replace(/_/g, " ")), el("td", null, c.count.toLocaleString("en")), el("td", null, "–"), el("td", null, "–"))));
     }
@@ -292,7 +297,7 @@
         list.replaceChildren(...now.streams.map(s => {
           const state = el("td");
           stateWords(state, s);
-          return el("tr", null, el("th", { scope: "row" }, el("a", { href: link(s.stream) }, el("bdi", null, plain(s.stream)))), state, el("td", null, String(s.n_channels)), el("td", null, s.rows.toLocaleString("en")), el("td", null, s.last_ms ? moment(s.last_ms) : "–"));
+          return el("tr", null, el("th", { scope: "row", class: s.stream.length <= 16 ? "whole" : "" }, el("a", { href: link(s.stream) }, el("bdi", null, plain(s.stream)))), state, el("td", { class: "wide" }, String(s.n_channels)), el("td", null, s.rows.toLocaleString("en")), el("td", { class: "whole" }, s.last_ms ? moment(s.last_ms) : "–"));
         }));
       },
       onIncidents() {}, onRows() {}, onReload() {},
