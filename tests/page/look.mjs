@@ -224,6 +224,9 @@ async function daemon() {
     const text = await refused.locator("main").innerText();
     return /plant\/tank\/level/.test(text) && /not a number/.test(text);
   });
+  const input = await refused.locator("section", { hasText: "Inputs" }).first().locator("tbody tr").first().innerText();
+  const counted = input.split("\t").slice(1, 4).map(n => Number(n.replace(/,/g, "")));
+  check("each input says what came and what was taken", /plant\/\+\/\+/.test(input) && counted[0] === 4 * 150 + 1 && counted[1] === 4 * 150 && counted[2] === 1, JSON.stringify(input));
   await accessible(refused, "what comes in");
   await refused.close();
 
@@ -299,9 +302,44 @@ async function load() {
   clearInterval(feed);
 }
 
+// ------------------------------------------------------------ reports of fits
+/** A curve with a gap in it, and three classes: the reports that `spiked fit` writes of them. */
+async function fitReports() {
+  const noise = i => (i * 7919 % 101) / 101 - 0.5, rows = [...Array(240).keys()];
+  const curve = rows.map(i => (i - 120) / 30).filter(x => Math.abs(x) > 1).map((x, i) => `${x.toFixed(3)},${(x * x * x / 10 + 0.6 * noise(i)).toFixed(4)}`);
+  writeFileSync(join(dir, "curve.csv"), "x,y\n" + curve.join("\n") + "\n");
+  const classes = rows.map(i => `${noise(i).toFixed(3)},${noise(i + 7).toFixed(3)},${noise(i) + 0.6 * noise(3 * i) > 0.1 ? 2 : noise(i + 7) > 0 ? 1 : 0}`);
+  writeFileSync(join(dir, "classes.csv"), "a,b,kind\n" + classes.join("\n") + "\n");
+  for (const [task, target, sections, charts] of [["regression", "y", ["The learned curve", "Learning", "Calibration", "Figures of each pass"], 5], ["classification", "kind", ["Learning", "Calibration", "Answers by their stated probability"], 3]]) {
+    const name = task === "regression" ? "curve" : "classes", file = join(dir, name + ".html");
+    execFileSync(program, ["fit", "--task", task, "--target", target, "--data", join(dir, name + ".csv"), "--passes", "4", "--split", "0.7", "--report", file], { env, stdio: "pipe" });
+    const report = await look("file://" + file);
+    await waitFor(`the report of a ${task} is drawn`, 5, () => report.evaluate(() => document.documentElement.dataset.ready));
+    const heads = await report.locator("h2").allInnerTexts();
+    check(`the report of a ${task} has its sections`, sections.every(s => heads.includes(s)), heads.join(", "));
+    check("and its charts", (await report.locator(".chart canvas").count()) === charts, String(await report.locator(".chart canvas").count()));
+    await accessible(report, `the report of a ${task}`);
+    if (task === "regression") {
+      const band = await report.evaluate(() => {
+        const c = Sheet.data.curve, at = x => c.ignorance_sd[c.x.findIndex(v => v >= x)];
+        return { gap: at(0), rows: at(2) };
+      });
+      check("what is not known grows where there were no rows", band.gap > 1.2 * band.rows, `${band.gap.toFixed(3)} in the gap, ${band.rows.toFixed(3)} among rows`);
+      if (process.env.SPIKED_PAGE_SHOTS) await report.screenshot({ path: join(process.env.SPIKED_PAGE_SHOTS, "fit.png"), fullPage: true });
+    } else if (process.env.SPIKED_PAGE_SHOTS) await report.screenshot({ path: join(process.env.SPIKED_PAGE_SHOTS, "fit-classes.png"), fullPage: true });
+    await report.setViewportSize({ width: 390, height: 844 });
+    await sleep(200);
+    await fits(report, `the report of a ${task} at 390 px`);
+    await report.close();
+  }
+}
+
 try {
-  await demo();
-  await daemon();
+  if (process.env.SPIKED_PAGE_ONLY !== "load") {
+    await fitReports();
+    await demo();
+    await daemon();
+  }
   if (process.env.SPIKED_PAGE_LOAD === "1") await load();
 } catch (error) {
   check("the look goes on to its end", false, error.stack);
