@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
 use self::cooler::Cooler;
-use self::faults::Plan;
+use self::faults::FaultPlan;
 use self::plant::{PUMPS, Plant};
 use self::show::Show;
 use crate::cli::{CliError, logging};
@@ -181,7 +181,7 @@ async fn play(
         .map_err(gone)?;
     wait_online(&mut watcher.inbox).await?;
     let source = show::connect("demo-plant", broker);
-    let plant = Plant::new(args.seed, START_MS, Plan::scripted());
+    let plant = Plant::new(args.seed, START_MS, FaultPlan::scripted());
     let cooler = Cooler::new(args.seed, true);
     let end = args
         .seconds

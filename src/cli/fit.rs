@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use self::data::{Column, Data, Encoding};
+use self::data::{Column, Encoding, FitData};
 use crate::cli::CliError;
 use crate::ep::{BatchSchedule, Family, Spikes};
 use crate::fit::{Learned, Plan, Scaling, Schedule, Score, Trainer};
@@ -255,7 +255,7 @@ struct Fitted {
 /// If the arguments are wrong or a table cannot be read.
 pub fn run(args: FitArgs) -> Result<(), CliError> {
     let saved = args.load.as_ref().map(load).transpose()?;
-    let data = Data::load(&args, saved.as_ref())?;
+    let data = FitData::load(&args, saved.as_ref())?;
     let batch = args.batch.map(|size| size as usize);
     let plan = Plan {
         hidden: args.hidden.clone(),
@@ -381,7 +381,7 @@ impl FitArgs {
 }
 
 /// Lets a saved model predict the rows to test on, without learning.
-fn apply(model: Model, data: &Data, args: &FitArgs) -> Result<(), CliError> {
+fn apply(model: Model, data: &FitData, args: &FitArgs) -> Result<(), CliError> {
     let mut ensemble = model.fit.ensemble;
     let Some((samples, targets)) = &data.test else {
         let text = "give --test or --test-images: what the model is to predict";
@@ -410,7 +410,7 @@ fn apply(model: Model, data: &Data, args: &FitArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-fn learn(trainer: &mut Trainer, data: &Data, args: &FitArgs) -> Result<Vec<Pass>, CliError> {
+fn learn(trainer: &mut Trainer, data: &FitData, args: &FitArgs) -> Result<Vec<Pass>, CliError> {
     let (samples, targets) = &data.train;
     let per_pass = samples.len() as u64 * u64::from(args.inits);
     let bar = ProgressBar::new(per_pass * u64::from(args.passes));

@@ -89,7 +89,7 @@ fn unix_ms() -> i64 {
 
 /// One channel, as it was heard.
 #[derive(Clone, Debug)]
-struct Channel {
+struct HeardChannel {
     readings: u64,
     first_ms: i64,
     last_ms: i64,
@@ -100,11 +100,11 @@ struct Channel {
     values: Values,
 }
 
-impl Channel {
-    fn new(reading: &Reading) -> Channel {
+impl HeardChannel {
+    fn new(reading: &Reading) -> HeardChannel {
         let mut values = Values::default();
         values.observe(reading.value);
-        Channel {
+        HeardChannel {
             readings: 1,
             first_ms: reading.ts_ms,
             last_ms: reading.ts_ms,
@@ -138,7 +138,7 @@ impl Channel {
 /// The streams and refusals that a configuration makes of messages.
 #[derive(Default)]
 pub struct Made {
-    streams: BTreeMap<String, BTreeMap<String, Channel>>,
+    streams: BTreeMap<String, BTreeMap<String, HeardChannel>>,
     /// Topics by the input that took them.
     topics: BTreeMap<usize, BTreeSet<String>>,
     refusals: Refusals,
@@ -194,7 +194,7 @@ impl Made {
             channels
                 .entry(reading.channel.to_string())
                 .and_modify(|channel| channel.add(&reading))
-                .or_insert_with(|| Channel::new(&reading));
+                .or_insert_with(|| HeardChannel::new(&reading));
         }
     }
 
@@ -208,7 +208,7 @@ impl Made {
         let mut text = String::new();
         for (stream, channels) in &self.streams {
             let names: Vec<&str> = channels.keys().map(String::as_str).collect();
-            let periods = channels.values().filter_map(Channel::period_s);
+            let periods = channels.values().filter_map(HeardChannel::period_s);
             let period = periods.fold(f64::INFINITY, f64::min);
             let rows = match period.is_finite() && period > 0.0 {
                 true => format!(", a row every {} s", digits(period)),

@@ -44,7 +44,7 @@ impl std::fmt::Debug for Admin {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Verdict {
+pub(super) struct VerdictRequest {
     verdict: Ruling,
 }
 
@@ -54,9 +54,9 @@ pub(super) async fn verdict(
     State(site): State<Arc<Site>>,
     Path((stream, incident)): Path<(String, u64)>,
     headers: HeaderMap,
-    body: Body<Verdict>,
+    body: Body<VerdictRequest>,
 ) -> Response {
-    let (admin, Json(Verdict { verdict })) = match admitted(&site, &headers, body) {
+    let (admin, Json(VerdictRequest { verdict })) = match admitted(&site, &headers, body) {
         Ok(admitted) => admitted,
         Err((status, text)) => return problem(status, &text),
     };

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::Site;
-use super::summary::{StreamSummary, summaries};
+use super::summary::{ListedStream, summaries};
 use crate::decode::RefusedTopic;
 use crate::history::{HistoryView, IncidentView, LearningView, Range};
 use crate::payload::Reject;
@@ -75,7 +75,7 @@ pub struct Streams {
     /// Streams that fit the search, also those beyond the limit.
     pub n_streams: usize,
     /// Worst first.
-    pub streams: Vec<StreamSummary>,
+    pub streams: Vec<ListedStream>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -153,16 +153,16 @@ pub(super) struct IncidentsQuery {
 
 /// The answer of `/api/v1/incidents`, and the event `incidents`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Incidents {
+pub struct IncidentList {
     /// Incidents kept, also those beyond the limit.
     pub n_incidents: usize,
     /// Open ones first, then worst first.
     pub incidents: Vec<IncidentView>,
 }
 
-impl Incidents {
+impl IncidentList {
     /// Incidents of one stream or of all, `limit` at most.
-    pub fn of(site: &Site, stream: Option<&str>, limit: usize) -> Incidents {
+    pub fn of(site: &Site, stream: Option<&str>, limit: usize) -> IncidentList {
         let histories = site.status.histories();
         let wanted = histories
             .iter()
@@ -175,7 +175,7 @@ impl Incidents {
         for incident in &mut incidents {
             site.add_units_to_incident(incident);
         }
-        Incidents {
+        IncidentList {
             n_incidents,
             incidents,
         }
@@ -194,9 +194,9 @@ fn worst_first(a: &IncidentView, b: &IncidentView) -> Ordering {
 pub(super) async fn incidents(
     State(site): State<Arc<Site>>,
     Query(query): Query<IncidentsQuery>,
-) -> Json<Incidents> {
+) -> Json<IncidentList> {
     let limit = query.limit.unwrap_or(MAX_INCIDENTS).min(MAX_INCIDENTS);
-    Json(Incidents::of(&site, query.stream.as_deref(), limit))
+    Json(IncidentList::of(&site, query.stream.as_deref(), limit))
 }
 
 /// How many readings were refused for a reason.
@@ -271,28 +271,28 @@ impl InputView {
 
 /// The answer of `/api/v1/inputs`.
 #[derive(Debug, Serialize)]
-pub(super) struct Inputs {
+pub(super) struct InputList {
     /// In the order of the settings.
     inputs: Vec<InputView>,
 }
 
-pub(super) async fn inputs(State(site): State<Arc<Site>>) -> Json<Inputs> {
+pub(super) async fn inputs(State(site): State<Arc<Site>>) -> Json<InputList> {
     let counts = site.status.inputs().into_iter();
-    Json(Inputs {
+    Json(InputList {
         inputs: counts.map(InputView::of).collect(),
     })
 }
 
 /// The answer of `/api/v1/refusals`.
 #[derive(Debug, Serialize)]
-pub(super) struct Refusals {
+pub(super) struct RefusalList {
     /// Since the start, by reason, most first; none that never happened.
     counts: Vec<RefusalCount>,
     /// The last by topic and reason, newest first.
     refusals: Vec<RefusalView>,
 }
 
-pub(super) async fn refusals(State(site): State<Arc<Site>>) -> Json<Refusals> {
+pub(super) async fn refusals(State(site): State<Arc<Site>>) -> Json<RefusalList> {
     let count = |reason: Reject| RefusalCount {
         reason: reason.as_str(),
         count: site.status.metrics.rejected(reason),
@@ -301,7 +301,7 @@ pub(super) async fn refusals(State(site): State<Arc<Site>>) -> Json<Refusals> {
     let mut counts: Vec<RefusalCount> = counts.filter(|c| c.count > 0).collect();
     counts.sort_by_key(|c| std::cmp::Reverse(c.count));
     let refusals = site.status.refusals().into_iter().take(MAX_REFUSALS);
-    Json(Refusals {
+    Json(RefusalList {
         counts,
         refusals: refusals.map(RefusalView::of).collect(),
     })

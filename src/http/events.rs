@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Site;
-use super::api::{Incidents, Streams, problem};
+use super::api::{IncidentList, Streams, problem};
 
 /// Time between two looks at the stream that is shown.
 const TICK: Duration = Duration::from_millis(250);
@@ -48,7 +48,7 @@ struct Viewer {
     ticks: Interval,
     n_ticks: u64,
     taken: Option<u64>,
-    incidents: Option<Incidents>,
+    incidents: Option<IncidentList>,
     waiting: Vec<Event>,
 }
 
@@ -103,7 +103,7 @@ impl Viewer {
     fn look_at_all(&mut self) {
         let streams = Streams::of(&self.site, &self.query.search, LISTED);
         self.waiting.extend(event("streams", &streams));
-        let incidents = Incidents::of(&self.site, None, INCIDENTS);
+        let incidents = IncidentList::of(&self.site, None, INCIDENTS);
         if self.incidents.as_ref() != Some(&incidents) {
             self.waiting.extend(event("incidents", &incidents));
             self.incidents = Some(incidents);

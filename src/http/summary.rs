@@ -17,7 +17,7 @@ const LEAST_SILENCE: Duration = Duration::from_secs(5);
 
 /// One line of the list of streams.
 #[derive(Clone, Debug, Serialize)]
-pub struct StreamSummary {
+pub struct ListedStream {
     /// The stream.
     pub stream: Arc<str>,
     /// `muted`, `incident`, `silent`, `warming_up`, `normal`, or `waiting` before the first row.
@@ -74,9 +74,9 @@ fn muted_channels(view: Option<&StreamView>) -> Vec<MutedChannel> {
     named.collect()
 }
 
-impl StreamSummary {
+impl ListedStream {
     /// The figures of one stream.
-    pub fn of(site: &Site, name: &Arc<str>, history: &KeptHistory) -> StreamSummary {
+    pub fn of(site: &Site, name: &Arc<str>, history: &KeptHistory) -> ListedStream {
         let view = site.status.view(name);
         let history = history.lock();
         let open = history.incidents().iter().rev();
@@ -99,7 +99,7 @@ impl StreamSummary {
         };
         let is_open = state == "incident";
         let finite = |x: f64| Some(x).filter(|x| x.is_finite());
-        StreamSummary {
+        ListedStream {
             stream: name.clone(),
             state,
             kind: last.and_then(|last| last.kind).map(|kind| kind.as_str()),
@@ -122,8 +122,8 @@ impl StreamSummary {
     }
 
     /// Worst first: open incidents by severity, then what is closest to the bar, then by name.
-    pub fn by_trouble(&self, other: &StreamSummary) -> Ordering {
-        let rank = |s: &StreamSummary| match s.state {
+    pub fn by_trouble(&self, other: &ListedStream) -> Ordering {
+        let rank = |s: &ListedStream| match s.state {
             "incident" => 2,
             "silent" => 1,
             _ => 0,
@@ -139,7 +139,7 @@ impl StreamSummary {
     }
 }
 
-fn half_bars(summary: &StreamSummary) -> i64 {
+fn half_bars(summary: &ListedStream) -> i64 {
     (summary.severity * 2.0).floor() as i64
 }
 
@@ -155,14 +155,14 @@ fn channels_of(view: &StreamView) -> usize {
 }
 
 /// Every stream whose name contains `search`, worst first, `limit` at most; and how many there are.
-pub fn summaries(site: &Site, search: &str, limit: usize) -> (usize, Vec<StreamSummary>) {
+pub fn summaries(site: &Site, search: &str, limit: usize) -> (usize, Vec<ListedStream>) {
     let histories = site.status.histories();
     let wanted = histories
         .iter()
         .filter(|(name, _)| search.is_empty() || name.contains(search));
-    let summaries = wanted.map(|(name, history)| StreamSummary::of(site, name, history));
-    let mut summaries: Vec<StreamSummary> = summaries.collect();
-    summaries.sort_by(StreamSummary::by_trouble);
+    let summaries = wanted.map(|(name, history)| ListedStream::of(site, name, history));
+    let mut summaries: Vec<ListedStream> = summaries.collect();
+    summaries.sort_by(ListedStream::by_trouble);
     let n = summaries.len();
     summaries.truncate(limit);
     (n, summaries)

@@ -27,7 +27,7 @@ pub use queue::{Pending, WebhookQueue};
 use crate::config::WebhookSettings;
 use crate::mqtt::backoff::Backoff;
 use crate::status::Status;
-use request::{Failure, Target};
+use request::{Failure, Receiver};
 use signature::Signer;
 
 /// Told the number of each message that need not be kept any more.
@@ -70,7 +70,7 @@ impl Webhook {
         done: OnDone,
     ) -> Result<Webhook, String> {
         let poster = Poster {
-            target: Target::new(settings)?,
+            target: Receiver::new(settings)?,
             signer: Signer::new(&settings.secret),
             backoff: Backoff::new(settings.retry_max),
             queue,
@@ -98,7 +98,7 @@ impl Webhook {
 }
 
 struct Poster {
-    target: Target,
+    target: Receiver,
     signer: Signer,
     backoff: Backoff,
     queue: WebhookQueue,

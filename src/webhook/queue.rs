@@ -27,12 +27,12 @@ pub struct Pending {
 pub struct WebhookQueue {
     /// Edges that are wanted, by their words.
     events: Arc<[String]>,
-    waiting: Arc<Mutex<Waiting>>,
+    waiting: Arc<Mutex<WaitingPosts>>,
     woken: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingPosts {
     messages: VecDeque<Pending>,
     places: u64,
 }

@@ -49,7 +49,7 @@ fn of_tls(error: io::Error) -> Failure {
 }
 
 /// Where messages go.
-pub struct Target {
+pub struct Receiver {
     url: Uri,
     host: String,
     port: u16,
@@ -57,16 +57,16 @@ pub struct Target {
     timeout: Duration,
 }
 
-impl Target {
+impl Receiver {
     /// The receiver of the settings.
     ///
     /// # Errors
     /// If the trust anchors cannot be used.
-    pub fn new(settings: &WebhookSettings) -> Result<Target, String> {
+    pub fn new(settings: &WebhookSettings) -> Result<Receiver, String> {
         let tls = settings.tls.as_ref().map(tls_config).transpose();
         let url = settings.url.clone();
         let host = url.host().unwrap_or_default();
-        Ok(Target {
+        Ok(Receiver {
             host: host.trim_matches(['[', ']']).to_owned(),
             port: url
                 .port_u16()

@@ -6,8 +6,8 @@
 use rand::SeedableRng;
 use rand_pcg::Pcg64;
 
-use super::faults::{Edge, FIRST_ROW, FaultKind, SPACING};
-use super::plant::{Noise, gauss};
+use super::faults::{FIRST_ROW, FaultEdge, FaultKind, SPACING};
+use super::plant::{Autoregressive, gauss};
 
 /// Name of the stream.
 pub const COOLER: &str = "cooler";
@@ -51,7 +51,7 @@ const KINDS: [FaultKind; 3] = [
 #[derive(Clone, Debug)]
 pub struct Cooler {
     rng: Pcg64,
-    load: Noise,
+    load: Autoregressive,
     water: f64,
     is_on: bool,
     row: u64,
@@ -69,7 +69,7 @@ impl Cooler {
     pub fn new(seed: u64, has_faults: bool) -> Cooler {
         Cooler {
             rng: Pcg64::seed_from_u64(seed.wrapping_add(1000)),
-            load: Noise::new(0.08, 0.98),
+            load: Autoregressive::new(0.08, 0.98),
             water: 30.0,
             is_on: false,
             row: 0,
@@ -90,7 +90,7 @@ impl Cooler {
     }
 
     /// The fault that begins or ends with the next row.
-    pub fn edge(&self, ts_ms: i64) -> Option<Edge> {
+    pub fn edge(&self, ts_ms: i64) -> Option<FaultEdge> {
         let (number, since) = self.turn()?;
         if since != 0 && since != LENGTH {
             return None;
@@ -101,7 +101,7 @@ impl Cooler {
             FaultKind::Overlapping => "water_temp and fan_current",
             _ => "fan_current",
         };
-        Some(Edge {
+        Some(FaultEdge {
             fault: number + 1,
             stream: COOLER.to_owned(),
             channel: channel.to_owned(),

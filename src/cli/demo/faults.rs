@@ -66,7 +66,7 @@ pub struct Fault {
 
 /// A fault that begins or ends, as announced on `plant-faults/<pump>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Edge {
+pub struct FaultEdge {
     /// Number of the fault, from 1.
     pub fault: u64,
     /// The pump.
@@ -104,16 +104,16 @@ const SCRIPT: [(FaultKind, usize, f64); 10] = [
 
 /// Which faults happen when; and what the sensors in question showed as they began.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct FaultPlan {
     enabled: bool,
     /// Value at the start of the current fault of each pump.
     held: [Option<f64>; PUMPS.len()],
 }
 
-impl Plan {
+impl FaultPlan {
     /// The scripted faults, one every [`SPACING`] rows from [`FIRST_ROW`] on, without end.
-    pub fn scripted() -> Plan {
-        Plan {
+    pub fn scripted() -> FaultPlan {
+        FaultPlan {
             enabled: true,
             held: [None; PUMPS.len()],
         }
@@ -121,8 +121,8 @@ impl Plan {
 
     /// No faults.
     #[cfg(test)]
-    pub fn none() -> Plan {
-        Plan {
+    pub fn none() -> FaultPlan {
+        FaultPlan {
             enabled: false,
             held: [None; PUMPS.len()],
         }
@@ -156,10 +156,10 @@ impl Plan {
     }
 
     /// Faults that begin or end at `row`.
-    pub fn edges(&self, row: u64, ts_ms: i64) -> Vec<Edge> {
+    pub fn edges(&self, row: u64, ts_ms: i64) -> Vec<FaultEdge> {
         self.fault_at(row)
             .filter(|fault| row == fault.start || row == fault.end)
-            .map(|fault| Edge {
+            .map(|fault| FaultEdge {
                 fault: fault.id,
                 stream: PUMPS[fault.pump].to_owned(),
                 channel: CHANNELS[fault.channel].to_owned(),
@@ -222,9 +222,9 @@ mod tests {
     type Difference = (u64, usize, usize, f64);
 
     /// The plant with and without faults, rows `from` to `to`, and the edges.
-    fn both(from: u64, to: u64) -> (Vec<Difference>, Vec<Edge>) {
-        let mut good = Plant::new(3, 0, Plan::none());
-        let mut bad = Plant::new(3, 0, Plan::scripted());
+    fn both(from: u64, to: u64) -> (Vec<Difference>, Vec<FaultEdge>) {
+        let mut good = Plant::new(3, 0, FaultPlan::none());
+        let mut bad = Plant::new(3, 0, FaultPlan::scripted());
         let (mut differences, mut edges) = (Vec::new(), Vec::new());
         for row in 0..to {
             let (good, bad) = (good.tick(), bad.tick());
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_stuck_sensor_repeats_itself() {
-        let mut plant = Plant::new(3, 0, Plan::scripted());
+        let mut plant = Plant::new(3, 0, FaultPlan::scripted());
         let mut shown = Vec::new();
         for row in 0..FIRST_ROW + SPACING + LENGTH {
             let tick = plant.tick();
@@ -285,7 +285,7 @@ mod tests {
     fn ten_faults_of_all_kinds_fit_into_a_simulated_day() {
         let hours = (FIRST_ROW + 9 * SPACING + 2 * LENGTH) as f64 * PERIOD_S / 3600.0;
         assert!(hours < 20.0, "60 s at 1200 times real time, got {hours}");
-        let plan = Plan::scripted();
+        let plan = FaultPlan::scripted();
         let faults: Vec<_> = (0..10)
             .filter_map(|n| plan.fault_at(FIRST_ROW + n * SPACING))
             .collect();

@@ -6,7 +6,7 @@ use rumqttc::{AsyncClient, ClientError, QoS};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::cooler::{self, COOLER, Cooler};
-use super::faults::Edge;
+use super::faults::FaultEdge;
 use super::plant::{CHANNELS, PERIOD_S, PUMPS, Plant};
 
 /// First level of the topics on which faults are announced; the daemon does not read them.
@@ -72,13 +72,13 @@ struct Numbers {
 }
 
 impl Numbers {
-    fn number(&mut self, edge: Edge) -> Edge {
+    fn number(&mut self, edge: FaultEdge) -> FaultEdge {
         let key = (edge.stream.clone(), edge.fault);
         if edge.begins {
             self.begun.push(key.clone());
         }
         let place = self.begun.iter().position(|begun| *begun == key);
-        Edge {
+        FaultEdge {
             fault: place.map_or(edge.fault, |place| place as u64 + 1),
             ..edge
         }

@@ -11,12 +11,12 @@ const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The figures that say whether a stream is learning; `None` where not exported.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Health {
+pub struct LearningFigures {
     rmse_ratio: Option<f64>,
     coverage: Option<f64>,
 }
 
-impl Health {
+impl LearningFigures {
     /// As a few words.
     pub fn words(&self) -> String {
         let mut words = String::new();
@@ -54,10 +54,10 @@ pub fn scrape(address: SocketAddr) -> io::Result<String> {
 }
 
 /// The health by stream, and under "" what is not told apart by stream.
-pub fn parse(text: &str) -> BTreeMap<String, Health> {
-    let mut all: BTreeMap<String, Health> = BTreeMap::new();
+pub fn parse(text: &str) -> BTreeMap<String, LearningFigures> {
+    let mut all: BTreeMap<String, LearningFigures> = BTreeMap::new();
     for (name, stream, value) in text.lines().filter_map(sample) {
-        let field = |health: &mut Health| -> Option<()> {
+        let field = |health: &mut LearningFigures| -> Option<()> {
             let field = match name {
                 "spiked_stream_rmse_persistence_ratio" => &mut health.rmse_ratio,
                 "spiked_stream_interval_coverage_ratio" => &mut health.coverage,

@@ -10,7 +10,7 @@ use std::f64::consts::TAU;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-use super::faults::{Edge, Plan};
+use super::faults::{FaultEdge, FaultPlan};
 
 /// Names of the pumps: the streams.
 pub const PUMPS: [&str; 3] = ["pump-1", "pump-2", "pump-3"];
@@ -55,7 +55,7 @@ pub struct Tick {
     /// The measurements, without those that dropped out.
     pub measurements: Vec<Measurement>,
     /// Faults that begin or end here.
-    pub edges: Vec<Edge>,
+    pub edges: Vec<FaultEdge>,
 }
 
 /// A normal deviate (Box and Muller).
@@ -66,16 +66,16 @@ pub fn gauss(rng: &mut Pcg64) -> f64 {
 
 /// First-order autoregressive noise around 0.
 #[derive(Clone, Debug)]
-pub struct Noise {
+pub struct Autoregressive {
     value: f64,
     keep: f64,
     kick: f64,
 }
 
-impl Noise {
+impl Autoregressive {
     /// `sd` in the long run; `keep` (0 to 1) of it from one step to the next.
-    pub fn new(sd: f64, keep: f64) -> Noise {
-        Noise {
+    pub fn new(sd: f64, keep: f64) -> Autoregressive {
+        Autoregressive {
             value: 0.0,
             keep,
             kick: sd * (1.0 - keep * keep).sqrt(),
@@ -95,11 +95,11 @@ struct Pump {
     rng: Pcg64,
     /// Hours by which its day is shifted.
     shift_h: f64,
-    weather: Noise,
-    load: Noise,
-    tank: Noise,
-    valve: Noise,
-    shake: Noise,
+    weather: Autoregressive,
+    load: Autoregressive,
+    tank: Autoregressive,
+    valve: Autoregressive,
+    shake: Autoregressive,
     speed: f64,
     flow: f64,
     bearing: f64,
@@ -113,11 +113,11 @@ impl Pump {
         Pump {
             rng: Pcg64::seed_from_u64(seed.wrapping_add(1 + number as u64)),
             shift_h: number as f64 * 1.5,
-            weather: Noise::new(0.04, 0.998),
-            load: Noise::new(0.03, 0.9),
-            tank: Noise::new(0.06, 0.99),
-            valve: Noise::new(0.015, 0.97),
-            shake: Noise::new(0.08, 0.7),
+            weather: Autoregressive::new(0.04, 0.998),
+            load: Autoregressive::new(0.03, 0.9),
+            tank: Autoregressive::new(0.06, 0.99),
+            valve: Autoregressive::new(0.015, 0.97),
+            shake: Autoregressive::new(0.08, 0.7),
             speed: 1300.0,
             flow: 72.0,
             bearing: 50.0,
@@ -175,14 +175,14 @@ impl Pump {
 #[derive(Clone, Debug)]
 pub struct Plant {
     pumps: Vec<Pump>,
-    plan: Plan,
+    plan: FaultPlan,
     start_ms: i64,
     row: u64,
 }
 
 impl Plant {
     /// A plant that starts at `start_ms` (unix milliseconds).
-    pub fn new(seed: u64, start_ms: i64, plan: Plan) -> Plant {
+    pub fn new(seed: u64, start_ms: i64, plan: FaultPlan) -> Plant {
         let mut plant = Plant {
             pumps: (0..PUMPS.len()).map(|i| Pump::new(seed, i)).collect(),
             plan,
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     fn series(n_rows: usize) -> Vec<[Vec<f64>; 8]> {
-        let mut plant = Plant::new(7, 1_704_067_200_000, Plan::none());
+        let mut plant = Plant::new(7, 1_704_067_200_000, FaultPlan::none());
         let mut series = vec![<[Vec<f64>; 8]>::default(); PUMPS.len()];
         for _ in 0..n_rows {
             for (pump, channel, value) in plant.tick().measurements {

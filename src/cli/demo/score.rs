@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::faults::Edge;
+use super::faults::FaultEdge;
 use super::plant::PERIOD_S;
 
 /// How long after a fault a new incident is put down to its end: 100 rows.
@@ -14,16 +14,16 @@ pub const AFTERMATH_MS: i64 = (100.0 * PERIOD_S * 1e3) as i64;
 
 /// State of one announced fault.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub struct FaultRecord {
     /// The announcement of its start.
-    pub start: Edge,
+    pub start: FaultEdge,
     /// When it ended; `None` while it lasts.
     pub end_ms: Option<i64>,
     /// When the first incident opened during it.
     pub flagged_ms: Option<i64>,
 }
 
-impl Record {
+impl FaultRecord {
     fn lasts_at(&self, ts_ms: i64, grace_ms: i64) -> bool {
         let end_ms = self
             .end_ms
@@ -42,7 +42,7 @@ struct Opened {
 /// One stream's part of the book.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Page {
-    faults: Vec<Record>,
+    faults: Vec<FaultRecord>,
     opened: Vec<Opened>,
     anomaly: bool,
     judged_rows: u64,
@@ -53,11 +53,11 @@ struct Page {
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
     /// A fault begins.
-    Begins(Edge),
+    Begins(FaultEdge),
     /// A fault ends, and whether it had been flagged.
-    Ends(Edge, bool),
+    Ends(FaultEdge, bool),
     /// A fault was flagged, so many milliseconds after its start.
-    Flagged(Edge, i64),
+    Flagged(FaultEdge, i64),
     /// An incident opened without a fault: stream and moment.
     False(String, i64),
 }
@@ -94,10 +94,10 @@ impl Account {
 
 impl Book {
     /// Enters the announcement of a fault.
-    pub fn announce(&mut self, edge: Edge) -> Vec<News> {
+    pub fn announce(&mut self, edge: FaultEdge) -> Vec<News> {
         let page = self.pages.entry(edge.stream.clone()).or_default();
         if edge.begins {
-            page.faults.push(Record {
+            page.faults.push(FaultRecord {
                 start: edge.clone(),
                 end_ms: None,
                 flagged_ms: None,
@@ -223,8 +223,8 @@ mod tests {
 
     const ROW_MS: i64 = (PERIOD_S * 1e3) as i64;
 
-    fn edge(fault: u64, row: i64, begins: bool) -> Edge {
-        Edge {
+    fn edge(fault: u64, row: i64, begins: bool) -> FaultEdge {
+        FaultEdge {
             fault,
             stream: "pump-1".into(),
             channel: "flow".into(),

@@ -23,7 +23,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A client whose connection is polled by a task of its own; what arrives comes through the
 /// channel.
-pub struct Connection {
+pub struct DemoClient {
     /// To publish and to subscribe.
     pub client: AsyncClient,
     /// Messages that arrived.
@@ -33,12 +33,12 @@ pub struct Connection {
 }
 
 /// Connects to the demo's broker.
-pub fn connect(id: &str, broker: SocketAddr) -> Connection {
+pub fn connect(id: &str, broker: SocketAddr) -> DemoClient {
     let mut options = MqttOptions::new(id, broker.ip().to_string(), broker.port());
     options.set_max_packet_size(1 << 20, 1 << 20);
     let (client, events) = AsyncClient::new(options, 1000);
     let (sender, inbox) = mpsc::channel(10_000);
-    Connection {
+    DemoClient {
         client,
         inbox,
         polling: tokio::spawn(poll(events, sender)),

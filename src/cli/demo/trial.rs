@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::START_MS;
-use super::faults::{FIRST_ROW, Plan, SPACING};
+use super::faults::{FIRST_ROW, FaultPlan, SPACING};
 use super::plant::{CHANNELS, PUMPS, Plant};
 use super::score::{Book, News};
 use super::view::{describe, summary};
@@ -21,7 +21,7 @@ fn play(seed: u64) -> (Book, Vec<News>) {
     };
     let mut streams = PUMPS.map(|name| Stream::new(name, &params));
     let names = CHANNELS.map(Arc::<str>::from);
-    let mut plant = Plant::new(seed, START_MS, Plan::scripted());
+    let mut plant = Plant::new(seed, START_MS, FaultPlan::scripted());
     let (mut book, mut news, mut outcomes) = (Book::default(), Vec::new(), Vec::new());
     for seq in 0..FIRST_ROW + 10 * SPACING {
         let tick = plant.tick();

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 
 use super::cooler;
-use super::health::Health;
+use super::health::LearningFigures;
 use super::plant::{CHANNELS, PERIOD_S, UNITS};
 use super::score::{Account, News};
 
@@ -33,7 +33,7 @@ enum Detail {
 
 /// The last prediction of one channel.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Channel {
+struct ChannelPanel {
     value: f64,
     mean: f64,
     sd: f64,
@@ -45,7 +45,7 @@ struct Channel {
 
 /// State of one stream.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct StreamView {
+pub struct StreamPanel {
     ts_ms: i64,
     rows: u64,
     rows_before: u64,
@@ -55,12 +55,12 @@ pub struct StreamView {
     kind: String,
     score: f64,
     curve: VecDeque<f64>,
-    channels: BTreeMap<String, Channel>,
+    channels: BTreeMap<String, ChannelPanel>,
 }
 
 /// The facts of one prediction that the score needs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub struct SeenRow {
     /// The stream's name.
     pub stream: String,
     /// Moment of the row, unix milliseconds.
@@ -81,8 +81,8 @@ pub struct Screen {
     /// Real seconds since the start.
     pub elapsed_s: f64,
     /// How the learning goes, by stream; under "" where it is not told apart.
-    pub health: BTreeMap<String, Health>,
-    streams: BTreeMap<String, StreamView>,
+    pub health: BTreeMap<String, LearningFigures>,
+    streams: BTreeMap<String, StreamPanel>,
     news: VecDeque<String>,
 }
 
@@ -105,7 +105,7 @@ impl Screen {
     }
 
     /// Enters a published prediction; `None` if it is none.
-    pub fn predict(&mut self, payload: &[u8]) -> Option<Seen> {
+    pub fn predict(&mut self, payload: &[u8]) -> Option<SeenRow> {
         let object: Map<String, Value> = serde_json::from_slice(payload).ok()?;
         let name = object.get("stream")?.as_str()?;
         let stream = self.streams.entry(name.to_owned()).or_default();
@@ -124,7 +124,7 @@ impl Screen {
                     Some(other) => other.to_string(),
                     None => String::new(),
                 };
-                let shown = Channel {
+                let shown = ChannelPanel {
                     value: get("value"),
                     mean: get("mean"),
                     sd: get("sd"),
@@ -135,7 +135,7 @@ impl Screen {
                 stream.channels.insert(channel.to_owned(), shown);
             }
         }
-        Some(Seen {
+        Some(SeenRow {
             stream: name.to_owned(),
             ts_ms: stream.ts_ms,
             anomaly: stream.anomaly,
@@ -224,7 +224,7 @@ impl Screen {
 
     /// One line a stream, for where no screen can be drawn.
     pub fn plain(&self) -> Vec<String> {
-        let line = |(name, stream): (&String, &StreamView)| {
+        let line = |(name, stream): (&String, &StreamPanel)| {
             let worst = stream.worst();
             let mut line = format!(
                 "{}  {name}  {:<9} {:>4.0} rows/s  severity {:.2}",
@@ -256,7 +256,7 @@ impl Screen {
     }
 }
 
-impl StreamView {
+impl StreamPanel {
     fn state(&self) -> &str {
         match (self.warming_up, self.anomaly) {
             (true, _) => "learning",
@@ -324,7 +324,7 @@ impl StreamView {
         )
     }
 
-    fn worst(&self) -> Option<(&String, &Channel)> {
+    fn worst(&self) -> Option<(&String, &ChannelPanel)> {
         self.channels
             .iter()
             .max_by(|a, b| a.1.score.total_cmp(&b.1.score))
@@ -354,7 +354,7 @@ fn shown(value: f64, state: &str) -> String {
     }
 }
 
-/// Names of the columns of [`StreamView::table`].
+/// Names of the columns of [`StreamPanel::table`].
 fn header(wide: bool) -> String {
     let cell = format!(
         "{:<20}{:>9} {:>9} ± {:<7} ",
@@ -474,7 +474,7 @@ pub fn summary(account: &Account) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::faults::{Edge, FaultKind};
+    use super::super::faults::{FaultEdge, FaultKind};
     use super::*;
 
     fn prediction(ts: i64, anomaly: u8) -> Vec<u8> {
@@ -530,7 +530,7 @@ mod tests {
 
     #[test]
     fn news_name_fault_and_delay() {
-        let edge = Edge {
+        let edge = FaultEdge {
             fault: 3,
             stream: "pump-3".into(),
             channel: "vibration".into(),

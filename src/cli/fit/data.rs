@@ -41,7 +41,7 @@ pub type Part = (Samples, Targets);
 
 /// Data of a fit.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Data {
+pub struct FitData {
     /// To learn.
     pub train: Part,
     /// To test on.
@@ -74,14 +74,14 @@ pub struct Curve {
     column: Column,
     encoding: Encoding,
     /// Rows learned.
-    pub learned: Vec<Point>,
+    pub learned: Vec<DataPoint>,
     /// Rows to test on.
-    pub tested: Vec<Point>,
+    pub tested: Vec<DataPoint>,
 }
 
 /// A row of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Point {
+pub struct DataPoint {
     /// Input.
     pub x: f64,
     /// Target.
@@ -143,14 +143,14 @@ impl From<TableError> for CliError {
     }
 }
 
-impl Data {
+impl FitData {
     /// Reads what the arguments ask for.
     ///
     /// # Errors
     /// If a file cannot be read or does not fit the task.
-    pub fn load(args: &FitArgs, saved: Option<&Model>) -> Result<Data, CliError> {
+    pub fn load(args: &FitArgs, saved: Option<&Model>) -> Result<FitData, CliError> {
         if args.train_images.is_some() || (saved.is_some() && args.test_images.is_some()) {
-            return Ok(Data::from_images(args)?);
+            return Ok(FitData::from_images(args)?);
         }
         let paths: Vec<&Path> = match (&args.train, &args.test, &args.data) {
             (Some(train), Some(test), _) => vec![train, test],
@@ -195,9 +195,9 @@ impl Data {
         let usual = if grid { Encoding::Both } else { Encoding::Raw };
         let encoding = args.encode.unwrap_or(usual);
         let task = (args.task, encoding);
-        let data = Data::from_tables(&train, &test, read.target, task, saved)?;
+        let data = FitData::from_tables(&train, &test, read.target, task, saved)?;
         let texts = read.texts;
-        Ok(Data { texts, ..data })
+        Ok(FitData { texts, ..data })
     }
 
     /// Standardises two tables by the first one's columns, or as a saved model was.
@@ -210,7 +210,7 @@ impl Data {
         target: usize,
         (task, encoding): (Task, Encoding),
         saved: Option<&Model>,
-    ) -> Result<Data, TableError> {
+    ) -> Result<FitData, TableError> {
         let whole = Scaling::of((0..train.rows()).map(|i| train.row(i)[target]));
         let goal = saved.map_or(whole, |saved| saved.target);
         let far = |y: f64| task == Task::Regression && goal.is_far(y);
@@ -281,9 +281,9 @@ impl Data {
         let regression = task == Task::Regression;
         let curve = match columns[..] {
             [column] if regression => {
-                let points = |table: &Table| -> Vec<Point> {
+                let points = |table: &Table| -> Vec<DataPoint> {
                     let rows = (0..table.rows()).map(|i| table.row(i));
-                    let points = rows.map(|row| Point {
+                    let points = rows.map(|row| DataPoint {
                         x: row[column.number],
                         y: row[target],
                     });
@@ -298,7 +298,7 @@ impl Data {
             }
             _ => None,
         };
-        Ok(Data {
+        Ok(FitData {
             train: (inputs.0, parts.0),
             test: Some((inputs.1, parts.1)),
             classes,
@@ -314,7 +314,7 @@ impl Data {
         })
     }
 
-    fn from_images(args: &FitArgs) -> Result<Data, TableError> {
+    fn from_images(args: &FitArgs) -> Result<FitData, TableError> {
         if args.task != Task::Classification {
             let text = "images have labels: --task classification";
             return Err(TableError::Misfit(text.into()));
@@ -365,7 +365,7 @@ impl Data {
             }
             _ => None,
         };
-        Ok(Data {
+        Ok(FitData {
             train: (train, classes(&y, &known)?),
             test,
             classes: Some(known.len()),
@@ -439,7 +439,7 @@ mod tests {
         let tables = Tables::parse(&texts, Wanted::default()).unwrap().tables;
         let (train, test) = (&tables[0], &tables[1]);
         let data =
-            Data::from_tables(train, test, 2, (Task::Regression, Encoding::Raw), None).unwrap();
+            FitData::from_tables(train, test, 2, (Task::Regression, Encoding::Raw), None).unwrap();
         assert_eq!(data.scale, 10.0);
         // A constant column is silent, the bias is last.
         assert_eq!(data.train.0.get(0).index, [0, 2]);
@@ -455,7 +455,7 @@ mod tests {
         let texts = files.map(|text| (text.to_owned(), "t".to_owned()));
         let tables = Tables::parse(&texts, Wanted::default()).unwrap().tables;
         let task = (Task::Regression, Encoding::Raw);
-        let data = Data::from_tables(&tables[0], &tables[1], 1, task, None).unwrap();
+        let data = FitData::from_tables(&tables[0], &tables[1], 1, task, None).unwrap();
         let (samples, _) = data.test.unwrap();
         assert_eq!(samples.get(0).index, [1, 2]);
         assert_eq!(samples.get(1).index, [2]);
@@ -480,7 +480,7 @@ mod tests {
         let texts = [(text, "t".to_owned())];
         let table = &Tables::parse(&texts, Wanted::default()).unwrap().tables[0];
         let task = (Task::Regression, Encoding::Raw);
-        let data = Data::from_tables(table, table, 1, task, None).unwrap();
+        let data = FitData::from_tables(table, table, 1, task, None).unwrap();
         assert_eq!((data.limited, data.left_out), (2, 2));
         let (samples, Targets::Real(y)) = &data.train else {
             panic!()

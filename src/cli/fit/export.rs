@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::data::Data;
+use super::data::FitData;
 use crate::cli::CliError;
 use crate::fit::{IntegerNetwork, Samples, Targets, Trainer};
 
@@ -17,7 +17,7 @@ const PIXEL_UNIT: i32 = 255;
 ///
 /// # Errors
 /// If the network has direct synapses or a file cannot be written.
-pub fn write(folder: &Path, trainer: &Trainer, data: &Data) -> Result<(), CliError> {
+pub fn write(folder: &Path, trainer: &Trainer, data: &FitData) -> Result<(), CliError> {
     let samples = &data.train.0;
     let Some(network) = trainer
         .networks()
@@ -50,7 +50,7 @@ pub fn write(folder: &Path, trainer: &Trainer, data: &Data) -> Result<(), CliErr
 }
 
 /// The integer of an input of value 1.
-fn unit(samples: &Samples, data: &Data) -> i32 {
+fn unit(samples: &Samples, data: &FitData) -> i32 {
     // The bias is the last of every sample, and no input.
     let spikes = (0..samples.len()).all(|i| {
         let x = samples.get(i).value;

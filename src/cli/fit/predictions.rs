@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use super::data::Data;
+use super::data::FitData;
 use crate::cli::CliError;
 use crate::fit::Ensemble;
 
@@ -12,7 +12,7 @@ use crate::fit::Ensemble;
 ///
 /// # Errors
 /// If there is nothing to test on or the file cannot be written.
-pub fn write(path: &Path, ensemble: &mut Ensemble, data: &Data) -> Result<(), CliError> {
+pub fn write(path: &Path, ensemble: &mut Ensemble, data: &FitData) -> Result<(), CliError> {
     let failed = |e: std::io::Error| CliError::Runtime(format!("{}: {e}", path.display()));
     let Some((samples, targets)) = &data.test else {
         let text = "--predict needs rows to test on: --test, --data or --test-images";

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::data::{Curve, Data, Point};
+use super::data::{Curve, DataPoint, FitData};
 use super::{Pass, Score};
 use crate::charts;
 use crate::cli::CliError;
@@ -30,7 +30,7 @@ struct Contents<'a> {
     sentences: Vec<String>,
     passes: &'a [Pass],
     #[serde(skip_serializing_if = "Option::is_none")]
-    intervals: Option<Vec<Level>>,
+    intervals: Option<Vec<IntervalLevel>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reliability: Option<Vec<Bin>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +41,7 @@ struct Contents<'a> {
 
 /// Share of the rows to test on inside the central interval of a probability.
 #[derive(Debug, PartialEq, Serialize)]
-struct Level {
+struct IntervalLevel {
     nominal: f64,
     observed: f64,
 }
@@ -84,7 +84,7 @@ struct Cloud {
 pub fn write(
     path: &Path,
     ensemble: &mut Ensemble,
-    data: &Data,
+    data: &FitData,
     passes: &[Pass],
 ) -> Result<(), CliError> {
     let failed = |e: &dyn std::fmt::Display| CliError::Runtime(format!("{}: {e}", path.display()));
@@ -116,7 +116,7 @@ pub fn write(
     std::fs::write(path, html).map_err(|e| failed(&e))
 }
 
-fn named(data: &Data) -> String {
+fn named(data: &FitData) -> String {
     match &data.shown {
         Some((table, target)) => table.names[*target].clone(),
         None => format!("{} classes of images", data.labels.len()),
@@ -151,16 +151,16 @@ fn sentences(score: &Score, rows: usize, sd: f64) -> Vec<String> {
 }
 
 /// An answer to a row, in units of the standardised target.
-struct Answer {
+struct Answered {
     mean: f64,
     sd: f64,
     truth: f64,
 }
 
-fn answers(ensemble: &mut Ensemble, samples: &Samples, y: &[f32]) -> Vec<Answer> {
+fn answers(ensemble: &mut Ensemble, samples: &Samples, y: &[f32]) -> Vec<Answered> {
     let each = y.iter().enumerate().map(|(i, y)| {
         let seen = ensemble.predict(samples.get(i));
-        Answer {
+        Answered {
             mean: seen.mean,
             sd: seen.sd,
             truth: f64::from(*y),
@@ -170,12 +170,12 @@ fn answers(ensemble: &mut Ensemble, samples: &Samples, y: &[f32]) -> Vec<Answer>
 }
 
 /// By the normal distribution of each answer's mean and sd.
-fn intervals(seen: &[Answer]) -> Vec<Level> {
-    let inside = |a: &Answer| 2.0 * special::cdf(((a.truth - a.mean) / a.sd).abs()) - 1.0;
+fn intervals(seen: &[Answered]) -> Vec<IntervalLevel> {
+    let inside = |a: &Answered| 2.0 * special::cdf(((a.truth - a.mean) / a.sd).abs()) - 1.0;
     let mut reached: Vec<f64> = seen.iter().map(inside).collect();
     reached.sort_by(f64::total_cmp);
     let levels = (1..=LEVELS).map(|i| i as f64 / (LEVELS + 1) as f64);
-    let levels = levels.map(|nominal| Level {
+    let levels = levels.map(|nominal| IntervalLevel {
         nominal,
         observed: reached.partition_point(|p| *p <= nominal) as f64 / reached.len() as f64,
     });
@@ -208,30 +208,30 @@ fn thinned<T: Copy>(all: &[T]) -> Vec<T> {
     all.iter().copied().step_by(step).collect()
 }
 
-fn draw(curve: &Curve, ensemble: &mut Ensemble, data: &Data) -> Drawn {
+fn draw(curve: &Curve, ensemble: &mut Ensemble, data: &FitData) -> Drawn {
     let (learned, tested) = (thinned(&curve.learned), thinned(&curve.tested));
     let all = || learned.iter().chain(&tested).map(|point| point.x);
     let low = all().fold(f64::INFINITY, f64::min);
     let high = all().fold(f64::NEG_INFINITY, f64::max);
     let beyond = BEYOND * (high - low);
     let step = (high - low + 2.0 * beyond) / CURVE_POINTS as f64;
-    let grid = (0..=CURVE_POINTS).map(|i| Stop {
+    let grid = (0..=CURVE_POINTS).map(|i| CurveStop {
         x: (low - beyond) + step * i as f64,
         learned: None,
         tested: None,
     });
-    let of_learned = |p: &Point| Stop {
+    let of_learned = |p: &DataPoint| CurveStop {
         x: p.x,
         learned: Some(p.y),
         tested: None,
     };
-    let of_tested = |p: &Point| Stop {
+    let of_tested = |p: &DataPoint| CurveStop {
         x: p.x,
         learned: None,
         tested: Some(p.y),
     };
     let rows = learned.iter().map(of_learned);
-    let mut stops: Vec<Stop> = grid
+    let mut stops: Vec<CurveStop> = grid
         .chain(rows)
         .chain(tested.iter().map(of_tested))
         .collect();
@@ -258,13 +258,13 @@ fn draw(curve: &Curve, ensemble: &mut Ensemble, data: &Data) -> Drawn {
 }
 
 /// A place on the axis of a curve, and the row that stands there.
-struct Stop {
+struct CurveStop {
     x: f64,
     learned: Option<f64>,
     tested: Option<f64>,
 }
 
-fn input_name(data: &Data) -> String {
+fn input_name(data: &FitData) -> String {
     let Some((table, target)) = &data.shown else {
         return String::new();
     };
@@ -273,10 +273,10 @@ fn input_name(data: &Data) -> String {
     other.map_or_else(String::new, |(_, name)| name.clone())
 }
 
-fn cloud(seen: &[Answer], data: &Data) -> Cloud {
+fn cloud(seen: &[Answered], data: &FitData) -> Cloud {
     let unscaled = |v: f64| data.target.mean + data.scale * v;
     let step = seen.len().div_ceil(MAX_POINTS).max(1);
-    let mut chosen: Vec<&Answer> = seen.iter().step_by(step).collect();
+    let mut chosen: Vec<&Answered> = seen.iter().step_by(step).collect();
     chosen.sort_by(|a, b| a.mean.total_cmp(&b.mean));
     Cloud {
         target: named(data),
@@ -292,18 +292,18 @@ mod tests {
 
     #[test]
     fn honest_answers_lie_in_their_intervals_as_often_as_said_and_boasting_ones_less_often() {
-        let answer = |i: u32, sd: f64| Answer {
+        let answer = |i: u32, sd: f64| Answered {
             mean: 0.0,
             sd,
             truth: f64::from(counter::bell(3, i)),
         };
         let held = |sd: f64| {
-            let seen: Vec<Answer> = (0..20_000).map(|i| answer(i, sd)).collect();
+            let seen: Vec<Answered> = (0..20_000).map(|i| answer(i, sd)).collect();
             intervals(&seen)
         };
         let honest = held(1.0);
         assert_eq!(honest.len(), LEVELS);
-        let off = |level: &Level| (level.observed - level.nominal).abs();
+        let off = |level: &IntervalLevel| (level.observed - level.nominal).abs();
         // The deviates are sums of four uniform ones: nearly normal.
         assert!(
             honest.iter().map(off).fold(0.0, f64::max) < 0.03,

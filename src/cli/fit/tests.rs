@@ -50,7 +50,7 @@ fn a_table_is_learned_and_saved_and_loads_with_the_same_bits() {
         "--save",
         model.to_str().unwrap(),
     ]);
-    let data = Data::load(&args, None).unwrap();
+    let data = FitData::load(&args, None).unwrap();
     assert_eq!(data.train.0.len(), 180);
     run(args).unwrap();
     let bytes = std::fs::read(&model).unwrap();
