@@ -1,84 +1,11 @@
 // Draws histories, incidents and curves: the one piece of drawing code, for the live page and for reports.
 //
 // A classic script, so that it works from a server and from a file alike. It needs uPlot and adds one
-// global, `Draw`. It builds elements and text nodes only, never markup: names are shown as text.
+// global, `Draw`. `words.js` stands before it.
 // The shape of a history is that of GET /api/v1/streams/{stream}/history.
 "use strict";
 const Draw = (() => {
-  // ---------------------------------------------------------------- elements and words
-
-  /** An element with properties and children; strings become text. */
-  function el(tag, props, ...children) {
-    const e = document.createElement(tag);
-    for (const [key, value] of Object.entries(props || {})) {
-      if (value === null || value === undefined || value === false) continue;
-      if (key === "class") e.className = value;
-      else if (key.startsWith("on")) e.addEventListener(key.slice(2), value);
-      else if (key in e && key !== "list" && typeof value !== "object") e[key] = value;
-      else e.setAttribute(key, value === true ? "" : value);
-    }
-    e.append(...children.flat().filter(c => c !== null && c !== undefined && c !== false));
-    return e;
-  }
-
-  /** A name as readable text: control and direction marks become visible, so that none acts. */
-  function plain(name) {
-    return String(name).replace(/[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
-      c => "\u27e8" + c.codePointAt(0).toString(16).padStart(4, "0") + "\u27e9");
-  }
-
-  /** A number with as many digits as help. */
-  function number(x, digits = 4) {
-    if (x === null || x === undefined || !Number.isFinite(x)) return "–";
-    const size = Math.abs(x);
-    if (size !== 0 && (size >= 1e7 || size < 1e-4)) return x.toExponential(Math.max(digits - 2, 1)).replace("-", "−");
-    const decimals = size === 0 ? 0 : Math.min(Math.max(digits - 1 - Math.floor(Math.log10(size)), 0), 8);
-    return x.toFixed(decimals).replace("-", "−");
-  }
-
-  /** A value with as many decimals as its standard deviation asks for. */
-  function measured(x, sd) {
-    if (x === null || x === undefined || !Number.isFinite(x)) return "–";
-    if (!(sd > 0) || !Number.isFinite(sd)) return number(x, 5);
-    const decimals = Math.min(Math.max(1 - Math.floor(Math.log10(sd)), 0), 8);
-    if (Math.abs(x) >= 1e9) return number(x, 6);
-    return x.toFixed(decimals).replace("-", "−");
-  }
-
-  const share = x => Math.round(100 * x) + " %";
-  const withUnit = (text, unit) => unit ? text + "\u202f" + plain(unit) : text;
-
-  /** A length of time in words. */
-  function duration(ms) {
-    const s = Math.max(ms, 0) / 1000;
-    if (s < 1) return Math.round(ms) + " ms";
-    if (s < 90) return Math.round(s) + " s";
-    if (s < 90 * 60) return Math.round(s / 60) + " min";
-    if (s < 36 * 3600) return (s / 3600).toFixed(s < 36000 ? 1 : 0) + " h";
-    return (s / 86400).toFixed(s < 864000 ? 1 : 0) + " days";
-  }
-
-  const two = n => String(n).padStart(2, "0");
-  /** A moment in the viewer's time: `2024-01-01 06:00:30`. */
-  function moment(ms) {
-    const d = new Date(ms);
-    return `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ${clock(ms)}`;
-  }
-  function clock(ms) {
-    const d = new Date(ms);
-    return `${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
-  }
-
-  const KINDS = {
-    surprise: "jumped away from what was expected",
-    drift: "moved away from its usual level",
-    novelty: "shows something never seen before",
-    gap: "sends nothing",
-    stuck: "stands still",
-    silent: "has fallen silent",
-  };
-  /** What an incident's first channel does, in words. */
-  const kindWords = kind => KINDS[kind] || String(kind).replace(/_/g, " ");
+  const { el, plain, number, measured, share, withUnit, duration, moment, clock, kindWords } = Words;
 
   // ---------------------------------------------------------------- colours
 
@@ -305,7 +232,10 @@ const Draw = (() => {
   /** Tick labels with as many decimals as the steps need. */
   function ticks(splits) {
     const step = splits.length > 1 ? Math.abs(splits[1] - splits[0]) : 0;
-    const decimals = step > 0 ? Math.min(Math.max(-Math.floor(Math.log10(step) + 1e-9), 0), 8) : 2;
+    let decimals = step > 0 ? Math.min(Math.max(-Math.floor(Math.log10(step) + 1e-9), 0), 8) : 2;
+    // Steps of 2.5 and 0.25 need one more.
+    const shift = step * 10 ** decimals;
+    if (Math.abs(shift - Math.round(shift)) > 0.01 && decimals < 8) decimals++;
     return splits.map(v => v === null ? "" : Math.abs(v) >= 1e6 || (step > 0 && step < 1e-5) ? number(v, 3) : v.toFixed(decimals).replace("-", "−"));
   }
 
@@ -564,7 +494,7 @@ const Draw = (() => {
   // ---------------------------------------------------------------- curves
 
   /** A chart of curves over any axis. `spec`: { title, x: [..], xLabel, yLabel, height, time,
-   *  series: [{ label, values, colour, dash, points, line }], bands: [{ low, high, colour, label }], yRange, xRange }. Colours are
+   *  xWhole, series: [{ label, values, colour, dash, points, line }], bands: [{ low, high, colour, label }], yRange, xRange }. Colours are
    *  names of the style sheet's properties, such as "chart-value". */
   function curves(container, spec) {
     const named = name => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
@@ -596,9 +526,9 @@ const Draw = (() => {
     container.append(root);
     const axis = { stroke: () => named("muted"), font: font(), labelFont: font(), grid: { stroke: () => named("chart-grid"), width: 1 }, ticks: { show: false } };
     const u = new uPlot({
-      width: Math.max(Math.floor(plot.clientWidth), 200), height, series, bands, legend: { show: false }, padding: [8, 8, 0, 0],
+      width: Math.max(Math.floor(plot.clientWidth), 200), height, series, bands, legend: { show: false }, padding: [8, 16, 0, 0],
       scales: { x: { time: !!spec.time, range: spec.xRange }, y: { range: spec.yRange } },
-      axes: [{ ...axis, label: spec.xLabel, labelSize: scaled(18), size: scaled(34), values: spec.time ? TIMES : (u, s) => ticks(s) },
+      axes: [{ ...axis, incrs: spec.xWhole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined, label: spec.xLabel, labelSize: scaled(18), size: scaled(34), values: spec.time ? TIMES : (u, s) => ticks(s) },
         { ...axis, label: spec.yLabel, labelSize: scaled(18), size: scaled(56), values: (u, s) => ticks(s) }],
       cursor: { drag: { x: false, y: false } },
     }, data, plot);

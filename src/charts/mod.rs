@@ -3,6 +3,7 @@
 //! | file | is |
 //! |---|---|
 //! | `draw.js` | charts of a stream, incident cards, sparklines, curves, CSV; one global, `Draw` |
+//! | `words.js` | elements, and numbers, times and names in words; one global, `Words` |
 //! | `style.css` | colours (dark and light) and shapes |
 //! | `sheet.js`, `sheet.css` | sections and tables of a report; one global, `Sheet` |
 //! | `uplot/` | uPlot 1.6.32, MIT, as its package has it built, with its licence |
@@ -30,8 +31,8 @@ pub const UPLOT_JS: &str = include_str!("uplot/uPlot.iife.min.js");
 pub const UPLOT_CSS: &str = include_str!("uplot/uPlot.min.css");
 /// uPlot's licence.
 pub const UPLOT_LICENSE: &str = include_str!("uplot/LICENSE");
-/// The drawing code; needs uPlot.
-pub const DRAW_JS: &str = include_str!("draw.js");
+/// The drawing code and the words it uses; needs uPlot.
+pub const DRAW_JS: &str = concat!(include_str!("words.js"), "\n", include_str!("draw.js"));
 /// Colours and shapes.
 pub const STYLE_CSS: &str = include_str!("style.css");
 

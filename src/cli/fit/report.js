@@ -23,7 +23,7 @@
     section("Learning", place);
     const both = of => [{ label: "before each row was learned", values: data.passes.map(p => of(p.prequential)), colour: "chart-mean" },
       ...(data.passes.filter(p => p.test).length > 1 ? [{ label: "rows to test on", values: data.passes.map(p => p.test ? of(p.test) : null), colour: "alarm" }] : [])];
-    const curve = (title, yLabel, note, of) => Draw.curves(place, { title, x, xLabel: "pass", yLabel, note, series: both(of) });
+    const curve = (title, yLabel, note, of) => Draw.curves(place, { title, x, xLabel: "pass", xWhole: true, yLabel, note, series: both(of) });
     curve("Log predictive density", "nats a row", "Higher is better.", s => classes ? -s.log_loss : s.log_density);
     if (classes) curve("Answers that are right", "share", "Higher is better.", s => s.accuracy);
     else {
