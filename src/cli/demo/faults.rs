@@ -38,9 +38,9 @@ impl FaultKind {
             FaultKind::Noise => "noise",
             FaultKind::Decoupled => "decoupled",
             FaultKind::Step => "step",
-            FaultKind::Relay => "relay stuck on",
-            FaultKind::Overlapping => "two faults that overlap",
-            FaultKind::Returning => "bias that comes and goes",
+            FaultKind::Relay => "stuck relay",
+            FaultKind::Overlapping => "overlapping bias and noise",
+            FaultKind::Returning => "intermittent bias",
         }
     }
 }

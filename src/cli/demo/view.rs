@@ -237,8 +237,8 @@ impl Screen {
                 let _ = write!(
                     line,
                     "  {channel} {} expected {} ± {}",
-                    figure(c.value),
-                    figure(c.mean),
+                    shown(c.value, &c.state),
+                    shown(c.mean, &c.predicted),
                     figure(c.sd)
                 );
             }
