@@ -287,7 +287,7 @@ impl Daemon {
         let mut said = child.stderr.take().unwrap();
         std::thread::spawn(move || std::io::copy(&mut said, &mut log));
         let daemon = Daemon { child, http_port };
-        wait_for("the daemon is ready", 20, || daemon.get("/readyz").0 == 200);
+        wait_for("the daemon is ready", 60, || daemon.get("/readyz").0 == 200);
         daemon
     }
 

@@ -3,6 +3,7 @@
 //! `tests/run` installs chromium, node and the two packages of `package.json`. The script says what it
 //! saw, a line each with what was wanted; any offence fails the test. `SPIKED_PAGE_LOAD=1` adds the
 //! long form, 50 streams at 20 rows a second: what a viewer costs the daemon, and the time of a frame.
+//! `SPIKED_PAGE_ONLY=load` looks at that alone. `SPIKED_PAGE_SHOTS=DIR` writes pictures of the reports of fits.
 //! `SPIKED_PAGE_PICTURES=1` writes the README's pictures, `stream.png` and `incident.png`, anew.
 
 use std::path::Path;
