@@ -10,7 +10,7 @@ use spiked::payload::{self, Format, Parsed, Pointer, TimeUnit};
 use spiked::replay::Messages;
 use spiked::route::Pattern;
 use spiked::row::{Instruction, Row};
-use spiked::table::{Decimal, Header, LayoutOptions, Separator, Shape, Table, TableOptions};
+use spiked::table::{Decimal, Header, LayoutOptions, Separator, Table, TableOptions, TableShape};
 
 /// A parser and inputs from which others are made.
 pub struct Entry {
@@ -231,7 +231,7 @@ pub fn table(data: &[u8]) {
             decimal: Some(Decimal::Comma),
             ..LayoutOptions::default()
         },
-        shape: Shape::Long {
+        shape: TableShape::Long {
             names: vec!["sensor".into()],
             value: "value".into(),
         },

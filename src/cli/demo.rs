@@ -12,6 +12,7 @@ mod feed;
 mod health;
 mod plant;
 mod score;
+mod sensors;
 mod show;
 #[cfg(test)]
 mod trial;

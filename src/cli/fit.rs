@@ -1,6 +1,7 @@
 //! `spiked fit`: learn a table offline.
 
 mod data;
+mod data_table;
 mod export;
 mod file;
 mod images;

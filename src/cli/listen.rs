@@ -9,7 +9,7 @@ use crate::cli::CliError;
 use crate::config::{MqttSettings, Protocol};
 use crate::decode::{Decoder, Message, Refusals};
 use crate::mqtt::{Delivered, LinkOptions, V4, V5, listen};
-use crate::replay::Values;
+use crate::replay::SeenValues;
 use crate::row::Reading;
 
 /// Names shown of a list.
@@ -97,12 +97,12 @@ struct HeardChannel {
     changed: bool,
     /// Smallest change.
     step: f64,
-    values: Values,
+    values: SeenValues,
 }
 
 impl HeardChannel {
     fn new(reading: &Reading) -> HeardChannel {
-        let mut values = Values::default();
+        let mut values = SeenValues::default();
         values.observe(reading.value);
         HeardChannel {
             readings: 1,

@@ -16,7 +16,8 @@ use crate::cli::CliError;
 use crate::cli::run::Overrides;
 use crate::config::Settings;
 use crate::engine::EngineParams;
-use crate::replay::{Costs, Messages, Money, Outputs, Recorder, Replayed, Summary};
+use crate::payload::Reject;
+use crate::replay::{Costs, Messages, Money, Recorder, Replayed, StreamOutputs, Summary};
 use crate::table::{Table, TableOptions};
 use print::table_of;
 pub use reading::ReadingArgs;
@@ -132,7 +133,10 @@ fn replay_messages(args: &ReplayArgs, settings: &Settings) -> Result<(), CliErro
         let file = File::create(dir.join(format!("{stream}.jsonl")))?;
         Ok(Box::new(BufWriter::with_capacity(1 << 16, file)))
     };
-    let mut outputs = args.out.is_some().then_some(&mut open as &mut Outputs<'_>);
+    let mut outputs = args
+        .out
+        .is_some()
+        .then_some(&mut open as &mut StreamOutputs<'_>);
     let start = Instant::now();
     for file in &args.files {
         let fail =
@@ -162,10 +166,15 @@ fn replay_messages(args: &ReplayArgs, settings: &Settings) -> Result<(), CliErro
     if summaries.is_empty() {
         let patterns = settings.inputs.iter().map(|input| input.pattern.filter());
         let patterns: Vec<String> = patterns.collect();
-        return Err(CliError::Runtime(format!(
-            "no message matches an input of the configuration: {}",
-            patterns.join(", ")
-        )));
+        let why = match messages
+            .refused()
+            .keys()
+            .any(|reason| *reason != Reject::NoRoute.as_str())
+        {
+            true => "no message could be taken: see what was refused above; the inputs are",
+            false => "no message matches an input of the configuration:",
+        };
+        return Err(CliError::Runtime(format!("{why} {}", patterns.join(", "))));
     }
     let mut objects = Vec::new();
     let several = summaries.len() > 1;
@@ -177,7 +186,7 @@ fn replay_messages(args: &ReplayArgs, settings: &Settings) -> Result<(), CliErro
                 true => path.with_file_name(file_of_stream(path, &stream)),
                 false => path.clone(),
             };
-            write_report(recorder, &stream, (&summary, None), &path)?;
+            write_report(recorder, &stream, &summary, None, &path)?;
         }
         if args.json {
             objects.push(json_of(&summary, "stream", &stream)?);
@@ -205,7 +214,8 @@ fn file_of_stream(path: &Path, stream: &str) -> String {
 fn write_report(
     recorder: &Recorder,
     stream: &str,
-    (summary, money): (&Summary, Option<&Money>),
+    summary: &Summary,
+    money: Option<&Money>,
     path: &Path,
 ) -> Result<(), CliError> {
     let fail = |e: &dyn std::fmt::Display| {
@@ -334,7 +344,7 @@ fn replay_file(
         _ => None,
     };
     if let (Some(recorder), Some(path)) = (&recorder, &args.report) {
-        write_report(recorder, &stream, (&summary, money.as_ref()), path)?;
+        write_report(recorder, &stream, &summary, money.as_ref(), path)?;
     }
     Ok((summary, money, replayed))
 }
@@ -411,7 +421,7 @@ fn report_oddities(table: &Table<'_>, file: &Path) {
     }
     if table.backward() > 0 {
         say(format!(
-            "{} rows lie before the row above; learned in file order",
+            "{} rows lie before the row above; learned in file order (--timezone, where the clock was put back)",
             table.backward()
         ));
     }

@@ -2,13 +2,13 @@
 
 use config::{Value, ValueKind};
 
-use super::reader::{Report, Section};
+use super::reader::{ProblemReport, Section};
 use crate::detect::{Direction, ValueRange, Watch};
 use crate::encode::Encoder;
 use crate::engine::{Plan, Role, Rule, Values};
 
 /// Horizons beside the next row, rows.
-pub(super) fn predict(value: Option<Value>, report: &mut Report) -> Vec<u32> {
+pub(super) fn predict(value: Option<Value>, report: &mut ProblemReport) -> Vec<u32> {
     let mut s = Section::new("predict", "[predict]", value, report);
     let mut horizons = s.integers("horizons", &[1], 1..=1000);
     s.done();
@@ -27,7 +27,7 @@ pub struct Unit {
 }
 
 /// Kinds of channels and their units, in the order of the tables.
-pub(super) fn channels(value: Option<Value>, report: &mut Report) -> Vec<Unit> {
+pub(super) fn channels(value: Option<Value>, report: &mut ProblemReport) -> Vec<Unit> {
     let tables = match value.map(|value| value.kind) {
         None => Vec::new(),
         Some(ValueKind::Array(tables)) => tables,
@@ -42,7 +42,7 @@ pub(super) fn channels(value: Option<Value>, report: &mut Report) -> Vec<Unit> {
     tables.map(|(i, table)| channel(i, table, report)).collect()
 }
 
-fn channel(idx: usize, value: Value, report: &mut Report) -> Unit {
+fn channel(idx: usize, value: Value, report: &mut ProblemReport) -> Unit {
     let mut s = Section::new(
         &format!("channel[{idx}]"),
         "[[channel]]",

@@ -20,10 +20,11 @@ use config::{Config, Environment, File, FileFormat};
 
 pub use changes::Changes;
 pub use channels::Unit;
+pub use mqtt::{Input, MqttSettings, Protocol, TlsSettings};
 pub use schema::json_schema;
 pub use settings::{
-    Durability, FeedbackMode, HttpSettings, Input, MqttSettings, OutputSettings, Overload,
-    Protocol, RuntimeSettings, Settings, StateSettings, TlsSettings,
+    Durability, FeedbackMode, HttpSettings, OutputSettings, Overload, RuntimeSettings, Settings,
+    StateSettings,
 };
 pub use webhook::WebhookSettings;
 

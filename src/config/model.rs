@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use config::Value;
 
-use super::reader::{Report, Section};
-use super::settings::not_empty;
+use super::reader::{ProblemReport, Section, not_empty};
 use crate::assemble::{Align, AssembleParams};
 use crate::detect::{DetectSettings, Heads, IncidentParams};
 use crate::engine::{EngineParams, EngineSettings, Rule};
@@ -20,7 +19,10 @@ pub(super) struct Caps {
     pub listed: Vec<Arc<str>>,
 }
 
-pub(super) fn stream(value: Option<Value>, report: &mut Report) -> (Caps, Option<AssembleParams>) {
+pub(super) fn stream(
+    value: Option<Value>,
+    report: &mut ProblemReport,
+) -> (Caps, Option<AssembleParams>) {
     let mut s = Section::new("stream", "[stream]", value, report);
     let align = s.choice(
         "align",
@@ -70,8 +72,9 @@ pub(super) fn engine(
     learn: Option<Value>,
     detect: Option<Value>,
     experimental: Option<Value>,
-    (horizons, channels): (Vec<u32>, Vec<Rule>),
-    report: &mut Report,
+    horizons: Vec<u32>,
+    channels: Vec<Rule>,
+    report: &mut ProblemReport,
 ) -> Option<EngineParams> {
     let d = EngineSettings::default();
     let mut s = Section::new("learn", "[learn]", learn, report);

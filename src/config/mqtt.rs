@@ -1,14 +1,14 @@
 //! `[mqtt]` and `[[input]]`: where the broker is and what is subscribed to.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use config::{Value, ValueKind};
 
-use super::reader::{Report, Section};
+use super::reader::{ProblemReport, Section, any, not_empty};
 use super::secrets::{SecretFiles, secret_file};
-use super::settings::{Input, MqttSettings, Protocol, TlsSettings, any, not_empty};
-use crate::payload::{Clock, Columns, Form, Format, Place, Pointer, TimeUnit};
+use crate::payload::{Clock, Columns, Form, Format, Pointer, TimeUnit, ValuePlace};
 use crate::route::{Pattern, PatternSettings};
 use crate::time::{check_format, parse_zone};
 
@@ -19,11 +19,79 @@ const CA_BUNDLES: [&str; 3] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// The broker and how to reach it.
+#[derive(Clone, PartialEq)]
+pub struct MqttSettings {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Version of the protocol.
+    pub protocol: Protocol,
+    /// TLS, where the URL says `mqtts`.
+    pub tls: Option<TlsSettings>,
+    /// Stable client id: the broker keeps our session under it.
+    pub client_id: String,
+    /// User name; empty for none.
+    pub username: String,
+    /// Password; empty for none.
+    pub password: String,
+    /// Keep-alive.
+    pub keep_alive: Duration,
+    /// Largest packet accepted, bytes.
+    pub max_payload_bytes: usize,
+    /// Longest wait between two attempts to connect.
+    pub reconnect_max: Duration,
+    /// Learn from the broker how many messages it drops.
+    pub watch_broker: bool,
+}
+
+impl fmt::Debug for MqttSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MqttSettings")
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("tls", &self.tls)
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Version of MQTT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// 3.1.1.
+    V3,
+    /// 5.
+    V5,
+}
+
+/// Certificates, as PEM files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsSettings {
+    /// Trust anchors.
+    pub ca_file: PathBuf,
+    /// Client certificate and its key.
+    pub client_auth: Option<(PathBuf, PathBuf)>,
+}
+
+/// One subscription.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// Topic pattern.
+    pub pattern: Pattern,
+    /// Payload format.
+    pub format: Format,
+    /// Quality of service of the subscription, 0 or 1.
+    pub qos: u8,
+}
+
 /// `files` are those that hold secrets.
 pub(super) fn mqtt(
     value: Option<Value>,
     files: &mut SecretFiles,
-    report: &mut Report,
+    report: &mut ProblemReport,
 ) -> Option<MqttSettings> {
     let mut s = Section::new("mqtt", "[mqtt]", value, report);
     let url = s.discreet_text("url", "mqtt://127.0.0.1:1883", |url| {
@@ -164,7 +232,7 @@ fn parse_url(url: &str) -> Result<(String, u16, bool), String> {
     Ok((host.to_owned(), port, tls))
 }
 
-pub(super) fn inputs(value: Option<Value>, report: &mut Report) -> Option<Vec<Input>> {
+pub(super) fn inputs(value: Option<Value>, report: &mut ProblemReport) -> Option<Vec<Input>> {
     let tables = match value.map(|value| value.kind) {
         // Without any: one topic a channel.
         None => vec![None],
@@ -189,7 +257,7 @@ pub(super) fn inputs(value: Option<Value>, report: &mut Report) -> Option<Vec<In
     inputs.into_iter().collect()
 }
 
-fn input(idx: usize, value: Option<Value>, report: &mut Report) -> Option<Input> {
+fn input(idx: usize, value: Option<Value>, report: &mut ProblemReport) -> Option<Input> {
     let mut s = Section::new(&format!("input[{idx}]"), "[[input]]", value, report);
     let topic = s.text("topic", "plant/{stream}/{channel}", any);
     let stream = s.text("stream", "", any);
@@ -254,7 +322,7 @@ fn input(idx: usize, value: Option<Value>, report: &mut Report) -> Option<Input>
 /// place of the value, or of the object of channels.
 fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
     let pointer = |text: &str| Pointer::new(text).map(|_| ());
-    let place = |text: &str| Place::new(text).map(|_| ());
+    let place = |text: &str| ValuePlace::new(text).map(|_| ());
     // `each = ""` is the document's own list: its absence needs another word.
     let each = s.text("each", "none", |text| match text {
         "none" => Ok(()),
@@ -315,8 +383,8 @@ fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
             Some(each) => Some(Pointer::new(&each).ok()?),
             None => None,
         },
-        value: Place::new(value).ok()?,
-        ts: Place::new(&ts_at).ok()?,
+        value: ValuePlace::new(value).ok()?,
+        ts: ValuePlace::new(&ts_at).ok()?,
         clock: Clock {
             unit,
             format: (!ts_format.is_empty()).then_some(ts_format),
@@ -327,7 +395,7 @@ fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
         },
         quality: match quality.is_empty() {
             true => None,
-            false => Some(Place::new(&quality).ok()?),
+            false => Some(ValuePlace::new(&quality).ok()?),
         },
         good,
         only,

@@ -11,7 +11,7 @@ const MASK: &str = "********";
 
 /// Findings of the reading of a whole tree.
 #[derive(Debug, Default)]
-pub(super) struct Report {
+pub(super) struct ProblemReport {
     /// Offences, a line each.
     pub problems: Vec<String>,
     /// The effective settings as TOML text, secrets masked.
@@ -28,14 +28,14 @@ pub(super) struct Described {
     /// Name of the key within its table.
     pub key: String,
     /// Type and range of its values.
-    pub kind: Kind,
+    pub kind: KeyKind,
     /// Default value as TOML text; empty where there is none.
     pub default: String,
 }
 
 /// Type and range of a key's values.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum KeyKind {
     /// A finite number within a range.
     Number(RangeInclusive<f64>),
     /// A whole number within a range.
@@ -59,7 +59,7 @@ pub(super) struct Section<'a> {
     path: String,
     header: String,
     table: Map<String, Value>,
-    report: &'a mut Report,
+    report: &'a mut ProblemReport,
     /// Keys asked for.
     known: Vec<String>,
 }
@@ -70,7 +70,7 @@ impl<'a> Section<'a> {
         path: &str,
         header: &str,
         value: Option<Value>,
-        report: &'a mut Report,
+        report: &'a mut ProblemReport,
     ) -> Section<'a> {
         let table = match value.map(|value| value.kind) {
             None => Map::new(),
@@ -115,7 +115,7 @@ impl<'a> Section<'a> {
             .ok()
     }
 
-    fn describe(&mut self, key: &str, kind: Kind, default: String) {
+    fn describe(&mut self, key: &str, kind: KeyKind, default: String) {
         self.report.described.push(Described {
             header: self.header.clone(),
             key: key.to_owned(),
@@ -131,7 +131,7 @@ impl<'a> Section<'a> {
 
     /// A finite number within `range`.
     pub fn number(&mut self, key: &str, default: f64, range: RangeInclusive<f64>) -> f64 {
-        self.describe(key, Kind::Number(range.clone()), format!("{default:?}"));
+        self.describe(key, KeyKind::Number(range.clone()), format!("{default:?}"));
         let mut result = default;
         if let Some(value) = self.table.remove(key) {
             let number = match &value.kind {
@@ -155,7 +155,7 @@ impl<'a> Section<'a> {
 
     /// A whole number within `range`.
     pub fn integer(&mut self, key: &str, default: u64, range: RangeInclusive<u64>) -> u64 {
-        self.describe(key, Kind::Integer(range.clone()), default.to_string());
+        self.describe(key, KeyKind::Integer(range.clone()), default.to_string());
         let mut result = default;
         if let Some(value) = self.table.remove(key) {
             let number = match &value.kind {
@@ -190,7 +190,7 @@ impl<'a> Section<'a> {
 
     /// `true` or `false`.
     pub fn flag(&mut self, key: &str, default: bool) -> bool {
-        self.describe(key, Kind::Flag, default.to_string());
+        self.describe(key, KeyKind::Flag, default.to_string());
         let mut result = default;
         if let Some(value) = self.table.remove(key) {
             let flag = match &value.kind {
@@ -214,7 +214,7 @@ impl<'a> Section<'a> {
         default: &str,
         check: impl Fn(&str) -> Result<(), String>,
     ) -> String {
-        self.describe(key, Kind::Text, quote(default));
+        self.describe(key, KeyKind::Text, quote(default));
         let mut result = default.to_owned();
         if let Some(value) = self.table.remove(key) {
             match text_of(&value.kind) {
@@ -250,7 +250,7 @@ impl<'a> Section<'a> {
 
     /// A text that is never shown.
     pub fn secret(&mut self, key: &str) -> String {
-        self.describe(key, Kind::Text, quote(""));
+        self.describe(key, KeyKind::Text, quote(""));
         let mut result = String::new();
         if let Some(value) = self.table.remove(key) {
             match text_of(&value.kind) {
@@ -266,7 +266,7 @@ impl<'a> Section<'a> {
     /// One of a few words.
     pub fn choice<T: Copy>(&mut self, key: &str, default: &str, choices: &[(&str, T)]) -> T {
         let words = choices.iter().map(|(word, _)| (*word).to_owned());
-        self.describe(key, Kind::Choice(words.collect()), quote(default));
+        self.describe(key, KeyKind::Choice(words.collect()), quote(default));
         let mut word = default.to_owned();
         if let Some(value) = self.table.remove(key) {
             match text_of(&value.kind).filter(|text| choices.iter().any(|(w, _)| w == text)) {
@@ -300,7 +300,7 @@ impl<'a> Section<'a> {
         check: impl Fn(&str) -> Result<(), String>,
     ) -> Vec<String> {
         let quoted: Vec<String> = default.iter().map(|item| quote(item)).collect();
-        self.describe(key, Kind::Texts, format!("[{}]", quoted.join(", ")));
+        self.describe(key, KeyKind::Texts, format!("[{}]", quoted.join(", ")));
         let mut result: Vec<String> = default.iter().map(|item| (*item).to_owned()).collect();
         if let Some(value) = self.table.remove(key) {
             let items: Option<Vec<String>> = match &value.kind {
@@ -333,7 +333,11 @@ impl<'a> Section<'a> {
 
     /// A list of whole numbers within `range`; a text with commas does as well.
     pub fn integers(&mut self, key: &str, default: &[u32], range: RangeInclusive<u32>) -> Vec<u32> {
-        self.describe(key, Kind::Integers(range.clone()), format!("{default:?}"));
+        self.describe(
+            key,
+            KeyKind::Integers(range.clone()),
+            format!("{default:?}"),
+        );
         let mut result = default.to_vec();
         if let Some(value) = self.table.remove(key) {
             let numbers: Option<Vec<u32>> = match &value.kind {
@@ -357,7 +361,7 @@ impl<'a> Section<'a> {
 
     /// Two numbers, the lower one first; none by default.
     pub fn range(&mut self, key: &str) -> Option<(f64, f64)> {
-        self.describe(key, Kind::Range, String::new());
+        self.describe(key, KeyKind::Range, String::new());
         let value = self.table.remove(key)?;
         let numbers: Option<Vec<f64>> = match &value.kind {
             ValueKind::Array(items) => items
@@ -410,7 +414,12 @@ const RENAMED: [(&str, &str); 19] = [
 ];
 
 /// Notes each key left in `table` as renamed, or as unknown with the `known` one that it resembles.
-pub(super) fn unknown(path: &str, table: Map<String, Value>, known: &[&str], report: &mut Report) {
+pub(super) fn unknown(
+    path: &str,
+    table: Map<String, Value>,
+    known: &[&str],
+    report: &mut ProblemReport,
+) {
     let mut left: Vec<(String, Value)> = table.into_iter().collect();
     left.sort_by(|a, b| a.0.cmp(&b.0));
     for (key, value) in left {
@@ -485,4 +494,16 @@ fn show(kind: &ValueKind) -> String {
         text = text.chars().take(77).collect::<String>() + "...";
     }
     text
+}
+/// Any text is allowed.
+pub(super) fn any(_: &str) -> Result<(), String> {
+    Ok(())
+}
+
+/// Any text but an empty one is allowed.
+pub(super) fn not_empty(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Err("a text that is not empty".to_owned());
+    }
+    Ok(())
 }

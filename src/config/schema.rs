@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::reader::{Described, Kind};
+use super::reader::{Described, KeyKind};
 use super::settings;
 
 /// The sample file: every key with its explanation.
@@ -45,26 +45,26 @@ fn explanations() -> BTreeMap<(String, String), String> {
 }
 
 /// Schema of one key's values.
-fn of_kind(kind: &Kind) -> Value {
+fn of_kind(kind: &KeyKind) -> Value {
     match kind {
-        Kind::Number(range) => {
+        KeyKind::Number(range) => {
             json!({"type": "number", "minimum": range.start(), "maximum": range.end()})
         }
-        Kind::Integer(range) => {
+        KeyKind::Integer(range) => {
             json!({"type": "integer", "minimum": range.start(), "maximum": range.end()})
         }
-        Kind::Flag => json!({"type": "boolean"}),
-        Kind::Text => json!({"type": "string"}),
-        Kind::Choice(words) => json!({"type": "string", "enum": words}),
-        Kind::Texts => json!({
+        KeyKind::Flag => json!({"type": "boolean"}),
+        KeyKind::Text => json!({"type": "string"}),
+        KeyKind::Choice(words) => json!({"type": "string", "enum": words}),
+        KeyKind::Texts => json!({
             "type": "array",
             "items": {"type": ["string", "integer", "boolean"]},
         }),
-        Kind::Integers(range) => json!({
+        KeyKind::Integers(range) => json!({
             "type": "array",
             "items": {"type": "integer", "minimum": range.start(), "maximum": range.end()},
         }),
-        Kind::Range => json!({
+        KeyKind::Range => json!({
             "type": "array",
             "items": {"type": "number"},
             "minItems": 2,
@@ -164,8 +164,8 @@ mod tests {
                 .collect();
             let named = |limit: f64| words.iter().any(|w| w.parse::<f64>() == Ok(limit));
             let (low, high) = match &key.kind {
-                Kind::Number(range) => (*range.start(), *range.end()),
-                Kind::Integer(range) => (*range.start() as f64, *range.end() as f64),
+                KeyKind::Number(range) => (*range.start(), *range.end()),
+                KeyKind::Integer(range) => (*range.start() as f64, *range.end() as f64),
                 _ => continue,
             };
             // Limits that nobody meets need no word.

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::reader::Section;
-use super::settings::any;
+use super::reader::{Section, any};
 
 /// Files that hold secrets, as they are found while the settings are read.
 pub(super) type SecretFiles = Vec<PathBuf>;

@@ -10,13 +10,13 @@ use config::{Value, ValueKind};
 
 use super::channels::{Unit, channels, predict};
 use super::model::{engine, stream};
-use super::mqtt::{inputs, mqtt};
-use super::reader::{Described, Report, Section, unknown};
+use super::mqtt::{Input, MqttSettings, inputs, mqtt};
+use super::reader::{Described, ProblemReport, Section, any, not_empty, unknown};
 use super::secrets::{SecretFiles, readable_by_all, secret_file};
 use super::webhook::{WebhookSettings, webhook};
 use crate::decode::Decoder;
-use crate::payload::{Format, OutputForm};
-use crate::route::{Pattern, Router};
+use crate::payload::OutputForm;
+use crate::route::Router;
 use crate::stream::StreamParams;
 
 /// Everything the daemon is told.
@@ -55,74 +55,6 @@ pub struct Settings {
     pub state: StateSettings,
     secret_files: SecretFiles,
     pub(super) effective: String,
-}
-
-/// The broker and how to reach it.
-#[derive(Clone, PartialEq)]
-pub struct MqttSettings {
-    /// Host name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Version of the protocol.
-    pub protocol: Protocol,
-    /// TLS, where the URL says `mqtts`.
-    pub tls: Option<TlsSettings>,
-    /// Stable client id: the broker keeps our session under it.
-    pub client_id: String,
-    /// User name; empty for none.
-    pub username: String,
-    /// Password; empty for none.
-    pub password: String,
-    /// Keep-alive.
-    pub keep_alive: Duration,
-    /// Largest packet accepted, bytes.
-    pub max_payload_bytes: usize,
-    /// Longest wait between two attempts to connect.
-    pub reconnect_max: Duration,
-    /// Learn from the broker how many messages it drops.
-    pub watch_broker: bool,
-}
-
-impl fmt::Debug for MqttSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MqttSettings")
-            .field("host", &self.host)
-            .field("port", &self.port)
-            .field("tls", &self.tls)
-            .field("client_id", &self.client_id)
-            .field("username", &self.username)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Version of MQTT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// 3.1.1.
-    V3,
-    /// 5.
-    V5,
-}
-
-/// Certificates, as PEM files.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TlsSettings {
-    /// Trust anchors.
-    pub ca_file: PathBuf,
-    /// Client certificate and its key.
-    pub client_auth: Option<(PathBuf, PathBuf)>,
-}
-
-/// One subscription.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Input {
-    /// Topic pattern.
-    pub pattern: Pattern,
-    /// Payload format.
-    pub format: Format,
-    /// Quality of service of the subscription, 0 or 1.
-    pub qos: u8,
 }
 
 /// Settings of the published messages.
@@ -327,7 +259,7 @@ const SECTIONS: [&str; 14] = [
 /// # Errors
 /// Every offence, a line each.
 pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
-    let mut report = Report::default();
+    let mut report = ProblemReport::default();
     let settings = read(root, &mut report);
     if !report.problems.is_empty() {
         return Err(report.problems);
@@ -340,13 +272,13 @@ pub(super) fn validate(root: Value) -> Result<Settings, Vec<String>> {
 
 /// Describes every key of the tables of a merged tree and of those that are there by default.
 pub(super) fn described(root: Value) -> Vec<Described> {
-    let mut report = Report::default();
+    let mut report = ProblemReport::default();
     read(root, &mut report);
     report.described
 }
 
 /// Reads a merged tree; `None` where a part that nothing can stand in for is wrong.
-fn read(root: Value, r: &mut Report) -> Option<Settings> {
+fn read(root: Value, r: &mut ProblemReport) -> Option<Settings> {
     let ValueKind::Table(mut root) = root.kind else {
         r.problems.push("the configuration is no table".to_owned());
         return None;
@@ -365,7 +297,8 @@ fn read(root: Value, r: &mut Report) -> Option<Settings> {
         root.remove("learn"),
         root.remove("detect"),
         root.remove("experimental"),
-        (horizons, channels),
+        horizons,
+        channels,
         r,
     );
     let runtime = runtime(root.remove("runtime"), r);
@@ -398,10 +331,6 @@ fn read(root: Value, r: &mut Report) -> Option<Settings> {
     })
 }
 
-pub(super) fn any(_: &str) -> Result<(), String> {
-    Ok(())
-}
-
 /// A topic level of our own: not empty, no separator, no wildcard.
 fn level(text: &str) -> Result<(), String> {
     if text.is_empty() || text.contains(['/', '+', '#', '\0']) {
@@ -416,14 +345,7 @@ fn topic_levels(text: &str) -> Result<(), String> {
     })
 }
 
-pub(super) fn not_empty(text: &str) -> Result<(), String> {
-    if text.trim().is_empty() {
-        return Err("a text that is not empty".to_owned());
-    }
-    Ok(())
-}
-
-fn output(value: Option<Value>, report: &mut Report) -> OutputSettings {
+fn output(value: Option<Value>, report: &mut ProblemReport) -> OutputSettings {
     let mut s = Section::new("output", "[output]", value, report);
     let settings = OutputSettings {
         prefix: s.text("prefix", "spiked", topic_levels),
@@ -476,7 +398,7 @@ fn forms(s: &mut Section<'_>) -> Vec<OutputForm> {
     forms
 }
 
-fn runtime(value: Option<Value>, report: &mut Report) -> RuntimeSettings {
+fn runtime(value: Option<Value>, report: &mut ProblemReport) -> RuntimeSettings {
     let mut s = Section::new("runtime", "[runtime]", value, report);
     let settings = RuntimeSettings {
         workers: s.size("workers", 1, 1..=256),
@@ -489,7 +411,7 @@ fn runtime(value: Option<Value>, report: &mut Report) -> RuntimeSettings {
     settings
 }
 
-fn http(value: Option<Value>, files: &mut SecretFiles, report: &mut Report) -> HttpSettings {
+fn http(value: Option<Value>, files: &mut SecretFiles, report: &mut ProblemReport) -> HttpSettings {
     let mut s = Section::new("http", "[http]", value, report);
     let listen = s.text("listen", "127.0.0.1:9184", |text| {
         if text.is_empty() || text.parse::<SocketAddr>().is_ok() {
@@ -533,7 +455,7 @@ fn admin_token(s: &mut Section<'_>) -> Option<String> {
     }
 }
 
-fn state(value: Option<Value>, report: &mut Report) -> StateSettings {
+fn state(value: Option<Value>, report: &mut ProblemReport) -> StateSettings {
     let mut s = Section::new("state", "[state]", value, report);
     let dir = std::env::var("STATE_DIRECTORY").unwrap_or_default();
     // systemd may name several, separated by colons; the first is ours.
@@ -573,7 +495,7 @@ fn state(value: Option<Value>, report: &mut Report) -> StateSettings {
     settings
 }
 
-fn log(value: Option<Value>, report: &mut Report) -> String {
+fn log(value: Option<Value>, report: &mut ProblemReport) -> String {
     let mut s = Section::new("log", "[log]", value, report);
     let level = s.text("level", "info", |text| {
         let filter = tracing_subscriber::EnvFilter::try_new(text);

@@ -138,7 +138,7 @@ fn all_offences_are_said_at_once_with_key_range_and_what_was_found() {
         "runtime.overload: one of \"block\", \"drop_oldest\", got \"explode\"",
         "stream: channels must differ, got `a` twice",
         "http.listen: address:port such as 127.0.0.1:9184, or empty for none, got \"9184\"",
-        "input[0].topic: one {channel}, or none and a fixed `channel`, got \"plant/{stream}\"",
+        "input[0].topic: one {channel}, or `channel`: a name, or one made of levels as in channel = \"{part}.{kind}\"; or payload = \"object\", whose members are channels, got \"plant/{stream}\"",
         "input[0].qos: a whole number from 0 to 1, got 2",
         "input[1].value: a JSON pointer such as /value or /data/0/v, with . in front within the record, got \"nothing\"",
         "surprise: no such key",

@@ -7,10 +7,9 @@ use std::time::Duration;
 use axum::http::Uri;
 use config::Value;
 
-use super::mqtt::trust_anchors;
-use super::reader::{Report, Section};
+use super::mqtt::{TlsSettings, trust_anchors};
+use super::reader::{ProblemReport, Section, any};
 use super::secrets::{SecretFiles, secret_file};
-use super::settings::{TlsSettings, any};
 
 /// Edges of incidents that may be posted.
 const EVENTS: [&str; 4] = ["opened", "joined", "closed", "judged"];
@@ -45,7 +44,7 @@ impl fmt::Debug for WebhookSettings {
 pub(super) fn webhook(
     value: Option<Value>,
     files: &mut SecretFiles,
-    report: &mut Report,
+    report: &mut ProblemReport,
 ) -> Option<WebhookSettings> {
     let mut s = Section::new("webhook", "[webhook]", value, report);
     let url = s.discreet_text("url", "", |text| match text {

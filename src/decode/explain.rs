@@ -1,12 +1,12 @@
 //! Explains refusals: the message, the times, and the setting that would help.
 
 use crate::assemble::MAX_AHEAD_MS;
-use crate::payload::{Form, Format, Reject, TimeUnit, parse_line_protocol};
+use crate::payload::{Reject, TimeUnit};
 use crate::route::is_invisible;
-use crate::time::parse_moment;
-
-use super::{Decoder, Message};
 use crate::row::Reading;
+
+use super::advice::{self, advice};
+use super::{Decoder, Message};
 
 /// Bytes of a payload that are shown.
 const EXCERPT_BYTES: usize = 80;
@@ -15,6 +15,9 @@ const EXCERPT_BYTES: usize = 80;
 const OFFSET_SLACK_MS: i64 = 120_000;
 const QUARTER_MS: i64 = 900_000;
 const YEAR_MS: i64 = 31_557_600_000;
+/// Start of 2000 and of 2001, unix milliseconds.
+const EPOCH_2000_MS: i64 = 946_684_800_000;
+const EPOCH_2001_MS: i64 = 978_307_200_000;
 
 /// Zones by their offset from UTC in minutes, winter and summer: examples for a hint.
 const ZONES: [(i64, &str); 27] = [
@@ -148,7 +151,10 @@ pub(super) fn refusal(
             let stamp = stamp_ms.unwrap_or(message.arrival_ms);
             advice_on_time(stamp, message.arrival_ms).unwrap_or_else(|| on_clock(reason))
         }
-        Reject::Collision => on_collision(decoder, input),
+        Reject::Collision if detail.starts_with("two records") => {
+            advice::on_records(format, message.payload)
+        }
+        Reject::Collision => on_collision(decoder, input, detail, message.topic),
         Reject::NoRoute => on_route(decoder, message.topic),
         _ => advice(reason, format, message.payload, detail),
     };
@@ -190,13 +196,26 @@ pub fn refused_reading(reason: Reject, reading: &Reading) -> Refusal {
 pub fn advice_on_time(stamp_ms: i64, arrival_ms: i64) -> Option<String> {
     let ahead = stamp_ms - arrival_ms;
     if ahead.abs() > YEAR_MS {
-        let unit = unit_that_fits(stamp_ms, arrival_ms).map_or_else(
-            || "\"s\", \"ms\", \"us\" or \"ns\"".to_owned(),
-            |unit| format!("{:?}", unit.as_str()),
-        );
+        let advice = match unit_that_fits(stamp_ms, arrival_ms) {
+            Some(unit) => format!(
+                "is ts_unit = {:?} right? ts_unit = \"auto\" goes by the size of the number",
+                unit.as_str()
+            ),
+            // MicroPython and Cocoa count from other years than Unix.
+            None if near(stamp_ms + EPOCH_2000_MS, arrival_ms) => {
+                "it counts from 2000: let the device add 946684800 s, or ts = \"\" goes by arrival"
+                    .to_owned()
+            }
+            None if near(stamp_ms + EPOCH_2001_MS, arrival_ms) => {
+                "it counts from 2001: let the device add 978307200 s, or ts = \"\" goes by arrival"
+                    .to_owned()
+            }
+            None => "a clock that was never set, or one that counts from the device's start? \
+                     ts = \"\" goes by arrival; ts_unit sets the unit of a number"
+                .to_owned(),
+        };
         return Some(format!(
-            "the stamp is {} years {} its arrival: is ts_unit = {unit} right? ts_unit = \"auto\" \
-             goes by the size of the number",
+            "the stamp is {} years {} its arrival: {advice}",
             ahead.abs() / YEAR_MS,
             if ahead > 0 { "after" } else { "before" },
         ));
@@ -247,7 +266,7 @@ fn zones_at(minutes: i64, at_ms: i64) -> String {
 
 /// The unit in which the number behind `stamp_ms`, taken as milliseconds, lies near the arrival.
 fn unit_that_fits(stamp_ms: i64, arrival_ms: i64) -> Option<TimeUnit> {
-    let near = |ms: Option<i64>| ms.is_some_and(|ms| (ms - arrival_ms).abs() < YEAR_MS);
+    let near = |ms: Option<i64>| ms.is_some_and(|ms| near(ms, arrival_ms));
     [
         (TimeUnit::Seconds, stamp_ms.checked_mul(1000)),
         (TimeUnit::Micros, Some(stamp_ms / 1000)),
@@ -256,6 +275,10 @@ fn unit_that_fits(stamp_ms: i64, arrival_ms: i64) -> Option<TimeUnit> {
     .into_iter()
     .find(|(_, ms)| near(*ms))
     .map(|(unit, _)| unit)
+}
+
+fn near(ms: i64, arrival_ms: i64) -> bool {
+    ms.abs_diff(arrival_ms) < YEAR_MS.unsigned_abs()
 }
 
 fn on_clock(reason: Reject) -> String {
@@ -271,18 +294,43 @@ fn on_clock(reason: Reject) -> String {
     }
 }
 
-fn on_collision(decoder: &Decoder, input: Option<usize>) -> String {
+/// Names the level in which two topics of one channel differ.
+fn on_collision(decoder: &Decoder, input: Option<usize>, detail: &str, topic: &str) -> String {
     let pattern = input.and_then(|input| decoder.router.patterns().get(input));
     let unused = pattern.map(|pattern| pattern.unused_levels());
-    match unused.as_deref() {
-        Some([first, ..]) => format!(
+    if let Some([first, ..]) = unused.as_deref() {
+        return format!(
             "put the level {{{first}}} into `stream` or `channel`, as in stream = \
              \"{{{first}}}.{{stream}}\""
-        ),
-        _ => "name the levels that differ, as in topic = \".../{hall}/...\", and use them in \
-              `stream` or `channel`; or a member, as in channel = \"{./id}\""
+        );
+    }
+    let first = detail.split_once(" comes from ").map(|(_, rest)| rest);
+    let first = first.and_then(|rest| rest.strip_suffix(" already"));
+    let mut levels = first.unwrap_or_default().split('/').zip(topic.split('/'));
+    match levels.position(|(a, b)| a != b) {
+        Some(at) => {
+            let level = |topic: &str| topic.split('/').nth(at).unwrap_or_default().to_owned();
+            format!(
+                "level {} differs ({}, {}): name it in the topic, as in {}, and put it into \
+                 `stream` or `channel`, as in channel = \"{{part}}.{{channel}}\"",
+                at + 1,
+                level(first.unwrap_or_default()),
+                level(topic),
+                with_level(topic, at),
+            )
+        }
+        None => "name the levels that differ, as in topic = \".../{hall}/...\", and use them in \
+                 `stream` or `channel`; or a member, as in channel = \"{./id}\""
             .to_owned(),
     }
+}
+
+/// `a/b/c` as `.../{part}/...`.
+fn with_level(topic: &str, at: usize) -> String {
+    let last = topic.split('/').count() - 1;
+    let before = if at > 0 { ".../" } else { "" };
+    let behind = if at < last { "/..." } else { "" };
+    format!("\"{before}{{part}}{behind}\"")
 }
 
 fn on_route(decoder: &Decoder, topic: &str) -> String {
@@ -292,202 +340,30 @@ fn on_route(decoder: &Decoder, topic: &str) -> String {
         .iter()
         .map(|p| p.filter())
         .collect();
+    let plain = |topic: &str| topic.trim_matches('/').to_lowercase();
+    let nearly = filters
+        .iter()
+        .find(|filter| fits(&plain(filter), &plain(topic)));
+    let hint = match nearly {
+        Some(filter) => format!("; {filter} differs by capital letters or a / at an end only"),
+        None => String::new(),
+    };
     format!(
-        "no [[input]] has a topic that fits {topic} (there are {})",
+        "no [[input]] has a topic that fits {topic} (there are {}){hint}",
         filters.join(", ")
     )
 }
 
-/// The setting that would help, by reason, format and payload.
-fn advice(reason: Reject, format: Option<&Format>, payload: &[u8], detail: &str) -> String {
-    let text = String::from_utf8_lossy(payload);
-    let text = text.trim();
-    let fixed = match reason {
-        Reject::TooBig => "mqtt.max_payload_bytes is the limit",
-        Reject::Empty => "an empty message deletes a retained one; nothing is to be set",
-        Reject::NotUtf8 => return on_bytes(payload),
-        Reject::Malformed if format.is_some_and(|f| f.form == Form::Sparkplug) => {
-            "it is no Sparkplug B payload (protobuf)"
-        }
-        Reject::Malformed => return on_text(format, text),
-        Reject::TooDeep => "ignore = [\"...\"] leaves the member out",
-        Reject::NotFinite => "numbers = \"lenient\" takes nan and inf as missing",
-        Reject::OutOfRange => "no measurement is beyond 1e30; ignore = [\"...\"] leaves it out",
-        Reject::NoValue => return on_members(format, text),
-        Reject::BadTimestamp => return on_stamp(detail),
-        Reject::BadQuality => "good = [...] lists the qualities that let a value pass",
-        Reject::UnknownMetric => "its births were not heard; the node is asked for them (NCMD)",
-        Reject::NoChannel | Reject::BadName if !detail.is_empty() => {
-            "use a member that every record has, or leave such messages out by their topic"
-        }
-        Reject::NoChannel => "the topic ends where the pattern has {channel}",
-        Reject::BadName => "names have 1 to 200 bytes, no / + # and no control characters",
-        Reject::OwnTopic => "the input subscribes to what this daemon publishes",
-        Reject::Retained => {
-            "a retained message of unknown age is left out; ts = \"/...\" names its timestamp, \
-             where it has one"
-        }
-        Reject::TooManyStreams => "stream.max_streams is the limit",
-        Reject::TooManyChannels => {
-            "stream.max_channels is the limit; only = [...] or ignore = [...] leaves members out"
-        }
-        Reject::UnknownState => "states = [...] of its [[channel]] lists what may come",
-        Reject::BadFeedback => "a feedback is {\"incident\": 3, \"verdict\": \"false\"}",
-        Reject::BadInstruction => {
-            "a mute is {\"for_s\": 3600}, an order to forget {\"stream\": \"NAME\"}, with \"token\" where \
-             output.feedback asks for it"
-        }
-        Reject::UnknownIncident => "the stream has no such incident, or not any more",
-        Reject::UnknownChannel => "there is no such stream, or it has no such channel",
-        Reject::Redelivered | Reject::Duplicate => "it was taken already; nothing is to be set",
-        Reject::Future | Reject::Late | Reject::Collision | Reject::NoRoute => "",
-    };
-    fixed.to_owned()
-}
-
-fn on_bytes(payload: &[u8]) -> String {
-    if payload.starts_with(&[0x1f, 0x8b]) {
-        return "the payload is compressed (gzip); let the device send it plain".to_owned();
-    }
-    "the payload is binary; Sparkplug B needs payload = \"sparkplug\", else let the device send JSON or plain numbers".to_owned()
-}
-
-/// A payload that is neither a number nor the JSON that was expected.
-fn on_text(format: Option<&Format>, text: &str) -> String {
-    let form = format.map_or(Form::Auto, |format| format.form);
-    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-    if text.starts_with(['{', '[']) {
-        return match (is_json, form) {
-            (true, Form::Number) => "it is JSON: payload = \"json\" with value = \"/...\", or \
-                                     payload = \"object\""
-                .to_owned(),
-            (true, _) => on_members(format, text),
-            (false, _) if text.contains('\'') && !text.contains('"') => {
-                "JSON has double quotes, not single ones".to_owned()
-            }
-            (false, _) => "it is no JSON (cut short? a comma too many?)".to_owned(),
-        };
-    }
-    if matches!(form, Form::Object) && text.parse::<f64>().is_ok() {
-        return "it is a plain number: payload = \"auto\" and a topic with {channel}".to_owned();
-    }
-    if is_lenient_number(text) {
-        return "numbers = \"lenient\" reads decimal commas, groups and hex".to_owned();
-    }
-    if parse_line_protocol(text).is_ok() {
-        return "it is line protocol: payload = \"influx\"".to_owned();
-    }
-    let mut separators = [';', ',', '\t', '|'].into_iter();
-    if let Some(separator) = separators.find(|s| text.matches(*s).count() >= 2) {
-        return format!(
-            "it is separated text: payload = \"csv\" with separator = {:?} and columns = [\"...\", ...]",
-            separator.to_string()
-        );
-    }
-    if parse_moment(text).is_some() {
-        return "it is a time, no measurement: leave the topic out".to_owned();
-    }
-    let words = text.split_whitespace().count();
-    if words == 1 && text.len() <= 40 {
-        return format!(
-            "it is a word: a [[channel]] with kind = \"enum\" and states = [{text:?}, ...] takes \
-             it as a state"
-        );
-    }
-    "it is neither a number nor JSON; leave the topic out".to_owned()
-}
-
-fn is_lenient_number(text: &str) -> bool {
-    let lenient = Format {
-        lenient: true,
-        ..Format::number()
-    };
-    let mut parsed = crate::payload::Parsed::default();
-    lenient.parse(text.as_bytes(), &mut parsed) != Err(Reject::Malformed)
-}
-
-/// A document without a value where it was looked for.
-fn on_members(format: Option<&Format>, text: &str) -> String {
-    let Ok(document) = serde_json::from_str::<serde_json::Value>(text) else {
-        return "value = \"/...\" names the value's place".to_owned();
-    };
-    if document.is_null() || text == "null" {
-        return "null is a missing value; nothing is to be set".to_owned();
-    }
-    if let Some(each) = list_of_records(&document, "") {
-        return format!("it has records: each = {each:?} with value and channel of each of them");
-    }
-    let numbers = numeric_members(&document, "");
-    match numbers.as_slice() {
-        [] => "it has no number that could be a value; leave the topic out".to_owned(),
-        [one] => format!("value = {one:?} is its one number"),
-        [first, second, ..] => {
-            let object = format.is_some_and(|format| format.form == Form::Object);
-            let parent = common_parent(&numbers);
-            match object {
-                true => format!("channels = {parent:?} is where its numbers are"),
-                false => format!(
-                    "it has several numbers ({first}, {second}, ...): payload = \"object\" takes \
-                     them all, value = {first:?} one"
-                ),
-            }
+/// Whether a filter without a last # takes a topic.
+fn fits(filter: &str, topic: &str) -> bool {
+    let (mut filter, mut topic) = (filter.split('/'), topic.split('/'));
+    loop {
+        match (filter.next(), topic.next()) {
+            (None, None) | (Some("#"), _) => return true,
+            (Some(level), Some(of_topic)) if level == "+" || level == of_topic => {}
+            _ => return false,
         }
     }
-}
-
-/// The pointer to a list of objects, the first one met.
-fn list_of_records(value: &serde_json::Value, at: &str) -> Option<String> {
-    match value {
-        serde_json::Value::Array(items) if items.first().is_some_and(|i| i.is_object()) => {
-            Some(at.to_owned())
-        }
-        serde_json::Value::Object(members) => members
-            .iter()
-            .find_map(|(name, inner)| list_of_records(inner, &format!("{at}/{name}"))),
-        _ => None,
-    }
-}
-
-/// Pointers to the numbers of a document.
-fn numeric_members(value: &serde_json::Value, at: &str) -> Vec<String> {
-    match value {
-        serde_json::Value::Number(_) | serde_json::Value::Bool(_) => vec![at.to_owned()],
-        serde_json::Value::Object(members) => members
-            .iter()
-            .flat_map(|(name, inner)| numeric_members(inner, &format!("{at}/{name}")))
-            .collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn common_parent(pointers: &[String]) -> String {
-    let parents = pointers
-        .iter()
-        .map(|p| p.rsplit_once('/').map_or("", |(parent, _)| parent));
-    parents
-        .min_by_key(|parent| parent.len())
-        .unwrap_or_default()
-        .to_owned()
-}
-
-fn on_stamp(detail: &str) -> String {
-    let text = detail.strip_prefix("timestamp ").unwrap_or(detail);
-    if let Ok(number) = text.parse::<f64>() {
-        let unit = TimeUnit::by_size(number).as_str();
-        return format!(
-            "{text} is no time in the unit of ts_unit; by its size ts_unit = {unit:?}, which \"auto\" \
-             finds; or ts names another member"
-        );
-    }
-    if text.contains('/') {
-        return format!(
-            "{text} can be read in two ways: ts_format = \"%d/%m/%Y %H:%M:%S\" or \
-             \"%m/%d/%Y %H:%M:%S\""
-        );
-    }
-    "ts_format = \"%d.%m.%Y %H:%M:%S\" says how the time is written (strftime); ts = \"\" goes by \
-     arrival"
-        .to_owned()
 }
 
 #[cfg(test)]
@@ -522,6 +398,10 @@ mod tests {
         assert_eq!(advice(-1000), "");
         let seconds = advice_on_time(arrival / 1000, arrival).unwrap();
         assert!(seconds.contains("ts_unit = \"s\""), "{seconds}");
+        let from_2000 = advice_on_time(arrival - EPOCH_2000_MS - 5000, arrival).unwrap();
+        assert!(from_2000.contains("from 2000"), "{from_2000}");
+        let uptime = advice_on_time(5000, arrival).unwrap();
+        assert!(uptime.contains("goes by arrival"), "{uptime}");
         let micros = advice_on_time(arrival * 1000, arrival).unwrap();
         assert!(micros.contains("ts_unit = \"us\""), "{micros}");
     }

@@ -1,7 +1,10 @@
 //! Messages to numbered readings: topic, payload and states together, refusals by reason.
 
+mod advice;
 mod explain;
+mod first_look;
 mod refusals;
+mod remarks;
 mod sparkplug;
 mod states;
 
@@ -14,12 +17,14 @@ use crate::engine::EngineParams;
 use crate::payload::node::Node;
 use crate::payload::{
     Form, Format, Found, InstructionTopic, Measured, Order, Parsed, Refused, Reject, Scope,
-    TimeUnit, parse_instruction, parse_sparkplug,
+    parse_instruction, parse_sparkplug,
 };
 use crate::route::{Match, Pattern, Route, Router};
 use crate::row::Reading;
 pub use explain::{Refusal, advice_on_time, excerpt, refused_reading};
+use first_look::FirstLook;
 pub use refusals::{Refusals, RefusedTopic};
+use remarks::Remark;
 pub use sparkplug::{Command, Sessions, SparkplugTopic};
 use states::number_of;
 
@@ -62,17 +67,18 @@ pub struct Decoder {
     parsed: Parsed,
     /// Last stamp within a repeated hour, by topic.
     folds: HashMap<Arc<str>, i64>,
-    seen: Seen,
+    seen: SeenPlaces,
     /// States of Sparkplug's nodes.
     sessions: Sessions,
     /// Remarks on the inputs, each made once.
     remarks: Vec<String>,
     remarked: HashSet<(usize, Remark)>,
+    first_look: FirstLook,
 }
 
 /// A reading of one message: names are compared by their places, of which the router has one each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Place {
+struct ReadingPlace {
     stream: usize,
     channel: usize,
     ts_ms: i64,
@@ -80,15 +86,15 @@ struct Place {
 
 /// Stream, channel and time of the readings of one message.
 #[derive(Default)]
-struct Seen {
-    few: Vec<Place>,
-    many: HashSet<Place>,
+struct SeenPlaces {
+    few: Vec<ReadingPlace>,
+    many: HashSet<ReadingPlace>,
 }
 
 /// Readings of one message that are compared one by one.
 const FEW_READINGS: usize = 32;
 
-impl Seen {
+impl SeenPlaces {
     fn clear(&mut self) {
         self.few.clear();
         self.many.clear();
@@ -96,7 +102,7 @@ impl Seen {
 
     /// Notes a reading; false where the message had one of the same channel and time.
     fn is_new(&mut self, stream: &Arc<str>, channel: &Arc<str>, ts_ms: i64) -> bool {
-        let place = Place {
+        let place = ReadingPlace {
             stream: stream.as_ptr().addr(),
             channel: channel.as_ptr().addr(),
             ts_ms,
@@ -112,31 +118,6 @@ impl Seen {
     }
 }
 
-/// Kinds of remarks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Remark {
-    Unit,
-    Gap,
-    Behind,
-    TimeAmongChannels,
-}
-
-/// Stamps this far from their arrival are hardly meant: a unit or an epoch is another than set.
-const YEAR_MS: i64 = 31_557_600_000;
-
-/// Names that members have which hold the time of a message.
-const TIME_MEMBERS: [&str; 9] = [
-    "ts",
-    "time",
-    "timestamp",
-    "datetime",
-    "epoch",
-    "unixtime",
-    "utc",
-    "t",
-    "date",
-];
-
 impl Decoder {
     /// A decoder that has read nothing; `formats` belong to the patterns of `router`.
     pub fn new(formats: Vec<Format>, router: Router, max_payload_bytes: usize) -> Decoder {
@@ -151,10 +132,11 @@ impl Decoder {
             last_seq: 0,
             parsed: Parsed::default(),
             folds: HashMap::new(),
-            seen: Seen::default(),
+            seen: SeenPlaces::default(),
             sessions: Sessions::default(),
             remarks: Vec::new(),
             remarked: HashSet::new(),
+            first_look: FirstLook::default(),
         }
     }
 
@@ -163,6 +145,7 @@ impl Decoder {
         self.router.replace_patterns(patterns);
         self.formats = formats;
         self.remarked.clear();
+        self.first_look = FirstLook::default();
     }
 
     /// Appends the readings of a message, or the feedback that travels as one, to `readings`,
@@ -292,6 +275,15 @@ impl Decoder {
         } else {
             format.read(&scope, message.payload, &mut self.parsed)?;
         }
+        if self.first_look.wants(input) {
+            let timed = self.parsed.found().any(|found| found.ts.is_some());
+            let remarks = self.first_look.look(input, format, names, &message, timed);
+            for (remark, text) in remarks {
+                if self.remarked.insert((input, remark)) {
+                    self.remarks.push(format!("{}: {text}", message.topic));
+                }
+            }
+        }
         self.note_circumstances(input, &scope.order, &message);
         match (known, found) {
             (Some(route), _) => self.take(&route, &message, readings),
@@ -401,69 +393,6 @@ impl Decoder {
         self.parsed.refused = refused;
         Ok(())
     }
-
-    /// Remembers the order within a repeated hour, and remarks on what a person should know once.
-    fn note_circumstances(&mut self, input: usize, before: &Order, message: &Message<'_>) {
-        if self.parsed.order != *before
-            && let Some(last_ms) = self.parsed.order.last_ms
-        {
-            if self.folds.len() >= MAX_FOLDS {
-                self.folds.clear();
-            }
-            self.folds.insert(message.topic.into(), last_ms);
-        }
-        if self.parsed.gap && self.remarked.insert((input, Remark::Gap)) {
-            self.remarks.push(format!(
-                "{}: a timestamp lies in the hour that summer time leaves out; it is taken an hour \
-                 later",
-                message.topic
-            ));
-        }
-        if let Some(unit) = self.parsed.unit
-            && self.remarked.insert((input, Remark::Unit))
-        {
-            self.remarks.push(format!(
-                "{}: timestamps are numbers of unit {:?} by their size (ts_unit = \"auto\")",
-                message.topic,
-                unit.as_str()
-            ));
-        }
-        let behind = self.parsed.found().next().and_then(|found| found.ts);
-        if let Some(stamp) = behind
-            && let Some(behind_ms) = message.arrival_ms.checked_sub(stamp.ms)
-            && (behind_ms > YEAR_MS || (stamp.local && behind_ms > 1_700_000))
-            && (behind_ms > YEAR_MS || self.formats[input].clock.zone.is_none())
-            && let Some(advice) = advice_on_time(stamp.ms, message.arrival_ms)
-            && self.remarked.insert((input, Remark::Behind))
-        {
-            self.remarks.push(format!("{}: {advice}", message.topic));
-        }
-    }
-}
-
-impl Decoder {
-    /// Remarks once on a channel that is named like a time and lies within a day of the arrival, where
-    /// the message has no other time.
-    fn note_time_among_channels(&mut self, input: usize, message: &Message<'_>) {
-        let is_time = |(name, value): &(&str, f64)| {
-            let last = name.rsplit('.').next().unwrap_or(name).to_lowercase();
-            let ms = TimeUnit::Auto.fractional(*value);
-            TIME_MEMBERS.contains(&last.as_str())
-                && ms.is_some_and(|ms| ms.abs_diff(message.arrival_ms) < 86_400_000)
-        };
-        let has_time = self.parsed.found().any(|found| found.ts.is_some());
-        let mut channels = self.parsed.channels().filter(|_| !has_time);
-        if let Some((name, _)) = channels.find(is_time)
-            && self.remarked.insert((input, Remark::TimeAmongChannels))
-        {
-            self.remarks.push(format!(
-                "{}: {name} is learned as a channel, but looks like the time of the message: \
-                 ts = \"/{}\" takes it as such, ignore = [{name:?}] leaves it out",
-                message.topic,
-                name.replace('.', "/")
-            ));
-        }
-    }
 }
 
 /// One value: its stream, channel and number.
@@ -536,53 +465,4 @@ fn property<'a>(format: &Format, message: &Message<'a>) -> Option<&'a str> {
     let mut properties = message.properties.iter();
     let found = properties.find(|(key, _)| key == name);
     found.map(|(_, value)| value.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Remarks on one message that arrives on 2026-03-01.
-    fn remarks(input: &str, payload: &str) -> Vec<String> {
-        let settings = crate::config::from_text(&format!("[[input]]\n{input}\n")).unwrap();
-        let mut decoder = settings.decoder(0);
-        let message = Message {
-            topic: "plant/press",
-            payload: payload.as_bytes(),
-            arrival_ms: 1_772_323_200_000,
-            ..Message::default()
-        };
-        let (mut readings, mut all) = (Vec::new(), Vec::new());
-        for _ in 0..2 {
-            decoder.read(message, &mut readings).unwrap();
-            all.extend(decoder.remarks());
-        }
-        all
-    }
-
-    #[test]
-    fn a_time_that_would_be_a_channel_is_named_once() {
-        let object = "topic = \"plant/{stream}\"\npayload = \"object\"";
-        let said = remarks(object, r#"{"a":{"timestamp":1772323199},"t":21}"#);
-        assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].contains("ts = \"/a/timestamp\""), "{said:?}");
-        for harmless in [
-            r#"{"time":12.5,"t":21}"#,
-            r#"{"ts":1772323199,"time":1772323199,"t":1}"#,
-        ] {
-            let said = remarks(object, harmless);
-            assert!(said.iter().all(|s| !s.contains("as a channel")), "{said:?}");
-        }
-    }
-
-    #[test]
-    fn a_stamp_years_before_its_arrival_is_said_once() {
-        let ticks = "topic = \"plant/{stream}\"\nchannel = \"a\"";
-        let said = remarks(ticks, r#"{"value":1,"ts":639079200000000000}"#);
-        let years: Vec<&String> = said
-            .iter()
-            .filter(|s| s.contains("35 years before"))
-            .collect();
-        assert_eq!(years.len(), 1, "{said:?}");
-    }
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::payload::node::Node;
-use crate::payload::{Metrics, Reject, SparkplugValue, rebirth_request};
+use crate::payload::{Reject, SparkplugMetrics, SparkplugValue, rebirth_request};
 
 /// Nodes remembered; data of further ones are read where they have names.
 const MAX_NODES: usize = 10_000;
@@ -93,7 +93,7 @@ impl Sessions {
     pub fn records(
         &mut self,
         topic: &SparkplugTopic<'_>,
-        payload: Metrics,
+        payload: SparkplugMetrics,
         now_ms: i64,
     ) -> Result<Node<'static>, Reject> {
         let key = (topic.group.to_owned(), topic.node.to_owned());

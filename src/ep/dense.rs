@@ -4,14 +4,24 @@
 use serde::{Deserialize, Serialize};
 
 use super::factor::gaussian::Observed;
-use super::family::{AnyRule, Family};
+use super::family::{AnyRule, Family, Visitor};
 use super::few::{self, Below, Factor};
 use super::input::DECAY_BLOCK;
-use super::kernel::{self, Cells, padded};
-use super::network::{Seen, Visitor};
+use super::kernel::{self, WeightRow, padded};
 use super::report::LayerSummary;
 use super::spec::Prior;
 use crate::num::counter;
+
+/// The messages that an output received.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OutputEvidence {
+    /// A real number with Gaussian noise.
+    Gaussian(Observed),
+    /// Anything else: g and Gamma.
+    Linear(f32, f32),
+    /// Nothing.
+    Nothing,
+}
 
 /// Beliefs about a run of weights: moments, and sites where the family has any (else empty).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,13 +43,13 @@ impl Beliefs {
         }
     }
 
-    fn cells(&mut self, run: std::ops::Range<usize>) -> Cells<'_> {
+    fn cells(&mut self, run: std::ops::Range<usize>) -> WeightRow<'_> {
         let (h, p) = if self.h.is_empty() {
             Default::default()
         } else {
             (&mut self.h[run.clone()], &mut self.p[run.clone()])
         };
-        Cells {
+        WeightRow {
             mean: &mut self.mean[run.clone()],
             variance: &mut self.variance[run],
             h,
@@ -210,7 +220,7 @@ impl DenseLayer {
     }
 
     /// Adds the messages of unit `k` to the spikes to `rho`; no weight moves.
-    pub(super) fn message(&self, k: usize, a: &[f32], rho: &mut [f32], seen: Seen) {
+    pub(super) fn message(&self, k: usize, a: &[f32], rho: &mut [f32], seen: OutputEvidence) {
         let run = |column: &[f32]| match column.is_empty() {
             true => Vec::new(),
             false => column[k * self.stride..(k + 1) * self.stride].to_vec(),
@@ -223,9 +233,11 @@ impl DenseLayer {
         };
         let row = row.cells(0..self.stride);
         match seen {
-            Seen::Gaussian(seen) => kernel::dense_gaussian(a, row, rho, seen, self.rule),
-            Seen::Linear(g, gamma) => kernel::dense_linear(a, row, rho, (g, gamma), self.rule),
-            Seen::Nothing => 0,
+            OutputEvidence::Gaussian(seen) => kernel::dense_gaussian(a, row, rho, seen, self.rule),
+            OutputEvidence::Linear(g, gamma) => {
+                kernel::dense_linear(a, row, rho, (g, gamma), self.rule)
+            }
+            OutputEvidence::Nothing => 0,
         };
     }
 

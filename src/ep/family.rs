@@ -14,8 +14,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::kernel::LANES;
 use crate::num::fast;
+
+/// Values handled together.
+pub(super) const LANES: usize = 8;
+
+/// Sees a run of means and variances and the precision of their prior.
+pub(super) type Visitor<'a> = dyn FnMut(&mut [f32], &mut [f32], f32) + 'a;
 
 /// Largest share of a Gaussian weight's variance that one update may take away.
 pub(super) const MAX_SHARE: f32 = 0.9;
@@ -51,24 +56,24 @@ impl Family {
 pub(super) type Chunk = [f32; LANES];
 
 /// The belief about eight weights on a grid: moments and sites.
-pub(super) struct Cell<'a> {
+pub(super) struct LaneCell<'a> {
     pub m: &'a mut Chunk,
     pub s: &'a mut Chunk,
     pub h: &'a mut Chunk,
     pub p: &'a mut Chunk,
 }
 
-impl Cell<'_> {
-    fn of(chunks: &mut [Chunk; 4]) -> Cell<'_> {
+impl LaneCell<'_> {
+    fn of(chunks: &mut [Chunk; 4]) -> LaneCell<'_> {
         let [m, s, h, p] = chunks;
-        Cell { m, s, h, p }
+        LaneCell { m, s, h, p }
     }
 }
 
 /// How one weight of a family that needs no sites moves and forgets.
 ///
 /// By value and without branches, so that a loop over a row becomes vector code.
-pub(super) trait Rule: Copy {
+pub(super) trait LaneRule: Copy {
     /// Moves mean `m` and variance `s` by gradient `g` and precision `lambda`; the third result is
     /// 1 where the step was limited.
     fn step(self, m: f32, s: f32, g: f32, lambda: f32) -> (f32, f32, u32);
@@ -92,7 +97,7 @@ impl Gaussian {
     }
 }
 
-impl Rule for Gaussian {
+impl LaneRule for Gaussian {
     /// m <- m + s g, s <- s - s^2 lambda: moments matched. See [`powered`] for a likelihood power
     /// other than 1.
     #[inline(always)]
@@ -143,7 +148,7 @@ impl Binary {
     }
 }
 
-impl Rule for Binary {
+impl LaneRule for Binary {
     /// h <- h + d, without leaving the mean: tanh(h + d) = (x + tau)/(1 + x tau) with
     /// tau = tanh d = d (15 + d^2)/(15 + 6 d^2), within 0.05% for |d| <= 1.
     #[inline(always)]
@@ -182,7 +187,13 @@ impl Levels {
     /// h <- h + c (g + lambda m), P <- P + c^2 lambda (never below 0, and h never limited while P
     /// grows: all weights would end at 0).
     #[inline(always)]
-    pub(super) fn step(self, cell: Cell<'_>, g: Chunk, lambda: Chunk, clipped: &mut [u32; LANES]) {
+    pub(super) fn step(
+        self,
+        cell: LaneCell<'_>,
+        g: Chunk,
+        lambda: Chunk,
+        clipped: &mut [u32; LANES],
+    ) {
         let c = self.scale;
         // Copies: behind references the compiler must fear that the four overlap.
         let (m, mut h, mut p) = (*cell.m, *cell.h, *cell.p);
@@ -198,7 +209,7 @@ impl Levels {
 
     /// Keeps `keep` of the sites. `draw` are the prior's random draws.
     #[inline(always)]
-    pub(super) fn decay(self, cell: Cell<'_>, draw: Chunk, keep: f32) {
+    pub(super) fn decay(self, cell: LaneCell<'_>, draw: Chunk, keep: f32) {
         for l in 0..LANES {
             let h0 = self.prior_sd * draw[l];
             cell.h[l] = keep.mul_add(cell.h[l], (1.0 - keep) * h0);
@@ -211,7 +222,7 @@ impl Levels {
     /// y = x - best the weights are exp(y (h - P best) - P y^2/2), and those of neighbours differ
     /// by factors that differ by exp(-P gap^2): three exponentials for any number of levels.
     #[inline(always)]
-    fn moments(self, cell: Cell<'_>) {
+    fn moments(self, cell: LaneCell<'_>) {
         if self.count == 3 {
             return self.ternary(cell);
         }
@@ -261,7 +272,7 @@ impl Levels {
     /// The same of three levels, in closed form: with e = exp(-P/2), u = exp(-|h|) and
     /// z = u + e (1 + u^2), m = +-e (1 - u^2)/z and s = e u (1 + u^2 + 4 e u)/z^2.
     #[inline(always)]
-    fn ternary(self, cell: Cell<'_>) {
+    fn ternary(self, cell: LaneCell<'_>) {
         let (h, p) = (*cell.h, *cell.p);
         let (mut m, mut s) = ([0.0f32; LANES], [0.0f32; LANES]);
         for l in 0..LANES {
@@ -322,7 +333,7 @@ impl AnyRule {
             AnyRule::Binary(rule) => rule.decay(0.0, 1.0, draw, 0.0),
             AnyRule::Levels(rule) => {
                 let mut chunks = [[0.0; LANES]; 4];
-                rule.decay(Cell::of(&mut chunks), [draw; LANES], 0.0);
+                rule.decay(LaneCell::of(&mut chunks), [draw; LANES], 0.0);
                 (chunks[0][0], chunks[1][0])
             }
         };
@@ -369,7 +380,7 @@ impl AnyRule {
             AnyRule::Levels(rule) => {
                 let mut chunks = [[*m; LANES], [*s; LANES], [*h; LANES], [*p; LANES]];
                 let mut counts = [0; LANES];
-                let cell = Cell::of(&mut chunks);
+                let cell = LaneCell::of(&mut chunks);
                 rule.step(cell, [g; LANES], [lambda; LANES], &mut counts);
                 (*m, *s, *h, *p) = (chunks[0][0], chunks[1][0], chunks[2][0], chunks[3][0]);
                 clipped = counts[0];
@@ -400,7 +411,7 @@ mod tests {
             count,
         };
         let (mut m, mut s) = ([0.0; LANES], [0.0; LANES]);
-        rule.moments(Cell {
+        rule.moments(LaneCell {
             m: &mut m,
             s: &mut s,
             h: &mut [h; LANES],
@@ -466,7 +477,7 @@ mod tests {
                 AnyRule::Gaussian(r) => r.decay(weight[0], weight[1], 0.8, 0.0),
                 AnyRule::Binary(r) => r.decay(weight[0], weight[1], 0.8, 0.0),
                 AnyRule::Levels(r) => {
-                    r.decay(Cell::of(&mut chunks), [0.8; LANES], 0.0);
+                    r.decay(LaneCell::of(&mut chunks), [0.8; LANES], 0.0);
                     (chunks[0][0], chunks[1][0])
                 }
             };

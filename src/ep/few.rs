@@ -9,7 +9,7 @@
 
 use super::factor::hidden::MIN_VARIANCE;
 use super::factor::{Moments, hidden, probit, sigmoid};
-use super::kernel::LANES;
+use super::family::LANES;
 
 /// Most spikes below a unit whose patterns are enumerated: with more, a sum is near enough to a
 /// Gaussian, and the second-order expansion to it.
@@ -53,7 +53,7 @@ pub(super) struct Below<'a> {
 
 /// Messages of a unit: to every spike, to every weight and to the rest of its input.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Messages {
+pub(super) struct SpikeMessages {
     pub rho: [f32; LANES],
     /// g and Lambda of each weight.
     pub weight: [(f32, f32); LANES],
@@ -62,7 +62,7 @@ pub(super) struct Messages {
 }
 
 /// All messages of a unit.
-pub(super) fn messages(below: Below<'_>, factor: Factor) -> Messages {
+pub(super) fn messages(below: Below<'_>, factor: Factor) -> SpikeMessages {
     let n = below.a.len();
     let at = |column: &[f32], j: usize| f64::from(column[j]);
     let a = |j| at(below.a, j).clamp(1e-12, 1.0 - 1e-7);
@@ -98,9 +98,9 @@ pub(super) fn messages(below: Below<'_>, factor: Factor) -> Messages {
         }
         (g as f32, (g * g - second) as f32)
     };
-    let mut messages = Messages {
+    let mut messages = SpikeMessages {
         rest: sums(&|_| true),
-        ..Messages::default()
+        ..SpikeMessages::default()
     };
     for j in 0..n {
         let odds = |spike: bool, p: f64| {

@@ -6,9 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::family::{AnyRule, Family};
-use super::kernel::{self, Cells, LANES, padded};
-use super::network::Visitor;
+use super::family::{AnyRule, Family, LANES, Visitor};
+use super::kernel::{self, WeightRow, padded};
 use super::report::LayerSummary;
 use super::spec::{NetworkDraft, Prior};
 use crate::num::counter;
@@ -209,7 +208,7 @@ impl InputLayer {
     }
 
     /// The cells of row `j` up to lane `to`; the sites only of the hidden part.
-    fn row(&mut self, j: usize, from: usize, to: usize) -> Cells<'_> {
+    fn row(&mut self, j: usize, from: usize, to: usize) -> WeightRow<'_> {
         let run = j * self.stride + from..j * self.stride + to;
         let (h, p) = match &mut self.kept.sites {
             Some((h, p)) if from == 0 => {
@@ -218,7 +217,7 @@ impl InputLayer {
             }
             _ => Default::default(),
         };
-        Cells {
+        WeightRow {
             mean: &mut self.kept.mean[run.clone()],
             variance: &mut self.kept.variance[run],
             h,

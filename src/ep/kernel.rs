@@ -17,11 +17,8 @@ use multiversion::multiversion;
 use super::factor::gaussian::{self, Observed};
 use super::factor::hidden::{self, Forward};
 use super::factor::{sigmoid, softmax};
-use super::family::{AnyRule, Cell, Chunk, MAX_SHARE, Rule, powered};
+use super::family::{AnyRule, Chunk, LANES, LaneCell, LaneRule, MAX_SHARE, powered};
 use crate::num::counter;
-
-/// Values handled together.
-pub(super) const LANES: usize = 8;
 
 /// Rounds up to a whole number of lanes.
 pub(super) fn padded(n: usize) -> usize {
@@ -29,7 +26,7 @@ pub(super) fn padded(n: usize) -> usize {
 }
 
 /// Rows of weights: means and variances, and the sites where the family has any (else empty).
-pub(super) struct Cells<'a> {
+pub(super) struct WeightRow<'a> {
     pub mean: &'a mut [f32],
     pub variance: &'a mut [f32],
     pub h: &'a mut [f32],
@@ -46,7 +43,7 @@ fn horizontal(x: Chunk) -> f32 {
 /// A macro, because a closure that is not inlined loses the processor features.
 macro_rules! levels_row {
     ($row:expr, $rule:expr, |$i:ident, $m:ident, $s:ident| $message:expr) => {{
-        let row: Cells<'_> = $row;
+        let row: WeightRow<'_> = $row;
         let (means, _) = row.mean.as_chunks_mut::<LANES>();
         let (variances, _) = row.variance.as_chunks_mut::<LANES>();
         let (hs, _) = row.h.as_chunks_mut::<LANES>();
@@ -58,7 +55,7 @@ macro_rules! levels_row {
                 let ($i, $m, $s) = (c * LANES + l, means[c][l], variances[c][l]);
                 (g_w[l], lambda[l]) = $message;
             }
-            let cell = Cell {
+            let cell = LaneCell {
                 m: &mut means[c],
                 s: &mut variances[c],
                 h: &mut hs[c],
@@ -73,7 +70,7 @@ macro_rules! levels_row {
 /// Moves a row of a family without sites.
 macro_rules! plain_row {
     ($row:expr, $rule:expr, |$i:ident, $m:ident, $s:ident| $message:expr) => {{
-        let row: Cells<'_> = $row;
+        let row: WeightRow<'_> = $row;
         let means = row.mean;
         let variances = &mut row.variance[..means.len()];
         let mut clipped = 0u32;
@@ -250,7 +247,7 @@ pub(super) fn input_learn_gaussian(
 /// Gamma (negative ones set to 0 by the caller, but for two values). Returns the number of clipped precisions.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn input_learn(
-    row: Cells<'_>,
+    row: WeightRow<'_>,
     x: f32,
     messages: (&[f32], &[f32]),
     rule: AnyRule,
@@ -289,7 +286,7 @@ pub(super) fn dense_sums(a: &[f32], weights: (&[f32], &[f32]), sums: (&mut [f32]
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn dense_gaussian(
     a: &[f32],
-    row: Cells<'_>,
+    row: WeightRow<'_>,
     rho: &mut [f32],
     seen: Observed,
     rule: AnyRule,
@@ -310,7 +307,7 @@ pub(super) fn dense_gaussian(
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn dense_linear(
     a: &[f32],
-    row: Cells<'_>,
+    row: WeightRow<'_>,
     rho: &mut [f32],
     (g, gamma): (f32, f32),
     rule: AnyRule,
@@ -449,7 +446,7 @@ pub(super) fn softmax_probabilities(
 /// Moves one row of weights towards its prior: `keep` of the sites' natural parameters stays. The
 /// prior's random draws are made again by counter.
 #[multiversion(targets("x86_64+avx2+fma"))]
-pub(super) fn decay(row: Cells<'_>, row_key: u32, keep: f32, rule: AnyRule) {
+pub(super) fn decay(row: WeightRow<'_>, row_key: u32, keep: f32, rule: AnyRule) {
     let n = row.mean.len();
     let (m, s) = (row.mean, &mut row.variance[..n]);
     match rule {
@@ -473,7 +470,7 @@ pub(super) fn decay(row: Cells<'_>, row_key: u32, keep: f32, rule: AnyRule) {
                 for l in 0..LANES {
                     draw[l] = counter::bell(row_key, (c * LANES + l) as u32);
                 }
-                let cell = Cell {
+                let cell = LaneCell {
                     m: &mut m[c],
                     s: &mut s[c],
                     h: &mut h[c],

@@ -116,9 +116,10 @@ mod spec;
 
 pub use family::Family;
 pub use linear::Linear;
-pub use network::batch::{BatchLearner, BatchSchedule, Lesson, Sample};
+pub use network::batch::{BatchLearner, BatchSchedule};
 pub use network::committee::Committee;
 pub use network::readout::{Predicted, Readout};
+pub use network::sample::{Lesson, Sample};
 pub use network::weights::LayerWeights;
 pub use network::{Input, Moments, Network, Summary};
 pub use report::{LayerSummary, Report};

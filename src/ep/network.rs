@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dense::DenseLayer;
+use super::dense::{DenseLayer, OutputEvidence};
 use super::factor::gaussian::Observed;
 use super::factor::{hidden, probit};
 use super::few::Factor;
@@ -11,7 +11,6 @@ use super::kernel::{self, UnitCache};
 use super::report::{LayerSummary, Report};
 use super::scratch::Scratch;
 use super::spec::{NetworkSpec, OutputKind, Spikes};
-pub(super) use inner::Seen;
 use inner::View;
 
 /// One input: the active entries only. Silent inputs cost nothing.
@@ -36,11 +35,8 @@ pub struct Moments<'a> {
     pub variance: &'a [f32],
 }
 
-/// Sees a run of means and variances and the precision of their prior.
-pub(super) type Visitor<'a> = dyn FnMut(&mut [f32], &mut [f32], f32) + 'a;
-
 /// Moments of the outputs, and the messages that a factor sends them.
-struct Outputs<'a> {
+struct OutputMessages<'a> {
     mean: &'a [f32],
     variance: &'a [f32],
     g: &'a mut [f32],
@@ -258,8 +254,8 @@ impl Network {
         let views = if self.inner > 0 {
             self.views(&|mean, variance| {
                 let seen = |k: usize| match target[k].is_nan() {
-                    true => Seen::Nothing,
-                    false => Seen::Gaussian(Observed {
+                    true => OutputEvidence::Nothing,
+                    false => OutputEvidence::Gaussian(Observed {
                         error: target[k] - mean[k],
                         variance: variance[k],
                         noise: noise[k],
@@ -277,7 +273,7 @@ impl Network {
             let (mut seen, mut view) = (self.observed(k, target, noise), None);
             if let Some(View {
                 a,
-                seen: Seen::Gaussian(own),
+                seen: OutputEvidence::Gaussian(own),
             }) = views.get(k)
             {
                 (seen, view) = (*own, Some(a));
@@ -351,7 +347,7 @@ impl Network {
         &mut self,
         x: Input<'_>,
         weight: f32,
-        factors: impl Fn(&mut Outputs<'_>),
+        factors: impl Fn(&mut OutputMessages<'_>),
     ) -> Report {
         let mut report = Report::default();
         self.refresh(x);
@@ -363,7 +359,7 @@ impl Network {
         let probit = self.spec.output != OutputKind::Softmax;
         self.start_backward();
         let s = &mut self.scratch;
-        factors(&mut Outputs {
+        factors(&mut OutputMessages {
             mean: &s.mean,
             variance: &s.out_variance,
             g: &mut s.out_g,
@@ -373,7 +369,7 @@ impl Network {
         let views = if self.inner > 0 {
             self.views(&|mean, variance| {
                 let (mut g, mut gamma) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
-                factors(&mut Outputs {
+                factors(&mut OutputMessages {
                     mean,
                     variance,
                     g: &mut g,
@@ -381,8 +377,8 @@ impl Network {
                     room: &mut Vec::new(),
                 });
                 let seen = |(g, gamma): (f32, f32)| match g.is_nan() {
-                    true => Seen::Nothing,
-                    false => Seen::Linear(g, gamma),
+                    true => OutputEvidence::Nothing,
+                    false => OutputEvidence::Linear(g, gamma),
                 };
                 g.into_iter().zip(gamma).map(seen).collect()
             })
@@ -394,7 +390,7 @@ impl Network {
             let (mut message, mut view) = ((s.out_g[k], s.out_gamma[k]), None);
             if let Some(View {
                 a,
-                seen: Seen::Linear(g, gamma),
+                seen: OutputEvidence::Linear(g, gamma),
             }) = views.get(k)
             {
                 (message, view) = ((*g, *gamma), Some(a));
@@ -507,155 +503,6 @@ impl Network {
         report.site_change = (change / touched as f32).sqrt();
         self.clock += f64::from(weight);
     }
-
-    /// Appends inputs and outputs at the prior; what is there stays as it is, bit for bit.
-    pub fn grow(&mut self, add_inputs: usize, add_outputs: usize) {
-        if add_outputs > 0 {
-            self.outputs += add_outputs;
-            if self.spec.direct {
-                self.input.add_direct(add_outputs);
-            }
-            if let Some(layer) = self.upper.last_mut() {
-                layer.add_units(add_outputs);
-            }
-        }
-        if add_inputs > 0 {
-            self.input.add_rows(add_inputs, self.clock);
-        }
-        self.scratch.fresh = false;
-    }
-
-    /// Forgets `share` of everything learned, 0 to 1: the belief moves towards the prior in
-    /// natural parameters.
-    ///
-    /// # Panics
-    /// If `share` is not within 0 to 1.
-    pub fn forget(&mut self, share: f64) {
-        assert!((0.0..=1.0).contains(&share), "share to forget: {share}");
-        let keep = (1.0 - share) as f32;
-        self.input.forget(keep);
-        for layer in &mut self.upper {
-            layer.forget(keep);
-        }
-        self.scratch.fresh = false;
-    }
-
-    /// Changes the memory N; what was to be forgotten so far is forgotten first.
-    ///
-    /// # Panics
-    /// If the memory is not above 1.
-    pub fn set_memory(&mut self, memory: Option<f64>) {
-        assert!(memory.is_none_or(|n| n > 1.0), "memory {memory:?}");
-        self.input.settle(self.clock, self.ln_keep);
-        for layer in &mut self.upper {
-            layer.settle(self.clock, self.ln_keep);
-        }
-        self.ln_keep = memory.map_or(0.0, |n| libm::log1p(-1.0 / n));
-        self.scratch.fresh = false;
-    }
-
-    /// Changes the noise of probit spikes (0 and more; 0 is deterministic). Nothing changes where
-    /// spikes are of another kind.
-    ///
-    /// # Panics
-    /// If the noise is negative or not finite.
-    pub fn set_spike_noise(&mut self, noise: f32) {
-        assert!(noise >= 0.0 && noise.is_finite(), "spike noise {noise}");
-        if let Some(old) = &mut self.spike_noise {
-            *old = noise;
-        }
-        self.scratch.fresh = false;
-    }
-
-    /// From now on forgets towards priors of mean 0, of the same variance (of grids: the same
-    /// levels): the random means that broke the symmetry fade like all that was learned. Weights
-    /// that are added later start there.
-    pub fn centre_priors(&mut self) {
-        self.input.centre_prior();
-        for layer in &mut self.upper {
-            layer.centre_prior();
-        }
-    }
-
-    /// Changes the likelihood power of all weights: of hidden layers (and direct synapses), and of
-    /// the output layer.
-    ///
-    /// # Panics
-    /// If a power is not above 0 and finite.
-    pub fn set_power(&mut self, hidden: f32, output: f32) {
-        for power in [hidden, output] {
-            assert!(power > 0.0 && power.is_finite(), "likelihood power {power}");
-        }
-        self.input.set_power(hidden);
-        if let Some((last, layers)) = self.upper.split_last_mut() {
-            last.set_power(output);
-            for layer in layers {
-                layer.set_power(hidden);
-            }
-        }
-    }
-
-    /// Weights of a sample with `active` active inputs, padding included.
-    pub(super) fn weights_touched(&self, active: usize) -> usize {
-        let dense: usize = self.upper.iter().map(DenseLayer::size).sum();
-        active * self.input.stride() + dense
-    }
-
-    /// A network of the same size that has learned nothing.
-    pub(super) fn at_prior(&self) -> Network {
-        let mut network = Network::new(&self.spec);
-        network.grow(
-            self.inputs() - network.inputs(),
-            self.outputs - network.outputs(),
-        );
-        network
-    }
-
-    /// Walks over the weights of the given inputs, then over all others: means, variances and the
-    /// prior's precision of each run.
-    pub(super) fn visit(&mut self, index: &[u32], f: &mut Visitor<'_>) {
-        self.scratch.fresh = false;
-        self.input.visit(index, f);
-        for layer in &mut self.upper {
-            layer.visit(f);
-        }
-    }
-
-    /// Summarises the network in figures. Walks over all weights.
-    pub fn summary(&self) -> Summary {
-        Summary {
-            layers: self.layer_summaries().collect(),
-            direct: self.input.direct_summary(),
-        }
-    }
-
-    fn layer_summaries(&self) -> impl Iterator<Item = LayerSummary> {
-        let first = (!self.spec.hidden.is_empty()).then(|| self.input.hidden_summary());
-        let upper = self.upper.iter().map(DenseLayer::summary);
-        first.into_iter().chain(upper)
-    }
-
-    /// Mean posterior sd of all weights over their prior sd, 0 to 1. Walks over all weights.
-    pub fn relative_sd(&self) -> f64 {
-        let groups = self.layer_summaries().chain([self.input.direct_summary()]);
-        let (sum, n) = groups.fold((0.0, 0.0), |(sum, n), group| {
-            let weights = group.weights as f64;
-            (sum + group.relative_sd * weights, n + weights)
-        });
-        sum / f64::max(n, 1.0)
-    }
-
-    /// The belief about the direct weight from input `j` to output `k`: (mean, variance).
-    ///
-    /// # Panics
-    /// If there is no such weight.
-    pub fn direct_weight(&self, j: usize, k: usize) -> (f32, f32) {
-        assert!(
-            self.spec.direct && k < self.outputs,
-            "no direct weight {j}, {k}"
-        );
-        self.input.weight(j, self.input.direct_at() + k)
-    }
 }
 
 mod averaged;
@@ -668,6 +515,8 @@ mod hostile;
 mod inner;
 mod normal;
 pub(super) mod readout;
+pub(super) mod sample;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 pub(super) mod weights;

@@ -40,7 +40,7 @@ pub struct Annealing {
 
 /// How to learn the next samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
+pub struct AnnealingStep {
     /// Likelihood power of hidden weights.
     pub hidden: f32,
     /// Likelihood power of the output's weights.
@@ -52,12 +52,7 @@ pub struct Step {
 impl Annealing {
     /// For `passes` passes (1 and more) over `rows` samples (1 and more) of `inputs` values. A model
     /// that is `known` already starts at Bayes' rule.
-    pub fn new(
-        family: Family,
-        inputs: usize,
-        (rows, passes): (usize, u32),
-        known: bool,
-    ) -> Annealing {
+    pub fn new(family: Family, inputs: usize, rows: usize, passes: u32, known: bool) -> Annealing {
         let share = (inputs as f64 / INPUTS).min(1.0);
         let wide = |figure: f64| libm::pow(figure, share);
         let fewer = (ROWS / rows as f64).max(1.0);
@@ -84,11 +79,11 @@ impl Annealing {
     }
 
     /// After `seen` samples of the run.
-    pub fn at(&self, seen: u64) -> Step {
+    pub fn at(&self, seen: u64) -> AnnealingStep {
         let left = (1.0 - seen as f64 / self.run).max(0.0);
         let share = END + (1.0 - END) * left;
         let power = self.start * share;
-        Step {
+        AnnealingStep {
             hidden: power as f32,
             output: (self.output * power) as f32,
             weight: share as f32,
@@ -102,7 +97,7 @@ mod tests {
 
     #[test]
     fn the_power_falls_and_what_is_remembered_stays() {
-        let annealing = Annealing::new(Family::Gaussian, 785, (1000, 3), false);
+        let annealing = Annealing::new(Family::Gaussian, 785, 1000, 3, false);
         let mut before = f32::INFINITY;
         for seen in [0, 500, 1000, 2999, 3000, 9000] {
             let step = annealing.at(seen);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::member::Member;
+use super::member::EnsembleMember;
 use super::samples::{Samples, Targets};
 use super::score::{ClassSums, RegressionSums, Score, Z90};
 use crate::ep::{Committee, Input, Network, Predicted};
@@ -16,7 +16,7 @@ pub(super) type HeldOut = (f64, Vec<(f64, f64)>);
 
 /// A prediction in units of the standardised target.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Forecast {
+pub struct EnsembleForecast {
     /// Mean.
     pub mean: f64,
     /// Standard deviation, all noise included.
@@ -28,7 +28,7 @@ pub struct Forecast {
 /// The predictor after a pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ensemble {
-    kind: Kind,
+    kind: EnsembleKind,
     /// Observation noise variance of each network.
     noise: Vec<f64>,
     /// Factor on the variances of a regression's predictions.
@@ -39,19 +39,19 @@ pub struct Ensemble {
 
 /// Of which task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-enum Kind {
+enum EnsembleKind {
     Regression(Box<Committee>),
     Classes(usize, Vec<Network>),
 }
 
 impl Ensemble {
     /// By the networks' own beliefs.
-    pub(super) fn new(members: &[Member], classes: Option<usize>) -> Ensemble {
+    pub(super) fn new(members: &[EnsembleMember], classes: Option<usize>) -> Ensemble {
         let networks = members.iter().map(|m| &m.network);
         Ensemble {
             kind: match classes {
-                None => Kind::Regression(Box::new(Committee::single(networks))),
-                Some(n) => Kind::Classes(n, networks.cloned().collect()),
+                None => EnsembleKind::Regression(Box::new(Committee::single(networks))),
+                Some(n) => EnsembleKind::Classes(n, networks.cloned().collect()),
             },
             noise: noises(members),
             width: 1.0,
@@ -60,7 +60,7 @@ impl Ensemble {
     }
 
     /// Takes the networks as they are now, by their own beliefs; the widths stay.
-    pub(super) fn follow(&mut self, members: &[Member]) {
+    pub(super) fn follow(&mut self, members: &[EnsembleMember]) {
         *self = Ensemble {
             width: self.width,
             half_width: self.half_width,
@@ -70,22 +70,22 @@ impl Ensemble {
 
     /// Replaces what predicts a regression.
     pub(super) fn set_committee(&mut self, committee: Committee) {
-        self.kind = Kind::Regression(Box::new(committee));
+        self.kind = EnsembleKind::Regression(Box::new(committee));
     }
 
     /// Number of inputs, the bias included.
     pub fn inputs(&self) -> usize {
         match &self.kind {
-            Kind::Regression(committee) => committee.inputs(),
-            Kind::Classes(_, networks) => networks.first().map_or(0, Network::inputs),
+            EnsembleKind::Regression(committee) => committee.inputs(),
+            EnsembleKind::Classes(_, networks) => networks.first().map_or(0, Network::inputs),
         }
     }
 
     /// Number of classes; `None` for regression.
     pub fn classes(&self) -> Option<usize> {
         match self.kind {
-            Kind::Regression(_) => None,
-            Kind::Classes(n, _) => Some(n),
+            EnsembleKind::Regression(_) => None,
+            EnsembleKind::Classes(n, _) => Some(n),
         }
     }
 
@@ -180,7 +180,7 @@ impl Ensemble {
     /// # Panics
     /// If it is a regression or `out` has another length than there are classes.
     pub fn predict_class(&mut self, x: Input<'_>, out: &mut [f32]) {
-        let Kind::Classes(n, networks) = &mut self.kind else {
+        let EnsembleKind::Classes(n, networks) = &mut self.kind else {
             panic!("a classifier");
         };
         let share = 1.0 / networks.len() as f32;
@@ -197,13 +197,13 @@ impl Ensemble {
     /// All parts of a regression's prediction, each with its network's noise variance.
     fn parts(&mut self, x: Input<'_>, mut seen: impl FnMut(Predicted, f64)) {
         let noise = &self.noise;
-        if let Kind::Regression(committee) = &mut self.kind {
+        if let EnsembleKind::Regression(committee) = &mut self.kind {
             committee.predict(x, |i, part| seen(part, noise[i]));
         }
     }
 
     /// Predicts a regression, in units of the standardised target.
-    pub fn predict(&mut self, x: Input<'_>) -> Forecast {
+    pub fn predict(&mut self, x: Input<'_>) -> EnsembleForecast {
         let (mut n, mut mean, mut second, mut ignorance) = (0.0, 0.0, 0.0, 0.0);
         let width = self.width;
         self.parts(x, |seen, noise| {
@@ -215,7 +215,7 @@ impl Ensemble {
         });
         mean /= n;
         let sd = |second: f64| (second / n - mean * mean).max(0.0).sqrt();
-        Forecast {
+        EnsembleForecast {
             mean,
             sd: sd(second),
             ignorance: sd(ignorance),
@@ -224,12 +224,12 @@ impl Ensemble {
 
     /// Predictions know the output weights jointly.
     pub fn is_joint(&self) -> bool {
-        matches!(&self.kind, Kind::Regression(committee) if committee.is_joint())
+        matches!(&self.kind, EnsembleKind::Regression(committee) if committee.is_joint())
     }
 
     /// The output weights of several networks were learned at once.
     pub fn is_together(&self) -> bool {
-        matches!(&self.kind, Kind::Regression(committee) if committee.is_together())
+        matches!(&self.kind, EnsembleKind::Regression(committee) if committee.is_together())
     }
 
     /// Standard deviation of the noise, mean over the networks, in units of the targets.
@@ -238,7 +238,7 @@ impl Ensemble {
     }
 }
 
-fn noises(members: &[Member]) -> Vec<f64> {
+fn noises(members: &[EnsembleMember]) -> Vec<f64> {
     members.iter().map(|m| m.noise.mean()).collect()
 }
 

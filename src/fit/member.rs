@@ -4,7 +4,7 @@
 use super::annealing::Annealing;
 use super::plan::Schedule;
 use super::samples::{Samples, Targets, shuffled};
-use super::score::{RegressionSums, Sums};
+use super::score::{RegressionSums, ScoreSums};
 use crate::ep::factor::student;
 use crate::ep::noise::NoiseVariance;
 use crate::ep::{BatchLearner, Lesson, Network, Report, Sites};
@@ -26,7 +26,7 @@ const SPIKE_NOISE: f64 = 1.0;
 
 /// One network with its noise and what its schedule keeps.
 #[derive(Clone, Debug)]
-pub struct Member {
+pub struct EnsembleMember {
     pub network: Network,
     pub noise: NoiseVariance,
     sites: Option<Sites>,
@@ -52,7 +52,7 @@ struct Round<'a> {
     /// Steps of forgetting of each sample.
     weight: f32,
     probabilities: Vec<f32>,
-    sums: Sums,
+    sums: ScoreSums,
 }
 
 impl Round<'_> {
@@ -74,7 +74,7 @@ impl Round<'_> {
     fn judge(&mut self, i: usize, network: &mut Network, noise: &mut NoiseVariance) {
         let x = self.samples.get(i);
         match (self.targets, &mut self.sums) {
-            (Targets::Real(y), Sums::Real(sums)) => {
+            (Targets::Real(y), ScoreSums::Real(sums)) => {
                 let moments = network.predict(x);
                 let (mean, v) = (f64::from(moments.mean[0]), f64::from(moments.variance[0]));
                 let y = f64::from(y[i]);
@@ -83,7 +83,7 @@ impl Round<'_> {
                 self.noise.push((self.sigma2 / weight) as f32);
                 noise.observe(y - mean, v);
             }
-            (Targets::Class(c), Sums::Class(sums)) => {
+            (Targets::Class(c), ScoreSums::Class(sums)) => {
                 network.predict_class(x, &mut self.probabilities);
                 sums.add(c[i], &self.probabilities);
             }
@@ -92,10 +92,10 @@ impl Round<'_> {
     }
 }
 
-impl Member {
+impl EnsembleMember {
     /// A network with the noise that is learned beside it, sequentially.
-    pub fn new(network: Network, noise: NoiseVariance, seed: u64) -> Member {
-        Member {
+    pub fn new(network: Network, noise: NoiseVariance, seed: u64) -> EnsembleMember {
+        EnsembleMember {
             network,
             noise,
             sites: None,
@@ -109,7 +109,7 @@ impl Member {
     }
 
     /// Sets the schedule; `samples` is the number of samples of a table.
-    pub fn with_schedule(mut self, schedule: Schedule, samples: usize) -> Member {
+    pub fn with_schedule(mut self, schedule: Schedule, samples: usize) -> EnsembleMember {
         match schedule {
             Schedule::Sequential => (),
             Schedule::Exact => self.sites = Some(Sites::over(&mut self.network, samples)),
@@ -121,13 +121,13 @@ impl Member {
     }
 
     /// Samples follow one another as in the table, or in a random order a pass.
-    pub fn with_order(mut self, in_order: bool) -> Member {
+    pub fn with_order(mut self, in_order: bool) -> EnsembleMember {
         self.in_order = in_order;
         self
     }
 
     /// Sets how boldly a classifier learns.
-    pub fn with_annealing(mut self, annealing: Option<Annealing>) -> Member {
+    pub fn with_annealing(mut self, annealing: Option<Annealing>) -> EnsembleMember {
         if annealing.is_some() {
             self.network.centre_priors();
         }
@@ -178,12 +178,13 @@ impl Member {
     /// then with the number of samples done.
     pub fn pass(
         &mut self,
-        (samples, targets): (&Samples, &Targets),
+        samples: &Samples,
+        targets: &Targets,
         rows: &[usize],
         passes: u32,
         report: &mut Report,
         tick: &mut dyn FnMut(u64),
-    ) -> Sums {
+    ) -> ScoreSums {
         let order: Vec<usize> = if self.in_order {
             rows.to_vec()
         } else {
@@ -198,8 +199,8 @@ impl Member {
             weight: 1.0,
             probabilities: vec![0.0; self.network.outputs()],
             sums: match targets {
-                Targets::Real(_) => Sums::Real(RegressionSums::default()),
-                Targets::Class(_) => Sums::Class(Box::default()),
+                Targets::Real(_) => ScoreSums::Real(RegressionSums::default()),
+                Targets::Class(_) => ScoreSums::Class(Box::default()),
             },
         };
         let mut at = 0;

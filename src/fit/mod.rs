@@ -10,7 +10,7 @@ mod scaling;
 mod score;
 mod trainer;
 
-pub use ensemble::{Ensemble, Forecast};
+pub use ensemble::{Ensemble, EnsembleForecast};
 pub use integers::IntegerNetwork;
 pub use plan::{Plan, Schedule};
 pub use samples::{Samples, Targets, shuffled};

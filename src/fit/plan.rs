@@ -93,8 +93,8 @@ impl Plan {
     }
 
     pub(super) fn annealing(&self, samples: &Samples, known: bool) -> Annealing {
-        let run = (samples.len(), self.passes);
-        Annealing::new(self.family, samples.inputs, run, known)
+        let (inputs, rows) = (samples.inputs, samples.len());
+        Annealing::new(self.family, inputs, rows, self.passes, known)
     }
 
     pub(super) fn schedule_for(

@@ -179,19 +179,19 @@ impl ClassSums {
 
 /// Sums of either task.
 #[derive(Clone, Debug)]
-pub enum Sums {
+pub enum ScoreSums {
     /// Of a regression.
     Real(RegressionSums),
     /// Of a classification.
     Class(Box<ClassSums>),
 }
 
-impl Sums {
+impl ScoreSums {
     /// The figures; `scale` as for [`RegressionSums::score`].
     pub fn score(&self, scale: f64) -> Score {
         match self {
-            Sums::Real(sums) => sums.score(scale),
-            Sums::Class(sums) => sums.score(),
+            ScoreSums::Real(sums) => sums.score(scale),
+            ScoreSums::Class(sums) => sums.score(),
         }
     }
 }

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::ensemble::Ensemble;
-use super::member::Member;
+use super::member::EnsembleMember;
 use super::plan::{Plan, Schedule};
 use super::samples::{Samples, Targets, shuffled};
-use super::score::{RegressionSums, Score, Sums};
+use super::score::{RegressionSums, Score, ScoreSums};
 use crate::ep::noise::NoiseVariance;
 use crate::ep::{Committee, Family, Input, Network, Report, SpecErrors};
 
@@ -33,7 +33,7 @@ const GRID_MEMORY: f64 = 3.0;
 /// An ensemble that learns one table.
 #[derive(Clone, Debug)]
 pub struct Trainer {
-    members: Vec<Member>,
+    members: Vec<EnsembleMember>,
     /// The predictor.
     ensemble: Ensemble,
     plan: Plan,
@@ -57,7 +57,7 @@ pub struct Trainer {
 /// the calibration: 90% intervals of the last pass held 82 to 97%.
 #[derive(Clone, Debug)]
 struct Calibration {
-    members: Vec<Member>,
+    members: Vec<EnsembleMember>,
     held_out: Vec<usize>,
 }
 
@@ -94,12 +94,12 @@ impl Trainer {
             let schedule = plan.schedule_for(&network, samples, classes);
             let noise = NoiseVariance::new(NOISE, samples.len() as f64);
             let annealing = classes.map(|_| plan.annealing(samples, false));
-            Ok(Member::new(network, noise, seed)
+            Ok(EnsembleMember::new(network, noise, seed)
                 .with_order(plan.in_order)
                 .with_schedule(schedule, samples.len())
                 .with_annealing(annealing))
         };
-        let members: Vec<Member> = (0..plan.inits.max(1))
+        let members: Vec<EnsembleMember> = (0..plan.inits.max(1))
             .map(member)
             .collect::<Result<_, _>>()?;
         let folds = plan.held_out(samples, classes).into_iter();
@@ -147,7 +147,8 @@ impl Trainer {
                 Schedule::Exact if known => Schedule::Sequential,
                 schedule => schedule,
             };
-            let member = Member::new(network, noise, plan.seed_of(i)).with_order(plan.in_order);
+            let member =
+                EnsembleMember::new(network, noise, plan.seed_of(i)).with_order(plan.in_order);
             members.push(
                 member
                     .with_schedule(schedule, samples.len())
@@ -186,7 +187,7 @@ impl Trainer {
     /// The schedule in use.
     pub fn schedule(&self) -> Schedule {
         let first = self.members.first();
-        first.map_or(Schedule::Sequential, Member::schedule)
+        first.map_or(Schedule::Sequential, EnsembleMember::schedule)
     }
 
     /// One pass over all samples, each network in its own order. Returns the score of the
@@ -204,7 +205,7 @@ impl Trainer {
     ) -> Score {
         let all: Vec<usize> = (0..samples.len()).collect();
         let mut members = std::mem::take(&mut self.members);
-        let first = self.teach(&mut members, (samples, targets), &all, tick);
+        let first = self.teach(&mut members, samples, targets, &all, tick);
         self.members = members;
         let none = || RegressionSums::default().score(scale);
         let first = first.map_or_else(none, |sums| sums.score(scale));
@@ -212,7 +213,7 @@ impl Trainer {
         let report = self.report;
         for Calibration { members, held_out } in &mut calibrations {
             let kept = without(samples.len(), held_out);
-            self.teach(members, (samples, targets), &kept, &mut |_| ());
+            self.teach(members, samples, targets, &kept, &mut |_| ());
         }
         self.report = report;
         self.passes += 1;
@@ -224,14 +225,14 @@ impl Trainer {
         let mut seen = Vec::new();
         for Calibration { members, held_out } in &calibrations {
             let kept = without(samples.len(), held_out);
-            self.read_out(members, (samples, targets), &kept);
+            self.read_out(members, samples, targets, &kept);
             seen.extend(self.ensemble.held_out(samples, targets, held_out));
         }
         if !seen.is_empty() {
             self.ensemble.calibrate(&seen);
         }
         let members = std::mem::take(&mut self.members);
-        self.read_out(&members, (samples, targets), &all);
+        self.read_out(&members, samples, targets, &all);
         self.members = members;
         first
     }
@@ -239,11 +240,12 @@ impl Trainer {
     /// One pass of `members` over `rows`. Returns the first network's sums.
     fn teach(
         &mut self,
-        members: &mut [Member],
-        (samples, targets): (&Samples, &Targets),
+        members: &mut [EnsembleMember],
+        samples: &Samples,
+        targets: &Targets,
         rows: &[usize],
         tick: &mut dyn FnMut(u64),
-    ) -> Option<Sums> {
+    ) -> Option<ScoreSums> {
         let mut first = None;
         let again = self.passes > 0 || self.known_rows;
         for member in members {
@@ -254,8 +256,8 @@ impl Trainer {
             if self.follow {
                 member.follow_noise();
             }
-            let part = (samples, targets);
-            let sums = member.pass(part, rows, self.passes, &mut self.report, tick);
+            let (passes, report) = (self.passes, &mut self.report);
+            let sums = member.pass(samples, targets, rows, passes, report, tick);
             first.get_or_insert(sums);
         }
         first
@@ -264,8 +266,9 @@ impl Trainer {
     /// Makes what predicts from here on; a regression's output weights are learned from `rows`.
     fn read_out(
         &mut self,
-        members: &[Member],
-        (samples, targets): (&Samples, &Targets),
+        members: &[EnsembleMember],
+        samples: &Samples,
+        targets: &Targets,
         rows: &[usize],
     ) {
         self.ensemble.follow(members);
@@ -289,7 +292,7 @@ impl Trainer {
     }
 
     /// Predicts a regression, in units of the standardised target.
-    pub fn predict(&mut self, x: Input<'_>) -> super::Forecast {
+    pub fn predict(&mut self, x: Input<'_>) -> super::EnsembleForecast {
         self.ensemble.predict(x)
     }
 

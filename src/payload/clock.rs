@@ -89,7 +89,8 @@ impl Clock {
     /// [`Reject::BadTimestamp`] for anything that is none, or lies before 1970.
     pub fn text(&self, text: &str, order: &mut Order) -> Result<Option<Stamp>, Reject> {
         let text = text.trim();
-        if text.is_empty() {
+        let none = ["null", "none", "nan", "n/a"];
+        if text.is_empty() || none.iter().any(|word| text.eq_ignore_ascii_case(word)) {
             return Ok(None);
         }
         let by_format = self

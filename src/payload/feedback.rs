@@ -46,7 +46,7 @@ impl InstructionTopic {
 }
 
 #[derive(Deserialize)]
-struct Payload {
+struct InstructionPayload {
     incident: u64,
     verdict: Ruling,
     token: Option<String>,
@@ -112,7 +112,8 @@ fn is_allowed(wanted: Option<&str>, given: Option<&str>) -> bool {
 /// # Errors
 /// [`Reject::BadFeedback`] for anything else.
 fn parse_feedback(payload: &[u8], token: Option<&str>) -> Result<Feedback, Reject> {
-    let read: Payload = serde_json::from_slice(payload).map_err(|_| Reject::BadFeedback)?;
+    let read: InstructionPayload =
+        serde_json::from_slice(payload).map_err(|_| Reject::BadFeedback)?;
     let is_allowed = is_allowed(token, read.token.as_deref());
     if !is_allowed || !(1..MAX_INCIDENT).contains(&read.incident) {
         return Err(Reject::BadFeedback);

@@ -67,10 +67,10 @@ impl OutputForm {
 }
 
 /// Figures by their keys.
-type Figures = Vec<(String, f64)>;
+type ChannelFigures = Vec<(String, f64)>;
 
 /// The figures of each channel, rounded, by name.
-fn figures(channels: &[Arc<str>], outcome: &Outcome) -> Vec<(Arc<str>, Figures)> {
+fn figures(channels: &[Arc<str>], outcome: &Outcome) -> Vec<(Arc<str>, ChannelFigures)> {
     let mut all = Vec::new();
     for (idx, (name, channel)) in channels.iter().zip(&outcome.channels).enumerate() {
         let digits = decimals(channel.value, channel.sd);

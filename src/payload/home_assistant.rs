@@ -48,12 +48,6 @@ impl Discovery<'_> {
         messages
     }
 
-    /// The messages that withdraw them: empty, on the same topics.
-    pub fn withdraw(&self, stream: &str, channels: &[Arc<str>]) -> Vec<(String, String)> {
-        let announced = self.announce(stream, channels).into_iter();
-        announced.map(|(topic, _)| (topic, String::new())).collect()
-    }
-
     fn topic(&self, component: &str, stream: &str, object: &str) -> String {
         let node = id(&format!("{}_{stream}", self.own));
         format!("{}/{component}/{node}/{}/config", self.prefix, id(object))
@@ -114,13 +108,6 @@ mod tests {
         assert_eq!(
             template,
             "{{ value_json.get(\"oil.temp.mean\", this.state) }}"
-        );
-        let withdrawn = discovery.withdraw("hall 1.press", &channels);
-        assert!(
-            withdrawn
-                .iter()
-                .zip(&messages)
-                .all(|(w, m)| w.0 == m.0 && w.1.is_empty())
         );
     }
 }

@@ -146,11 +146,23 @@ pub(super) fn trouble(text: &str) -> String {
     }
 }
 
-/// Puts quotes around words that some firmware prints where a number should stand (`nan`,
-/// `-inf`, `Infinity`), so that the document can be read and the value refused by itself. `None`
-/// where there is none.
+/// Words that firmware prints where a number should stand, and that are none in JSON.
+const BARE_WORDS: [&str; 9] = [
+    "nan",
+    "infinity",
+    "inf",
+    "undefined",
+    "none",
+    "null",
+    "ovf",
+    "true",
+    "false",
+];
+
+/// Puts quotes around words that some firmware prints where a number should stand (`nan`, `-inf`,
+/// `1.#IND`, `None`), and null where it prints nothing (`{"t":,"h":5}`), so that the document can be
+/// read and the value refused by itself. `None` where there is nothing of this.
 pub(super) fn quote_bare_words(text: &str) -> Option<String> {
-    const WORDS: [&str; 4] = ["nan", "infinity", "inf", "undefined"];
     let bytes = text.as_bytes();
     let (mut out, mut from, mut at) = (String::new(), 0, 0);
     let (mut quoted, mut escaped) = (false, false);
@@ -160,26 +172,26 @@ pub(super) fn quote_bare_words(text: &str) -> Option<String> {
             _ if escaped => escaped = false,
             b'\\' if quoted => escaped = true,
             b'"' => quoted = !quoted,
-            _ if !quoted && (byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'+')) => {
-                let letters = usize::from(!byte.is_ascii_alphabetic());
-                let rest = &bytes[at + letters..];
-                let length = rest
-                    .iter()
-                    .take_while(|b| b.is_ascii_alphanumeric())
-                    .count();
-                let word = &rest[..length];
-                let is_word = WORDS
-                    .iter()
-                    .any(|w| word.eq_ignore_ascii_case(w.as_bytes()));
-                let end = at + letters + length;
-                if is_word {
+            _ if quoted => {}
+            b':' => {
+                let behind = text[at + 1..].trim_start();
+                if behind.starts_with([',', '}']) {
+                    out.push_str(&text[from..=at]);
+                    out.push_str("null");
+                    from = at + 1;
+                }
+            }
+            _ if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+') => {
+                let end = at + bare_end(&bytes[at..]);
+                let (end, token) = (end + behind_nan(&text[at..]), &text[at..end]);
+                if let Some(word) = bare_word(token) {
                     out.push_str(&text[from..at]);
                     out.push('"');
-                    out.push_str(&text[at..end]);
+                    out.push_str(word);
                     out.push('"');
                     from = end;
                 }
-                at = end.max(at + 1);
+                at = end;
                 continue;
             }
             _ => {}
@@ -187,6 +199,32 @@ pub(super) fn quote_bare_words(text: &str) -> Option<String> {
         at += 1;
     }
     (from > 0).then(|| out + &text[from..])
+}
+
+/// Length of the number or word that `bytes` begin with, at least 1.
+fn bare_end(bytes: &[u8]) -> usize {
+    let is_part = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'#');
+    1 + bytes[1..].iter().take_while(|b| is_part(b)).count()
+}
+
+/// Length of what C prints behind `nan`: `nan(ind)`, `-nan(snan)`.
+fn behind_nan(text: &str) -> usize {
+    let word = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let is_nan = word.get(..3).is_some_and(|w| w.eq_ignore_ascii_case("nan"));
+    let inner = word.get(3..).filter(|rest| is_nan && rest.starts_with('('));
+    let end = inner.and_then(|rest| rest.get(..rest.len().min(16))?.find(')'));
+    end.map_or(0, |end| end + 1)
+}
+
+/// The text to stand for a bare word; `None` for what JSON has itself.
+fn bare_word(token: &str) -> Option<&str> {
+    let word = token.strip_prefix(['-', '+']).unwrap_or(token);
+    // As Microsoft's C library prints what is no number.
+    if word.starts_with("1.#") {
+        return Some("nan");
+    }
+    let known = BARE_WORDS.iter().any(|w| word.eq_ignore_ascii_case(w));
+    (known && !matches!(token, "true" | "false" | "null")).then_some(token)
 }
 
 #[cfg(test)]
@@ -269,9 +307,19 @@ mod tests {
             (r#"{"t":nan,"n":"nan"}"#, r#"{"t":"nan","n":"nan"}"#),
             (r#"[-inf, NaN,true]"#, r#"["-inf", "NaN",true]"#),
             (r#"{"a\"b":Infinity}"#, r#"{"a\"b":"Infinity"}"#),
+            (r#"{"t":1.#IND,"h":-1.#QNAN0}"#, r#"{"t":"nan","h":"nan"}"#),
+            (r#"{"t":-nan(ind),"h":nan}"#, r#"{"t":"-nan","h":"nan"}"#),
+            (r#"{"t":,"h": }"#, r#"{"t":null,"h":null }"#),
+            (
+                r#"{"t":None,"u":null,"h":-5}"#,
+                r#"{"t":"None","u":null,"h":-5}"#,
+            ),
         ] {
             assert_eq!(quote_bare_words(text).as_deref(), Some(mended));
         }
-        assert_eq!(quote_bare_words(r#"{"t":"nan","x":1e5}"#), None);
+        assert_eq!(
+            quote_bare_words(r#"{"t":"nan:,","x":-1e-5,"y":[true]}"#),
+            None
+        );
     }
 }

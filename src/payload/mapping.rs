@@ -8,8 +8,8 @@ use std::ops::Range;
 use crate::glob::glob;
 
 use super::node::Node;
-use super::template::{Key, Names, Record, no_slashes};
-use super::{Form, Format, Measured, Parsed, Place, Reject, Scope, Stamp, TimeUnit, number};
+use super::template::{Key, Names, RecordView, no_slashes};
+use super::{Form, Format, Measured, Parsed, Reject, Scope, Stamp, TimeUnit, ValuePlace, number};
 
 /// Nesting of an object of channels that is followed; deeper members are refused.
 const MAX_OBJECT_DEPTH: usize = 8;
@@ -18,8 +18,8 @@ const MAX_KEYS: usize = 3;
 /// Members of a record that its names, timestamp and quality are made of, at most.
 const MAX_SOURCES: usize = 8;
 
-impl Place {
-    fn find<'a>(&self, record: &Record<'a>, implied: bool) -> Option<&'a Node<'a>> {
+impl ValuePlace {
+    fn find<'a>(&self, record: &RecordView<'a>, implied: bool) -> Option<&'a Node<'a>> {
         match self.of_record || implied {
             true => record.node.at(&self.pointer),
             false => record.in_document(&self.pointer),
@@ -28,7 +28,7 @@ impl Place {
 }
 
 /// Facts that all members of one record share.
-struct Shared<'a> {
+struct RecordFacts<'a> {
     stream: Option<Range<u32>>,
     ts: Option<Stamp>,
     /// Nodes that are no channels: timestamp, quality, and what the names are made of.
@@ -43,7 +43,7 @@ impl Format {
         document: &Node<'_>,
         out: &mut Parsed,
     ) -> Result<(), Reject> {
-        let whole = Record {
+        let whole = RecordView {
             document,
             node: document,
             keys: &[],
@@ -53,7 +53,7 @@ impl Format {
                 let mut keys = Vec::with_capacity(MAX_KEYS + 1);
                 let tokens: Vec<&str> = each.tokens().collect();
                 out.several = true;
-                match self.walk(scope, document, (document, &tokens), &mut keys, out) {
+                match self.walk(scope, document, document, &tokens, &mut keys, out) {
                     true => Ok(()),
                     false => {
                         out.detail = format!("nothing at {each}");
@@ -66,7 +66,7 @@ impl Format {
                 Node::Array(items) if self.value.find(&whole, false).is_none_or(is_list) => {
                     out.several = true;
                     for (idx, node) in items.iter().enumerate() {
-                        let record = Record {
+                        let record = RecordView {
                             document,
                             node,
                             keys: &[Key::Index(idx)],
@@ -90,7 +90,8 @@ impl Format {
         &self,
         scope: &Scope<'_>,
         document: &'a Node<'a>,
-        (node, tokens): (&'a Node<'a>, &[&str]),
+        node: &'a Node<'a>,
+        tokens: &[&str],
         keys: &mut Vec<Key<'a>>,
         out: &mut Parsed,
     ) -> bool {
@@ -98,7 +99,7 @@ impl Format {
             && *token != "*"
         {
             return match node.get(token) {
-                Some(inner) => self.walk(scope, document, (inner, rest), keys, out),
+                Some(inner) => self.walk(scope, document, inner, rest, keys, out),
                 None => false,
             };
         }
@@ -107,11 +108,11 @@ impl Format {
             keys.push(key);
             let found = match rest {
                 Some(rest) if keys.len() <= MAX_KEYS => {
-                    self.walk(scope, document, (inner, rest), keys, out)
+                    self.walk(scope, document, inner, rest, keys, out)
                 }
                 Some(_) => false,
                 None => {
-                    let record = Record {
+                    let record = RecordView {
                         document,
                         node: inner,
                         keys,
@@ -143,7 +144,7 @@ impl Format {
     fn one_of_several(
         &self,
         scope: &Scope<'_>,
-        record: &Record<'_>,
+        record: &RecordView<'_>,
         implied: bool,
         out: &mut Parsed,
     ) {
@@ -163,7 +164,7 @@ impl Format {
     fn record(
         &self,
         scope: &Scope<'_>,
-        record: &Record<'_>,
+        record: &RecordView<'_>,
         implied: bool,
         out: &mut Parsed,
     ) -> Result<(), Reject> {
@@ -215,7 +216,7 @@ impl Format {
                         .for_each(|c| c.sources(record, &mut note));
                 }
                 let stream = self.stream_of(scope, record, out)?;
-                let shared = Shared { stream, ts, skip };
+                let shared = RecordFacts { stream, ts, skip };
                 self.members(scope, record, value, &shared, out)
             }
             Node::Array(_) => Err(Reject::Malformed),
@@ -232,7 +233,7 @@ impl Format {
     }
 
     /// The record's timestamp, or the document's.
-    fn ts_of<'a>(&self, record: &Record<'a>) -> Option<&'a Node<'a>> {
+    fn ts_of<'a>(&self, record: &RecordView<'a>) -> Option<&'a Node<'a>> {
         // Nowhere, and not the document itself.
         if self.ts.pointer.is_root() {
             return None;
@@ -316,7 +317,7 @@ impl Format {
     fn stream_of(
         &self,
         scope: &Scope<'_>,
-        record: &Record<'_>,
+        record: &RecordView<'_>,
         out: &mut Parsed,
     ) -> Result<Option<Range<u32>>, Reject> {
         let Some(names) = scope.names.filter(|n| n.stream.constant().is_none()) else {
@@ -335,7 +336,7 @@ impl Format {
     pub(super) fn named(
         &self,
         names: &Names,
-        record: &Record<'_>,
+        record: &RecordView<'_>,
         value: Measured,
         ts: Option<Stamp>,
         out: &mut Parsed,
@@ -373,9 +374,9 @@ impl Format {
     fn members(
         &self,
         scope: &Scope<'_>,
-        record: &Record<'_>,
+        record: &RecordView<'_>,
         value: &Node<'_>,
-        shared: &Shared<'_>,
+        shared: &RecordFacts<'_>,
         out: &mut Parsed,
     ) -> Result<(), Reject> {
         let mut path = String::new();
@@ -386,14 +387,16 @@ impl Format {
             return Err(Reject::NoChannel);
         }
         let prefix = path.len() + usize::from(!path.is_empty());
-        self.collect(value, (shared, prefix, 0), &mut path, out);
+        self.collect(value, shared, prefix, 0, &mut path, out);
         Ok(())
     }
 
     fn collect(
         &self,
         members: &Node<'_>,
-        (shared, prefix, depth): (&Shared<'_>, usize, usize),
+        shared: &RecordFacts<'_>,
+        prefix: usize,
+        depth: usize,
         path: &mut String,
         out: &mut Parsed,
     ) {
@@ -417,9 +420,9 @@ impl Format {
                 Node::Object(_) if depth + 1 >= MAX_OBJECT_DEPTH => {
                     out.refuse(Reject::TooDeep, path.as_str());
                 }
-                Node::Object(_) => self.collect(value, (shared, prefix, depth + 1), path, out),
+                Node::Object(_) => self.collect(value, shared, prefix, depth + 1, path, out),
                 Node::Null | Node::Array(_) => {}
-                _ => self.member(value, shared, (path.as_str(), prefix), out),
+                _ => self.member(value, shared, path.as_str(), prefix, out),
             }
             path.truncate(length);
         }
@@ -428,8 +431,9 @@ impl Format {
     fn member(
         &self,
         value: &Node<'_>,
-        shared: &Shared<'_>,
-        (name, prefix): (&str, usize),
+        shared: &RecordFacts<'_>,
+        name: &str,
+        prefix: usize,
         out: &mut Parsed,
     ) {
         let within = name.get(prefix..).unwrap_or(name);

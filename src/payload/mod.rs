@@ -14,6 +14,7 @@ mod mapping;
 pub mod node;
 mod number;
 mod output;
+mod overlooked;
 mod parsed;
 mod reject;
 mod sparkplug;
@@ -28,10 +29,11 @@ pub use home_assistant::Discovery;
 pub use node::Pointer;
 pub use number::truth;
 pub use output::{SCHEMA_VERSION, anomaly_json, prediction_json};
+pub use overlooked::names_a_time;
 pub use parsed::{Found, Measured, Parsed, Refused};
 pub use reject::Reject;
 pub use sparkplug::{
-    Metrics, Value as SparkplugValue, encode_sparkplug, parse_sparkplug, rebirth_request,
+    SparkplugMetrics, Value as SparkplugValue, encode_sparkplug, parse_sparkplug, rebirth_request,
 };
 pub use template::{Names, Template};
 pub use text_records::{Columns, parse_line_protocol, parse_separated};
@@ -70,25 +72,25 @@ pub enum Form {
 
 /// Where something is: in the record, or in the whole document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct ValuePlace {
     pointer: Pointer,
     of_record: bool,
 }
 
-impl Place {
+impl ValuePlace {
     /// `/pointer` into the document, `./pointer` into the record, `.` the record itself, or empty
     /// for the document.
     ///
     /// # Errors
     /// The allowed form.
-    pub fn new(text: &str) -> Result<Place, String> {
+    pub fn new(text: &str) -> Result<ValuePlace, String> {
         let (pointer, of_record) = match text.strip_prefix('.') {
             Some(pointer) => (pointer, true),
             None => (text, false),
         };
         let pointer = Pointer::new(pointer)
             .map_err(|allowed| format!("{allowed}, with . in front within the record"))?;
-        Ok(Place { pointer, of_record })
+        Ok(ValuePlace { pointer, of_record })
     }
 }
 
@@ -100,13 +102,13 @@ pub struct Format {
     /// Array or object whose elements are the records; `None` for the document itself.
     pub each: Option<Pointer>,
     /// The value, or the object of channels.
-    pub value: Place,
+    pub value: ValuePlace,
     /// The timestamp, which may be missing.
-    pub ts: Place,
+    pub ts: ValuePlace,
     /// How timestamps are read.
     pub clock: Clock,
     /// The quality, where readings have one.
-    pub quality: Option<Place>,
+    pub quality: Option<ValuePlace>,
     /// Qualities that let a reading pass.
     pub good: Vec<String>,
     /// Channels wanted, with `*` for any text; all where empty.
@@ -155,7 +157,7 @@ impl Format {
     }
 
     fn of(form: Form, value: Pointer, ts: Pointer, unit: TimeUnit) -> Format {
-        let place = |pointer| Place {
+        let place = |pointer| ValuePlace {
             pointer,
             of_record: false,
         };
@@ -270,6 +272,7 @@ impl Format {
 
     /// A number, or a word where those are wanted.
     fn plain(&self, scope: &Scope<'_>, text: &str, out: &mut Parsed) -> Result<(), Reject> {
+        let text = without_quotes(text);
         // A channel that is not wanted may send anything.
         let name = scope
             .names
@@ -298,7 +301,7 @@ impl Format {
         match scope.names {
             None => out.push(None, None, value, ts),
             Some(names) => {
-                let record = template::Record {
+                let record = template::RecordView {
                     document: &Node::Null,
                     node: &Node::Null,
                     keys: &[],
@@ -355,6 +358,13 @@ fn text_of(payload: &[u8]) -> Result<&str, Reject> {
         true => Err(Reject::Empty),
         false => Ok(text),
     }
+}
+
+/// A text of JSON, `"21.5"` or `"on"`, without its quotes; anything else as it is.
+fn without_quotes(text: &str) -> &str {
+    let inner = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
+    let plain = |inner: &&str| !inner.is_empty() && !inner.contains(['"', '\\']);
+    inner.filter(plain).map_or(text, str::trim)
 }
 
 /// A measurement that may be learned from.

@@ -101,6 +101,10 @@ fn with_unit(text: &str, believed: impl Fn(&str) -> bool) -> Option<(&str, &str)
         .find(|(at, c)| !is_part_of_number(text, *at, *c))
         .map(|(at, _)| at)?;
     let (number, rest) = text.split_at(end);
+    // 0x1F is no zero of the unit x1F.
+    if rest.starts_with(['x', 'X']) && number.trim_start_matches(['-', '+']) == "0" {
+        return None;
+    }
     let unit = rest.trim_start();
     let words = unit.chars().any(char::is_whitespace);
     let begins = unit.chars().next()?;
@@ -178,7 +182,8 @@ fn parse_lenient(text: &str) -> Result<f64, Reject> {
         return Err(Reject::Malformed);
     }
     let unit = unit.trim();
-    if unit.len() > MAX_UNIT_BYTES || unit.contains(char::is_whitespace) {
+    if unit.len() > MAX_UNIT_BYTES || unit.contains(char::is_whitespace) || starts_with_digit(unit)
+    {
         return Err(Reject::Malformed);
     }
     if !unit.is_empty() && unit.starts_with(|c: char| c.is_ascii_punctuation() && c != '%') {
@@ -273,6 +278,8 @@ mod tests {
             "00-00",
             "A1",
             "5 -3",
+            "0x1F",
+            "-0x10",
         ] {
             assert_eq!(parse(text, false), Err(Reject::Malformed), "{text}");
         }
@@ -345,6 +352,8 @@ mod tests {
             "12 Main Street",
             "--5",
             "1,23.4,5",
+            "22.5 50.1",
+            "1 23",
             "0xZZ",
         ] {
             assert_eq!(parse(text, true), Err(Reject::Malformed), "{text}");

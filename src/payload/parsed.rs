@@ -15,7 +15,7 @@ pub enum Measured<T = Range<u32>> {
 
 /// One value of a payload, with its names within [`Parsed`].
 #[derive(Clone, Debug, PartialEq)]
-struct Item {
+struct ParsedItem {
     stream: Option<Range<u32>>,
     channel: Option<Range<u32>>,
     value: Measured,
@@ -47,7 +47,7 @@ pub struct Refused {
 /// Contents of one payload; reused from payload to payload.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Parsed {
-    items: Vec<Item>,
+    items: Vec<ParsedItem>,
     /// Names and words of the items, one behind the other.
     texts: String,
     /// The payload is of several records.
@@ -142,7 +142,7 @@ impl Parsed {
         value: Measured,
         ts: Option<Stamp>,
     ) {
-        self.items.push(Item {
+        self.items.push(ParsedItem {
             stream,
             channel,
             value,

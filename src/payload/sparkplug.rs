@@ -9,7 +9,7 @@ use super::Reject;
 
 /// A payload, as far as readings need it.
 #[derive(Clone, PartialEq, Message)]
-struct Payload {
+struct SparkplugPayload {
     #[prost(uint64, optional, tag = "1")]
     timestamp: Option<u64>,
     #[prost(message, repeated, tag = "2")]
@@ -84,7 +84,7 @@ pub struct Metric {
 
 /// A payload.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Metrics {
+pub struct SparkplugMetrics {
     /// Sequence number, 0 to 255.
     pub seq: Option<u64>,
     /// The metrics.
@@ -124,8 +124,8 @@ fn shortest(x: f32) -> f64 {
 ///
 /// # Errors
 /// [`Reject::Malformed`] if it is no Sparkplug B payload.
-pub fn parse_sparkplug(payload: &[u8]) -> Result<Metrics, Reject> {
-    let payload = Payload::decode(payload).map_err(|_| Reject::Malformed)?;
+pub fn parse_sparkplug(payload: &[u8]) -> Result<SparkplugMetrics, Reject> {
+    let payload = SparkplugPayload::decode(payload).map_err(|_| Reject::Malformed)?;
     let common = payload.timestamp;
     let ms = |own: Option<u64>| own.or(common).and_then(|ms| i64::try_from(ms).ok());
     let metrics = payload.metrics.into_iter().map(|metric| Metric {
@@ -138,7 +138,7 @@ pub fn parse_sparkplug(payload: &[u8]) -> Result<Metrics, Reject> {
         alias: metric.alias,
         datatype: metric.datatype,
     });
-    Ok(Metrics {
+    Ok(SparkplugMetrics {
         seq: payload.seq,
         metrics: metrics.collect(),
     })
@@ -152,7 +152,7 @@ pub fn rebirth_request(now_ms: i64) -> Vec<u8> {
         value: Some(RawValue::Boolean(true)),
         ..RawMetric::default()
     };
-    let payload = Payload {
+    let payload = SparkplugPayload {
         timestamp: u64::try_from(now_ms).ok(),
         metrics: vec![rebirth],
         seq: None,
@@ -173,7 +173,7 @@ pub fn encode_sparkplug(
         value: Some(RawValue::Double(*value)),
         ..RawMetric::default()
     });
-    let payload = Payload {
+    let payload = SparkplugPayload {
         timestamp: Some(ts_ms),
         metrics: metrics.collect(),
         seq,

@@ -11,7 +11,7 @@ enum Piece {
     /// `{/pointer}`: of the document; `*` is the key of the record at that place.
     Document(Pointer),
     /// `{./pointer}`: of the record.
-    Record(Pointer),
+    RecordView(Pointer),
     /// `{key}`, `{key1}`: name or index of the record, counted from outside.
     Key(Option<usize>),
 }
@@ -31,7 +31,7 @@ pub(super) enum Key<'a> {
 
 /// The record that a template is filled in for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Record<'a> {
+pub(super) struct RecordView<'a> {
     /// The whole document.
     pub document: &'a Node<'a>,
     /// The record itself.
@@ -40,7 +40,7 @@ pub(super) struct Record<'a> {
     pub keys: &'a [Key<'a>],
 }
 
-impl<'a> Record<'a> {
+impl<'a> RecordView<'a> {
     /// The node that a pointer into the document names; `*` is the key at its place.
     pub fn in_document(&self, pointer: &Pointer) -> Option<&'a Node<'a>> {
         let mut keys = self.keys.iter();
@@ -86,10 +86,10 @@ impl Template {
                     Piece::Key(Some(usize::from(name.as_bytes()[3] - b'1')))
                 }
                 _ if name.starts_with('/') => Piece::Document(Pointer::new(name)?),
-                _ if name.starts_with("./") => Piece::Record(Pointer::new(&name[1..])?),
+                _ if name.starts_with("./") => Piece::RecordView(Pointer::new(&name[1..])?),
                 _ => match (level(name), tag(name)) {
                     (Some(place), _) => Piece::Level(place),
-                    (None, Some(pointer)) => Piece::Record(Pointer::new(&pointer)?),
+                    (None, Some(pointer)) => Piece::RecordView(Pointer::new(&pointer)?),
                     (None, None) => {
                         return Err(format!(
                             "names of topic levels, {{/pointer}}, {{./pointer}} or {{key}} in \
@@ -179,7 +179,7 @@ impl Template {
     ///
     /// # Errors
     /// The part that the record does not have.
-    pub(super) fn render(&self, record: &Record<'_>, out: &mut String) -> Result<(), String> {
+    pub(super) fn render(&self, record: &RecordView<'_>, out: &mut String) -> Result<(), String> {
         for piece in &self.pieces {
             let from = out.len();
             let node = match piece {
@@ -202,7 +202,7 @@ impl Template {
                     continue;
                 }
                 Piece::Document(pointer) => record.in_document(pointer),
-                Piece::Record(pointer) => record.node.at(pointer),
+                Piece::RecordView(pointer) => record.node.at(pointer),
             };
             if !node.is_some_and(|node| node.write(out)) {
                 return Err(piece.to_string());
@@ -213,11 +213,11 @@ impl Template {
     }
 
     /// Tells `each` of the nodes of a record that its names are made of.
-    pub(super) fn sources<'a>(&self, record: &Record<'a>, mut each: impl FnMut(&'a Node<'a>)) {
+    pub(super) fn sources<'a>(&self, record: &RecordView<'a>, mut each: impl FnMut(&'a Node<'a>)) {
         for piece in &self.pieces {
             let node = match piece {
                 Piece::Document(pointer) => record.in_document(pointer),
-                Piece::Record(pointer) => record.node.at(pointer),
+                Piece::RecordView(pointer) => record.node.at(pointer),
                 Piece::Text(_) | Piece::Level(_) | Piece::Key(_) => None,
             };
             node.into_iter().for_each(&mut each);
@@ -231,7 +231,7 @@ impl std::fmt::Display for Piece {
             Piece::Text(text) => f.write_str(text),
             Piece::Level(place) => write!(f, "{{level {place}}}"),
             Piece::Document(pointer) => write!(f, "{{{pointer}}}"),
-            Piece::Record(pointer) => write!(f, "{{.{pointer}}}"),
+            Piece::RecordView(pointer) => write!(f, "{{.{pointer}}}"),
             Piece::Key(_) => f.write_str("{key}"),
         }
     }
@@ -272,7 +272,7 @@ mod tests {
         let list = document.get("list").unwrap();
         let name = |text: &str, idx: usize| {
             let filled = template(text).unwrap().with_levels(&["h1", "x/y"]);
-            let record = Record {
+            let record = RecordView {
                 document: &document,
                 node: list.get(&idx.to_string()).unwrap(),
                 keys: &[Key::Index(idx)],

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 
-use super::summary::Z90;
+use super::Z90;
 use crate::row::{Forecast, Odds, Outcome};
 
 /// Cells of confidence in which accuracy is compared with it.

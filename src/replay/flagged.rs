@@ -29,12 +29,12 @@ pub struct FlaggedIncident {
     /// It lasted so long that it is the new normal.
     pub accepted: bool,
     /// Channels that carry the evidence and their share of it, largest first, three at most.
-    pub channels: Vec<Part>,
+    pub channels: Vec<IncidentPart>,
 }
 
 /// One channel's part in an incident.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Part {
+pub struct IncidentPart {
     /// The channel.
     pub channel: String,
     /// Its share of the evidence, 0 to 1.
@@ -54,7 +54,8 @@ impl Flagged {
     pub fn observe(
         &mut self,
         names: &[impl AsRef<str>],
-        (row, time): (u64, &str),
+        row: u64,
+        time: &str,
         outcome: &Outcome,
         last: &Incident,
     ) {
@@ -87,7 +88,7 @@ impl Flagged {
         // A maximum passes over a severity that is NaN.
         known.severity = known.severity.max(last.peak_score).max(outcome.severity);
         known.accepted = last.accepted;
-        let named = |part: &Share| Part {
+        let named = |part: &Share| IncidentPart {
             channel: names[part.channel].as_ref().to_owned(),
             share: part.share,
         };
@@ -179,13 +180,13 @@ mod tests {
         };
         let mut list = Flagged::default();
         for row in [10, 11, 20] {
-            list.observe(&names, (row, "noon"), &outcome, &incident);
+            list.observe(&names, row, "noon", &outcome, &incident);
         }
         outcome.anomaly = false;
-        list.observe(&names, (21, "one"), &outcome, &incident);
+        list.observe(&names, 21, "one", &outcome, &incident);
         incident.accepted = true;
         outcome.edge = Some(IncidentEdge::Closed(incident.clone()));
-        list.observe(&names, (22, "two"), &outcome, &incident);
+        list.observe(&names, 22, "two", &outcome, &incident);
         let line = "  #3   noon  row 10, 3 rows, severity 1.2, drift, accepted as normal: b 100%\n";
         assert_eq!(list.table(), line);
     }

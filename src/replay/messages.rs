@@ -5,7 +5,7 @@ use std::io::{BufRead, Write};
 use std::sync::Arc;
 
 use super::ReplayError;
-use super::recorded::{LineReader, Recorded};
+use super::recorded::{LineReader, RecordedMessage};
 use super::report::Recorder;
 use super::summary::Summary;
 use crate::decode::{Decoder, Refusals, RefusedTopic, refused_reading};
@@ -14,13 +14,13 @@ use crate::row::{Outcome, Reading};
 use crate::stream::{Stream, StreamParams};
 
 /// Where a stream's predictions go: asked for with its name when its first row comes.
-pub type Outputs<'a> = dyn FnMut(&str) -> std::io::Result<Box<dyn Write>> + 'a;
+pub type StreamOutputs<'a> = dyn FnMut(&str) -> std::io::Result<Box<dyn Write>> + 'a;
 
 /// Topics with blanks that are named.
 const MAX_GUESSED: usize = 3;
 
 /// One stream that was met.
-struct Met {
+struct ReplayedStream {
     stream: Stream,
     summary: Summary,
     out: Option<Box<dyn Write>>,
@@ -41,7 +41,7 @@ pub struct MessagesOfStream {
 pub struct Messages {
     params: StreamParams,
     decoder: Decoder,
-    streams: BTreeMap<Arc<str>, Met>,
+    streams: BTreeMap<Arc<str>, ReplayedStream>,
     refused: HashMap<Reject, u64>,
     refusals: Refusals,
     remarks: Vec<String>,
@@ -89,7 +89,7 @@ impl Messages {
     pub fn run(
         &mut self,
         mut input: impl BufRead,
-        mut outputs: Option<&mut Outputs<'_>>,
+        mut outputs: Option<&mut StreamOutputs<'_>>,
         mut progress: impl FnMut(u64),
     ) -> Result<(), ReplayError> {
         let (mut line, mut first, mut bytes) = (Vec::new(), None, 0);
@@ -122,13 +122,13 @@ impl Messages {
 
     /// Takes the first of the messages that a line may be which an input accepts; where none is
     /// accepted, it is refused as an input refuses it, if any takes its topic.
-    fn read(&mut self, messages: &[Recorded<'_>], readings: &mut Vec<Reading>) {
+    fn read(&mut self, messages: &[RecordedMessage<'_>], readings: &mut Vec<Reading>) {
         let mut likeliest = (Reject::NoRoute, 0);
         for (i, recorded) in messages.iter().enumerate() {
             let known = self.topics.contains(&*recorded.topic);
             match self.decoder.read(recorded.message(), readings) {
                 Ok(()) => {
-                    self.accepted(recorded, (i > 0, messages.len() > 1));
+                    self.accepted(recorded, i > 0, messages.len() > 1);
                     return;
                 }
                 Err(reason) if known || likeliest.0 == Reject::NoRoute => likeliest = (reason, i),
@@ -149,7 +149,7 @@ impl Messages {
     }
 
     /// Notes the parts of a message that were refused, and a topic that was told from its payload.
-    fn accepted(&mut self, recorded: &Recorded<'_>, (guessed, doubtful): (bool, bool)) {
+    fn accepted(&mut self, recorded: &RecordedMessage<'_>, guessed: bool, doubtful: bool) {
         let message = recorded.message();
         let parts: Vec<Refused> = self.decoder.refused().collect();
         for part in &parts {
@@ -192,10 +192,10 @@ impl Messages {
     fn learn(
         &mut self,
         reading: &Reading,
-        outputs: &mut Option<&mut Outputs<'_>>,
+        outputs: &mut Option<&mut StreamOutputs<'_>>,
     ) -> Result<(), ReplayError> {
         let met = self.streams.entry(reading.stream.clone());
-        let met = met.or_insert_with(|| Met {
+        let met = met.or_insert_with(|| ReplayedStream {
             stream: Stream::new(&reading.stream, &self.params),
             summary: Summary::new(&[], &self.params.engine),
             out: None,
@@ -217,7 +217,7 @@ impl Messages {
     /// A failure to write.
     pub fn finish(
         &mut self,
-        mut outputs: Option<&mut Outputs<'_>>,
+        mut outputs: Option<&mut StreamOutputs<'_>>,
     ) -> Result<Vec<MessagesOfStream>, ReplayError> {
         let mut all = Vec::new();
         for (name, mut met) in std::mem::take(&mut self.streams) {
@@ -247,11 +247,11 @@ impl Messages {
     }
 }
 
-impl Met {
+impl ReplayedStream {
     fn show(
         &mut self,
         outcomes: &mut Vec<Outcome>,
-        outputs: &mut Option<&mut Outputs<'_>>,
+        outputs: &mut Option<&mut StreamOutputs<'_>>,
         text: &mut String,
     ) -> Result<(), ReplayError> {
         let channels = self.stream.channels();
@@ -272,9 +272,9 @@ impl Met {
             }
             let flagged = outcome.anomaly || outcome.edge.is_some();
             if let Some(last) = self.stream.engine().incident().filter(|_| flagged) {
-                let at = (self.summary.rows, &*utc_text(outcome.ts_ms));
+                let time = utc_text(outcome.ts_ms);
                 let list = &mut self.summary.incident_list;
-                list.observe(channels, at, &outcome, last);
+                list.observe(channels, self.summary.rows, &time, &outcome, last);
             }
             if let Some(outputs) = outputs {
                 let out = match &mut self.out {

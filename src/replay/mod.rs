@@ -16,12 +16,15 @@ use crate::row::{Outcome, Row};
 use crate::table::{Table, TableError};
 
 pub use ahead::{HorizonSummary, StateSummary};
-pub use flagged::{Flagged, FlaggedIncident, Part};
-pub use messages::{Messages, MessagesOfStream, Outputs};
-pub use proposals::Proposal;
-pub(crate) use proposals::Values;
+pub use flagged::{Flagged, FlaggedIncident, IncidentPart};
+pub use messages::{Messages, MessagesOfStream, StreamOutputs};
+pub(crate) use proposals::SeenValues;
+pub use proposals::SettingProposal;
 pub use report::{Costs, DetectorScore, Money, Recorder};
-pub use summary::{ChannelSummary, Summary, Verdict};
+pub use summary::{ChannelSummary, Convergence, Summary};
+
+/// Half-width of the nominal 90% interval in published standard deviations.
+const Z90: f64 = 1.644_853_626_951_472_7;
 
 /// Why a recording cannot be replayed.
 #[derive(Debug, thiserror::Error)]
@@ -110,9 +113,8 @@ impl Replayed {
                 recorder.observe(&outcome, self.engine.incident());
             }
             if let Some(last) = self.engine.incident() {
-                let at = (summary.rows, table.time_text());
-                let list = &mut summary.incident_list;
-                list.observe(&self.channels, at, &outcome, last);
+                let (row, list) = (summary.rows, &mut summary.incident_list);
+                list.observe(&self.channels, row, table.time_text(), &outcome, last);
             }
             if let Some(out) = out.as_mut() {
                 line.clear();
@@ -128,7 +130,7 @@ impl Replayed {
         }
         let texts = table
             .texts()
-            .map(|(name, texts)| Proposal::of_texts(name, texts));
+            .map(|(name, texts)| SettingProposal::of_texts(name, texts));
         summary.proposals.extend(texts);
         summary.finish(self.engine.stats(), self.engine.wanted_false_alarms());
         Ok(summary)

@@ -15,7 +15,7 @@ const MAX_CHANGES: f64 = 0.2;
 
 /// A setting that would suit a channel.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Proposal {
+pub struct SettingProposal {
     /// The channel.
     pub channel: String,
     /// Proposed kind: `constant`, `empty`, `binary`, `enum` or `counter`.
@@ -28,7 +28,7 @@ pub struct Proposal {
 
 /// The values that a channel has had.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Values {
+pub(crate) struct SeenValues {
     seen: u64,
     changes: u64,
     /// Falls that are no resets of a total.
@@ -39,7 +39,7 @@ pub(crate) struct Values {
     many: bool,
 }
 
-impl Values {
+impl SeenValues {
     pub(crate) fn observe(&mut self, value: f64) {
         self.seen += 1;
         let falls = |last: f64| value < last && !(value >= 0.0 && value < RESET_SHARE * last);
@@ -60,8 +60,8 @@ impl Values {
     }
 
     /// The proposal for a channel with these values, if there is one from `fewest` on.
-    pub(crate) fn proposal(&self, name: &str, fewest: u64) -> Option<Proposal> {
-        let left_out = |kind, text| Proposal {
+    pub(crate) fn proposal(&self, name: &str, fewest: u64) -> Option<SettingProposal> {
+        let left_out = |kind, text| SettingProposal {
             channel: name.to_owned(),
             kind,
             text,
@@ -73,7 +73,7 @@ impl Values {
         }
         let rare = (self.changes as f64) < MAX_CHANGES * self.seen as f64;
         if self.falls == 0 && self.changes >= fewest && self.many {
-            return Some(Proposal {
+            return Some(SettingProposal {
                 channel: name.to_owned(),
                 kind: "counter",
                 text: format!(
@@ -90,10 +90,10 @@ impl Values {
                 let text = format!("{name:?} is always {only}: ignore = [{name:?}] leaves it out");
                 Some(left_out("constant", text))
             }
-            [0.0, 1.0] => Some(Proposal::of_states(name, &[], "two values")),
+            [0.0, 1.0] => Some(SettingProposal::of_states(name, &[], "two values")),
             values if values.iter().all(|value| value.fract() == 0.0) => {
                 let states: Vec<String> = values.iter().map(f64::to_string).collect();
-                Some(Proposal::of_states(
+                Some(SettingProposal::of_states(
                     name,
                     &states,
                     &format!("{} values", states.len()),
@@ -104,15 +104,15 @@ impl Values {
     }
 }
 
-impl Proposal {
+impl SettingProposal {
     /// For a column of few texts.
-    pub(super) fn of_texts(name: &str, texts: &BTreeSet<String>) -> Proposal {
+    pub(super) fn of_texts(name: &str, texts: &BTreeSet<String>) -> SettingProposal {
         let states: Vec<String> = texts.iter().cloned().collect();
-        Proposal::of_states(name, &states, &format!("{} texts", states.len()))
+        SettingProposal::of_states(name, &states, &format!("{} texts", states.len()))
     }
 
     /// Without states: 0 and 1.
-    fn of_states(name: &str, states: &[String], what: &str) -> Proposal {
+    fn of_states(name: &str, states: &[String], what: &str) -> SettingProposal {
         let kind = if matches!(states.len(), 0 | 2) {
             "binary"
         } else {
@@ -123,7 +123,7 @@ impl Proposal {
             _ => format!("\nstates = {}", serde_json::json!(states)),
         };
         let said = list.replace('\n', ", ");
-        Proposal {
+        SettingProposal {
             channel: name.to_owned(),
             kind,
             text: format!("{name:?} has {what}: kind = \"{kind}\"{said}"),
@@ -136,8 +136,8 @@ impl Proposal {
 mod tests {
     use super::*;
 
-    fn proposal(values: impl Iterator<Item = f64>) -> Option<Proposal> {
-        let mut met = Values::default();
+    fn proposal(values: impl Iterator<Item = f64>) -> Option<SettingProposal> {
+        let mut met = SeenValues::default();
         values.for_each(|value| met.observe(value));
         met.proposal("pump", FEWEST_VALUES)
     }
@@ -167,8 +167,8 @@ mod tests {
     fn what_is_proposed_is_a_good_configuration() {
         let texts = ["idle", "run \"fast\"", "stop"].map(str::to_owned);
         let proposals = [
-            Proposal::of_texts("mode", &texts.clone().into()),
-            Proposal::of_texts("door", &texts[..2].iter().cloned().collect()),
+            SettingProposal::of_texts("mode", &texts.clone().into()),
+            SettingProposal::of_texts("door", &texts[..2].iter().cloned().collect()),
             proposal((0..500).map(|i| f64::from(i / 50 % 2))).expect("binary"),
             proposal((0..500).map(|i| 10.0 * f64::from(i / 50 % 3))).expect("enum"),
         ];

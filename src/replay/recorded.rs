@@ -15,7 +15,7 @@ const MAX_BLANKS: usize = 16;
 
 /// One recorded message.
 #[derive(Debug, PartialEq)]
-pub(super) struct Recorded<'a> {
+pub(super) struct RecordedMessage<'a> {
     pub(super) arrival_ms: i64,
     pub(super) topic: Cow<'a, str>,
     pub(super) payload: Cow<'a, [u8]>,
@@ -24,7 +24,7 @@ pub(super) struct Recorded<'a> {
     pub(super) properties: Vec<(String, String)>,
 }
 
-impl Recorded<'_> {
+impl RecordedMessage<'_> {
     /// As the decoder takes it.
     pub(super) fn message(&self) -> Message<'_> {
         Message {
@@ -83,7 +83,7 @@ impl Default for Flag {
 impl LineReader {
     /// The messages that a line may be, the likeliest first: where blanks separate, the topic may end
     /// at each of them. None where the line is no message.
-    pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Vec<Recorded<'a>> {
+    pub(super) fn read<'a>(&mut self, line: &'a [u8]) -> Vec<RecordedMessage<'a>> {
         if line.starts_with(b"{") {
             return self.json(line).into_iter().collect();
         }
@@ -97,7 +97,7 @@ impl LineReader {
         self.format.as_ref()?.utc_ms(text)
     }
 
-    fn json<'a>(&mut self, line: &'a [u8]) -> Option<Recorded<'a>> {
+    fn json<'a>(&mut self, line: &'a [u8]) -> Option<RecordedMessage<'a>> {
         // A payload that is no UTF-8 is written as it is: only text can be read.
         let read: JsonLine<'a> = serde_json::from_slice(line).ok()?;
         let time = read.tst.get();
@@ -107,7 +107,7 @@ impl LineReader {
             Flag::Truth(truth) => truth,
         };
         let payload = read.payload.map_or("", RawValue::get);
-        Some(Recorded {
+        Some(RecordedMessage {
             arrival_ms,
             topic: Cow::Owned(read.topic),
             payload: unescaped(payload, read.payloadlen),
@@ -116,12 +116,12 @@ impl LineReader {
         })
     }
 
-    fn separated<'a>(&mut self, line: &'a [u8]) -> Option<Vec<Recorded<'a>>> {
+    fn separated<'a>(&mut self, line: &'a [u8]) -> Option<Vec<RecordedMessage<'a>>> {
         let (time, rest) = parted(line, |byte| matches!(byte, b' ' | b'\t'))?;
         let arrival_ms = self.time(std::str::from_utf8(time).ok()?)?;
         let message = |topic: &'a [u8], payload: &'a [u8], retained| {
             let topic = std::str::from_utf8(topic).ok()?;
-            (!topic.is_empty()).then_some(Recorded {
+            (!topic.is_empty()).then_some(RecordedMessage {
                 arrival_ms,
                 topic: Cow::Borrowed(topic),
                 payload: Cow::Borrowed(payload),
@@ -144,7 +144,7 @@ impl LineReader {
             .enumerate()
             .filter(|(_, byte)| matches!(**byte, b' ' | b'\t'));
         let ends = blanks.map(|(at, _)| at).take(MAX_BLANKS);
-        let mut all: Vec<Recorded<'a>> = ends
+        let mut all: Vec<RecordedMessage<'a>> = ends
             .filter_map(|end| message(&rest[..end], &rest[end + 1..], false))
             .collect();
         all.extend(all.is_empty().then(|| message(rest, &[], false)).flatten());

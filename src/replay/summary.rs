@@ -2,14 +2,13 @@
 
 use serde::Serialize;
 
+use super::Z90;
 use super::ahead::Ahead;
 use super::flagged::Flagged;
-use super::proposals::{FEWEST_VALUES, Proposal, Values};
+use super::proposals::{FEWEST_VALUES, SeenValues, SettingProposal};
 use crate::engine::{EngineParams, EngineStats};
 use crate::row::{IncidentEdge, Kind, Outcome};
 
-/// Half-width of the nominal 90% interval in published standard deviations.
-pub(super) const Z90: f64 = 1.644_853_626_951_472_7;
 /// The gain over persistence may move by this much (nats a value) from the middle third of a
 /// recording to its last and still count as settled.
 const SETTLED: f64 = 0.1;
@@ -28,7 +27,7 @@ struct Third {
 
 /// Running sums of one channel.
 #[derive(Clone, Debug, Default)]
-struct Sums {
+struct ErrorSums {
     seen: f64,
     mean: f64,
     m2: f64,
@@ -62,7 +61,7 @@ pub struct ChannelSummary {
 
 /// Whether learning has settled.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Verdict {
+pub struct Convergence {
     /// `converged`, `still moving`, `diverging` or `too short`.
     pub state: &'static str,
     /// Why, in words.
@@ -119,13 +118,13 @@ pub struct Summary {
     #[serde(flatten)]
     pub ahead: Ahead,
     /// Whether learning has settled.
-    pub verdict: Verdict,
+    pub verdict: Convergence,
     /// Settings that would suit the channels.
-    pub proposals: Vec<Proposal>,
+    pub proposals: Vec<SettingProposal>,
     #[serde(skip)]
-    sums: Vec<Sums>,
+    sums: Vec<ErrorSums>,
     #[serde(skip)]
-    values: Vec<Values>,
+    values: Vec<SeenValues>,
     #[serde(skip)]
     history: Vec<Third>,
     #[serde(skip)]
@@ -159,10 +158,10 @@ impl Summary {
                 coverage90: f64::NAN,
                 log_density: f64::NAN,
             });
-            self.values.push(Values::default());
-            self.sums.push(Sums {
+            self.values.push(SeenValues::default());
+            self.sums.push(ErrorSums {
                 previous: f64::NAN,
-                ..Sums::default()
+                ..ErrorSums::default()
             });
         }
     }
@@ -194,7 +193,7 @@ impl Summary {
             values: Vec::new(),
             channels: Vec::new(),
             ahead: Ahead::default(),
-            verdict: Verdict {
+            verdict: Convergence {
                 state: "too short",
                 why: String::new(),
             },
@@ -298,8 +297,8 @@ impl Summary {
         (total > 0.0).then(|| gain / total)
     }
 
-    fn judge(&self) -> Verdict {
-        let verdict = |state, why| Verdict { state, why };
+    fn judge(&self) -> Convergence {
+        let verdict = |state, why| Convergence { state, why };
         if self.rows < 5 * self.warm_up_rows {
             let why = format!(
                 "{} rows are fewer than five warm-ups of {} rows",
@@ -337,7 +336,7 @@ impl Summary {
     }
 }
 
-impl Sums {
+impl ErrorSums {
     /// Scores one prediction; gives its log density and that of persistence, in raw units.
     fn score(&mut self, value: f64, mean: f64, sd: f64) -> Option<(f64, f64)> {
         if mean.is_nan() || sd.is_nan() || self.previous.is_nan() {

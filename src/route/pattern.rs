@@ -5,7 +5,7 @@ use crate::payload::{Names, Template};
 
 /// One level of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Level {
+enum PatternLevel {
     Literal(String),
     /// `+` or `{name}`: any one level.
     One,
@@ -18,7 +18,7 @@ enum Level {
 pub struct Pattern {
     /// `$share/GROUP/`, which the broker takes off.
     share: String,
-    levels: Vec<Level>,
+    levels: Vec<PatternLevel>,
     /// Names of the levels that are captured, in order; empty for `+` and `#`.
     captured: Vec<String>,
     names: Names,
@@ -83,18 +83,18 @@ impl Pattern {
         let (mut levels, mut captured) = (Vec::new(), Vec::new());
         for text in topic.split('/') {
             let (level, name) = level(text)?;
-            if level == Level::One || level == Level::Rest {
+            if level == PatternLevel::One || level == PatternLevel::Rest {
                 captured.push(name);
             }
             levels.push(level);
         }
-        let rest = levels.iter().position(|level| *level == Level::Rest);
+        let rest = levels.iter().position(|level| *level == PatternLevel::Rest);
         let rest_at_end = rest.is_none_or(|at| at + 1 == levels.len());
         if topic.is_empty() || topic.len() > 1000 || !rest_at_end {
             return Err("a topic of 1 to 1000 bytes with # only at its end".to_owned());
         }
         let begins_open = matches!(topic.as_bytes()[0], b'+' | b'#') || rest == Some(0);
-        if begins_open || (levels[0] == Level::One && rest == Some(1)) {
+        if begins_open || (levels[0] == PatternLevel::One && rest == Some(1)) {
             return Err("a pattern that starts with a word or {stream}".to_owned());
         }
         for (i, name) in captured.iter().enumerate() {
@@ -128,9 +128,9 @@ impl Pattern {
             .levels
             .iter()
             .map(|level| match level {
-                Level::Literal(text) => text.as_str(),
-                Level::One => "+",
-                Level::Rest => "#",
+                PatternLevel::Literal(text) => text.as_str(),
+                PatternLevel::One => "+",
+                PatternLevel::Rest => "#",
             })
             .collect();
         levels.join("/")
@@ -146,9 +146,9 @@ impl Pattern {
         let mut theirs = other.levels.iter();
         for level in &self.levels {
             match (level, theirs.next()) {
-                (Level::Rest, _) => return true,
-                (Level::One, Some(Level::One | Level::Literal(_))) => {}
-                (Level::Literal(a), Some(Level::Literal(b))) if a == b => {}
+                (PatternLevel::Rest, _) => return true,
+                (PatternLevel::One, Some(PatternLevel::One | PatternLevel::Literal(_))) => {}
+                (PatternLevel::Literal(a), Some(PatternLevel::Literal(b))) if a == b => {}
                 _ => return false,
             }
         }
@@ -171,13 +171,14 @@ impl Pattern {
     /// The levels of `topic` that the pattern captures; `None` where it does not fit.
     pub fn matches<'a>(&self, topic: &'a str) -> Option<Captures<'a>> {
         // Topics that a broker keeps for itself are no answer to a wildcard.
-        if topic.starts_with('$') && !matches!(self.levels.first(), Some(Level::Literal(_))) {
+        if topic.starts_with('$') && !matches!(self.levels.first(), Some(PatternLevel::Literal(_)))
+        {
             return None;
         }
         let mut captures = Vec::with_capacity(self.captured.len());
         let mut rest = Some(topic);
         for level in &self.levels {
-            if *level == Level::Rest {
+            if *level == PatternLevel::Rest {
                 captures.push(rest.unwrap_or_default());
                 return Some(captures);
             }
@@ -187,9 +188,9 @@ impl Pattern {
             };
             rest = behind;
             match level {
-                Level::Literal(literal) if text != literal => return None,
-                Level::Literal(_) | Level::Rest => {}
-                Level::One => captures.push(text),
+                PatternLevel::Literal(literal) if text != literal => return None,
+                PatternLevel::Literal(_) | PatternLevel::Rest => {}
+                PatternLevel::One => captures.push(text),
             }
         }
         rest.is_none().then_some(captures)
@@ -225,15 +226,15 @@ fn split_share(topic: &str) -> Result<(&str, &str), String> {
 }
 
 /// One level, and its name where it has one.
-fn level(text: &str) -> Result<(Level, String), String> {
+fn level(text: &str) -> Result<(PatternLevel, String), String> {
     let inner = text.strip_prefix('{').and_then(|t| t.strip_suffix('}'));
     match (text, inner) {
-        ("+", _) => Ok((Level::One, String::new())),
-        ("#", _) => Ok((Level::Rest, String::new())),
+        ("+", _) => Ok((PatternLevel::One, String::new())),
+        ("#", _) => Ok((PatternLevel::Rest, String::new())),
         (_, Some(inner)) => {
             let (name, level) = match inner.strip_suffix('#') {
-                Some(name) => (name, Level::Rest),
-                None => (inner, Level::One),
+                Some(name) => (name, PatternLevel::Rest),
+                None => (inner, PatternLevel::One),
             };
             let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
             if name.is_empty() || !name.chars().all(is_word) || is_key(name) {
@@ -248,7 +249,7 @@ fn level(text: &str) -> Result<(Level, String), String> {
              {name#}"
                 .to_owned(),
         ),
-        _ => Ok((Level::Literal(text.to_owned()), String::new())),
+        _ => Ok((PatternLevel::Literal(text.to_owned()), String::new())),
     }
 }
 
@@ -295,14 +296,17 @@ fn stream_template(
         return Ok(Template::of_levels(&named));
     }
     if settings.stream.is_empty() {
-        let level = level.ok_or("one {stream}, or none and a fixed `stream`")?;
+        let level = level.ok_or(
+            "one {stream}, or `stream`: a name, or one made of levels and members as in stream = \
+             \"{hall}.{/device}\"",
+        )?;
         return Ok(Template::of_levels(&[level]));
     }
     let template = template(settings.stream, settings, captured)
         .map_err(|allowed| format!("a `stream` made of {allowed}"))?;
     match level {
         Some(level) if !template.names_level(level) => {
-            Err("one {stream}, or none and a fixed `stream`".to_owned())
+            Err("`stream` to use the level {stream}, or that level called otherwise".to_owned())
         }
         _ => Ok(template),
     }
@@ -313,7 +317,6 @@ fn channel_template(
     captured: &[String],
 ) -> Result<Option<Template>, String> {
     let level = captured.iter().position(|name| name == "channel");
-    let allowed = || "one {channel}, or none and a fixed `channel`".to_owned();
     if settings.channel.is_empty() {
         return match level {
             Some(level) => Ok(Some(Template::of_levels(&[level]))),
@@ -321,13 +324,19 @@ fn channel_template(
             None if !settings.default_channel.is_empty() => {
                 template(settings.default_channel, settings, captured).map(Some)
             }
-            None => Err(allowed()),
+            None => Err(
+                "one {channel}, or `channel`: a name, or one made of levels as in channel = \
+                 \"{part}.{kind}\"; or payload = \"object\", whose members are channels"
+                    .to_owned(),
+            ),
         };
     }
     let template = template(settings.channel, settings, captured)
         .map_err(|allowed| format!("a `channel` made of {allowed}"))?;
     match level {
-        Some(level) if !template.names_level(level) => Err(allowed()),
+        Some(level) if !template.names_level(level) => {
+            Err("`channel` to use the level {channel}, or that level called otherwise".to_owned())
+        }
         _ => Ok(Some(template)),
     }
 }

@@ -2,9 +2,10 @@
 
 use std::io::{BufRead, Read};
 
-use super::number::{self, Cell, Decimal, parse_number};
-use super::record::{Lines, Record, Separator, Splitter};
-use super::{Header, LayoutOptions, TableError, columns};
+use super::names::is_time_name;
+use super::number::{self, CellValue, Decimal, parse_number};
+use super::record::{Lines, Separator, Splitter, TableRecord};
+use super::{Header, LayoutOptions, TableError};
 use crate::time::{DateOrder, civil};
 
 /// Bytes of a file's text that are looked at.
@@ -17,7 +18,7 @@ const BODY_RECORDS: usize = 200;
 const SEPARATORS: [u8; 4] = [b';', b'\t', b',', b'|'];
 
 /// The beginning of a file.
-pub(super) struct Head {
+pub(super) struct FileHead {
     pub(super) text: Vec<u8>,
     end: u8,
     /// The text ends within the file.
@@ -25,7 +26,7 @@ pub(super) struct Head {
 }
 
 /// A record with its line, from 1.
-pub(super) type Numbered = (u64, Record);
+pub(super) type Numbered = (u64, TableRecord);
 
 /// How a file is laid out.
 #[derive(Debug)]
@@ -49,9 +50,9 @@ pub(super) struct Layout {
     pub(super) found: Vec<String>,
 }
 
-impl Head {
+impl FileHead {
     /// Takes the first bytes of `text`.
-    pub(super) fn read(text: &mut dyn BufRead) -> Result<Head, TableError> {
+    pub(super) fn read(text: &mut dyn BufRead) -> Result<FileHead, TableError> {
         let mut head = Vec::new();
         text.take(HEAD_BYTES).read_to_end(&mut head)?;
         let end = if head.contains(&b'\n') || !head.contains(&b'\r') {
@@ -59,7 +60,7 @@ impl Head {
         } else {
             b'\r'
         };
-        Ok(Head {
+        Ok(FileHead {
             cut: head.len() as u64 == HEAD_BYTES,
             text: head,
             end,
@@ -74,7 +75,7 @@ impl Head {
         while records.len() < HEAD_RECORDS
             && let Some(at) = lines.read(&mut line)?
         {
-            let mut record = Record::default();
+            let mut record = TableRecord::default();
             splitter.split(&line, &mut record);
             records.push((at, record));
         }
@@ -100,9 +101,9 @@ fn look(cell: &[u8]) -> Look {
         marks
             .iter()
             .find_map(|decimal| match parse_number(cell, *decimal) {
-                Cell::Other => None,
-                Cell::Missing => Some(Look::Missing),
-                Cell::Number(_) => Some(Look::Number),
+                CellValue::Other => None,
+                CellValue::Missing => Some(Look::Missing),
+                CellValue::Number(_) => Some(Look::Number),
             })
     };
     if let Some(look) = number(cell) {
@@ -130,7 +131,7 @@ fn look(cell: &[u8]) -> Look {
 
 impl Layout {
     /// Finds the layout of a file by its head.
-    pub(super) fn of(head: &Head, options: &LayoutOptions) -> Result<Layout, TableError> {
+    pub(super) fn of(head: &FileHead, options: &LayoutOptions) -> Result<Layout, TableError> {
         let mut found = Vec::new();
         let announced = announced_separator(&head.text);
         let (separator, mut records) = match options.separator.or(announced) {
@@ -180,7 +181,7 @@ impl Layout {
     }
 
     /// A line that is no row: blank, without a filled cell, a comment or an annotation.
-    pub(super) fn passes_over(&self, record: &Record) -> bool {
+    pub(super) fn passes_over(&self, record: &TableRecord) -> bool {
         let filled = record.filled_len();
         filled == 0 || (record.get(0).starts_with(b"#") && (self.annotated || filled != self.width))
     }
@@ -201,13 +202,13 @@ fn announced_separator(head: &[u8]) -> Option<Separator> {
     }
 }
 
-fn is_annotation(record: &Record) -> bool {
+fn is_annotation(record: &TableRecord) -> bool {
     matches!(record.get(0), b"#group" | b"#datatype" | b"#default")
 }
 
 /// The separator that cuts the lines into the same number of fields, and the fields into numbers and
 /// times; white space where none does.
-fn best_separator(head: &Head) -> Result<(Separator, Vec<Numbered>), TableError> {
+fn best_separator(head: &FileHead) -> Result<(Separator, Vec<Numbered>), TableError> {
     let mut best: Option<(f64, Separator, Vec<Numbered>)> = None;
     for byte in SEPARATORS {
         if !head.text.contains(&byte) {
@@ -229,7 +230,7 @@ fn best_separator(head: &Head) -> Result<(Separator, Vec<Numbered>), TableError>
 /// Share of lines with the usual number of fields times the share of fields there that are numbers,
 /// times or empty; 0 for one field a line.
 fn score(records: &[Numbered]) -> f64 {
-    let filled: Vec<&Record> = records
+    let filled: Vec<&TableRecord> = records
         .iter()
         .map(|(_, record)| record)
         .filter(|record| record.filled_len() > 0)
@@ -238,7 +239,7 @@ fn score(records: &[Numbered]) -> f64 {
     if width < 2 {
         return 0.0;
     }
-    let usual: Vec<&&Record> = filled
+    let usual: Vec<&&TableRecord> = filled
         .iter()
         .filter(|record| record.len() == width)
         .collect();
@@ -273,7 +274,7 @@ struct HeaderPlace {
 
 /// The usual look of each column, by the last records of the head.
 fn body_looks(records: &[Numbered], width: usize) -> Vec<Look> {
-    let usual: Vec<&Record> = records
+    let usual: Vec<&TableRecord> = records
         .iter()
         .map(|(_, record)| record)
         .filter(|record| record.len() == width)
@@ -300,7 +301,7 @@ fn body_looks(records: &[Numbered], width: usize) -> Vec<Look> {
 
 /// The record has what the columns usually hold: its times are times, and at least half of its
 /// numbers are numbers.
-fn is_data(record: &Record, looks: &[Look]) -> bool {
+fn is_data(record: &TableRecord, looks: &[Look]) -> bool {
     if record.len() < looks.len() / 2 + 1 {
         return false;
     }
@@ -361,7 +362,11 @@ fn find_header(
         });
     };
     // A line of names has a name above most columns; one that begins with # may be a comment.
-    let wide = |record: &Record| 2 * record.filled_len() > width && record.filled_len() <= width;
+    // Separators at the ends of rows make columns that nothing is in.
+    let filled = looks.iter().rposition(|look| *look != Look::Missing);
+    let used = filled.map_or(width, |last| last + 1);
+    let wide =
+        |record: &TableRecord| 2 * record.filled_len() > used && record.filled_len() <= width;
     let above: Vec<usize> = (0..data)
         .filter(|&i| wide(&records[i].1) && !is_station_line(&records[i].1))
         .collect();
@@ -373,7 +378,7 @@ fn find_header(
             .all(|name| met.insert(name))
     };
     let names_a_time = |rows: &std::ops::Range<usize>| {
-        (0..width).any(|column| columns::is_time_name(&joined(&records[rows.clone()], column)))
+        (0..width).any(|column| is_time_name(&joined(&records[rows.clone()], column)))
     };
     let single = above.iter().map(|&i| i..i + 1);
     let (Some(&first), Some(&last)) = (above.first(), above.last()) else {
@@ -402,7 +407,7 @@ fn find_header(
 }
 
 /// The first line of Campbell Scientific's files: format, station, logger, program.
-fn is_station_line(record: &Record) -> bool {
+fn is_station_line(record: &TableRecord) -> bool {
     matches!(record.get(0), b"TOA5" | b"TOACI1" | b"TOB1")
 }
 
@@ -430,7 +435,11 @@ fn names_of(
     }
     // A header without a name above the row numbers, as R writes it.
     let one_short = rows.len() == 1 && rows[0].1.len() + 1 == width;
+    let mut body = records[header.data.min(records.len())..].iter();
+    // A separator too many at the end of each row is none.
+    let last_is_filled = body.any(|(_, row)| !row.get(width - 1).is_empty());
     if one_short
+        && last_is_filled
         && records
             .get(header.data)
             .is_some_and(|(_, row)| row.len() == width)
@@ -441,7 +450,7 @@ fn names_of(
     let mut units = Vec::new();
     if !below.is_empty() {
         let rows = &records[below.clone()];
-        let text = |record: &Record| {
+        let text = |record: &TableRecord| {
             let cells = record.iter().filter(|cell| !cell.is_empty()).take(4);
             let cells: Vec<String> = cells
                 .map(|cell| String::from_utf8_lossy(cell).into_owned())

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::columns::{Columns, Reading, TimeColumn, place};
+use super::column::{CellReading, place};
+use super::columns::TableColumns;
 use super::layout::Layout;
-use super::number::{self, Cell, Decimal, parse_number};
-use super::record::Record;
-use super::wide::{Kept, read_cell};
-use super::{Shape, TableError, TableOptions};
+use super::number::{self, CellValue, Decimal, parse_number};
+use super::record::TableRecord;
+use super::time_column::TimeColumn;
+use super::value::{KeptRow, read_cell};
+use super::{TableError, TableOptions, TableShape};
 use crate::engine::State;
 
 /// Names of columns that name a channel, in small letters and digits.
@@ -79,12 +81,12 @@ fn word(name: &str) -> String {
 /// Finds whether a file has a line a reading; `None` where it has a column a channel.
 pub(super) fn find(
     layout: &Layout,
-    columns: &Columns,
+    columns: &TableColumns,
     options: &TableOptions,
 ) -> Result<Option<Long>, TableError> {
     match &options.shape {
-        Shape::Wide => return Ok(None),
-        Shape::Long { names, value } => {
+        TableShape::Wide => return Ok(None),
+        TableShape::Long { names, value } => {
             let find = |name: &String| place(&columns.names, name);
             let names = names.iter().map(find).collect::<Result<_, _>>()?;
             return Ok(Some(Long {
@@ -93,7 +95,7 @@ pub(super) fn find(
                 left_out: Vec::new(),
             }));
         }
-        Shape::Found => {}
+        TableShape::Found => {}
     }
     if columns.time_format_is_none() {
         return Ok(None);
@@ -101,11 +103,51 @@ pub(super) fn find(
     if let Some(flux) = of_flux(columns) {
         return Ok(Some(flux));
     }
-    Ok(by_repeated_times(layout, columns).or_else(|| by_names(columns)))
+    Ok(by_repeated_times(layout, columns)
+        .or_else(|| by_names(columns))
+        .or_else(|| by_turns(layout, columns)))
+}
+
+/// A column called as one that names a channel, whose few texts or whole numbers take turns from row to
+/// row, while each row has a time of its own.
+fn by_turns(layout: &Layout, columns: &TableColumns) -> Option<Long> {
+    let rows = &layout.rows;
+    let takes_turns = |&column: &usize| {
+        let cells = || rows.iter().map(|(_, record)| record.get(column));
+        let distinct = cells().collect::<HashSet<_>>().len();
+        let changes = cells().zip(cells().skip(1)).filter(|(a, b)| a != b).count();
+        let few = distinct > 1 && 4 * distinct <= rows.len();
+        few && 2 * changes >= rows.len() && cells().all(|cell| !cell.is_empty())
+    };
+    let is_named = |column: &usize| NAME_WORDS.contains(&word(&columns.names[*column]).as_str());
+    let numbered = columns.channels.iter().map(|channel| channel.column);
+    let numbered = numbered.filter(|&column| holds_integers(layout, column));
+    let mut candidates = columns
+        .texts
+        .iter()
+        .copied()
+        .chain(numbered)
+        .filter(is_named);
+    let name = candidates.find(takes_turns)?;
+    let values = columns.channels.iter().map(|channel| channel.column);
+    let values: Vec<usize> = values.filter(|column| *column != name).collect();
+    (!values.is_empty()).then(|| Long {
+        names: vec![name],
+        values,
+        left_out: Vec::new(),
+    })
+}
+
+fn holds_integers(layout: &Layout, column: usize) -> bool {
+    let whole = |cell: &[u8]| matches!(parse_number(cell, layout.decimal), CellValue::Number(x) if x.fract() == 0.0);
+    layout
+        .rows
+        .iter()
+        .all(|(_, record)| whole(record.get(column)))
 }
 
 /// InfluxDB's tables: `_field`, the measurement and the tags name a channel.
-fn of_flux(columns: &Columns) -> Option<Long> {
+fn of_flux(columns: &TableColumns) -> Option<Long> {
     let find = |name: &str| columns.names.iter().position(|known| known == name);
     let (value, field) = (find("_value")?, find("_field")?);
     let tags = columns.texts.iter().copied().filter(|&column| {
@@ -121,9 +163,9 @@ fn of_flux(columns: &Columns) -> Option<Long> {
 }
 
 /// Times repeat, and a column of texts (or two) tells the readings of one time apart.
-fn by_repeated_times(layout: &Layout, columns: &Columns) -> Option<Long> {
+fn by_repeated_times(layout: &Layout, columns: &TableColumns) -> Option<Long> {
     let rows = &layout.rows;
-    let time_of = |record: &Record| {
+    let time_of = |record: &TableRecord| {
         let mut text = String::new();
         columns.time.write(record, &mut text);
         text
@@ -141,16 +183,13 @@ fn by_repeated_times(layout: &Layout, columns: &Columns) -> Option<Long> {
         rows.len() - keys.collect::<HashSet<_>>().len()
     };
     let few = |names: &&Vec<usize>| twice(names) as f64 <= MAX_TWICE * rows.len() as f64;
-    let integers = |column: usize| {
-        let whole = |cell: &[u8]| matches!(parse_number(cell, layout.decimal), Cell::Number(x) if x.fract() == 0.0);
-        rows.iter().all(|(_, record)| whole(record.get(column)))
-    };
     let numbered = columns
         .channels
         .iter()
         .map(|channel| channel.column)
         .filter(|&column| {
-            NAME_WORDS.contains(&word(&columns.names[column]).as_str()) && integers(column)
+            NAME_WORDS.contains(&word(&columns.names[column]).as_str())
+                && holds_integers(layout, column)
         });
     let candidates: Vec<usize> = columns.texts.iter().copied().chain(numbered).collect();
     let single = candidates.iter().map(|&column| vec![column]);
@@ -189,7 +228,7 @@ fn by_repeated_times(layout: &Layout, columns: &Columns) -> Option<Long> {
 }
 
 /// Columns that are called as such: `entity_id,state,last_changed`, whether times repeat or not.
-fn by_names(columns: &Columns) -> Option<Long> {
+fn by_names(columns: &TableColumns) -> Option<Long> {
     let name = columns
         .texts
         .iter()
@@ -207,7 +246,7 @@ fn by_names(columns: &Columns) -> Option<Long> {
     })
 }
 
-fn value_by_name(columns: &Columns) -> Option<usize> {
+fn value_by_name(columns: &TableColumns) -> Option<usize> {
     let is = |name: &String| {
         let word = word(name);
         VALUE_WORDS.contains(&word.as_str()) || word.ends_with("value") || word.ends_with("wert")
@@ -216,7 +255,7 @@ fn value_by_name(columns: &Columns) -> Option<usize> {
 }
 
 /// One reading.
-struct Entry {
+struct LongReading {
     ts_ms: i64,
     channel: usize,
     value: f64,
@@ -225,7 +264,7 @@ struct Entry {
 }
 
 /// One channel that was met.
-struct Met {
+struct LongChannel {
     parts: Vec<String>,
     value: usize,
     unit: Option<String>,
@@ -246,15 +285,15 @@ pub(super) struct Pivot {
     time_name: String,
     decimal: Decimal,
     places: HashMap<(Vec<String>, usize), usize>,
-    met: Vec<Met>,
-    entries: Vec<Entry>,
+    met: Vec<LongChannel>,
+    entries: Vec<LongReading>,
     texts: Vec<String>,
 }
 
 /// The rows that readings make.
 pub(super) struct Pivoted {
     pub(super) names: Vec<String>,
-    pub(super) rows: Vec<Kept>,
+    pub(super) rows: Vec<KeptRow>,
     pub(super) unreadable: u64,
     pub(super) ignored: Vec<String>,
     pub(super) texts: Vec<(String, BTreeSet<String>)>,
@@ -262,7 +301,7 @@ pub(super) struct Pivoted {
 }
 
 impl Pivot {
-    pub(super) fn new(shape: &Long, columns: &Columns, decimal: Decimal) -> Pivot {
+    pub(super) fn new(shape: &Long, columns: &TableColumns, decimal: Decimal) -> Pivot {
         let named = |places: &[usize]| -> Vec<String> {
             places
                 .iter()
@@ -292,7 +331,7 @@ impl Pivot {
 
     /// A header within the file, as where several tables stand below each other: its columns count
     /// from there on.
-    pub(super) fn is_header(&mut self, record: &Record) -> bool {
+    pub(super) fn is_header(&mut self, record: &TableRecord) -> bool {
         let find = |name: &String| record.iter().position(|cell| cell == name.as_bytes());
         let Some(time) = find(&self.time_name) else {
             return false;
@@ -310,8 +349,9 @@ impl Pivot {
     /// Takes a line: a reading of each column of values.
     pub(super) fn take(
         &mut self,
-        record: &Record,
-        (ts_ms, text): (i64, &str),
+        record: &TableRecord,
+        ts_ms: i64,
+        text: &str,
         states_of: impl Fn(&str) -> Option<Vec<State>>,
     ) -> Result<(), TableError> {
         if self.texts.last().is_none_or(|last| last != text) {
@@ -325,12 +365,12 @@ impl Pivot {
             let key = (parts.collect::<Vec<String>>(), place);
             let channel = match self.places.get(&key) {
                 Some(&channel) => channel,
-                None => self.meet(key, &states_of)?,
+                None => self.meet(key.0, key.1, &states_of)?,
             };
             let cell = record.get(self.values[place]);
             if let Some(value) = self.met[channel].read(cell, self.decimal) {
                 let text = self.texts.len() - 1;
-                self.entries.push(Entry {
+                self.entries.push(LongReading {
                     ts_ms,
                     channel,
                     value,
@@ -343,7 +383,8 @@ impl Pivot {
 
     fn meet(
         &mut self,
-        key: (Vec<String>, usize),
+        parts: Vec<String>,
+        value: usize,
         states_of: impl Fn(&str) -> Option<Vec<State>>,
     ) -> Result<usize, TableError> {
         if self.met.len() >= MAX_NAMES {
@@ -352,24 +393,24 @@ impl Pivot {
                 names: self.met.len(),
             });
         }
-        let whole = key.0.join(".");
-        self.met.push(Met {
-            parts: key.0.clone(),
-            value: key.1,
+        let whole = parts.join(".");
+        self.met.push(LongChannel {
+            parts: parts.clone(),
+            value,
             unit: None,
             numbers: 0,
             others: 0,
             texts: BTreeSet::new(),
             states: states_of(&whole),
         });
-        self.places.insert(key, self.met.len() - 1);
+        self.places.insert((parts, value), self.met.len() - 1);
         Ok(self.met.len() - 1)
     }
 
     /// Ends the file: channels in the order in which they were met, rows in the order of time.
     pub(super) fn finish(mut self) -> Result<Pivoted, TableError> {
         let names = self.channel_names();
-        let usable = |met: &Met| met.numbers > 0 && met.numbers >= met.others;
+        let usable = |met: &LongChannel| met.numbers > 0 && met.numbers >= met.others;
         let mut place_of = vec![None; self.met.len()];
         let (mut kept, mut texts) = (Vec::new(), Vec::new());
         let mut ignored = std::mem::take(&mut self.left_out);
@@ -421,7 +462,7 @@ impl Pivot {
         if wanted.is_empty() {
             wanted.push(width - 1);
         }
-        let name = |met: &Met| {
+        let name = |met: &LongChannel| {
             let parts = wanted.iter().map(|&part| met.parts[part].as_str());
             let value = self.value_columns[met.value].as_str();
             let value = (self.value_columns.len() > 1).then_some(value);
@@ -468,8 +509,8 @@ impl Pivot {
         width: usize,
         window_ms: i64,
         found: &mut Vec<String>,
-    ) -> Vec<Kept> {
-        let (mut rows, mut twice) = (Vec::<Kept>::new(), 0_u64);
+    ) -> Vec<KeptRow> {
+        let (mut rows, mut twice) = (Vec::<KeptRow>::new(), 0_u64);
         // Whether the row has a reading of a channel, missing ones included.
         let mut given = vec![false; width];
         for entry in &self.entries {
@@ -481,7 +522,7 @@ impl Pivot {
             });
             if begins {
                 given.fill(false);
-                rows.push(Kept {
+                rows.push(KeptRow {
                     ts_ms: entry.ts_ms,
                     text: self.texts[entry.text].clone(),
                     values: vec![f64::NAN; width],
@@ -502,13 +543,16 @@ impl Pivot {
     }
 }
 
-impl Met {
+impl LongChannel {
     /// Reads a cell; `None` where it is no value.
     fn read(&mut self, cell: &[u8], decimal: Decimal) -> Option<f64> {
-        if self.unit.is_none() && parse_number(cell, decimal) == Cell::Other {
+        if self.unit.is_none() && parse_number(cell, decimal) == CellValue::Other {
             self.unit = number::split_unit(cell).map(|(_, unit)| unit.to_owned());
         }
-        let reading = self.unit.clone().map_or(Reading::Truth, Reading::Unit);
+        let reading = self
+            .unit
+            .clone()
+            .map_or(CellReading::Truth, CellReading::Unit);
         let value = read_cell(cell, &reading, decimal, self.states.as_deref());
         match value {
             Some(value) => self.numbers += u64::from(!value.is_nan()),

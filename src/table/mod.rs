@@ -1,15 +1,19 @@
 //! Reads tables as plants, loggers and spreadsheets write them: finds encoding, separator, header,
 //! times and columns by itself, says what it found, and takes an option for each.
 
+mod column;
 mod columns;
 mod layout;
 mod long;
+mod names;
 mod number;
 mod record;
 mod sheet;
 mod source;
 mod stretch;
 mod time;
+mod time_column;
+mod value;
 mod wide;
 
 #[cfg(test)]
@@ -19,7 +23,7 @@ mod tests;
 
 use std::io;
 
-pub use number::{Cell, Decimal, parse_number};
+pub use number::{CellValue, Decimal, parse_number};
 pub use record::Separator;
 pub use sheet::Sheet;
 pub use stretch::{Stretch, stretches_of};
@@ -50,7 +54,7 @@ pub enum Header {
 
 /// How readings stand in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Shape {
+pub enum TableShape {
     /// It is found.
     #[default]
     Found,
@@ -92,7 +96,7 @@ pub struct TableOptions {
     /// Columns that are no channels.
     pub ignore: Vec<String>,
     /// A column a channel, or a line a reading.
-    pub shape: Shape,
+    pub shape: TableShape,
     /// Rows are taken in the order of the file, also where that is newest first.
     pub keep_order: bool,
     /// The rules that say which columns hold the names of states, and the stream that they are of.
@@ -126,6 +130,12 @@ pub enum TableError {
     /// No column of numbers.
     #[error("no column of numbers to learn from; the columns are {0}")]
     NoChannels(String),
+    /// The columns are named by times.
+    #[error(
+        "its first row holds the times: a row is a channel there; turn it round, so that each time \
+         is a row and each channel a column"
+    )]
+    Turned,
     /// No line of data.
     #[error("no rows of data")]
     Empty,

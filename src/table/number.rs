@@ -56,7 +56,7 @@ const PREFIXES: [(&str, f64); 8] = [
 
 /// The content of one cell.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Cell {
+pub enum CellValue {
     /// A finite number.
     Number(f64),
     /// Nothing, NaN, or a word for none.
@@ -76,9 +76,9 @@ impl Decimal {
             let as_point = parse_number(number, Decimal::Point);
             let as_comma = parse_number(number, Decimal::Comma);
             match (as_point, as_comma) {
-                (Cell::Number(_), Cell::Other) => points += 1,
-                (Cell::Other, Cell::Number(_)) => commas += 1,
-                (Cell::Number(a), Cell::Number(b)) if a != b => {
+                (CellValue::Number(_), CellValue::Other) => points += 1,
+                (CellValue::Other, CellValue::Number(_)) => commas += 1,
+                (CellValue::Number(a), CellValue::Number(b)) if a != b => {
                     either += u64::from(number.contains(&b','));
                 }
                 _ => {}
@@ -99,13 +99,13 @@ pub fn bare(cell: &[u8]) -> &[u8] {
 }
 
 /// Reads a cell.
-pub fn parse_number(cell: &[u8], decimal: Decimal) -> Cell {
+pub fn parse_number(cell: &[u8], decimal: Decimal) -> CellValue {
     let cell = bare(cell.trim_ascii());
     if cell.is_empty() {
-        return Cell::Missing;
+        return CellValue::Missing;
     }
     let Ok(text) = std::str::from_utf8(cell) else {
-        return Cell::Other;
+        return CellValue::Other;
     };
     let text = text.trim();
     // The minus sign of typesetting, as displays and spreadsheets write it.
@@ -119,11 +119,11 @@ pub fn parse_number(cell: &[u8], decimal: Decimal) -> Cell {
         _ => text.parse::<f64>().ok(),
     };
     match plain.or_else(|| ungrouped(text, decimal)?.parse().ok()) {
-        Some(x) if x.is_finite() => Cell::Number(x),
-        Some(x) if x.is_nan() => Cell::Missing,
-        Some(_) => Cell::Other,
-        None if is_word_for_none(text) => Cell::Missing,
-        None => Cell::Other,
+        Some(x) if x.is_finite() => CellValue::Number(x),
+        Some(x) if x.is_nan() => CellValue::Missing,
+        Some(_) => CellValue::Other,
+        None if is_word_for_none(text) => CellValue::Missing,
+        None => CellValue::Other,
     }
 }
 
@@ -214,17 +214,17 @@ pub(super) fn factor(unit: &str, base: &str) -> Option<f64> {
 }
 
 /// Reads a cell whose number has `unit` behind it, or none, or the unit with another prefix.
-pub(super) fn parse_with_unit(cell: &[u8], decimal: Decimal, base: &str) -> Cell {
+pub(super) fn parse_with_unit(cell: &[u8], decimal: Decimal, base: &str) -> CellValue {
     match parse_number(cell, decimal) {
-        Cell::Other => {}
+        CellValue::Other => {}
         read => return read,
     }
     let Some((number, unit)) = split_unit(cell) else {
-        return Cell::Other;
+        return CellValue::Other;
     };
     match (parse_number(number.as_bytes(), decimal), factor(unit, base)) {
-        (Cell::Number(x), Some(factor)) => Cell::Number(x * factor),
-        _ => Cell::Other,
+        (CellValue::Number(x), Some(factor)) => CellValue::Number(x * factor),
+        _ => CellValue::Other,
     }
 }
 
@@ -249,24 +249,32 @@ mod tests {
     #[test]
     fn thousands_may_be_grouped() {
         for (text, decimal, number) in [
-            ("1,5", Decimal::Comma, Cell::Number(1.5)),
-            ("-3,25E2", Decimal::Comma, Cell::Number(-325.0)),
-            ("1.234.567,5", Decimal::Comma, Cell::Number(1_234_567.5)),
-            ("1.234", Decimal::Comma, Cell::Number(1234.0)),
-            ("7", Decimal::Comma, Cell::Number(7.0)),
-            ("1.23", Decimal::Comma, Cell::Other),
-            ("0.123", Decimal::Comma, Cell::Other),
-            ("1,2,3", Decimal::Comma, Cell::Other),
-            ("n/a", Decimal::Comma, Cell::Missing),
-            ("1,234,567.5", Decimal::Point, Cell::Number(1_234_567.5)),
-            ("-12 345.5", Decimal::Point, Cell::Number(-12_345.5)),
-            ("12\u{a0}345,5", Decimal::Comma, Cell::Number(12_345.5)),
-            ("1'234.5", Decimal::Point, Cell::Number(1234.5)),
-            ("1,23", Decimal::Point, Cell::Other),
-            ("18.00.00", Decimal::Point, Cell::Other),
-            ("unavailable", Decimal::Point, Cell::Missing),
-            ("inf", Decimal::Point, Cell::Other),
-            ("oops", Decimal::Point, Cell::Other),
+            ("1,5", Decimal::Comma, CellValue::Number(1.5)),
+            ("-3,25E2", Decimal::Comma, CellValue::Number(-325.0)),
+            (
+                "1.234.567,5",
+                Decimal::Comma,
+                CellValue::Number(1_234_567.5),
+            ),
+            ("1.234", Decimal::Comma, CellValue::Number(1234.0)),
+            ("7", Decimal::Comma, CellValue::Number(7.0)),
+            ("1.23", Decimal::Comma, CellValue::Other),
+            ("0.123", Decimal::Comma, CellValue::Other),
+            ("1,2,3", Decimal::Comma, CellValue::Other),
+            ("n/a", Decimal::Comma, CellValue::Missing),
+            (
+                "1,234,567.5",
+                Decimal::Point,
+                CellValue::Number(1_234_567.5),
+            ),
+            ("-12 345.5", Decimal::Point, CellValue::Number(-12_345.5)),
+            ("12\u{a0}345,5", Decimal::Comma, CellValue::Number(12_345.5)),
+            ("1'234.5", Decimal::Point, CellValue::Number(1234.5)),
+            ("1,23", Decimal::Point, CellValue::Other),
+            ("18.00.00", Decimal::Point, CellValue::Other),
+            ("unavailable", Decimal::Point, CellValue::Missing),
+            ("inf", Decimal::Point, CellValue::Other),
+            ("oops", Decimal::Point, CellValue::Other),
         ] {
             assert_eq!(parse_number(text.as_bytes(), decimal), number, "{text}");
         }
@@ -289,10 +297,10 @@ mod tests {
             assert_eq!(split_unit(text.as_bytes()), None, "{text}");
         }
         let read = |text: &str| parse_with_unit(text.as_bytes(), Decimal::Point, "kW");
-        assert_eq!(read("1.5 kW"), Cell::Number(1.5));
-        assert_eq!(read("500 W"), Cell::Number(0.5));
-        assert_eq!(read("2 MW"), Cell::Number(2000.0));
-        assert_eq!(read("2"), Cell::Number(2.0));
-        assert_eq!(read("2 bar"), Cell::Other);
+        assert_eq!(read("1.5 kW"), CellValue::Number(1.5));
+        assert_eq!(read("500 W"), CellValue::Number(0.5));
+        assert_eq!(read("2 MW"), CellValue::Number(2000.0));
+        assert_eq!(read("2"), CellValue::Number(2.0));
+        assert_eq!(read("2 bar"), CellValue::Other);
     }
 }

@@ -98,22 +98,22 @@ fn is_open(line: &[u8], separator: u8) -> bool {
     if !line.contains(&b'"') {
         return false;
     }
-    let mut place = Place::Start;
+    let mut place = FieldPlace::Start;
     for &byte in line {
         place = match (place, byte) {
-            (Place::Start, b'"') | (Place::QuoteInQuotes, b'"') => Place::Quoted,
-            (Place::Quoted, b'"') => Place::QuoteInQuotes,
-            (Place::Quoted, _) => Place::Quoted,
-            (_, byte) if byte == separator => Place::Start,
-            _ => Place::Bare,
+            (FieldPlace::Start, b'"') | (FieldPlace::QuoteInQuotes, b'"') => FieldPlace::Quoted,
+            (FieldPlace::Quoted, b'"') => FieldPlace::QuoteInQuotes,
+            (FieldPlace::Quoted, _) => FieldPlace::Quoted,
+            (_, byte) if byte == separator => FieldPlace::Start,
+            _ => FieldPlace::Bare,
         };
     }
-    place == Place::Quoted
+    place == FieldPlace::Quoted
 }
 
 /// Where in a field a byte stands.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum FieldPlace {
     Start,
     Bare,
     Quoted,
@@ -122,12 +122,12 @@ enum Place {
 
 /// The fields of one record.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Record {
+pub(super) struct TableRecord {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
-impl Record {
+impl TableRecord {
     /// Number of fields.
     pub(super) fn len(&self) -> usize {
         self.ends.len()
@@ -178,7 +178,7 @@ impl Splitter {
     }
 
     /// Cuts a line, with the line breaks that quoted fields have, into `record`.
-    pub(super) fn split(&mut self, line: &[u8], record: &mut Record) {
+    pub(super) fn split(&mut self, line: &[u8], record: &mut TableRecord) {
         record.ends.clear();
         if self.separator == Separator::Blanks {
             record.bytes.clear();
@@ -218,7 +218,7 @@ mod tests {
     fn records(text: &str, separator: Separator) -> Vec<(u64, Vec<String>)> {
         let mut lines = Lines::new(Box::new(text.as_bytes()), separator, b'\n');
         let mut splitter = Splitter::new(separator);
-        let (mut line, mut record, mut all) = (Vec::new(), Record::default(), Vec::new());
+        let (mut line, mut record, mut all) = (Vec::new(), TableRecord::default(), Vec::new());
         while let Some(at) = lines.read(&mut line).unwrap() {
             splitter.split(&line, &mut record);
             let fields = record

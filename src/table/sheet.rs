@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::layout::{Head, Layout};
+use super::layout::{FileHead, Layout};
 use super::number::Decimal;
-use super::record::{Lines, Record, Splitter};
+use super::record::{Lines, Splitter, TableRecord};
 use super::source::Source;
 use super::{LayoutOptions, TableError};
 
@@ -19,9 +19,31 @@ pub struct Sheet<'a> {
     splitter: Splitter,
     bytes_read: Arc<AtomicU64>,
     line: Vec<u8>,
-    pub(super) record: Record,
+    pub(super) record: TableRecord,
     /// Line of the record, from 1.
     pub(super) at: u64,
+}
+
+/// Advice for a file that begins as JSON does.
+fn json_advice(head: &[u8]) -> Option<&'static str> {
+    let begins = head.trim_ascii_start();
+    let within = begins
+        .strip_prefix(b"[")
+        .unwrap_or(begins)
+        .trim_ascii_start();
+    let member = within.strip_prefix(b"{")?.trim_ascii_start();
+    if !member.starts_with(b"\"") {
+        return None;
+    }
+    let line = head.split(|byte| *byte == b'\n').next().unwrap_or(head);
+    let has = |name: &[u8]| line.windows(name.len()).any(|part| part == name);
+    Some(match has(b"\"topic\"") && has(b"\"payload\"") {
+        true => "messages that mosquitto_sub recorded: --messages replays them",
+        false => {
+            "JSON: make a table of it, as with jq -r '[.time, .temp] | @csv', or replay it as \
+             messages: lines of {\"tst\": TIME, \"topic\": \"plant/press\", \"payload\": {...}} with --messages"
+        }
+    })
 }
 
 impl<'a> Sheet<'a> {
@@ -39,7 +61,10 @@ impl<'a> Sheet<'a> {
     /// As [`Sheet::open`].
     pub fn of(input: impl Read + 'a, options: &LayoutOptions) -> Result<Sheet<'a>, TableError> {
         let mut source = Source::of(input, options.encoding)?;
-        let head = Head::read(&mut source.text)?;
+        let head = FileHead::read(&mut source.text)?;
+        if let Some(advice) = json_advice(&head.text) {
+            return Err(TableError::NoText(advice));
+        }
         let mut layout = Layout::of(&head, options)?;
         source.found.append(&mut layout.found);
         layout.found = source.found;
@@ -50,7 +75,7 @@ impl<'a> Sheet<'a> {
             layout,
             bytes_read: source.bytes_read,
             line: Vec::new(),
-            record: Record::default(),
+            record: TableRecord::default(),
             at: 0,
         })
     }

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::sheet::Sheet;
-use super::time::{Clock, RowOrder, TimeFormat};
+use super::time::{RowClock, RowOrder, TimeFormat};
 use super::{LayoutOptions, TableError, TableOptions};
 
 /// A stretch of time, unix milliseconds, both ends within.
@@ -49,7 +49,7 @@ pub fn stretches_of(path: &Path, options: &TableOptions) -> Result<Vec<Stretch>,
     let Some((start, format)) = times.first().cloned() else {
         return Err(TableError::Empty);
     };
-    let mut clock = Clock::new(format.clone(), zone, RowOrder::default());
+    let mut clock = RowClock::new(format.clone(), zone, RowOrder::default());
     let mut all = Vec::new();
     for (line, cells) in &rows {
         let mut read = |column: usize| clock.read(cells.get(column).map_or("", String::as_str));

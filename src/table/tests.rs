@@ -614,13 +614,13 @@ fn an_option_overrides_everything_that_is_found() {
     let by_sensor = long("time,sensor,value", |i, name, x| {
         format!("{},{name},{x}", at(i, ISO, "UTC"))
     });
-    let wide = options(|o| o.shape = Shape::Wide);
+    let wide = options(|o| o.shape = TableShape::Wide);
     assert_eq!(
         read(by_sensor.as_bytes(), &wide).unwrap().channels,
         ["value"]
     );
     let named = options(|o| {
-        o.shape = Shape::Long {
+        o.shape = TableShape::Long {
             names: vec!["b".into()],
             value: "c".into(),
         }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
-use crate::time::{DateOrder, Moment, TimeUnit, by_pattern, in_order};
+use crate::time::{DateOrder, Moment, TimeUnit, by_pattern, civil, in_order};
 
 /// Start of 1900, unix milliseconds: no recording is older, a year of two digits read as one of four is.
 const YEAR_1900: i64 = -2_208_988_800_000;
@@ -14,6 +14,8 @@ const YEAR_1998: i64 = 883_612_800_000;
 const SPREADSHEET_DAYS: std::ops::Range<f64> = 29_221.0..73_051.0;
 /// Unix time of the spreadsheets' day 0, days.
 const SPREADSHEET_EPOCH: f64 = -25_569.0;
+
+const DAY_MS: i64 = 86_400_000;
 
 /// Dates since 1900 without separators: days, then with hours, minutes and seconds. As unix times
 /// those with hours would lie beyond 2030, with minutes before 1977, with seconds beyond 2570.
@@ -31,6 +33,8 @@ pub(crate) enum TimeFormat {
     Unix(TimeUnit),
     /// Days since 1899-12-30, as spreadsheets store times.
     Days,
+    /// A time of day without a date, or a span since the start.
+    OfDay,
     /// There is none: rows are taken as one second apart.
     None,
 }
@@ -195,6 +199,7 @@ impl TimeFormat {
                 let stamp = Timestamp::from_second((days * 86_400.0).round() as i64).ok()?;
                 Some(Moment::Local(TimeZone::UTC.to_datetime(stamp)))
             }
+            TimeFormat::OfDay => civil::of_day_ms(text).map(Moment::Utc),
             TimeFormat::Civil(order) => in_order(text, *order),
             TimeFormat::Pattern(pattern) => by_pattern(pattern, text),
             TimeFormat::None => None,
@@ -225,22 +230,25 @@ pub(super) struct RowOrder {
 
 /// Reads the times of a column in turn. Local times that a change of the clock makes twice are told
 /// apart by their order.
-pub(super) struct Clock {
+pub(super) struct RowClock {
     format: TimeFormat,
     zone: TimeZone,
     order: RowOrder,
     last_ms: Option<i64>,
+    /// Days since the first row, where times are without a date.
+    day: i64,
     /// Local times that the zone leaves out; taken as if the clock had not been put forward.
     pub(super) in_gap: u64,
 }
 
-impl Clock {
-    pub(super) fn new(format: TimeFormat, zone: TimeZone, order: RowOrder) -> Clock {
-        Clock {
+impl RowClock {
+    pub(super) fn new(format: TimeFormat, zone: TimeZone, order: RowOrder) -> RowClock {
+        RowClock {
             format,
             zone,
             order,
             last_ms: None,
+            day: 0,
             in_gap: 0,
         }
     }
@@ -248,11 +256,23 @@ impl Clock {
     /// Unix milliseconds; `None` for a time that is written otherwise.
     pub(super) fn read(&mut self, text: &str) -> Option<i64> {
         let ms = match self.format.read(text)? {
+            Moment::Utc(ms) if self.format == TimeFormat::OfDay => self.on_its_day(ms),
             Moment::Utc(ms) => ms,
             Moment::Local(at) => self.local(at)?,
         };
         self.last_ms = Some(ms);
         Some(ms)
+    }
+
+    /// Puts a time of day on the day that is nearest to the row above: midnight has passed where it
+    /// lies more than half a day back.
+    fn on_its_day(&mut self, of_day_ms: i64) -> i64 {
+        let step = self
+            .last_ms
+            .map_or(0, |last| of_day_ms + self.day * DAY_MS - last);
+        self.day += i64::from(step < -DAY_MS / 2);
+        self.day -= i64::from(step > DAY_MS / 2 && self.order.newest_first);
+        of_day_ms + self.day * DAY_MS
     }
 
     fn local(&mut self, at: DateTime) -> Option<i64> {
@@ -361,6 +381,35 @@ mod tests {
     }
 
     #[test]
+    fn times_of_day_without_a_date_run_over_midnight() {
+        let read = |texts: &[&str], newest_first| -> Vec<i64> {
+            let order = RowOrder {
+                newest_first,
+                repeats: false,
+            };
+            let mut clock = RowClock::new(TimeFormat::OfDay, TimeZone::UTC, order);
+            let ms = texts.iter().map(|text| clock.read(text).expect("a time"));
+            ms.map(|ms| ms / 60_000).collect()
+        };
+        let night = ["23:58", "23:59", "0:00", "00:01:00.5"];
+        assert_eq!(read(&night, false), [1438, 1439, 1440, 1441]);
+        let back: Vec<&str> = night.iter().copied().rev().collect();
+        assert_eq!(read(&back, true), [1, 0, -1, -2]);
+        assert_eq!(
+            read(&["23:59:00", "24:00:00", "100:01:00"], false),
+            [1439, 1440, 6001]
+        );
+        assert_eq!(
+            read(&["12:00", "11:59", "12:01 PM"], false),
+            [720, 719, 721]
+        );
+        for text in ["12:60", "100:60:00", "1:2", "x", "100.30", "-1:00"] {
+            let mut clock = RowClock::new(TimeFormat::OfDay, TimeZone::UTC, RowOrder::default());
+            assert_eq!(clock.read(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_zone_is_applied_and_the_hour_that_comes_twice_is_told_by_its_order() {
         let zone = TimeZone::get("Europe/Berlin").expect("bundled");
         let civil = TimeFormat::Civil(DateOrder::YearMonthDay);
@@ -370,7 +419,7 @@ mod tests {
             "2025-10-26 02:30",
             "2025-10-26 03:30",
         ];
-        let mut clock = Clock::new(civil.clone(), zone.clone(), RowOrder::default());
+        let mut clock = RowClock::new(civil.clone(), zone.clone(), RowOrder::default());
         let ms: Vec<i64> = night
             .iter()
             .map(|text| clock.read(text).expect("a time"))
@@ -379,7 +428,7 @@ mod tests {
             ms.windows(2).all(|pair| pair[1] - pair[0] == 3_600_000),
             "{ms:?}"
         );
-        let mut back = Clock::new(
+        let mut back = RowClock::new(
             civil.clone(),
             zone.clone(),
             RowOrder {
@@ -393,7 +442,7 @@ mod tests {
             .filter_map(|text| back.read(text))
             .collect();
         assert!(turned.iter().rev().eq(&ms), "{turned:?}");
-        let mut spring = Clock::new(civil, zone, RowOrder::default());
+        let mut spring = RowClock::new(civil, zone, RowOrder::default());
         assert_eq!(spring.read("2025-03-30 02:30:00"), Some(1_743_298_200_000));
         assert_eq!(spring.in_gap, 1);
     }

@@ -4,32 +4,25 @@ use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
-use super::columns::{Channel, Columns, Reading, truth};
+use super::columns::{TableColumns, ValueColumn};
 use super::long::{self, Pivot};
-use super::number::{Cell, Decimal, parse_number, parse_with_unit};
+use super::number::{CellValue, parse_number};
 use super::sheet::Sheet;
-use super::time::{Clock, RowOrder, TimeFormat};
+use super::time::{RowClock, RowOrder, TimeFormat};
+use super::value::{KeptRow, read_cell};
 use super::{TableError, TableOptions};
-use crate::engine::{State, state_named};
+use crate::engine::State;
 use crate::row::Row;
 
 /// Texts of a column that are remembered: more are no states.
 const MAX_TEXTS: usize = 16;
-
-/// A row that waits in memory.
-#[derive(Clone, Debug)]
-pub(super) struct Kept {
-    pub(super) ts_ms: i64,
-    pub(super) text: String,
-    pub(super) values: Vec<f64>,
-}
 
 /// Where the rows come from.
 enum Rows {
     /// The file, in its order.
     File,
     /// Memory: turned round, or put together from a line a reading.
-    Memory(std::vec::IntoIter<Kept>),
+    Memory(std::vec::IntoIter<KeptRow>),
 }
 
 /// Counts of what could not be read as it stands.
@@ -45,8 +38,8 @@ struct Faults {
 /// A recording that is being read.
 pub struct Table<'a> {
     sheet: Sheet<'a>,
-    columns: Columns,
-    clock: Clock,
+    columns: TableColumns,
+    clock: RowClock,
     names: Vec<String>,
     /// The states of each channel that lists them.
     states: Vec<Option<Vec<State>>>,
@@ -82,7 +75,7 @@ impl<'a> Table<'a> {
         if sheet.layout.rows.is_empty() {
             return Err(TableError::Empty);
         }
-        let columns = Columns::of(&sheet.layout, options)?;
+        let columns = TableColumns::of(&sheet.layout, options)?;
         let shape = long::find(&sheet.layout, &columns, options)?;
         let newest_first = columns.time.newest_first && !options.keep_order;
         let order = RowOrder {
@@ -102,7 +95,7 @@ impl<'a> Table<'a> {
                 .map(|channel| channel.name.clone())
                 .collect(),
             states: Vec::new(),
-            clock: Clock::new(
+            clock: RowClock::new(
                 columns.time.format.clone(),
                 columns.time.zone.clone(),
                 order,
@@ -137,11 +130,11 @@ impl<'a> Table<'a> {
     /// A recording without a number in its head teaches nothing, unless more of it is to come.
     fn has_channels(&self) -> Result<(), TableError> {
         let layout = &self.sheet.layout;
-        let holds = |channel: &Channel| {
+        let holds = |channel: &ValueColumn| {
             let cells = layout.rows.iter().map(|(_, row)| row.get(channel.column));
             cells
                 .into_iter()
-                .any(|cell| parse_number(cell, layout.decimal) != Cell::Missing)
+                .any(|cell| parse_number(cell, layout.decimal) != CellValue::Missing)
         };
         let any = self.columns.channels.iter().any(holds);
         if any || (layout.rows.len() >= 200 && !self.columns.channels.is_empty()) {
@@ -161,7 +154,7 @@ impl<'a> Table<'a> {
         let mut kept = Vec::new();
         while self.read(&mut row)? {
             let text = self.time_text.clone();
-            kept.push(Kept {
+            kept.push(KeptRow {
                 ts_ms: row.ts_ms,
                 text,
                 values: row.values.clone(),
@@ -173,7 +166,7 @@ impl<'a> Table<'a> {
         Ok(())
     }
 
-    fn keep(&mut self, kept: Vec<Kept>) {
+    fn keep(&mut self, kept: Vec<KeptRow>) {
         (self.row, self.last_ms) = (0, i64::MIN);
         self.faults.backward = 0;
         self.rows = Rows::Memory(kept.into_iter());
@@ -197,7 +190,7 @@ impl<'a> Table<'a> {
             };
             self.row += 1;
             let known = |name: &str| options.states_of(name);
-            pivot.take(&self.sheet.record, (ms, &text), known)?;
+            pivot.take(&self.sheet.record, ms, &text, known)?;
         }
         self.check_faults()?;
         let pivoted = pivot.finish()?;
@@ -353,11 +346,10 @@ impl<'a> Table<'a> {
     }
 
     fn read_values(&mut self, values: &mut [f64]) {
-        let decimal = self.sheet.layout.decimal;
         let channels = self.columns.channels.iter().zip(&self.states);
         for (value, (channel, states)) in values.iter_mut().zip(channels) {
             let cell = self.sheet.record.get(channel.column);
-            *value = match read_cell(cell, &channel.reading, decimal, states.as_deref()) {
+            *value = match read_cell(cell, &channel.reading, channel.decimal, states.as_deref()) {
                 Some(value) => value,
                 None => {
                     self.faults.cells += 1;
@@ -409,28 +401,4 @@ impl<'a> Table<'a> {
             _ => Ok(()),
         }
     }
-}
-
-/// Reads a cell of a channel: NaN where missing, `None` where it is no value.
-pub(super) fn read_cell(
-    cell: &[u8],
-    reading: &Reading,
-    decimal: Decimal,
-    states: Option<&[State]>,
-) -> Option<f64> {
-    let read = match reading {
-        Reading::Unit(base) => parse_with_unit(cell, decimal, base),
-        Reading::Plain | Reading::Truth => parse_number(cell, decimal),
-    };
-    match (read, named(cell, states)) {
-        (Cell::Number(x), _) | (_, Some(x)) => Some(x),
-        (Cell::Missing, _) => Some(f64::NAN),
-        (Cell::Other, _) => truth(cell).filter(|_| *reading == Reading::Truth),
-    }
-}
-
-/// Value of the state that a cell names.
-fn named(cell: &[u8], states: Option<&[State]>) -> Option<f64> {
-    let text = std::str::from_utf8(cell).ok()?;
-    state_named(states?, text).map(|state| state.value)
 }

@@ -125,7 +125,7 @@ pub(crate) fn parse(text: &str, order: DateOrder) -> Option<Civil> {
     let unparted = begin - digits == 8 && matches!(digits, 2 | 4 | 6);
     if unparted && digits == 2 {
         let (hour, _) = scanner.digits(2, 2).filter(|(hour, _)| *hour < 24)?;
-        return with_time(date, (hour * 3600, 0), None);
+        return with_time(date, hour * 3600, 0, None);
     }
     let between = scanner.one_of("Tt_:,-").is_some() | scanner.blanks();
     if scanner.rest.is_empty() {
@@ -138,12 +138,12 @@ pub(crate) fn parse(text: &str, order: DateOrder) -> Option<Civil> {
     if !between && !unparted {
         return None;
     }
-    let time = time_of_day(&mut scanner)?;
+    let (seconds, nanos) = time_of_day(&mut scanner)?;
     let offset_s = offset(&mut scanner)?;
-    with_time(date, time, offset_s)
+    with_time(date, seconds, nanos, offset_s)
 }
 
-fn with_time(date: Date, (seconds, nanos): (i64, i64), offset_s: Option<i32>) -> Option<Civil> {
+fn with_time(date: Date, seconds: i64, nanos: i64, offset_s: Option<i32>) -> Option<Civil> {
     let midnight = date.to_datetime(Time::midnight());
     let span = jiff::Span::new().seconds(seconds).nanoseconds(nanos);
     Some(Civil {
@@ -168,9 +168,10 @@ fn year_last(text: &str) -> Option<Civil> {
     }
     scanner.rest = rest;
     scanner.blanks().then_some(())?;
-    let time = time_of_day(&mut scanner)?;
+    let (seconds, nanos) = time_of_day(&mut scanner)?;
     let offset_s = offset(&mut scanner)?;
-    with_time(ymd(year.parse().ok()?, month, day)?, time, offset_s)
+    let date = ymd(year.parse().ok()?, month, day)?;
+    with_time(date, seconds, nanos, offset_s)
 }
 
 /// A time of day alone, such as stands in a column beside that of the days.
@@ -178,6 +179,37 @@ pub(crate) fn is_time_of_day(text: &str) -> bool {
     let mut scanner = Scanner { rest: text.trim() };
     let parted = text.contains([':', 'h']) || text.matches('.').count() == 2;
     parted && time_of_day(&mut scanner).is_some() && offset(&mut scanner).is_some()
+}
+
+/// Hours and minutes with a point between: a number as well, which only its column's name tells.
+pub(crate) fn is_hour_and_minute(text: &str) -> bool {
+    let parts = text.trim().split_once('.');
+    let below = |part: &str, least: usize, limit: u8| {
+        (least..=2).contains(&part.len()) && part.parse::<u8>().is_ok_and(|n| n < limit)
+    };
+    parts.is_some_and(|(hour, minute)| below(hour, 1, 24) && below(minute, 2, 60))
+}
+
+/// Milliseconds since midnight of a time of day, or since the start of a span that may pass a day,
+/// such as `25:10:00`.
+pub(crate) fn of_day_ms(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if is_time_of_day(text) {
+        let (seconds, nanos) = time_of_day(&mut Scanner { rest: text })?;
+        return Some(seconds * 1000 + nanos / 1_000_000);
+    }
+    let (hours, rest) = text.split_once(':')?;
+    let is_span = (1..=5).contains(&hours.len()) && hours.bytes().all(|b| b.is_ascii_digit());
+    let mut scanner = Scanner { rest };
+    let (minute, _) = scanner.digits(2, 2).filter(|_| is_span)?;
+    let (mut second, mut nanos) = (0, 0);
+    if scanner.one_of(":").is_some() {
+        second = scanner.digits(2, 2)?.0;
+        nanos = fraction(&mut scanner)?;
+    }
+    let legal = scanner.rest.is_empty() && minute < 60 && second < 60;
+    let hours: i64 = hours.parse().ok()?;
+    legal.then_some((hours * 3600 + minute * 60 + second) * 1000 + nanos / 1_000_000)
 }
 
 /// Passes over the name of a day: `Sun, 01 Mar 2026`.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plant::{CHANNELS, PUMPS, STEP_SD};
+use super::sensors::{CHANNELS, PUMPS, STEP_SD};
 
 /// The fault, in words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -73,7 +73,7 @@ impl Topic<'_> {
 }
 
 /// Tables of a configuration, with the convention that they are for.
-pub(super) struct Proposal {
+pub(super) struct ProposedInput {
     /// Name of the convention.
     pub name: String,
     /// `[[input]]` and `[[channel]]` tables.
@@ -148,7 +148,7 @@ fn topics_of<'a>(heard: &'a [Heard], settings: &Settings) -> Vec<Topic<'a>> {
 
 /// Conventions first, each for the topics that it knows; then shapes for what is left. Returns the
 /// proposals and the topics that none is for.
-fn propose<'a>(topics: &'a [Topic<'a>]) -> (Vec<Proposal>, Vec<&'a str>) {
+fn propose<'a>(topics: &'a [Topic<'a>]) -> (Vec<ProposedInput>, Vec<&'a str>) {
     let mut proposals = Vec::new();
     let mut left: Vec<&Topic<'_>> = topics.iter().collect();
     for convention in &CONVENTIONS {
@@ -157,7 +157,7 @@ fn propose<'a>(topics: &'a [Topic<'a>]) -> (Vec<Proposal>, Vec<&'a str>) {
             .partition(|topic| (convention.is_one)(topic));
         left = others;
         if mine.iter().any(|topic| (convention.has_values)(topic)) {
-            proposals.push(Proposal {
+            proposals.push(ProposedInput {
                 name: convention.name.to_owned(),
                 tables: convention.tables(&mine),
                 topics: mine.iter().map(|topic| topic.name.to_owned()).collect(),
@@ -169,7 +169,7 @@ fn propose<'a>(topics: &'a [Topic<'a>]) -> (Vec<Proposal>, Vec<&'a str>) {
     (proposals, left)
 }
 
-fn configuration(args: &DiscoverArgs, proposals: &[Proposal]) -> String {
+fn configuration(args: &DiscoverArgs, proposals: &[ProposedInput]) -> String {
     let mut text = format!(
         "# Made by `spiked discover` from what came within {} s. Names and settings are proposals.\n\n\
          [mqtt]\nurl = {}\n",
@@ -197,7 +197,7 @@ fn settings_of(text: &str) -> Result<Settings, CliError> {
 
 fn report(
     topics: &[Topic<'_>],
-    proposals: &[Proposal],
+    proposals: &[ProposedInput],
     left: &[&str],
     made: &Made,
     configuration: &str,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Proposal, Topic};
+use super::{ProposedInput, Topic};
 use crate::payload::{TimeUnit, parse_line_protocol};
 use crate::time::parse_moment;
 
@@ -38,7 +38,7 @@ const YEAR_MS: i64 = 31_557_600_000;
 
 /// The shape of a payload, as far as an input has to know it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Shape {
+enum PayloadShape {
     Number,
     /// A document with one value.
     Value {
@@ -59,7 +59,7 @@ enum Shape {
 
 /// Groups the topics by first level, depth and shape. Returns a proposal for each group, and the
 /// topics without anything to learn.
-pub fn propose<'a>(topics: &[&'a Topic<'a>]) -> (Vec<Proposal>, Vec<&'a str>) {
+pub fn propose<'a>(topics: &[&'a Topic<'a>]) -> (Vec<ProposedInput>, Vec<&'a str>) {
     let mut groups = Groups::new();
     let mut left = Vec::new();
     for topic in topics {
@@ -73,7 +73,7 @@ pub fn propose<'a>(topics: &[&'a Topic<'a>]) -> (Vec<Proposal>, Vec<&'a str>) {
         }
     }
     merge_values(&mut groups);
-    let mut by_place: BTreeMap<(String, usize), Vec<Group<'_>>> = BTreeMap::new();
+    let mut by_place: BTreeMap<(String, usize), Vec<TopicGroup<'_>>> = BTreeMap::new();
     for ((first, depth, shape), topics) in groups {
         by_place
             .entry((first, depth))
@@ -109,8 +109,8 @@ pub fn propose<'a>(topics: &[&'a Topic<'a>]) -> (Vec<Proposal>, Vec<&'a str>) {
     (proposals, left)
 }
 
-fn proposal(shape: &Shape, tables: String, topics: &[&Topic<'_>]) -> Proposal {
-    Proposal {
+fn proposal(shape: &PayloadShape, tables: String, topics: &[&Topic<'_>]) -> ProposedInput {
+    ProposedInput {
         name: shape.name().to_owned(),
         tables,
         topics: topics.iter().map(|topic| topic.name.to_owned()).collect(),
@@ -118,51 +118,53 @@ fn proposal(shape: &Shape, tables: String, topics: &[&Topic<'_>]) -> Proposal {
 }
 
 /// Topics of one shape.
-type Group<'a> = (Shape, Vec<&'a Topic<'a>>);
+type TopicGroup<'a> = (PayloadShape, Vec<&'a Topic<'a>>);
 
 /// Groups of one first level, depth and shape.
-type Groups<'a> = BTreeMap<(String, usize, Shape), Vec<&'a Topic<'a>>>;
+type Groups<'a> = BTreeMap<(String, usize, PayloadShape), Vec<&'a Topic<'a>>>;
 
 /// Plain numbers and documents with a value are read by one input.
 fn merge_values(groups: &mut Groups<'_>) {
     let values: Vec<_> = groups
         .keys()
-        .filter(|(_, _, shape)| matches!(shape, Shape::Value { .. }))
+        .filter(|(_, _, shape)| matches!(shape, PayloadShape::Value { .. }))
         .cloned()
         .collect();
     for key in values {
-        let number = (key.0.clone(), key.1, Shape::Number);
+        let number = (key.0.clone(), key.1, PayloadShape::Number);
         if let Some(topics) = groups.remove(&number) {
             groups.entry(key).or_default().extend(topics);
         }
     }
 }
 
-impl Shape {
+impl PayloadShape {
     fn name(&self) -> &'static str {
         match self {
-            Shape::Number => "Plain numbers",
-            Shape::Value { .. } => "JSON with a value",
-            Shape::Object { .. } => "JSON objects",
-            Shape::Records { .. } => "JSON lists of records",
-            Shape::LineProtocol => "Line protocol",
+            PayloadShape::Number => "Plain numbers",
+            PayloadShape::Value { .. } => "JSON with a value",
+            PayloadShape::Object { .. } => "JSON objects",
+            PayloadShape::Records { .. } => "JSON lists of records",
+            PayloadShape::LineProtocol => "Line protocol",
         }
     }
 }
 
-fn shape(topic: &Topic<'_>) -> Option<Shape> {
+fn shape(topic: &Topic<'_>) -> Option<PayloadShape> {
     let text = topic.text();
     if text.starts_with(['{', '[']) {
         return of_json(&topic.json(), topic.arrival_ms());
     }
     let number = text.split_whitespace().next().unwrap_or_default();
     if number.parse::<f64>().is_ok_and(f64::is_finite) {
-        return Some(Shape::Number);
+        return Some(PayloadShape::Number);
     }
-    parse_line_protocol(text).ok().map(|_| Shape::LineProtocol)
+    parse_line_protocol(text)
+        .ok()
+        .map(|_| PayloadShape::LineProtocol)
 }
 
-fn of_json(document: &Value, arrival_ms: i64) -> Option<Shape> {
+fn of_json(document: &Value, arrival_ms: i64) -> Option<PayloadShape> {
     let ts = |record: &Value, dot: &str| {
         let name = TIMES
             .iter()
@@ -184,7 +186,7 @@ fn of_json(document: &Value, arrival_ms: i64) -> Option<Shape> {
             own
         };
         if let (Some(id), Some(value)) = (id, value) {
-            return Some(Shape::Records {
+            return Some(PayloadShape::Records {
                 each,
                 id,
                 value,
@@ -201,8 +203,8 @@ fn of_json(document: &Value, arrival_ms: i64) -> Option<Shape> {
     let members = document.as_object()?;
     match (is_value(&document["value"]), others(members)) {
         (_, 0) => None,
-        (true, 1) => Some(Shape::Value { ts }),
-        _ => Some(Shape::Object { ts }),
+        (true, 1) => Some(PayloadShape::Value { ts }),
+        _ => Some(PayloadShape::Object { ts }),
     }
 }
 
@@ -243,9 +245,9 @@ fn list_of_records<'a>(value: &'a Value, at: &str) -> Option<(String, &'a Vec<Va
 
 /// The tables for one group: of its levels all behind the first name the stream, but for the last
 /// where that names the channel. `last` is the last level where it is a word.
-fn tables(first: &str, depth: usize, shape: &Shape, last: Option<&str>) -> String {
+fn tables(first: &str, depth: usize, shape: &PayloadShape, last: Option<&str>) -> String {
     let last = last.filter(|_| depth > 1);
-    let topic_names_channel = matches!(shape, Shape::Number | Shape::Value { .. });
+    let topic_names_channel = matches!(shape, PayloadShape::Number | PayloadShape::Value { .. });
     let open = depth - usize::from(last.is_some());
     let inner: Vec<String> = (2..=open).map(|level| format!("level{level}")).collect();
     let (of_stream, channel) = match (topic_names_channel, inner.split_last()) {
@@ -277,16 +279,16 @@ fn tables(first: &str, depth: usize, shape: &Shape, last: Option<&str>) -> Strin
         line("channel", last.unwrap_or("value"));
     }
     match shape {
-        Shape::Number => {}
-        Shape::Value { ts } | Shape::Object { ts } => {
-            if matches!(shape, Shape::Object { .. }) {
+        PayloadShape::Number => {}
+        PayloadShape::Value { ts } | PayloadShape::Object { ts } => {
+            if matches!(shape, PayloadShape::Object { .. }) {
                 line("payload", "object");
             }
             if !ts.is_empty() && ts != "/ts" {
                 line("ts", ts);
             }
         }
-        Shape::Records {
+        PayloadShape::Records {
             each,
             id,
             value,
@@ -299,7 +301,7 @@ fn tables(first: &str, depth: usize, shape: &Shape, last: Option<&str>) -> Strin
                 line("ts", ts);
             }
         }
-        Shape::LineProtocol => {
+        PayloadShape::LineProtocol => {
             line("payload", "influx");
             line("channel", "{measurement}.{field}");
         }
@@ -327,7 +329,7 @@ mod tests {
     fn a_shape_is_known_by_its_members() {
         let arrival = 1_772_323_200_000;
         let shape = |text: &str| of_json(&serde_json::from_str(text).unwrap(), arrival);
-        let object = |ts: &str| Some(Shape::Object { ts: ts.to_owned() });
+        let object = |ts: &str| Some(PayloadShape::Object { ts: ts.to_owned() });
         assert_eq!(
             shape(r#"{"a":1,"b":"x","time":1772323199}"#),
             object("/time")
@@ -335,11 +337,11 @@ mod tests {
         assert_eq!(shape(r#"{"a":{"b":2},"t":21.5}"#), object(""));
         assert_eq!(
             shape(r#"{"value":1,"ts":1772323199000}"#),
-            Some(Shape::Value { ts: "/ts".into() })
+            Some(PayloadShape::Value { ts: "/ts".into() })
         );
         assert_eq!(shape(r#"{"name":"x"}"#), None);
         let records = shape(r#"{"when":1,"d":[{"tag":"a","value":1,"t":"2026-03-01T00:00:00Z"}]}"#);
-        let expected = Shape::Records {
+        let expected = PayloadShape::Records {
             each: "/d".into(),
             id: "./tag".into(),
             value: "./value".into(),
@@ -350,18 +352,23 @@ mod tests {
 
     #[test]
     fn levels_name_the_stream_and_the_last_of_plain_numbers_the_channel() {
-        let numbers = tables("site", 4, &Shape::Number, None);
+        let numbers = tables("site", 4, &PayloadShape::Number, None);
         assert_eq!(
             numbers,
             "[[input]]\ntopic = \"site/{level2}/{level3}/{channel}\"\nstream = \"{level2}.{level3}\"\n"
         );
         assert_eq!(
-            tables("plant", 3, &Shape::Number, None),
+            tables("plant", 3, &PayloadShape::Number, None),
             "[[input]]\ntopic = \"plant/{stream}/{channel}\"\n"
         );
-        let object = tables("plant", 1, &Shape::Object { ts: String::new() }, None);
+        let object = tables(
+            "plant",
+            1,
+            &PayloadShape::Object { ts: String::new() },
+            None,
+        );
         assert_eq!(
-            tables("plant", 3, &Shape::Number, Some("temp")),
+            tables("plant", 3, &PayloadShape::Number, Some("temp")),
             "[[input]]\ntopic = \"plant/{stream}/temp\"\nchannel = \"temp\"\n"
         );
         assert_eq!(

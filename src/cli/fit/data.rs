@@ -5,8 +5,9 @@ use std::path::Path;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::data_table::{DataError, DataTable};
 use super::images;
-use super::table::{Table, TableError, Tables, Texts, Wanted};
+use super::table::{Tables, Texts, Wanted};
 use super::{FitArgs, Model, Task};
 use crate::cli::CliError;
 use crate::encode::{ReceptiveFields, Spikes};
@@ -55,7 +56,7 @@ pub struct FitData {
     /// Every other column; empty for images.
     pub columns: Vec<Column>,
     /// The rows to test on as they were read, and the column to predict; none for images.
-    pub shown: Option<(Table, usize)>,
+    pub shown: Option<(DataTable, usize)>,
     /// Columns of texts and the texts that became inputs.
     pub texts: Vec<Texts>,
     /// Numbers that stand for the classes, in order.
@@ -115,7 +116,7 @@ pub struct Column {
 }
 
 impl Column {
-    fn of(table: &Table, number: usize) -> Column {
+    fn of(table: &DataTable, number: usize) -> Column {
         let cells = || (0..table.rows()).map(|i| table.row(i)[number]);
         Column {
             number,
@@ -132,12 +133,10 @@ impl Column {
     }
 }
 
-impl From<TableError> for CliError {
-    fn from(error: TableError) -> CliError {
+impl From<DataError> for CliError {
+    fn from(error: DataError) -> CliError {
         match error {
-            TableError::Io { .. } | TableError::Table { .. } => {
-                CliError::Runtime(error.to_string())
-            }
+            DataError::Io { .. } | DataError::Table { .. } => CliError::Runtime(error.to_string()),
             _ => CliError::Config(error.to_string()),
         }
     }
@@ -194,8 +193,8 @@ impl FitData {
         let grid = args.task == Task::Regression && args.weights != Family::Gaussian;
         let usual = if grid { Encoding::Both } else { Encoding::Raw };
         let encoding = args.encode.unwrap_or(usual);
-        let task = (args.task, encoding);
-        let data = FitData::from_tables(&train, &test, read.target, task, saved)?;
+        let task = args.task;
+        let data = FitData::from_tables(&train, &test, read.target, task, encoding, saved)?;
         let texts = read.texts;
         Ok(FitData { texts, ..data })
     }
@@ -205,20 +204,21 @@ impl FitData {
     /// # Errors
     /// If a target cannot be used or nothing is left.
     pub fn from_tables(
-        train: &Table,
-        test: &Table,
+        train: &DataTable,
+        test: &DataTable,
         target: usize,
-        (task, encoding): (Task, Encoding),
+        task: Task,
+        encoding: Encoding,
         saved: Option<&Model>,
-    ) -> Result<FitData, TableError> {
+    ) -> Result<FitData, DataError> {
         let whole = Scaling::of((0..train.rows()).map(|i| train.row(i)[target]));
         let goal = saved.map_or(whole, |saved| saved.target);
         let far = |y: f64| task == Task::Regression && goal.is_far(y);
-        let usable = |table: &Table| -> Vec<usize> {
+        let usable = |table: &DataTable| -> Vec<usize> {
             let good = |i: &usize| table.row(*i)[target].is_finite() && !far(table.row(*i)[target]);
             (0..table.rows()).filter(good).collect()
         };
-        let wild = |table: &Table| {
+        let wild = |table: &DataTable| {
             (0..table.rows())
                 .filter(|i| far(table.row(*i)[target]))
                 .count()
@@ -227,7 +227,7 @@ impl FitData {
         let (train, test) = (train.select(&usable(train)), test.select(&usable(test)));
         if train.cells.is_empty() || test.cells.is_empty() {
             let text = "no row has a target, to learn or to test on";
-            return Err(TableError::Misfit(text.into()));
+            return Err(DataError::Misfit(text.into()));
         }
         let others = (0..train.names.len()).filter(|c| *c != target);
         let columns = match saved {
@@ -237,14 +237,14 @@ impl FitData {
             }
             Some(_) => {
                 let text = "the table's columns are not those of the model";
-                return Err(TableError::Misfit(text.into()));
+                return Err(DataError::Misfit(text.into()));
             }
         };
         let bias = match task {
             Task::Regression => BIAS,
             Task::Classification => 1.0,
         };
-        let encode = |table: &Table| {
+        let encode = |table: &DataTable| {
             let mut samples = Samples::default();
             for i in 0..table.rows() {
                 samples.push(encode_row(table.row(i), &columns, encoding), bias);
@@ -256,7 +256,7 @@ impl FitData {
             rows.flat_map(|row| columns.iter().filter(|c| c.scaling.is_far(row[c.number])))
         });
         let limited = cells.count() as u64;
-        let column = |table: &Table| -> Vec<f64> {
+        let column = |table: &DataTable| -> Vec<f64> {
             (0..table.rows()).map(|i| table.row(i)[target]).collect()
         };
         let (y, y_test) = (column(&train), column(&test));
@@ -281,7 +281,7 @@ impl FitData {
         let regression = task == Task::Regression;
         let curve = match columns[..] {
             [column] if regression => {
-                let points = |table: &Table| -> Vec<DataPoint> {
+                let points = |table: &DataTable| -> Vec<DataPoint> {
                     let rows = (0..table.rows()).map(|i| table.row(i));
                     let points = rows.map(|row| DataPoint {
                         x: row[column.number],
@@ -314,16 +314,16 @@ impl FitData {
         })
     }
 
-    fn from_images(args: &FitArgs) -> Result<FitData, TableError> {
+    fn from_images(args: &FitArgs) -> Result<FitData, DataError> {
         if args.task != Task::Classification {
             let text = "images have labels: --task classification";
-            return Err(TableError::Misfit(text.into()));
+            return Err(DataError::Misfit(text.into()));
         }
-        let load = |images, labels, limit: Option<usize>| -> Result<_, TableError> {
+        let load = |images, labels, limit: Option<usize>| -> Result<_, DataError> {
             let (images, labels) = (images::read(images)?, images::read(labels)?);
             if labels.width != 1 || labels.rows != images.rows {
                 let text = format!("{} images with {} labels", images.rows, labels.values.len());
-                return Err(TableError::Misfit(text));
+                return Err(DataError::Misfit(text));
             }
             let top = images.values.iter().copied().fold(0.0f32, f32::max);
             let scale = if top > 0.0 { 1.0 / top } else { 1.0 };
@@ -334,7 +334,7 @@ impl FitData {
                 (true, Some((height, width))) => Some(ReceptiveFields::new(width, height)),
                 (true, None) => {
                     let text = "--receptive-fields needs images of three dimensions: how many, rows, columns";
-                    return Err(TableError::Misfit(text.into()));
+                    return Err(DataError::Misfit(text.into()));
                 }
             };
             let mut spikes = Spikes::default();
@@ -352,7 +352,7 @@ impl FitData {
         let images = args.train_images.as_ref().or(args.test_images.as_ref());
         let labels = args.train_labels.as_ref().or(args.test_labels.as_ref());
         let (Some(images), Some(labels)) = (images, labels) else {
-            return Err(TableError::Misfit("images need labels".into()));
+            return Err(DataError::Misfit("images need labels".into()));
         };
         let (train, y) = load(images, labels, args.limit)?;
         let mut known = y.clone();
@@ -382,7 +382,7 @@ impl FitData {
     }
 }
 
-fn split(table: &Table, args: &FitArgs) -> Result<(Table, Table), CliError> {
+fn split(table: &DataTable, args: &FitArgs) -> Result<(DataTable, DataTable), CliError> {
     let cut = (args.split * table.rows() as f64).round();
     if !(cut >= 1.0 && cut < table.rows() as f64) {
         let text = format!("--split {} leaves one part empty", args.split);
@@ -417,11 +417,11 @@ fn encode_row<'a>(
     fields.chain(raw).chain(missing)
 }
 
-fn classes(y: &[f64], labels: &[f64]) -> Result<Targets, TableError> {
+fn classes(y: &[f64], labels: &[f64]) -> Result<Targets, DataError> {
     let find = |y: &f64| {
         labels
             .binary_search_by(|label| label.total_cmp(y))
-            .map_err(|_| TableError::Misfit(format!("class {y} is not among those to learn")))
+            .map_err(|_| DataError::Misfit(format!("class {y} is not among those to learn")))
     };
     Ok(Targets::Class(
         y.iter().map(find).collect::<Result<_, _>>()?,
@@ -439,7 +439,7 @@ mod tests {
         let tables = Tables::parse(&texts, Wanted::default()).unwrap().tables;
         let (train, test) = (&tables[0], &tables[1]);
         let data =
-            FitData::from_tables(train, test, 2, (Task::Regression, Encoding::Raw), None).unwrap();
+            FitData::from_tables(train, test, 2, Task::Regression, Encoding::Raw, None).unwrap();
         assert_eq!(data.scale, 10.0);
         // A constant column is silent, the bias is last.
         assert_eq!(data.train.0.get(0).index, [0, 2]);
@@ -454,8 +454,9 @@ mod tests {
         let files = ["a,y\n1,5\n,7\n3,9\n", "a,y\n,6\n2,6\n"];
         let texts = files.map(|text| (text.to_owned(), "t".to_owned()));
         let tables = Tables::parse(&texts, Wanted::default()).unwrap().tables;
-        let task = (Task::Regression, Encoding::Raw);
-        let data = FitData::from_tables(&tables[0], &tables[1], 1, task, None).unwrap();
+        let task = Task::Regression;
+        let data =
+            FitData::from_tables(&tables[0], &tables[1], 1, task, Encoding::Raw, None).unwrap();
         let (samples, _) = data.test.unwrap();
         assert_eq!(samples.get(0).index, [1, 2]);
         assert_eq!(samples.get(1).index, [2]);
@@ -479,8 +480,8 @@ mod tests {
         }
         let texts = [(text, "t".to_owned())];
         let table = &Tables::parse(&texts, Wanted::default()).unwrap().tables[0];
-        let task = (Task::Regression, Encoding::Raw);
-        let data = FitData::from_tables(table, table, 1, task, None).unwrap();
+        let task = Task::Regression;
+        let data = FitData::from_tables(table, table, 1, task, Encoding::Raw, None).unwrap();
         assert_eq!((data.limited, data.left_out), (2, 2));
         let (samples, Targets::Real(y)) = &data.train else {
             panic!()

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::table::{Table, TableError};
-use crate::table::{Cell, Decimal, LayoutOptions, Sheet, parse_number};
+use super::data_table::{DataError, DataTable};
+use crate::table::{CellValue, Decimal, LayoutOptions, Sheet, parse_number};
 
 /// Which columns become a table's, and how.
-pub(super) struct Columns {
+pub(super) struct ChosenColumns {
     /// Columns of the file, each with the text that a column of 0 and 1 stands for.
     pub(super) kept: Vec<(usize, Option<String>)>,
     /// The column of class names, and these.
@@ -18,7 +18,7 @@ pub(super) struct Columns {
 pub(super) struct File<'a> {
     path: &'a str,
     pub(super) names: Vec<String>,
-    rows: Vec<Record>,
+    rows: Vec<NumberedRow>,
     decimal: Decimal,
     /// Columns that hold texts and no number.
     pub(super) words: Vec<bool>,
@@ -26,8 +26,8 @@ pub(super) struct File<'a> {
 
 impl File<'_> {
     /// Reads the records of a file.
-    pub(super) fn of<'a>(input: impl io::Read, path: &'a str) -> Result<File<'a>, TableError> {
-        let fault = |source: crate::table::TableError| TableError::Table {
+    pub(super) fn of<'a>(input: impl io::Read, path: &'a str) -> Result<File<'a>, DataError> {
+        let fault = |source: crate::table::TableError| DataError::Table {
             path: path.into(),
             source,
         };
@@ -37,7 +37,7 @@ impl File<'_> {
             rows.push(row);
         }
         if rows.is_empty() {
-            return Err(TableError::Empty(path.into()));
+            return Err(DataError::Empty(path.into()));
         }
         let (width, decimal) = (sheet.width(), sheet.decimal());
         let words = |column: usize| {
@@ -45,8 +45,8 @@ impl File<'_> {
             let mut read = cells.map(|cell| parse_number(cell.as_bytes(), decimal));
             let mut other = false;
             let number = read.any(|cell| {
-                other |= cell == Cell::Other;
-                matches!(cell, Cell::Number(_))
+                other |= cell == CellValue::Other;
+                matches!(cell, CellValue::Number(_))
             });
             other && !number
         };
@@ -78,14 +78,14 @@ impl File<'_> {
     }
 
     fn is_missing(&self, cell: &str) -> bool {
-        parse_number(cell.as_bytes(), self.decimal) == Cell::Missing
+        parse_number(cell.as_bytes(), self.decimal) == CellValue::Missing
     }
 
-    pub(super) fn table(&self, columns: &Columns) -> Result<Table, TableError> {
+    pub(super) fn table(&self, columns: &ChosenColumns) -> Result<DataTable, DataError> {
         let mut cells = Vec::new();
         for (line, row) in &self.rows {
             if row.len() != self.names.len() {
-                return Err(TableError::Ragged {
+                return Err(DataError::Ragged {
                     path: self.path.into(),
                     line: *line,
                     got: row.len(),
@@ -95,12 +95,12 @@ impl File<'_> {
             for (column, text) in &columns.kept {
                 let Some(cell) = row.get(*column) else {
                     let text = "the tables to learn and to test on differ in their columns";
-                    return Err(TableError::Misfit(text.into()));
+                    return Err(DataError::Misfit(text.into()));
                 };
                 cells.push(match text {
                     Some(_) if self.is_missing(cell) => f64::NAN,
                     Some(text) => f64::from(u8::from(cell == text)),
-                    None => self.value(cell, (*line, *column), columns)?,
+                    None => self.value(cell, *line, *column, columns)?,
                 });
             }
         }
@@ -109,7 +109,7 @@ impl File<'_> {
             None => self.names[*column].clone(),
         };
         let kept = columns.kept.iter();
-        Ok(Table {
+        Ok(DataTable {
             names: kept.clone().map(name).collect(),
             one_hot: kept.map(|(_, text)| text.is_some()).collect(),
             cells,
@@ -120,22 +120,23 @@ impl File<'_> {
     fn value(
         &self,
         cell: &str,
-        (line, column): (u64, usize),
-        columns: &Columns,
-    ) -> Result<f64, TableError> {
+        line: u64,
+        column: usize,
+        columns: &ChosenColumns,
+    ) -> Result<f64, DataError> {
         let named = columns.named == Some(column);
         match parse_number(cell.as_bytes(), self.decimal) {
-            Cell::Missing => Ok(f64::NAN),
-            Cell::Number(x) if !named => Ok(x),
+            CellValue::Missing => Ok(f64::NAN),
+            CellValue::Number(x) if !named => Ok(x),
             _ if named => {
                 let place = columns.classes.iter().position(|class| class == cell);
                 let unknown = || {
                     let text = format!("class '{cell}' is not among those to learn");
-                    TableError::Misfit(format!("{}, line {line}: {text}", self.path))
+                    DataError::Misfit(format!("{}, line {line}: {text}", self.path))
                 };
                 place.map(|place| place as f64).ok_or_else(unknown)
             }
-            _ => Err(TableError::Cell {
+            _ => Err(DataError::Cell {
                 path: self.path.into(),
                 line,
                 column: column + 1,
@@ -146,4 +147,4 @@ impl File<'_> {
 }
 
 /// A row's line, from 1, and its cells.
-type Record = (u64, Vec<String>);
+type NumberedRow = (u64, Vec<String>);

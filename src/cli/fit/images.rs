@@ -5,7 +5,7 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::table::TableError;
+use super::data_table::DataError;
 
 /// Largest unpacked size of a gzip file (4 GiB): a small file can unpack to any size.
 const MAX_UNPACKED: u64 = 1 << 32;
@@ -27,15 +27,15 @@ pub struct Array {
 ///
 /// # Errors
 /// If it cannot be read or is of another kind.
-pub fn read(path: &Path) -> Result<Array, TableError> {
+pub fn read(path: &Path) -> Result<Array, DataError> {
     let shown = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| TableError::Io {
+    let bytes = std::fs::read(path).map_err(|source| DataError::Io {
         path: shown.clone(),
         source,
     })?;
     unpacked(bytes)
         .and_then(|bytes| parse(&bytes))
-        .map_err(|what| TableError::Misfit(format!("{shown}: {what}")))
+        .map_err(|what| DataError::Misfit(format!("{shown}: {what}")))
 }
 
 /// The bytes inside a gzip file; those of any other file as they are.

@@ -5,18 +5,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::file::{Columns, File};
-
-/// A table of numbers, row by row. A cell that is empty, `nan`, `NA` or `?` is NaN: missing.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Table {
-    /// Column names; the column numbers from 0 where the file has no header.
-    pub names: Vec<String>,
-    /// Columns of 0 and 1 that stand for a text each.
-    pub one_hot: Vec<bool>,
-    /// Cells, row after row.
-    pub cells: Vec<f64>,
-}
+use super::data_table::{DataError, DataTable};
+use super::file::{ChosenColumns, File};
 
 /// A column of texts and the texts that became a column each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,60 +23,6 @@ const MOST_TEXTS: usize = 20;
 /// Fewest rows for each text of a column that becomes inputs: below it a text says little of rows to
 /// come.
 const ROWS_A_TEXT: usize = 5;
-
-/// Why a table cannot be read or used.
-#[derive(Debug, thiserror::Error)]
-pub enum TableError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    Io {
-        /// Which file.
-        path: String,
-        /// The error.
-        source: std::io::Error,
-    },
-    /// The file is no table.
-    #[error("{path}: {source}")]
-    Table {
-        /// Which file.
-        path: String,
-        /// The fault, in words.
-        source: crate::table::TableError,
-    },
-    /// No line holds data.
-    #[error("{0}: no rows of data")]
-    Empty(String),
-    /// A cell that is not a number.
-    #[error("{path}, line {line}, column {column}: '{cell}' is not a number")]
-    Cell {
-        /// Which file.
-        path: String,
-        /// Line, from 1.
-        line: u64,
-        /// Column, from 1.
-        column: usize,
-        /// The cell's text.
-        cell: String,
-    },
-    /// A line with another number of columns than the first.
-    #[error("{path}, line {line}: {got} columns, the first line has {want}")]
-    Ragged {
-        /// Which file.
-        path: String,
-        /// Line, from 1.
-        line: u64,
-        /// Columns found.
-        got: usize,
-        /// Columns of the first line.
-        want: usize,
-    },
-    /// No such column.
-    #[error("no column '{0}'; give its number from 0 or one of these names: {1}")]
-    NoColumn(String, String),
-    /// Two tables that do not fit together, or data that the task cannot use.
-    #[error("{0}")]
-    Misfit(String),
-}
 
 /// The user's settings of the columns.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,7 +41,7 @@ pub struct Wanted<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tables {
     /// In the order of the files.
-    pub tables: Vec<Table>,
+    pub tables: Vec<DataTable>,
     /// The column to predict; 0 where none was named.
     pub target: usize,
     /// Columns of texts that became a column a text.
@@ -121,13 +57,13 @@ impl Tables {
     ///
     /// # Errors
     /// If one cannot be read, holds no data, or a cell is no number in a column of numbers.
-    pub fn read(paths: &[&Path], wanted: Wanted<'_>) -> Result<Tables, TableError> {
+    pub fn read(paths: &[&Path], wanted: Wanted<'_>) -> Result<Tables, DataError> {
         let shown: Vec<String> = paths
             .iter()
             .map(|path| path.display().to_string())
             .collect();
         let files = paths.iter().zip(&shown).map(|(path, shown)| {
-            let input = std::fs::File::open(path).map_err(|source| TableError::Io {
+            let input = std::fs::File::open(path).map_err(|source| DataError::Io {
                 path: shown.clone(),
                 source,
             })?;
@@ -141,16 +77,16 @@ impl Tables {
     pub(super) fn parse(
         texts: &[(String, String)],
         wanted: Wanted<'_>,
-    ) -> Result<Tables, TableError> {
+    ) -> Result<Tables, DataError> {
         let files = texts
             .iter()
             .map(|(text, path)| File::of(text.as_bytes(), path));
         Tables::of(&files.collect::<Result<Vec<File<'_>>, _>>()?, wanted)
     }
 
-    fn of(files: &[File<'_>], wanted: Wanted<'_>) -> Result<Tables, TableError> {
+    fn of(files: &[File<'_>], wanted: Wanted<'_>) -> Result<Tables, DataError> {
         let Some(first) = files.first() else {
-            return Err(TableError::Empty(String::new()));
+            return Err(DataError::Empty(String::new()));
         };
         let target = match wanted.target {
             "" => None,
@@ -189,7 +125,7 @@ impl Tables {
         let place_of = |target| kept.iter().position(|(column, _)| *column == target);
         let at = target.and_then(place_of).unwrap_or(0);
         let classes = named.map(|column| first.texts(column)).unwrap_or_default();
-        let columns = Columns {
+        let columns = ChosenColumns {
             kept,
             named,
             classes,
@@ -211,47 +147,26 @@ fn is_kind(texts: usize, rows: usize) -> bool {
 }
 
 /// A column by its name or, failing that, its number from 0.
-fn place(names: &[String], name: &str) -> Result<usize, TableError> {
+fn place(names: &[String], name: &str) -> Result<usize, DataError> {
     let by_name = names.iter().position(|n| n == name);
     let by_number = || name.parse().ok().filter(|i| *i < names.len());
     by_name
         .or_else(by_number)
-        .ok_or_else(|| TableError::NoColumn(name.into(), names.join(", ")))
-}
-
-impl Table {
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.cells.len() / self.names.len()
-    }
-
-    /// One row.
-    pub fn row(&self, i: usize) -> &[f64] {
-        &self.cells[i * self.names.len()..(i + 1) * self.names.len()]
-    }
-
-    /// The rows with the given numbers.
-    pub fn select(&self, rows: &[usize]) -> Table {
-        Table {
-            names: self.names.clone(),
-            one_hot: self.one_hot.clone(),
-            cells: rows.iter().flat_map(|&i| self.row(i)).copied().collect(),
-        }
-    }
+        .ok_or_else(|| DataError::NoColumn(name.into(), names.join(", ")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str, path: &str) -> Result<Table, TableError> {
+    fn parse(text: &str, path: &str) -> Result<DataTable, DataError> {
         Tables::parse(&[(text.to_owned(), path.to_owned())], Wanted::default())
             .map(|mut tables| tables.tables.remove(0))
     }
 
     #[test]
     fn commas_semicolons_tabs_and_spaces_all_work() {
-        let want = Table {
+        let want = DataTable {
             names: vec!["0".into(), "1".into()],
             one_hot: vec![false; 2],
             cells: vec![1.0, 2.5, -3.0, 4e2],
@@ -290,7 +205,7 @@ mod tests {
         );
         let ragged = parse("a,b\n\"1,5\"\n", "t").unwrap_err();
         assert!(
-            matches!(ragged, TableError::Ragged { got: 1, .. }),
+            matches!(ragged, DataError::Ragged { got: 1, .. }),
             "{ragged}"
         );
     }
@@ -303,9 +218,9 @@ mod tests {
             "t.csv, line 3, column 2: 'x' is not a number"
         );
         let error = parse("1 2\n3\n", "t").unwrap_err();
-        assert!(matches!(error, TableError::Ragged { line: 2, .. }));
-        assert!(matches!(parse("\n", "t"), Err(TableError::Empty(_))));
-        assert!(matches!(parse("a,b\n", "t"), Err(TableError::Empty(_))));
+        assert!(matches!(error, DataError::Ragged { line: 2, .. }));
+        assert!(matches!(parse("\n", "t"), Err(DataError::Empty(_))));
+        assert!(matches!(parse("a,b\n", "t"), Err(DataError::Empty(_))));
     }
 
     #[test]

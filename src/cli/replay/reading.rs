@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use jiff::tz::TimeZone;
 
 use crate::cli::CliError;
-use crate::table::{Decimal, Header, LayoutOptions, Separator, Shape, TableOptions};
+use crate::table::{Decimal, Header, LayoutOptions, Separator, TableOptions, TableShape};
 
 /// How a table is laid out; everything is found by its content where it is not given.
 #[derive(Debug, Default, Args)]
@@ -32,7 +32,7 @@ pub struct ReadingArgs {
     pub encoding: Option<String>,
     /// The mark between the whole and the rest of a number (default: found)
     #[arg(long, value_name = "MARK")]
-    pub decimal: Option<Mark>,
+    pub decimal: Option<DecimalMark>,
     /// A line is one reading: the columns that name the channel, then that of the value
     #[arg(
         long,
@@ -51,7 +51,7 @@ pub struct ReadingArgs {
 
 /// The decimal mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Mark {
+pub enum DecimalMark {
     /// 1.5
     Point,
     /// 1,5
@@ -66,9 +66,9 @@ impl ReadingArgs {
     pub fn options(&self) -> Result<TableOptions, CliError> {
         let timezone = self.timezone.as_deref().map(zone).transpose()?;
         let shape = match self.long.as_slice() {
-            [] if self.wide => Shape::Wide,
-            [] => Shape::Found,
-            [names @ .., value] if !names.is_empty() => Shape::Long {
+            [] if self.wide => TableShape::Wide,
+            [] => TableShape::Found,
+            [names @ .., value] if !names.is_empty() => TableShape::Long {
                 names: names.to_vec(),
                 value: value.clone(),
             },
@@ -120,8 +120,8 @@ impl ReadingArgs {
                 Some(line) => Header::Line(line),
             },
             decimal: self.decimal.map(|mark| match mark {
-                Mark::Point => Decimal::Point,
-                Mark::Comma => Decimal::Comma,
+                DecimalMark::Point => Decimal::Point,
+                DecimalMark::Comma => Decimal::Comma,
             }),
         })
     }

@@ -8,7 +8,7 @@
 //! sweep (a line search), and at most half a step in those that follow.
 
 use super::Network;
-use super::batch::{Flat, Lesson, Sample};
+use super::sample::{Flat, Lesson, Sample};
 use crate::ep::kernel::padded;
 use crate::ep::report::Report;
 
@@ -108,14 +108,14 @@ pub(super) fn averaged(network: &mut Network, batch: &[Sample<'_>], sweeps: usiz
 }
 
 /// Sums of precisions and shifts of sites, one entry a weight.
-type Sums = (Vec<f32>, Vec<f32>);
+type SiteSums = (Vec<f32>, Vec<f32>);
 
 /// The product of the samples' sites, each against the cavity, and what they sent to the units.
 fn project(
     network: &mut Network,
     batch: &[Sample<'_>],
     cavity: &Flat,
-) -> (Sums, Vec<Sent>, Report) {
+) -> (SiteSums, Vec<Sent>, Report) {
     let stride = network.input.stride();
     let upper_at = cavity.index.len() * stride;
     let n = cavity.mean.len();

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::normal::Normal;
-use super::readout::{MAX_JOINT, Predicted, Readout, Table};
+use super::readout::{MAX_JOINT, Predicted, Readout, SampleTable};
 use super::{Input, Network};
 
 /// Networks with their readouts, and all output weights learned at once.
@@ -44,7 +44,7 @@ impl Committee {
     pub fn joint<'a>(
         networks: impl Iterator<Item = (&'a Network, (f64, f64))>,
         n: usize,
-        table: &Table<'_>,
+        table: &SampleTable<'_>,
     ) -> Committee {
         let surveyed = networks.map(|(network, noise)| Readout::surveyed(network, n, table, noise));
         let (members, noises): (_, Vec<_>) = surveyed.unzip();
@@ -63,7 +63,7 @@ impl Committee {
     }
 
     /// `noises`: noise variance of each sample for each member.
-    fn learn_together(&mut self, noises: &[Vec<f64>], table: &Table<'_>) {
+    fn learn_together(&mut self, noises: &[Vec<f64>], table: &SampleTable<'_>) {
         let k = self.members.len();
         let weights: usize = self.members.iter().map(|m| m.prior().len()).sum();
         let known = self.members.iter().all(Readout::is_joint);
@@ -80,7 +80,7 @@ impl Committee {
     }
 
     /// Output weights of all members for one draw.
-    fn weights(&mut self, draw: usize, noise: &[f64], table: &Table<'_>) -> Option<Vec<f64>> {
+    fn weights(&mut self, draw: usize, noise: &[f64], table: &SampleTable<'_>) -> Option<Vec<f64>> {
         let share = 1.0 / self.members.len() as f64;
         let prior = self.members.iter().flat_map(Readout::prior);
         let mut sums = Normal::new(prior.collect());

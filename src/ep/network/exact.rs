@@ -1,7 +1,8 @@
 //! Tests of the whole network against exact answers, and of what must not matter: the order of
 //! hidden units and the numbering of inputs.
 
-use super::batch::{BatchLearner, BatchSchedule, Lesson, Sample};
+use super::batch::{BatchLearner, BatchSchedule};
+use super::sample::{Lesson, Sample};
 use super::*;
 use crate::ep::{NetworkDraft, Prior};
 use crate::num::{counter, oracle};

@@ -3,7 +3,8 @@
 
 use proptest::prelude::*;
 
-use super::batch::{BatchLearner, BatchSchedule, Lesson, Sample};
+use super::batch::{BatchLearner, BatchSchedule};
+use super::sample::{Lesson, Sample};
 use super::*;
 use crate::ep::{Family, NetworkDraft, Sites};
 use crate::num::counter;

@@ -6,30 +6,19 @@
 //! are damped from the second sweep on.
 
 use super::Network;
-use crate::ep::factor::gaussian::Observed;
+use crate::ep::dense::OutputEvidence;
 use crate::ep::factor::hidden::MAX_RHO;
 
 /// Share of the new message from the second sweep on.
 const DAMPING: f32 = 0.5;
 
-/// The messages that an output received.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::ep) enum Seen {
-    /// A real number with Gaussian noise.
-    Gaussian(Observed),
-    /// Anything else: g and Gamma.
-    Linear(f32, f32),
-    /// Nothing.
-    Nothing,
-}
-
 /// The messages that the outputs received, given their means and variances.
-type Factors<'a> = dyn Fn(&[f32], &[f32]) -> Vec<Seen> + 'a;
+type Factors<'a> = dyn Fn(&[f32], &[f32]) -> Vec<OutputEvidence> + 'a;
 
 /// One output's view of the spikes below it, and what it has seen under it.
 pub(super) struct View {
     pub a: Vec<f32>,
-    pub seen: Seen,
+    pub seen: OutputEvidence,
 }
 
 impl Network {
@@ -73,7 +62,7 @@ impl Network {
         both.map(|(a, seen)| View { a, seen }).collect()
     }
 
-    fn seen_by(&self, views: &[Vec<f32>], seen: &Factors<'_>) -> Vec<Seen> {
+    fn seen_by(&self, views: &[Vec<f32>], seen: &Factors<'_>) -> Vec<OutputEvidence> {
         let s = &self.scratch;
         let at = self.input.direct_at();
         let moments = views.iter().enumerate().map(|(k, a)| {

@@ -60,7 +60,7 @@ enum Spread {
 
 /// One component: hidden layers, and the output weights given these.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Part {
+struct EnsemblePart {
     network: Network,
     mean: Vec<f64>,
     spread: Spread,
@@ -72,7 +72,7 @@ struct Part {
 /// Predicts the single output of a regression as a mixture of equal parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Readout {
-    parts: Vec<Part>,
+    parts: Vec<EnsemblePart>,
     /// How often each part counts: any two joint readouts weigh the same.
     copies: u32,
     /// E w^2 of the weights of spikes.
@@ -82,7 +82,7 @@ pub struct Readout {
 }
 
 /// The samples that output weights are learned from: sample `i` is `(input, target)`.
-pub(super) type Table<'a> = dyn Fn(usize) -> (Input<'a>, f32) + 'a;
+pub(super) type SampleTable<'a> = dyn Fn(usize) -> (Input<'a>, f32) + 'a;
 
 impl Readout {
     /// The network's own belief: one part, every output weight by itself.
@@ -98,7 +98,7 @@ impl Readout {
         let moments = mean.iter().zip(&variance).take(spikes);
         Readout {
             square: moments.map(|(m, s)| m * m + s).collect(),
-            parts: vec![Part {
+            parts: vec![EnsemblePart {
                 network,
                 mean,
                 spread: Spread::Single(variance),
@@ -115,7 +115,12 @@ impl Readout {
     ///
     /// # Panics
     /// If the network has not one output or a sample does not fit it.
-    pub fn joint(network: &Network, n: usize, table: &Table<'_>, noise: (f64, f64)) -> Readout {
+    pub fn joint(
+        network: &Network,
+        n: usize,
+        table: &SampleTable<'_>,
+        noise: (f64, f64),
+    ) -> Readout {
         Readout::surveyed(network, n, table, noise).0
     }
 
@@ -123,11 +128,11 @@ impl Readout {
     pub(super) fn surveyed(
         network: &Network,
         n: usize,
-        table: &Table<'_>,
+        table: &SampleTable<'_>,
         noise: (f64, f64),
     ) -> (Readout, Vec<f64>) {
         let mut readout = Readout::single(network);
-        let Part { network, mean, .. } = &mut readout.parts[0];
+        let EnsemblePart { network, mean, .. } = &mut readout.parts[0];
         readout.copies = DRAWS;
         let gaussian = network.spec.families.last() == Some(&Family::Gaussian);
         if !gaussian || mean.len() > MAX_JOINT {
@@ -137,7 +142,7 @@ impl Readout {
         let draws = if idle.contains(&true) { DRAWS } else { 1 };
         let parts = (0..draws).map(|draw| {
             let drawn = network.drawn(&idle, draw);
-            Part::joint(drawn, &readout.square, table, &noise)
+            EnsemblePart::joint(drawn, &readout.square, table, &noise)
         });
         let Some(parts) = parts.collect() else {
             return (readout, Vec::new());
@@ -216,14 +221,14 @@ impl Readout {
     }
 }
 
-impl Part {
+impl EnsemblePart {
     /// Prior times the factors of all samples; `None` where that cannot be solved.
     fn joint(
         mut network: Network,
         square: &[f64],
-        table: &Table<'_>,
+        table: &SampleTable<'_>,
         noise: &[f64],
-    ) -> Option<Part> {
+    ) -> Option<EnsemblePart> {
         let mut sums = Normal::new(network.prior_of_outputs());
         let mut f = Vec::new();
         for (i, noise) in noise.iter().enumerate() {
@@ -232,7 +237,7 @@ impl Part {
             sums.add(&f, y.into(), noise + spread(&f, square));
         }
         let (mean, precision) = sums.solve()?;
-        Some(Part {
+        Some(EnsemblePart {
             network,
             mean,
             spread: Spread::Joint(precision),
@@ -318,7 +323,7 @@ impl Network {
     fn survey(
         &mut self,
         n: usize,
-        table: &Table<'_>,
+        table: &SampleTable<'_>,
         (noise, nu): (f64, f64),
     ) -> (Vec<bool>, Vec<f64>) {
         let width = self.spec.hidden.first().copied().unwrap_or(0);

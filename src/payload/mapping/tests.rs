@@ -3,8 +3,8 @@
 use super::*;
 use crate::payload::{Pointer, Template};
 
-fn place(text: &str) -> Place {
-    Place::new(text).unwrap()
+fn place(text: &str) -> ValuePlace {
+    ValuePlace::new(text).unwrap()
 }
 
 fn names(stream: &str, channel: Option<&str>) -> Names {

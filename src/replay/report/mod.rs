@@ -34,7 +34,7 @@ pub struct Recorder {
 
 /// Contents of the report.
 #[derive(Serialize)]
-struct Data<'a> {
+struct ReportData<'a> {
     name: &'a str,
     sentences: Vec<String>,
     history: HistoryView,
@@ -128,7 +128,7 @@ impl Recorder {
             .iter()
             .map(|p| p.config.as_str())
             .collect();
-        let data = Data {
+        let data = ReportData {
             name,
             sentences: words::sentences(summary),
             history,

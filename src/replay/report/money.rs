@@ -102,7 +102,8 @@ impl Trail {
         &self,
         name: &str,
         alarms: &[Stretch],
-        (faults, costs): (&[Stretch], Costs),
+        faults: &[Stretch],
+        costs: Costs,
     ) -> DetectorScore {
         let first_in = |fault: &Stretch| alarms.iter().find(|alarm| alarm.overlaps(fault));
         let found: Vec<(&Stretch, &Stretch)> = faults
@@ -144,7 +145,7 @@ impl Trail {
             .filter(|f| f.overlaps(&whole))
             .copied()
             .collect();
-        let of = |name: &str, alarms: &[Stretch]| self.score(name, alarms, (&faults, costs));
+        let of = |name: &str, alarms: &[Stretch]| self.score(name, alarms, &faults, costs);
         let at_bar = |bar: f64| {
             if bar == 1.0 {
                 return of("as set", incidents);
