@@ -87,14 +87,14 @@ fn test_files(path: &Path, text: &str) -> Vec<PathBuf> {
 }
 
 /// The room of a file: the first part of its path in `src`.
-fn room_of(path: &Path, src: &Path) -> String {
+pub fn room_of(path: &Path, src: &Path) -> String {
     let inner = path.strip_prefix(src).expect("in src");
     let first = inner.iter().next().expect("a name").to_string_lossy();
     first.trim_end_matches(".rs").to_owned()
 }
 
 /// The lines of code that are not tests: comments end them, `#[cfg(test)] mod` ends the file.
-fn code(text: &str) -> Vec<(usize, &str)> {
+pub fn code(text: &str) -> Vec<(usize, &str)> {
     let lines: Vec<&str> = text.lines().collect();
     let tests = lines
         .windows(2)
@@ -149,18 +149,11 @@ fn offences(text: &str, room: &str) -> Vec<String> {
 #[test]
 fn imports_go_down_only() {
     let src = root().join("src");
-    let texts: Vec<(PathBuf, String)> = files(&src)
-        .into_iter()
-        .map(|path| (path.clone(), std::fs::read_to_string(path).expect("text")))
-        .collect();
-    let tests: Vec<PathBuf> = texts
-        .iter()
-        .flat_map(|(path, text)| test_files(path, text))
-        .collect();
+    let texts = sources(&src);
     let mut wrong = Vec::new();
     for (path, text) in &texts {
         let room = room_of(path, &src);
-        if matches!(room.as_str(), "lib" | "main") || tests.contains(path) {
+        if matches!(room.as_str(), "lib" | "main") {
             continue;
         }
         let name = path
@@ -177,9 +170,12 @@ fn imports_go_down_only() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// Arrows between rooms: each room with the rooms that it imports, tests left out.
-fn arrows(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
-    let texts: Vec<(PathBuf, String)> = files(src)
+/// Arrows between rooms or files: each with those that it imports.
+pub type Graph = BTreeMap<String, BTreeSet<String>>;
+
+/// The files of `src` and their texts, without those that are compiled for tests only.
+pub fn sources(src: &Path) -> Vec<(PathBuf, String)> {
+    let mut texts: Vec<(PathBuf, String)> = files(src)
         .into_iter()
         .map(|path| (path.clone(), std::fs::read_to_string(path).expect("text")))
         .collect();
@@ -187,11 +183,18 @@ fn arrows(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
         .iter()
         .flat_map(|(path, text)| test_files(path, text))
         .collect();
+    texts.retain(|(path, _)| !tests.contains(path));
+    texts
+}
+
+/// Arrows between rooms, tests left out.
+fn arrows(src: &Path) -> Graph {
+    let texts = sources(src);
     let rooms: BTreeSet<String> = texts.iter().map(|(path, _)| room_of(path, src)).collect();
-    let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut arrows = Graph::new();
     for (path, text) in &texts {
         let room = room_of(path, src);
-        if room == "lib" || tests.contains(path) {
+        if room == "lib" {
             continue;
         }
         let named = code(text)
@@ -204,7 +207,7 @@ fn arrows(src: &Path) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// Rooms that are reached from `room`.
-fn reached(room: &str, arrows: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<String> {
+fn reached(room: &str, arrows: &Graph) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut next = vec![room.to_owned()];
     while let Some(room) = next.pop() {
@@ -217,8 +220,8 @@ fn reached(room: &str, arrows: &BTreeMap<String, BTreeSet<String>>) -> BTreeSet<
     found
 }
 
-/// Rooms that reach themselves.
-fn circles(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<&String> {
+/// Those that reach themselves.
+pub fn circles(arrows: &Graph) -> Vec<&String> {
     let in_circle = |room: &&String| reached(room, arrows).contains(*room);
     arrows.keys().filter(in_circle).collect()
 }

@@ -108,9 +108,10 @@ impl Sandbox {
     fn shell(&self, command: &str) -> Command {
         let path = std::env::var("PATH").unwrap_or_default();
         let here = |name: &str| self.at.join(name).display().to_string();
-        let mut shell = Command::new("sh");
+        // With a limit in time, which ends all that it started.
+        let mut shell = Command::new("timeout");
         shell
-            .args(["-c", command])
+            .args(["--kill-after=5", "240", "sh", "-c", command])
             .current_dir(&self.at)
             .env(
                 "PATH",

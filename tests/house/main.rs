@@ -4,6 +4,7 @@ mod architecture;
 mod commands;
 mod demo;
 mod deploy;
+mod files;
 #[path = "../kit/mod.rs"]
 #[expect(dead_code, reason = "shared with other tests")]
 mod kit;

@@ -53,6 +53,9 @@ impl Prometheus {
     /// The `data` of an answer of its API; `None` while it does not answer.
     fn api(&self, path: &str) -> Option<Value> {
         let mut stream = TcpStream::connect(self.address).ok()?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .ok()?;
         // HTTP/1.0: the answer comes in one piece.
         write!(stream, "GET /api/v1/{path} HTTP/1.0\r\n\r\n").ok()?;
         let mut answer = String::new();

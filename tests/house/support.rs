@@ -3,8 +3,16 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
+
+/// Longest time that a command may take.
+const COMMAND_LIMIT: Duration = Duration::from_secs(300);
+/// Longest time until the demo says its addresses.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// Longest time for one answer over HTTP.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
 /// Root of the repository.
 pub fn root() -> PathBuf {
@@ -32,6 +40,18 @@ pub fn has_tool(tool: &str) -> bool {
     found
 }
 
+/// Waits for the end of a child and returns what it said; kills it and fails after `limit`.
+pub fn output_within(child: Child, limit: Duration, name: &str) -> Output {
+    let pid = child.id().to_string();
+    let (sender, ended) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    let Ok(output) = ended.recv_timeout(limit) else {
+        let killed = Command::new("kill").args(["-s", "KILL", &pid]).status();
+        panic!("{name} took longer than {limit:?}; killed: {killed:?}");
+    };
+    output.expect("output")
+}
+
 /// Runs a command in `folder` of the repository and returns what it said; fails if it failed.
 pub fn run(folder: &str, program: &str, args: &[&str], input: &str) -> String {
     let mut child = Command::new(program)
@@ -45,7 +65,7 @@ pub fn run(folder: &str, program: &str, args: &[&str], input: &str) -> String {
     let mut stdin = child.stdin.take().expect("piped");
     stdin.write_all(input.as_bytes()).expect("input taken");
     drop(stdin);
-    let output = child.wait_with_output().expect("output");
+    let output = output_within(child, COMMAND_LIMIT, program);
     let said = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
@@ -58,7 +78,7 @@ pub fn run(folder: &str, program: &str, args: &[&str], input: &str) -> String {
 /// `spiked demo` as a child process, killed when dropped.
 pub struct Demo {
     child: Child,
-    out: BufReader<ChildStdout>,
+    lines: Receiver<String>,
     /// Address of the broker.
     pub mqtt: SocketAddr,
     /// Address of the HTTP listener.
@@ -76,10 +96,15 @@ impl Demo {
             .stdout(Stdio::piped())
             .spawn()
             .expect("spiked starts");
-        let mut out = BufReader::new(child.stdout.take().expect("piped"));
-        let mut address = |scheme: &str| {
-            let mut line = String::new();
-            out.read_line(&mut line).expect("a line");
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            out.lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| sender.send(line))
+        });
+        let next = || lines.recv_timeout(START_LIMIT).unwrap_or_default();
+        let address = |line: String, scheme: &str| -> SocketAddr {
             let address = line
                 .strip_prefix(scheme)
                 .and_then(|rest| rest.split_whitespace().next());
@@ -87,10 +112,14 @@ impl Demo {
             let address = address.trim_end_matches('/');
             address.parse().expect("an address")
         };
-        let (http, mqtt) = (address("http://"), address("mqtt://"));
+        let (http, mqtt) = (next(), next());
+        if mqtt.is_empty() {
+            let _ = child.kill();
+        }
+        let (http, mqtt) = (address(http, "http://"), address(mqtt, "mqtt://"));
         Demo {
             child,
-            out,
+            lines,
             mqtt,
             http,
         }
@@ -104,11 +133,19 @@ impl Demo {
 
     /// Returns its output until it ends, and its exit status; fails if that takes longer than `limit`.
     pub fn end(mut self, limit: Duration) -> (String, ExitStatus) {
-        let begun = Instant::now();
+        let end = Instant::now() + limit;
         let mut text = String::new();
-        self.out.read_to_string(&mut text).expect("text");
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => text.extend([line.as_str(), "\n"]),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    panic!("not ended within {limit:?}:\n{text}")
+                }
+            }
+        }
         let status = self.child.wait().expect("it ends");
-        assert!(begun.elapsed() < limit, "ended after {:?}", begun.elapsed());
         (text, status)
     }
 
@@ -137,6 +174,9 @@ impl Drop for Demo {
 /// The body of a GET.
 pub fn get(address: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("listening");
+    stream
+        .set_read_timeout(Some(ANSWER_LIMIT))
+        .expect("a limit");
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"

@@ -1,0 +1,355 @@
+//! What may only fall: circles of files, type names used more than once, tuple parameters.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::architecture::{Graph, circles, code, room_of, sources};
+use crate::support::root;
+
+/// Files of a room that stand in a circle, today.
+const IN_CIRCLES: [(&str, usize); 4] = [("detect", 3), ("mqtt", 2), ("runtime", 5), ("state", 8)];
+
+/// Types of a room that have the name of a type elsewhere, today.
+const NAMED_AGAIN: [(&str, usize); 21] = [
+    ("assemble", 1),
+    ("cli", 2),
+    ("config", 3),
+    ("decode", 2),
+    ("detect", 6),
+    ("encode", 1),
+    ("engine", 6),
+    ("ep", 14),
+    ("fit", 2),
+    ("history", 4),
+    ("mqtt", 3),
+    ("payload", 2),
+    ("predict", 12),
+    ("replay", 1),
+    ("row", 2),
+    ("runtime", 12),
+    ("state", 13),
+    ("status", 1),
+    ("stream", 1),
+    ("table", 1),
+    ("time", 1),
+];
+
+/// Parameters of a room that are tuples, today.
+const TUPLES: [(&str, usize); 6] = [
+    ("encode", 1),
+    ("engine", 2),
+    ("ep", 46),
+    ("fit", 1),
+    ("mqtt", 1),
+    ("runtime", 2),
+];
+
+/// The modules of `src` and their code, by path: `ep::network` for `ep/network.rs`.
+struct Modules {
+    files: BTreeMap<String, String>,
+    texts: BTreeMap<String, String>,
+}
+
+impl Modules {
+    fn of(src: &Path) -> Modules {
+        let (mut files, mut texts) = (BTreeMap::new(), BTreeMap::new());
+        for (path, text) in sources(src) {
+            let inner = path.strip_prefix(src).expect("in src");
+            let file = inner.display().to_string();
+            let module = file.trim_end_matches(".rs").trim_end_matches("/mod");
+            let module = module.replace('/', "::");
+            let lines: Vec<&str> = code(&text).into_iter().map(|(_, line)| line).collect();
+            texts.insert(module.clone(), lines.join("\n"));
+            files.insert(module, file);
+        }
+        Modules { files, texts }
+    }
+
+    /// The paths that a module imports, each from the root of the crate.
+    fn imports(&self, module: &str) -> Vec<String> {
+        let text = &self.texts[module];
+        let mut found = Vec::new();
+        for (at, _) in text.match_indices("use ") {
+            let line = text[..at].rsplit('\n').next().unwrap_or_default();
+            let begins = line.is_empty() || (line.starts_with("pub") && line.ends_with(' '));
+            if begins && let Some((tree, _)) = text[at + 4..].split_once(';') {
+                let tree: String = tree.split_whitespace().collect::<Vec<_>>().join(" ");
+                found.extend(leaves(&tree));
+            }
+        }
+        found
+            .iter()
+            .filter_map(|path| self.absolute(module, path))
+            .collect()
+    }
+
+    fn absolute(&self, module: &str, path: &str) -> Option<String> {
+        let mut base: Vec<&str> = module.split("::").collect();
+        let mut parts: Vec<&str> = path.split("::").collect();
+        if parts[0] == "crate" {
+            return Some(parts[1..].join("::"));
+        }
+        let relative = matches!(parts[0], "super" | "self");
+        while parts
+            .first()
+            .is_some_and(|part| matches!(*part, "super" | "self"))
+        {
+            if parts.remove(0) == "super" {
+                base.pop();
+            }
+        }
+        base.append(&mut parts);
+        let path = base.join("::");
+        (relative
+            || self
+                .module_of(&path)
+                .is_some_and(|of| of.len() > module.len()))
+        .then_some(path)
+    }
+
+    /// The longest beginning of a path that is a module.
+    fn module_of(&self, path: &str) -> Option<String> {
+        let parts: Vec<&str> = path.split("::").collect();
+        let mut beginnings = (1..=parts.len()).rev().map(|n| parts[..n].join("::"));
+        beginnings.find(|module| self.files.contains_key(module))
+    }
+
+    /// The module where what `path` names is defined: imports that are passed on are followed.
+    fn home(&self, path: &str, depth: usize) -> Option<String> {
+        let module = self.module_of(path)?;
+        let name = path.strip_prefix(&module)?.trim_start_matches("::");
+        let name = name.split("::").next().unwrap_or_default();
+        if name.is_empty() || depth > 5 {
+            return Some(module);
+        }
+        let passed_on = self
+            .imports(&module)
+            .into_iter()
+            .find(|import| import != path && import.rsplit("::").next() == Some(name));
+        match passed_on {
+            Some(import) => self.home(&import, depth + 1),
+            None => Some(module),
+        }
+    }
+
+    /// Arrows from file to file: imports, and from a file to its parts that it uses. A part may
+    /// use what the file above it defines for all of them, so such an arrow is none.
+    fn arrows(&self) -> Graph {
+        let mut arrows = Graph::new();
+        for (module, file) in &self.files {
+            let homes = self.imports(module).into_iter();
+            let mut to: BTreeSet<String> = homes.filter_map(|path| self.home(&path, 0)).collect();
+            let within = format!("{module}::");
+            let part = |other: &&String| {
+                other.strip_prefix(&within).is_some_and(|name| {
+                    !name.contains("::") && self.texts[module].contains(&format!("{name}::"))
+                })
+            };
+            to.extend(self.files.keys().filter(part).cloned());
+            let above =
+                |other: &String| module == other || module.starts_with(&format!("{other}::"));
+            let to = to.iter().filter(|other| !above(other));
+            arrows.insert(
+                file.clone(),
+                to.map(|other| self.files[other].clone()).collect(),
+            );
+        }
+        arrows
+    }
+}
+
+/// The paths of a tree of imports: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn leaves(tree: &str) -> Vec<String> {
+    let Some((before, rest)) = tree.split_once('{') else {
+        let path = tree.split(" as ").next().unwrap_or_default().trim();
+        return vec![path.trim_end_matches("::self").to_owned()];
+    };
+    let inner = rest.rsplit_once('}').map_or(rest, |(inner, _)| inner);
+    let parts = top_level(inner)
+        .into_iter()
+        .filter(|part| !part.trim().is_empty());
+    parts
+        .flat_map(|part| leaves(&format!("{}{}", before.trim(), part.trim())))
+        .collect()
+}
+
+/// The parts between the commas that stand in no brackets.
+fn top_level(text: &str) -> Vec<&str> {
+    let (mut depth, mut from, mut parts) = (0_i32, 0, Vec::new());
+    for (at, c) in text.char_indices() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(&text[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[from..]);
+    parts
+}
+
+#[test]
+fn no_further_files_import_one_another_in_a_circle() {
+    let arrows = Modules::of(&root().join("src")).arrows();
+    assert!(
+        arrows.len() > 150,
+        "the scan finds the files: {}",
+        arrows.len()
+    );
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in circles(&arrows) {
+        let room = room_of(Path::new(file), Path::new(""));
+        let to = format!("{file} -> {:?}", arrows[file]);
+        found.entry(room).or_default().push(to);
+    }
+    may_only_fall(&found, &IN_CIRCLES);
+}
+
+#[test]
+fn imports_of_every_form_are_followed_to_the_file_that_defines() {
+    assert_eq!(
+        leaves("crate::a::{b, c::{self, D as E}, F}"),
+        [
+            "crate::a::b",
+            "crate::a::c",
+            "crate::a::c::D",
+            "crate::a::F"
+        ]
+    );
+    let texts = [
+        ("a", "mod b;\npub use b::T;\n"),
+        ("a::b", "use super::c::U;\npub struct T;\n"),
+        ("c", "use crate::a::T;\n"),
+        ("a::c", "pub(super) use crate::c::U;\n"),
+    ];
+    let modules = Modules {
+        files: texts
+            .map(|(module, _)| (module.into(), module.into()))
+            .into(),
+        texts: texts
+            .map(|(module, text)| (module.into(), text.into()))
+            .into(),
+    };
+    assert_eq!(modules.home("a::T", 0).as_deref(), Some("a::b"));
+    let arrows = modules.arrows();
+    assert_eq!(circles(&arrows), ["a::b", "c"], "{arrows:?}");
+}
+
+/// Names of the types that a text defines at its left margin.
+fn types(text: &str) -> Vec<String> {
+    let defined = text.lines().filter_map(|line| {
+        let rest = match line.strip_prefix("pub") {
+            Some(rest) => rest.split_once(' ')?.1,
+            None => line,
+        };
+        let (kind, rest) = rest.split_once(' ')?;
+        let is_type = matches!(kind, "struct" | "enum" | "trait" | "type" | "union");
+        let name = rest
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .next()?;
+        is_type.then(|| name.to_owned())
+    });
+    defined.collect()
+}
+
+/// Parameters of functions that are tuples, each with the function's name.
+fn tuple_parameters(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("fn ") {
+        let rest = &text[at + 3..];
+        let Some(open) = rest.find('(') else {
+            continue;
+        };
+        let name = rest[..open].split('<').next().unwrap_or_default();
+        let is_name = |c: char| c.is_alphanumeric() || c == '_';
+        if name.is_empty() || !name.chars().all(is_name) {
+            continue;
+        }
+        let mut depth = 0_i32;
+        let end = rest[open..].char_indices().find(|(_, c)| {
+            depth += i32::from(matches!(c, '(' | '[' | '{'));
+            depth -= i32::from(matches!(c, ')' | ']' | '}'));
+            depth == 0
+        });
+        let Some((length, _)) = end else {
+            continue;
+        };
+        let parameters = top_level(&rest[open + 1..open + length]);
+        let tuple = |parameter: &&&str| {
+            let kind = parameter.split_once(": ").map_or("", |(_, kind)| kind);
+            let kind = kind
+                .trim_start_matches(['&', ' '])
+                .trim_start_matches("mut ");
+            parameter.trim_start().starts_with('(') || kind.starts_with('(')
+        };
+        let n = parameters.iter().filter(tuple).count();
+        found.extend(std::iter::repeat_n(name.to_owned(), n));
+    }
+    found
+}
+
+/// Fails where a room has more offences than are known of it.
+fn may_only_fall(found: &BTreeMap<String, Vec<String>>, known: &[(&str, usize)]) {
+    let known: BTreeMap<&str, usize> = known.iter().copied().collect();
+    let worse = found
+        .iter()
+        .filter(|(room, offences)| offences.len() > known.get(room.as_str()).copied().unwrap_or(0));
+    let worse: Vec<_> = worse.collect();
+    let counts: Vec<(&str, usize)> = found
+        .iter()
+        .map(|(room, offences)| (room.as_str(), offences.len()))
+        .collect();
+    assert!(worse.is_empty(), "{worse:#?}\nall: {counts:?}");
+}
+
+#[test]
+fn no_further_type_names_are_used_twice() {
+    let src = root().join("src");
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, text) in sources(&src) {
+        let lines: Vec<&str> = code(&text).into_iter().map(|(_, line)| line).collect();
+        for name in types(&lines.join("\n")) {
+            places.entry(name).or_default().push(room_of(&path, &src));
+        }
+    }
+    assert!(
+        places.len() > 300,
+        "the scan finds the types: {}",
+        places.len()
+    );
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, rooms) in places.iter().filter(|(_, rooms)| rooms.len() > 1) {
+        for room in rooms {
+            found.entry(room.clone()).or_default().push(name.clone());
+        }
+    }
+    may_only_fall(&found, &NAMED_AGAIN);
+}
+
+#[test]
+fn no_further_parameters_are_tuples() {
+    let src = root().join("src");
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, text) in sources(&src) {
+        let lines: Vec<&str> = code(&text).into_iter().map(|(_, line)| line).collect();
+        let tuples = tuple_parameters(&lines.join("\n"));
+        if !tuples.is_empty() {
+            found
+                .entry(room_of(&path, &src))
+                .or_default()
+                .extend(tuples);
+        }
+    }
+    may_only_fall(&found, &TUPLES);
+}
+
+#[test]
+fn the_scans_find_types_and_tuple_parameters() {
+    let text = "pub(super) struct A<T>(T);\nenum B {\n    type C = u8;\npub type D = u8;\n";
+    assert_eq!(types(text), ["A", "B", "D"]);
+    let text = "fn a((x, y): (u8, u8), z: &mut (u8, u8)) -> (u8, u8) {}\nfn b<T>(f: fn(u8, u8), x: [u8; 2]) {}";
+    assert_eq!(tuple_parameters(text), ["a", "a"]);
+}
