@@ -23,7 +23,8 @@ pub(super) enum Found {
     InPlace,
     /// One of them was removed, or another one is in its place; what is open is whole.
     Gone,
-    /// One of them is shorter than it was, which only a stranger makes it.
+    /// One of them is shorter than it was, which only a stranger makes it: another program that empties the
+    /// log, after it has taken over what is in it, or one that destroys it.
     Cut,
 }
 
@@ -102,6 +103,21 @@ impl Place {
             self.files = now;
         }
         found
+    }
+
+    /// Takes the files for what they are now where nothing is missing: reading number `last_seq`, the newest
+    /// committed one, is there, and all else is whole. False where something is.
+    pub(super) fn accept(&mut self, last_seq: u64) -> bool {
+        let newest = Reader::open(&self.path).and_then(|reader| {
+            let pruned = reader.pruned_through()?;
+            let journaled = reader.journal_span()?.map_or(0, |(.., last)| last);
+            Ok(pruned.max(journaled))
+        });
+        let is_whole = newest.is_ok_and(|newest| newest >= last_seq);
+        if is_whole {
+            self.files = files_of(&self.path);
+        }
+        is_whole
     }
 
     /// Writes everything that `connection` has to a new file, or as much as can be read where its file was

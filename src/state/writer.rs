@@ -230,6 +230,9 @@ impl Writer {
     fn stay_in_place(&mut self) -> Result<(), StateError> {
         let path = self.options.path();
         let found = self.place.look();
+        if found == Found::Cut && self.place.accept(self.last_seq) {
+            return Ok(());
+        }
         if found == Found::InPlace {
             if !self.mark.as_ref().is_none_or(|mark| mark.is_at(&path)) {
                 self.renew_mark(&path);

@@ -176,23 +176,42 @@ fn a_state_file_whose_log_or_mark_is_removed_is_written_anew() {
 }
 
 #[test]
-fn a_state_file_that_is_cut_while_it_is_open_is_noticed_and_everything_in_memory_saved_again() {
-    for end in ["", "-wal"] {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
-        plant.run(1..=50);
-        plant.save();
-        assert!(!plant.store.wants_snapshot());
-        let file = dir.path().join(format!("spiked.db{end}"));
-        let file = std::fs::File::options().write(true).open(file).unwrap();
-        file.set_len(0).unwrap();
-        wait_until("it is noticed", Duration::from_secs(5), || {
-            plant.store.wants_snapshot()
-        });
-        plant.run(51..=60);
-        plant.save();
-        assert_eq!(journaled(as_after_a_kill(dir.path()).path()), 60, "{end}");
-    }
+fn a_log_that_is_cut_while_it_is_open_is_noticed_and_everything_in_memory_saved_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
+    plant.run(1..=50);
+    plant.save();
+    assert!(!plant.store.wants_snapshot());
+    let file = dir.path().join("spiked.db-wal");
+    let file = std::fs::File::options().write(true).open(file).unwrap();
+    file.set_len(0).unwrap();
+    wait_until("it is noticed", Duration::from_secs(5), || {
+        plant.store.wants_snapshot()
+    });
+    plant.run(51..=60);
+    plant.save();
+    assert_eq!(journaled(as_after_a_kill(dir.path()).path()), 60);
+}
+
+/// As a tool for backups does it.
+#[test]
+fn a_log_that_another_program_empties_after_taking_it_over_is_no_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut plant, _) = Plant::open(StoreOptions::new(dir.path()));
+    plant.run(1..=50);
+    let other = rusqlite::Connection::open(dir.path().join("spiked.db")).unwrap();
+    let busy: i64 = other
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(busy, 0, "the log was not emptied");
+    plant.run(51..=60);
+    plant.save();
+    drop(other);
+    assert!(!plant.store.wants_snapshot(), "taken for a loss");
+    let aside = std::fs::read_dir(dir.path()).unwrap().flatten();
+    let names = aside.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    assert!(names.into_iter().all(|name| !name.contains("found")));
+    assert_eq!(journaled(as_after_a_kill(dir.path()).path()), 60);
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Recovery after a kill: soon ready under any load, and a start that is cut off has made progress.
 //!
-//! Long forms: `SPIKED_LOAD_S` (6) seconds under full load before the kill; `SPIKED_CUTS` (1) starts that
-//! are killed before that which may go on; `SPIKED_BACKLOG` (30000) readings to learn again, by `SPIKED_UNITS`
-//! (256) units; `SPIKED_CUT_MS` (700) milliseconds that each start is given.
+//! Long forms: `SPIKED_LOAD_S` (6) seconds under full load of `SPIKED_STREAMS` (4 large ones; any other
+//! number has the default settings) before the kill; `SPIKED_CUTS` (1) starts that are killed before the one
+//! that may go on; `SPIKED_BACKLOG` (30000) readings to learn again, by `SPIKED_UNITS` (256) units;
+//! `SPIKED_CUT_MS` (700) milliseconds that each start is given.
 
 use std::time::{Duration, Instant};
 
@@ -31,9 +32,16 @@ fn killed_under_load(protocol: &str) {
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::start_in_memory();
-    let mut daemon = Daemon::start_speaking(protocol, dir.path(), broker.port, HEAVY);
+    // Many streams of the default size, or few of a large one.
+    let (settings, topic): (_, fn(u64) -> String) = match number("SPIKED_STREAMS", 4) {
+        4 => (HEAVY, crate::plant::topic),
+        _ => ("", |k| {
+            format!("plant/s{}/c{}", k % number("SPIKED_STREAMS", 4), k / 4 % 2)
+        }),
+    };
+    let mut daemon = Daemon::start_speaking(protocol, dir.path(), broker.port, settings);
     daemon.wait_ready();
-    let source = Source::start(broker.port, 20_000, now_ms() - 86_400_000);
+    let source = Source::start_to(topic, broker.port, 20_000, now_ms() - 86_400_000);
     std::thread::sleep(Duration::from_secs(number("SPIKED_LOAD_S", 6)));
     let unsaved = daemon.metric("spiked_unsaved_learning_seconds");
     daemon.kill();
@@ -59,7 +67,8 @@ fn killed_under_load(protocol: &str) {
     let took = start.elapsed();
     let replayed = daemon.metric("spiked_readings_replayed_total");
     println!(
-        "MQTT {protocol}: killed with {unsaved:.2} s of learning unsaved; ready after {took:.2?}, {replayed} readings again"
+        "MQTT {protocol}: killed with {unsaved:.2} s of learning unsaved; ready after {took:.2?}, {:.2} s of a core, {replayed} readings again",
+        daemon.usage().1 as f64 / 100.0
     );
     source.finish();
     assert!(took < Duration::from_secs(10), "{took:?}\n{}", daemon.log());
