@@ -5,8 +5,8 @@
 //! cargo bench --bench plants -- again                   a fault that returns
 //! cargo bench --bench plants -- state                   bytes a stream of 1, 8, 64 channels
 //!
-//! --without NAME switches one part off: rest, joint_level, lasting_level, run_lengths, mean_shift, cross_channel,
-//! discount_autocorrelation or calibrate. Without arguments: normal and faults with one seed.
+//! --without NAME switches one part off: rest, joint_level, lasting_level, usual_level, run_lengths, mean_shift,
+//! cross_channel, discount_autocorrelation or calibrate. Without arguments: normal and faults with one seed.
 #![expect(clippy::print_stdout, reason = "tables are the purpose")]
 
 mod kinds;
@@ -52,6 +52,7 @@ fn switch_off(settings: &mut EngineSettings, name: &str) {
         "rest" => &mut detect.rest,
         "joint_level" => &mut detect.level,
         "lasting_level" => &mut detect.lasting,
+        "usual_level" => &mut detect.usual,
         "run_lengths" => &mut detect.habits,
         "mean_shift" => &mut detect.shift,
         "cross_channel" => &mut detect.joint,

@@ -151,6 +151,7 @@ fn witnesses(s: &mut Section<'_>, detect: &mut DetectSettings) {
     detect.shift = s.flag("mean_shift", detect.shift);
     detect.joint = s.flag("cross_channel", detect.joint);
     detect.lasting = s.flag("lasting_level", detect.lasting);
+    detect.usual = s.flag("usual_level", detect.usual);
     detect.level = s.flag("joint_level", detect.level);
     detect.rest = s.flag("rest", detect.rest);
 }

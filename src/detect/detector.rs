@@ -14,6 +14,7 @@ use super::monitor::{ChannelMonitor, Thresholds};
 use super::residuals::{ChannelResiduals, Scored, Witness};
 use super::rulings::Rulings;
 use super::settings::DetectSettings;
+use super::usual_level;
 use crate::num::scrap::Scrap;
 use crate::row::{Incident, IncidentEdge, Kind};
 
@@ -98,7 +99,12 @@ pub struct Detector {
     cross_channel: CrossChannelTest,
     pub(super) level: JointLevel,
     pub(super) rulings: Rulings,
+    /// Each test pays for its own alarms: debts of the evidence, of the joint level, of levels given the
+    /// others, of levels that are not usual.
     pub(super) debt: AlarmDebt,
+    pub(super) level_debt: AlarmDebt,
+    pub(super) lasting_debt: AlarmDebt,
+    pub(super) usual_debt: AlarmDebt,
     /// Base bar of the evidence, nats.
     pub(super) base: f64,
     /// Rows wanted between two alarms.
@@ -130,6 +136,9 @@ impl Detector {
             level: JointLevel::default(),
             rulings: Rulings::default(),
             debt: AlarmDebt::default(),
+            level_debt: AlarmDebt::default(),
+            lasting_debt: AlarmDebt::default(),
+            usual_debt: AlarmDebt::default(),
             base: f64::INFINITY,
             between: f64::INFINITY,
             muted_until_ms: i64::MIN,
@@ -175,6 +184,12 @@ impl Detector {
                     self.limited += u64::from(residual.z.abs() > lasting_level::LIMIT);
                     monitor.judge_lasting(at.ts_ms, residual);
                 }
+            }
+        }
+        if self.settings.usual {
+            for (monitor, residuals) in self.channels.iter_mut().zip(residuals) {
+                let limited = monitor.judge_usual(at.ts_ms, residuals);
+                self.limited += u64::from(limited);
             }
         }
         let mut judgement = Judgement {
@@ -379,7 +394,13 @@ impl Detector {
         self.base = base.clamp(MIN_BAR, MAX_BAR);
         self.limited += u64::from(self.base != base);
         if at.row > self.settings.warm_up_rows {
-            self.debt.rows(rows, self.between);
+            for debt in [&mut self.debt, &mut self.level_debt] {
+                debt.rows(rows, self.between);
+            }
+            self.lasting_debt
+                .rows(rows, lasting_level::SHARE * self.between);
+            self.usual_debt
+                .rows(rows, usual_level::SHARE * self.between);
         }
         let open = self.is_open();
         if self.settings.level && at.row > RECORD_LEVEL_AFTER {
@@ -390,13 +411,26 @@ impl Detector {
         }
         let thresholds = self.thresholds();
         let known = if at.row > LEARN_AFTER { rows } else { 0.0 };
+        let lasting_stretch = self.lasting_debt.stretch();
+        let usual_stretch = self.usual_debt.stretch();
         for (c, monitor) in self.channels.iter_mut().enumerate() {
             monitor.set_bar(known, open, self.settings.calibrate, thresholds);
             if self.settings.lasting {
                 let between = thresholds.between * thresholds.n_channels;
-                let recorded = monitor.lasting.set_bar(rows, open, between, at.period_ms);
+                let recorded =
+                    monitor
+                        .lasting
+                        .set_bar(rows, open, between, at.period_ms, lasting_stretch);
                 if let Some(recorded) = recorded.filter(|_| open) {
                     self.log.note_lasting(c, recorded);
+                }
+            }
+            if self.settings.usual {
+                let between = thresholds.between * thresholds.n_channels;
+                let usual = &mut monitor.usual;
+                let recorded = usual.set_bar(rows, open, between, at.period_ms, usual_stretch);
+                if let Some(recorded) = recorded.filter(|_| open) {
+                    self.log.note_usual(c, recorded);
                 }
             }
         }
@@ -409,7 +443,14 @@ impl Detector {
             memory: at.statistics_rows,
         };
         let open = self.is_open();
-        let recent = self.debt.rows_since(at.row).is_some_and(|n| n < REST_ROWS);
+        let debts = [
+            &self.debt,
+            &self.level_debt,
+            &self.lasting_debt,
+            &self.usual_debt,
+        ];
+        let since = debts.iter().filter_map(|debt| debt.rows_since(at.row));
+        let recent = since.min().is_some_and(|rows| rows < REST_ROWS);
         let rest_weight = if open || recent { REST_WEIGHT } else { 1.0 };
         let confirmed = open && self.log.is_confirmed();
         let rows = self.channels.iter_mut().zip(&self.scored.0);
@@ -427,15 +468,20 @@ impl Detector {
             }
         }
         if self.settings.lasting && !confirmed {
-            let told = open.then(|| self.debt.told_weight());
+            let told = open.then(|| self.lasting_debt.told_weight());
             for (monitor, residuals) in self.channels.iter_mut().zip(residuals) {
                 if residuals.lasting.is_some() {
                     monitor.lasting.learn(told, at.memory_rows);
                 }
             }
         }
+        if self.settings.usual && !confirmed {
+            for (monitor, residuals) in self.channels.iter_mut().zip(residuals) {
+                monitor.learn_usual(residuals, how.weight, at.memory_rows);
+            }
+        }
         if open {
-            self.level.was_told(self.debt.told_weight());
+            self.level.was_told(self.level_debt.told_weight());
         }
         if self.settings.level && !confirmed {
             self.level.learn(&self.levels.0, open, at.memory_rows);
@@ -450,11 +496,19 @@ impl Detector {
         if self.is_open() && self.log.is_confirmed() {
             // Nothing of a fault that an operator has confirmed is to become usual.
             0.0
-        } else if self.is_open() {
+        } else if self.is_open() && self.is_gated() {
             self.settings.gate_weight
         } else {
             1.0
         }
+    }
+
+    /// The open incident is of a kind that must not teach the predictors: a level that is merely unusual must,
+    /// or the first weekend would never be learned.
+    fn is_gated(&self) -> bool {
+        let share = self.settings.incident.close_share;
+        let over = |c: &ChannelMonitor| c.predicted_score(self.base) > share;
+        self.level_score() > share || self.channels.iter().any(over)
     }
 
     /// The predictor of levels sees hours from now on.
@@ -466,10 +520,16 @@ impl Detector {
 
     /// Takes the present for the new normal.
     pub(super) fn accept(&mut self) {
-        for monitor in &mut self.channels {
-            monitor.accept(ACCEPT_KEEPS);
+        let share = self.settings.incident.close_share;
+        let by_level = self.level_score() > share;
+        for (monitor, &score) in self.channels.iter_mut().zip(&self.scores.0) {
+            if by_level || score > share {
+                monitor.accept(ACCEPT_KEEPS);
+            }
         }
-        self.level.accept(ACCEPT_ROWS);
+        if by_level {
+            self.level.accept(ACCEPT_ROWS);
+        }
     }
 
     /// Sets the evidence of channels that did not carry the incident, and have gathered some

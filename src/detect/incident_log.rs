@@ -97,6 +97,12 @@ impl IncidentLog {
         self.note(subject, recorded.height, recorded.weight);
     }
 
+    /// Notes a peak of how unusual a channel's level was for long.
+    pub(super) fn note_usual(&mut self, channel: usize, recorded: Recorded) {
+        let subject = Subject::Usual(channel as u16);
+        self.note(subject, recorded.height, recorded.weight);
+    }
+
     /// Notes the rare residuals of a channel that are learned during an incident, those of levels
     /// with weight `weight`.
     pub(super) fn note_residuals(
@@ -237,7 +243,7 @@ impl Detector {
         }
         let first = channels.first().map_or(0, |share| share.channel);
         let kind = self.kind_of(first, residuals);
-        self.debt.opened(at.row, self.between);
+        self.charge(at);
         let incident = Incident {
             id: self.log.next_id(kind),
             kind,
@@ -251,6 +257,24 @@ impl Detector {
         };
         self.log.push(incident.clone());
         IncidentEdge::Opened(incident)
+    }
+
+    /// Charges the tests that are over their bar with the incident that opens.
+    fn charge(&mut self, at: Moment) {
+        let (row, between) = (at.row, self.between);
+        if self.channels.iter().any(ChannelMonitor::is_over) {
+            self.debt.opened(row, between);
+        }
+        if self.audible_level(at.ts_ms) > 1.0 {
+            self.level_debt.opened(row, between);
+        }
+        if self.channels.iter().any(|c| c.lasting.leads_over()) {
+            self.lasting_debt.opened(row, between);
+        }
+        let mut scored = self.channels.iter().zip(&self.scores.0);
+        if scored.any(|(c, &score)| score > 1.0 && c.usual.deviation() > 1.0) {
+            self.usual_debt.opened(row, between);
+        }
     }
 
     /// Ends the last incident in the log.

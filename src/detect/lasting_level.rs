@@ -19,7 +19,7 @@ const ROBUST: f64 = 3.0;
 /// Weight while an incident is open.
 const OPEN_WEIGHT: f64 = 0.1;
 /// The test is one of several of a channel: it gets a third of the wanted alarms.
-const SHARE: f64 = 3.0;
+pub const SHARE: f64 = 3.0;
 /// Exponent of the tail of peaks: a height is a log likelihood ratio, and has a thin tail like evidence.
 /// Memory of their record, in wanted times between alarms.
 const ALPHA: f64 = 10.0;
@@ -76,6 +76,7 @@ impl LastingLevel {
         open: bool,
         between: f64,
         period_ms: f64,
+        stretch: f64,
     ) -> Option<Recorded> {
         if self.weight == 0.0 {
             return None;
@@ -90,7 +91,7 @@ impl LastingLevel {
         let recorded = self.record.advance(rows, rows, base, scale);
         if !open {
             let level = self.record.return_level(SHARE * between, ALPHA);
-            self.bar = level.max(base);
+            self.bar = stretch * level.max(base);
         }
         recorded
     }
@@ -144,7 +145,7 @@ mod tests {
         level.judge(i64::from(row) * 60_000, noise + shift);
         level.learn(None, 10_000.0);
         if row.is_multiple_of(16) {
-            level.set_bar(16.0, false, 40_000.0, 60_000.0);
+            level.set_bar(16.0, false, 40_000.0, 60_000.0, 1.0);
         }
     }
 

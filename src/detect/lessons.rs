@@ -19,6 +19,8 @@ pub enum Subject {
     Evidence(u16),
     /// A peak of how far a channel's level is off for long.
     Lasting(u16),
+    /// A peak of how unusual a channel's level is for long.
+    Usual(u16),
     /// A peak of the joint level.
     Level,
 }
@@ -79,6 +81,10 @@ impl Detector {
         match lesson.subject {
             Subject::Level => self.level.reweigh(value, weight),
             Subject::Lasting(c) => self.channels[usize::from(c)].lasting.reweigh(value, weight),
+            Subject::Usual(c) => {
+                let usual = &mut self.channels[usize::from(c)].usual;
+                usual.reweigh(value, weight);
+            }
             Subject::Evidence(c) => self.channels[usize::from(c)].record(value, weight),
             Subject::Residual(c, witness) => {
                 let witness = Witness::ALL[usize::from(witness)];

@@ -14,8 +14,11 @@
 //!    Student's one; the median of five rows is its height.
 //! 6. Every excursion goes uncapped into an `ExcursionRecord`; a bar is the return level that the
 //!    record promises at the wanted rate, and no lower than theory's.
+//!    `UsualLevel` measures how seldom a channel has been at its present level, and how long it stays there;
+//!    `LastingLevel` how far it is, for long, from what the other channels' levels let expect.
 //! 7. The joint level's record (`LevelRecord`) counts episodes once and schedules in full.
-//! 8. `AlarmDebt`: incidents beyond the wanted ones stretch the bars of the evidence.
+//! 8. `AlarmDebt`: incidents beyond the wanted ones stretch the bars of the test that opened them, and of no
+//!    other.
 //! 9. An incident opens where a bar is passed; channels that pass theirs later join it.
 //! 10. An operator's verdict takes what an incident taught out of the records, or counts it in full.
 //!
@@ -49,6 +52,7 @@ mod settings;
 mod silence;
 #[cfg(test)]
 mod tests;
+mod usual_level;
 
 pub use autocorrelation::LIMIT as RESIDUAL_LIMIT;
 pub use channel::{ChannelKind, ChannelOptions, Direction, ValueRange, Watch};

@@ -12,6 +12,7 @@ use super::residuals::{ChannelResiduals, Residual, Scored, Witness};
 use super::rest::RestHazard;
 use super::run_length::RunLengthMonitor;
 use super::settings::{DetectSettings, Heads};
+use super::usual_level::UsualLevel;
 
 /// Changes of state after which standing still is worth a word.
 const CHANGES: u32 = 4;
@@ -55,6 +56,8 @@ pub struct ChannelMonitor {
     bar: f64,
     /// How far the level is off, for long, from what the others let expect.
     pub(super) lasting: LastingLevel,
+    /// How usual the level is.
+    pub(super) usual: UsualLevel,
     rest: RestHazard,
     stuck: RunLengthMonitor,
     silent: RunLengthMonitor,
@@ -84,6 +87,7 @@ impl ChannelMonitor {
             record: ExcursionRecord::default(),
             bar: f64::INFINITY,
             lasting: LastingLevel::default(),
+            usual: UsualLevel::default(),
             rest: RestHazard::default(),
             stuck: RunLengthMonitor::default(),
             silent: RunLengthMonitor::default(),
@@ -178,7 +182,8 @@ impl ChannelMonitor {
         self.ended.extend(ended);
         self.add_shift(scored, settings, at);
         let exceeded = |monitor: &RunLengthMonitor| monitor.is_exceeded(at.between, at.n_channels);
-        let habits = settings.habits && (exceeded(&self.stuck) || exceeded(&self.silent));
+        let stays = settings.usual && exceeded(&self.usual.stays);
+        let habits = settings.habits && (exceeded(&self.stuck) || exceeded(&self.silent) || stays);
         if habits || self.is_out_of_range {
             self.evidence.raise(self.bar + slack);
         }
@@ -278,8 +283,37 @@ impl ChannelMonitor {
 
     /// Evidence over the bar, in units of the base bar: 1 is an alarm.
     pub fn score(&self, base: f64) -> f64 {
+        self.predicted_score(base).max(self.usual.deviation())
+    }
+
+    /// The same by what predictors say alone, not by how usual the level is.
+    pub fn predicted_score(&self, base: f64) -> f64 {
         let evidence = (1.0 + (self.evidence() - self.bar) / base).max(0.0);
         evidence.max(self.lasting.score())
+    }
+
+    /// Judges whether a fresh value is at a usual level; where its deviation from the mean is worth no word
+    /// it is. Returns whether its surprise was limited.
+    pub fn judge_usual(&mut self, ts_ms: i64, residuals: &ChannelResiduals) -> bool {
+        let watch = self.options.watch;
+        let worth = residuals
+            .context
+            .is_none_or(|r| watch.is_worth(r.z, r.scale));
+        self.has_usual_level(residuals) && self.usual.judge(ts_ms, residuals.value, worth)
+    }
+
+    /// Learns it.
+    pub fn learn_usual(&mut self, residuals: &ChannelResiduals, weight: f64, memory: f64) {
+        if self.has_usual_level(residuals) {
+            self.usual.learn(residuals.value, weight, memory);
+            self.usual.observe_stay(residuals.value);
+        }
+    }
+
+    fn has_usual_level(&self, residuals: &ChannelResiduals) -> bool {
+        self.options.kind == ChannelKind::Number
+            && residuals.is_fresh
+            && residuals.value.is_finite()
     }
 
     /// Judges how far the level is off from what the others let expect; where deviations in its
@@ -294,8 +328,9 @@ impl ChannelMonitor {
     /// over its own.
     pub fn part(&self) -> f64 {
         let evidence = self.evidence() / self.bar;
-        if self.lasting.score() > 0.5 {
-            evidence.max(self.lasting.score())
+        let lasting = self.lasting.score().max(self.usual.deviation());
+        if lasting > 0.5 {
+            evidence.max(lasting)
         } else {
             evidence
         }
@@ -313,7 +348,7 @@ impl ChannelMonitor {
 
     /// Most of the evidence speaks of a level that has moved, not of a surprising step.
     pub fn is_drift(&self) -> bool {
-        let lasting = self.lasting.score() >= 1.0 && !self.is_over();
+        let lasting = self.lasting.score().max(self.usual.deviation()) >= 1.0 && !self.is_over();
         lasting || self.mean_shift.get() > self.evidence.get() || self.evidence.is_of_level()
     }
 
@@ -324,7 +359,9 @@ impl ChannelMonitor {
 
     /// The channel stands still beyond its habit.
     pub fn is_stuck(&self, at: Thresholds) -> bool {
+        let stays = &self.usual.stays;
         self.stuck.is_exceeded(at.between, at.n_channels)
+            || stays.is_exceeded(at.between, at.n_channels)
     }
 
     /// Forgets the evidence, not what is usual.
@@ -334,12 +371,14 @@ impl ChannelMonitor {
         self.mean_shift.reset();
         self.end_shift();
         self.lasting.reset();
+        self.usual.reset();
     }
 
     /// Takes runs that go on for normal.
     pub fn accept_runs(&mut self) {
         self.stuck.accept();
         self.silent.accept();
+        self.usual.stays.accept();
     }
 
     /// Takes the present for normal: the share `keep` is kept of what is known.
@@ -352,6 +391,7 @@ impl ChannelMonitor {
             .flatten()
             .for_each(|h| h.fade(keep));
         self.lasting.accept(keep);
+        self.usual.accept(keep);
         self.accept_runs();
     }
 

@@ -25,6 +25,8 @@ pub struct DetectSettings {
     pub rest: bool,
     /// Judge each level, averaged over rows, by the others' levels alone.
     pub lasting: bool,
+    /// Judge whether each level, averaged over rows, is one that the channel usually has, and for as long.
+    pub usual: bool,
     /// Judge the distance of all levels together from their slow mean.
     pub level: bool,
     /// Set the bar from the stream's own normal behaviour in the long run, not from theory alone.
@@ -47,6 +49,7 @@ impl Default for DetectSettings {
             habits: true,
             rest: true,
             lasting: true,
+            usual: true,
             level: true,
             calibrate: true,
             gate_weight: 0.1,

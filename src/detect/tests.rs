@@ -80,3 +80,39 @@ fn of_levels_that_are_off_together_the_furthest_is_told_and_not_those_predicted_
     }
     assert!(most[0] >= 1.0 && most[1] < 1.0, "{most:?}");
 }
+
+/// A channel that goes in turn to 0 and 10 and is off by `off` from row 6,000 on, while no predictor errs.
+fn unusual(settings: &DetectSettings, off: f64) -> (Detector, Vec<Kind>) {
+    let mut rng = Pcg64::seed_from_u64(8);
+    let mut detector = Detector::new(settings);
+    detector.add([ChannelOptions::default()]);
+    let mut kinds = Vec::new();
+    for row in 1..=6_060 {
+        let added = if row >= 6_000 { off } else { 0.0 };
+        let level = if row % 100 < 40 { 10.0 } else { 0.0 } + 0.2 * normal(&mut rng) + added;
+        let residuals = [ChannelResiduals {
+            step: Some(Residual::unscaled(normal(&mut rng))),
+            ..ChannelResiduals::unpredicted(level)
+        }];
+        let judgement = detector.judge(moment(row), &residuals);
+        if let Some(IncidentEdge::Opened(incident)) = judgement.edge {
+            kinds.push(incident.kind);
+        }
+        detector.learn(moment(row), &residuals);
+    }
+    (detector, kinds)
+}
+
+#[test]
+fn a_level_that_is_merely_unusual_is_told_and_the_predictors_go_on_learning() {
+    let settings = DetectSettings::default();
+    let (detector, kinds) = unusual(&settings, 3.0);
+    assert_eq!(kinds, [Kind::Drift]);
+    assert_eq!(detector.learning_weight(), 1.0);
+    assert_eq!(unusual(&settings, 0.0).1, []);
+    let without = DetectSettings {
+        usual: false,
+        ..settings
+    };
+    assert_eq!(unusual(&without, 3.0).1, []);
+}

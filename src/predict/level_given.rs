@@ -28,6 +28,8 @@ const SHARED_WIDTH: u32 = 1 + 4;
 /// Noise variance before anything is known, and its floor, in squared standard deviations of the level.
 const NOISE: f64 = 0.5;
 const NOISE_FLOOR: f64 = 1e-6;
+/// Memory of what the ignorance is worth, rows.
+const WORTH_ROWS: f64 = 1e4;
 /// Errors are limited to this many standard deviations before a filter learns them.
 const ERROR_LIMIT: f64 = 5.0;
 
@@ -49,6 +51,39 @@ struct LevelPredictor {
     noise: Noise,
     /// The level that the last row let expect, in standard deviations.
     expected: f32,
+    worth: Worth,
+}
+
+/// Factor of the ignorance that makes it the squared error that it goes with: where a relation is not
+/// linear, a regression errs by more than it knows once its inputs leave what it has learned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Worth {
+    /// Ignorance and squared error beyond the noise of the row that was compared last.
+    last: Option<(f64, f64)>,
+    /// Fading sums of the product of both, and of the squared ignorance: a regression through 0.
+    product: f64,
+    square: f64,
+    /// Errors that counted as less than they were.
+    limited: u64,
+}
+
+impl Worth {
+    fn factor(&self) -> f64 {
+        if self.square > 0.0 {
+            (self.product / self.square).max(1.0)
+        } else {
+            1.0
+        }
+    }
+
+    /// Learns the row that was compared last.
+    fn learn(&mut self) {
+        if let Some((ignorance, error)) = self.last.take() {
+            let keep = 1.0 - 1.0 / WORTH_ROWS;
+            self.product = keep * self.product + ignorance * error;
+            self.square = keep * self.square + ignorance * ignorance;
+        }
+    }
 }
 
 /// Last known levels of all channels and their leaky traces, in standard deviations.
@@ -148,6 +183,7 @@ impl LevelGiven {
             filter: RecursiveFilter::new(width, 1, 1.0 / active as f64, walk),
             noise: Noise::new(NOISE, NOISE_FLOOR),
             expected: 0.0,
+            worth: Worth::default(),
         };
         match known {
             Some(i) => self.predictors[i] = predictor,
@@ -194,12 +230,17 @@ impl LevelGiven {
             let input = &mut self.input.0;
             self.present.fill(&predictor.partners, hour, input);
             let mut mean = [0.0];
-            let ignorance = predictor.filter.predict(input, &mut mean);
+            let raw = predictor.filter.predict(input, &mut mean);
             predictor.expected = mean[0] as f32;
             let z = self.waiting[now + c];
             if !z.is_nan() {
-                let sd = (ignorance + predictor.noise.variance()).sqrt();
+                let noise = predictor.noise.variance();
+                let ignorance = predictor.worth.factor() * raw;
+                let sd = (ignorance + noise).sqrt();
                 let off = f64::from(z) - mean[0];
+                let limited = off.abs().min(ERROR_LIMIT * sd);
+                predictor.worth.limited += u64::from(limited < off.abs());
+                predictor.worth.last = Some((raw, limited * limited - noise));
                 out[c] = Some(LevelResidual { z: off / sd, sd });
             }
         }
@@ -217,6 +258,9 @@ impl LevelGiven {
             mark.1 &= !in_incident;
         }
         self.rows += 1;
+        if !in_incident {
+            self.predictors.iter_mut().for_each(|p| p.worth.learn());
+        }
         while self.marks.len() as u64 > self.delay_rows.min(self.rows / YOUNG) {
             self.learn_one();
         }
@@ -268,7 +312,8 @@ impl LevelGiven {
     /// Squared residuals that counted as less than they were, and resets of covariances.
     pub fn limited(&self) -> u64 {
         let predictors = self.predictors.iter();
-        predictors.map(|p| p.noise.capped + p.filter.resets).sum()
+        let limits = |p: &LevelPredictor| p.noise.capped + p.filter.resets + p.worth.limited;
+        predictors.map(limits).sum()
     }
 
     /// Bytes of all filters and of the rows that wait.

@@ -276,9 +276,9 @@ def perturbed(args, work):
 PARTS = [("all parts", {})] + [(name, {f"EXPERIMENTAL__{key}": "false"}) for name, key in [
     ("learned weights", "LEARN_WEIGHTS"), ("skip connections", "SKIP_CONNECTIONS"), ("calendar", "CALENDAR"),
     ("hourly noise", "HOURLY_NOISE"), ("discount for autocorrelation", "DISCOUNT_AUTOCORRELATION"),
-    ("cross-channel test", "CROSS_CHANNEL"), ("joint level", "JOINT_LEVEL"), ("rest", "REST"),
+    ("cross-channel test", "CROSS_CHANNEL"), ("joint level", "JOINT_LEVEL"), ("levels given the others", "LASTING_LEVEL"), ("usual levels", "USUAL_LEVEL"), ("rest", "REST"),
     ("run lengths", "RUN_LENGTHS"), ("mean shift", "MEAN_SHIFT"), ("return levels", "CALIBRATE")]]
-PARTS += [("Student weighting", {"LEARN__STUDENT_T_DOF": "1e9"}),
+PARTS += [("hidden units", {"LEARN__HIDDEN": "0"}), ("Student weighting", {"LEARN__STUDENT_T_DOF": "1e9"}),
           ("lower weight in incidents", {"DETECT__INCIDENT_LEARNING_WEIGHT": "1"})]
 
 
