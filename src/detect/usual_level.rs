@@ -271,10 +271,10 @@ mod tests {
     use super::*;
     use crate::num::counter;
 
-    /// A cycle between 0 and 10 with a little noise; the deviation after `off` was added for 40 rows.
+    /// A cycle between 0 and 10 with a little noise; the deviation after `off` was added for 60 rows.
     fn deviation(off: f64) -> f64 {
         let mut level = UsualLevel::default();
-        for row in 0..6_040u32 {
+        for row in 0..6_060u32 {
             let noise = f64::from(counter::bell(counter::row_key(3, row), 0));
             let added = if row < 6_000 { 0.0 } else { off };
             let value = 10.0 * f64::from(u8::from(row % 100 < 40)) + 0.2 * noise + added;
