@@ -275,6 +275,8 @@ impl Daemon {
             .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
             .arg(program)
             .env_remove("SPIKED_SKIP_TOOLS")
+            // The daemon takes a variable SPIKED_… for a setting.
+            .env_remove("SPIKED_DAY_ROWS")
             .args(["run", "--config"])
             .arg(dir.join("spiked.toml"))
             .args(["--http-listen", &format!("127.0.0.1:{http_port}")])
