@@ -250,6 +250,7 @@ impl Worker {
         let mut evicted = Instant::now();
         let mut saved = Instant::now();
         let mut round = 0;
+        let mut is_recovered = self.shared.is_recovered();
         let pulse = self.shared.pulses.add(format!("worker-{}", self.idx));
         progress::enter(pulse.clone());
         self.renew_views();
@@ -272,6 +273,11 @@ impl Worker {
                     self.renew_views();
                     self.watch_silence();
                     viewed = Instant::now();
+                }
+                // What was learned again is not to be learned a third time.
+                if !is_recovered && self.shared.is_recovered() && self.unsaved.is_empty() {
+                    is_recovered = true;
+                    self.unsaved = self.streams.keys().cloned().collect();
                 }
                 let due = self.store.snapshot_round();
                 // A round that is not over is not begun anew: its last streams would never be saved.

@@ -328,6 +328,11 @@ impl Status {
         self.recovery.over.store(true, Ordering::Release);
     }
 
+    /// Everything is as it was before the stop.
+    pub fn is_recovered(&self) -> bool {
+        self.recovery.over.load(Ordering::Acquire)
+    }
+
     /// How far the recovery has come, in words; `None` once it is over.
     pub fn recovering(&self) -> Option<String> {
         self.recovery.in_words()

@@ -50,14 +50,14 @@ fn killed_under_load(protocol: &str) {
     for cut in 1..=number("SPIKED_CUTS", 1) {
         daemon.restart();
         std::thread::sleep(life);
-        let (status, state) = http_get(daemon.http, "/readyz").unwrap_or_default();
+        let (_, state) = http_get(daemon.http, "/readyz").unwrap_or_default();
         daemon.kill();
         let now = covered_by_snapshots(&daemon);
         println!(
             "MQTT {protocol}: start {cut} killed after {life:?}, snapshots of {covered} readings before, {now} after; it said {state:?}"
         );
         // A start that was killed early may have saved nothing yet.
-        let has_progress = now > covered || status == 200;
+        let has_progress = now > covered || !state.contains("recovering");
         assert!(has_progress || life < Duration::from_secs(5), "no progress");
         covered = now;
     }
