@@ -99,7 +99,7 @@ impl Subscriptions {
         asked.unwrap_or_else(|| self.filters.borrow().clone())
     }
 
-    /// What was asked for over a connection that has ended has no answer any more.
+    /// A request over a connection that has ended has no answer any more.
     pub(super) fn connection_lost(&self) {
         lock(&self.asked).clear();
     }

@@ -274,7 +274,7 @@ impl Worker {
                     self.watch_silence();
                     viewed = Instant::now();
                 }
-                // What was learned again is not to be learned a third time.
+                // Readings that were learned again are not to be learned a third time.
                 if !is_recovered && self.shared.is_recovered() && self.unsaved.is_empty() {
                     is_recovered = true;
                     self.unsaved = self.streams.keys().cloned().collect();

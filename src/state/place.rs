@@ -138,7 +138,7 @@ impl Place {
         let is_other_dir = !held.is_some_and(|held| held.is_same(Opened::of(dir)));
         let lock = is_other_dir.then(|| db::lock(&path)).transpose()?;
         let anew = with_suffix(&path, ".anew");
-        // What an attempt before this one left.
+        // Remains of an attempt before this one.
         drop(std::fs::remove_file(&anew));
         let written = connection.execute("VACUUM INTO ?1", [&*anew.to_string_lossy()]);
         match written {

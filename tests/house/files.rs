@@ -1,4 +1,4 @@
-//! What may only fall: circles of files, type names used more than once, tuple parameters.
+//! Counts that may only fall: circles of files, type names used more than once, tuple parameters.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! A day of operation in fast motion: all that happens to a daemon in a plant happens to one, readings come
 //! meanwhile, and in the end each of them is learned once and each event is in the log.
 //!
-//! The short form has a reading a minute, `SPIKED_DAY_ROWS=86400` one a second. What a reading was published
+//! The short form has a reading a minute, `SPIKED_DAY_ROWS=86400` one a second. The time a reading was published
 //! at tells the hour of the plant's day; the machine's own clock is left alone.
 
 use std::path::{Path, PathBuf};
@@ -180,7 +180,7 @@ fn a_day_of_reload_restart_upgrade_full_disk_new_certificate_and_new_broker_lose
     let daemon = day.start();
     day.all_taken(&daemon);
 
-    // Noon: the disk is full for a while. What comes waits at the broker.
+    // Noon: the disk is full for a while. Messages wait at the broker.
     daemon.limit_files("4096:unlimited");
     day.until(14, pump);
     wait_for("it is not ready", 20, || daemon.get("/readyz").0 == 503);
