@@ -32,6 +32,14 @@ def replay(args, files, out, ignore=()):
     return json.loads(done.stdout)
 
 
+def score(command):
+    """The output of a scorer; ends with its last words where it fails."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{command[1]}: {done.stderr.strip()[-400:]}")
+    return done.stdout
+
+
 def onsets(path):
     """1 in each row in which `anomaly` rises, 0 elsewhere."""
     with open(path) as f:
@@ -75,7 +83,7 @@ def nab_scores(args, work):
                     g.write(f"{line},{score}\n")
     command = [sys.executable, f"{args.tools}/nab_eval.py", f"{work}/nab", "--nab",
                f"{args.data}/nab", "--threshold", "0.5", "--by-category"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return score(command)
 
 
 def skab(args, work):
@@ -90,7 +98,7 @@ def skab_scores(args, work):
         replay(args, files, f"{work}/skab/{folder}", ("anomaly", "changepoint", *args.without))
     command = [sys.executable, f"{args.tools}/skab_eval.py", f"{work}/skab", "--data",
                f"{args.data}/skab"] + (["--per-file"] if args.per_file else [])
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return score(command)
 
 
 def skab_figures(text):
