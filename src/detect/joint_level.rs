@@ -39,8 +39,6 @@ const OPEN_WEIGHT: f64 = 0.5;
 /// have no scale that the next one must keep to.
 const SHARE: f64 = 1.5;
 const ALPHA: f64 = 1.5;
-/// Memory of the record, in wanted times between alarms.
-const RECORD_MEMORY: f64 = 8.0;
 
 /// Slow mean and covariance of a stream's raw levels, and the distance of its last rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -214,11 +212,7 @@ impl JointLevel {
         if self.levels.mean.is_empty() {
             return None;
         }
-        let scale = RecordScale {
-            between,
-            period_ms,
-            memory: RECORD_MEMORY * between,
-        };
+        let scale = RecordScale { between, period_ms };
         let moved = std::mem::take(&mut self.moved).min(rows);
         let base = self.base();
         self.record.begin(base);

@@ -21,9 +21,7 @@ const OPEN_WEIGHT: f64 = 0.1;
 /// The test is one of several of a channel: it gets a third of the wanted alarms.
 pub const SHARE: f64 = 3.0;
 /// Exponent of the tail of peaks: a height is a log likelihood ratio, and has a thin tail like evidence.
-/// Memory of their record, in wanted times between alarms.
 const ALPHA: f64 = 10.0;
-const RECORD_MEMORY: f64 = 8.0;
 
 /// Mean of a channel's last residuals beside how far it usually wanders, and the record of its peaks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -83,11 +81,7 @@ impl LastingLevel {
         }
         // Chi-squared with one degree of freedom: the height that one of so many independent rows reaches.
         let base = 2.0 * between.ln().max(1.0);
-        let scale = RecordScale {
-            between,
-            period_ms,
-            memory: RECORD_MEMORY * between,
-        };
+        let scale = RecordScale { between, period_ms };
         let recorded = self.record.advance(rows, rows, base, scale);
         if !open {
             let level = self.record.return_level(SHARE * between, ALPHA);

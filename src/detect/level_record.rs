@@ -26,6 +26,8 @@ const SCHEDULE_DAYS: f64 = 7.5;
 /// Peaks whose moments are remembered: four a day for a week.
 const PEAKS: usize = 32;
 const DAY_MS: f64 = 86_400_000.0;
+/// Memory of the record, in wanted times between alarms.
+const MEMORY: f64 = 8.0;
 
 /// A peak that was recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,8 +43,6 @@ pub struct RecordScale {
     pub between: f64,
     /// Usual time between rows, ms.
     pub period_ms: f64,
-    /// Rows that are remembered.
-    pub memory: f64,
 }
 
 /// Record of the maxima of blocks of rows.
@@ -109,7 +109,7 @@ impl LevelRecord {
         base: f64,
         scale: RecordScale,
     ) -> Option<Recorded> {
-        self.record.rows(moved, scale.memory);
+        self.record.rows(moved, MEMORY * scale.between);
         self.clock += moved;
         self.rows += rows;
         if self.rows < BLOCK_ROWS {
@@ -196,7 +196,6 @@ mod tests {
     const SCALE: RecordScale = RecordScale {
         between: 10_000.0,
         period_ms: 60_000.0,
-        memory: 80_000.0,
     };
 
     /// Blocks of 100 rows a minute; the weights that peaks of `height` got in the blocks `at`.

@@ -11,7 +11,7 @@ use crate::num::fading::{FadingMean, rate};
 const BINS: usize = 96;
 const BINS_PER_SD: f64 = 8.0;
 /// A level counts for the bins beside its own as e^-1 a bin.
-const DECAY: f64 = 0.367_879_441_171_442_33;
+const DECAY: f64 = 1.0 / std::f64::consts::E;
 /// Values after which the histogram begins.
 const FIRST: f64 = 20.0;
 /// The histogram is laid out anew where the standard deviation has changed by this factor, or the mean
@@ -36,8 +36,6 @@ pub const SHARE: f64 = 3.0;
 const ALPHA: f64 = 10.0;
 /// Peaks from this share of the lowest bar on are recorded.
 const RECORDED: f64 = 0.5;
-/// Memory of the record of peaks, in wanted times between alarms.
-const RECORD_MEMORY: f64 = 8.0;
 /// A level is usual or not once the channel has gone this often from half a standard deviation below its
 /// mean to half a one above: before, all levels are new.
 const CYCLES: u32 = 4;
@@ -104,8 +102,7 @@ impl UsualLevel {
 
     /// -ln of the share of past levels about `value`, nats.
     fn surprise_of(&self, value: f64) -> f64 {
-        let place = (value - self.middle) / self.width + 0.5 * BINS as f64;
-        let bin = place.clamp(0.0, (BINS - 1) as f64) as usize;
+        let (place, bin) = (self.place_of(value), self.bin_of(value));
         let (mut share, mut weight) = (0.0, 1.0);
         for distance in 0..BINS {
             let at = |bin: Option<usize>| {
@@ -184,9 +181,13 @@ impl UsualLevel {
         }
     }
 
+    fn place_of(&self, value: f64) -> f64 {
+        (value - self.middle) / self.width + 0.5 * BINS as f64
+    }
+
+    /// The outermost bins hold all that lies beyond.
     fn bin_of(&self, value: f64) -> usize {
-        let place = (value - self.middle) / self.width + 0.5 * BINS as f64;
-        place.clamp(0.0, (BINS - 1) as f64) as usize
+        self.place_of(value).clamp(0.0, (BINS - 1) as f64) as usize
     }
 
     /// Lays the histogram out anew where the channel's mean or spread is another one.
@@ -225,11 +226,7 @@ impl UsualLevel {
         }
         // A level that lasts as long as the mean is as rare as its surprise says.
         let base = libm::log(SHARE * between / MEAN_ROWS).max(1.0);
-        let scale = RecordScale {
-            between,
-            period_ms,
-            memory: RECORD_MEMORY * between,
-        };
+        let scale = RecordScale { between, period_ms };
         let recorded = self.record.advance(rows, rows, RECORDED * base, scale);
         if !open {
             let level = self.record.return_level(SHARE * between, ALPHA);

@@ -204,11 +204,6 @@ impl Distribution {
         }
     }
 
-    /// Probability below `value`, and of its very cell where it is a point mass.
-    fn below(&self, value: f64) -> (f64, f64) {
-        self.beyond(value, Side::Below)
-    }
-
     /// Probability strictly on one side of `value`, without cancellation in that side's tail, and
     /// that of its very cell where it is a point mass.
     fn beyond(&self, value: f64, side: Side) -> (f64, f64) {
@@ -319,12 +314,19 @@ impl Distribution {
         (first, square)
     }
 
-    /// Probability within `half` of `centre`, both ends included.
+    /// Probability within `half` of `centre`, both ends included. The point mass of the last value is
+    /// at that value, not in all of its cell.
     fn within(&self, centre: f64, half: f64) -> f64 {
         let (low, high) = (centre - half, centre + half);
-        let (below_low, _) = self.below(low);
-        let (below_high, at) = self.below(high);
-        (below_high + at - below_low).clamp(0.0, 1.0)
+        let at_high = self.atoms.iter().filter(|a| a.value == high);
+        let parts = self.parts_beyond(high, Side::Below) - self.parts_beyond(low, Side::Below)
+            + at_high.map(|a| a.weight).sum::<f64>();
+        let cell = (self.last - 0.5 * self.grid, self.last + 0.5 * self.grid);
+        let overlap = (high.min(cell.1) - low.max(cell.0)).max(0.0);
+        let change = (1.0 - self.stay) * (parts - self.hole * overlap / self.grid).max(0.0);
+        let stays = (low..=high).contains(&self.last);
+        let stay = if stays { self.stay } else { 0.0 };
+        (change + stay).clamp(0.0, 1.0)
     }
 
     /// Half the width of the interval around `centre` that misses the share `miss` of the probability;
@@ -448,6 +450,27 @@ mod tests {
     }
 
     #[test]
+    fn an_interval_around_a_mean_between_two_values_reaches_the_one_that_stays() {
+        // A counter that is 0 and seldom 20: the grid is as wide as the values are apart.
+        let mut d = Distribution::default();
+        d.clear(0.0, 20.0);
+        d.atoms.push(Atom {
+            weight: 0.9,
+            value: 20.0,
+        });
+        d.components.push(Component {
+            weight: 0.1,
+            mean: 0.0,
+            scale: 100.0,
+        });
+        d.set_stay(0.95);
+        let mean = d.mean();
+        assert!(mean > 0.5, "{mean}");
+        let half = d.half_width(mean, 0.1, 1.0);
+        assert!((mean..1.1 * mean).contains(&half), "{half} {mean}");
+    }
+
+    #[test]
     fn the_deviate_of_a_random_value_is_standard_normal() {
         let d = example(0.02, 0.02);
         let mean = over_the_grid(&d, |x| d.deviate(x));
@@ -461,7 +484,7 @@ mod tests {
     fn the_deviate_is_that_of_the_tail_on_either_side() {
         let d = example(0.2, 1e-6);
         for value in [-30.0, 0.3, 1.1, 7.0] {
-            let (below, at) = d.below(value);
+            let (below, at) = d.beyond(value, Side::Below);
             let p = special::cdf(d.deviate(value));
             assert!((p - below - 0.5 * at).abs() < 1e-9, "{value} {p}");
         }
