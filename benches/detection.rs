@@ -246,11 +246,11 @@ fn faults(streams: usize) {
     }
 }
 
-/// Time a row and serialised state a channel, for 1 and 8 channels of autocorrelated noise.
+/// Time a row and serialised state a channel, for 1, 8 and 64 channels of autocorrelated noise.
 fn cost(rows: usize) {
     println!("| channels | us a row | bytes of state a channel |");
     println!("|---|---|---|");
-    for n in [1, 8] {
+    for n in [1, 8, 64] {
         let mut rng = Pcg64::seed_from_u64(1);
         let mut sources: Vec<Source> = (0..n).map(|_| Source::new(Law::Autocorrelated)).collect();
         let mut engine = Engine::new(&EngineParams::default(), n);

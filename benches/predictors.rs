@@ -2,13 +2,15 @@
 //!
 //! `cargo bench --bench predictors -- [--hidden N] [--rows N] FILE.csv...` prints for each file the error of
 //! the mixture over that of persistence, log densities, gain and share of each expert, coverage of the 90%
-//! interval, and the cost of a row. Numeric columns are channels; the first column that reads as a date
+//! interval, and the cost of a row; then the same of each channel given the others' present values. Numeric columns are channels; the first column that reads as a date
 //! is the time; columns named `--skip NAME` are left out.
 
 #![expect(clippy::print_stdout, reason = "a bench prints its figures")]
 
 use spiked::encode::Encoder;
-use spiked::predict::{History, Moment, NextStep, NextStepSettings, Past};
+use spiked::predict::{
+    GivenOthers, GivenSettings, History, Kind, Moment, NextStep, NextStepSettings, Past,
+};
 
 /// Rows before anything is counted.
 const WARM_UP: usize = 1_000;
@@ -123,6 +125,9 @@ fn main() {
         let table = read(file, &options);
         if table.rows.len() > WARM_UP + 100 {
             run(file, &table, &options);
+            if table.rows[0].len() > 1 {
+                run_given(&table, &options);
+            }
         }
     }
 }
@@ -264,5 +269,91 @@ fn report(file: &str, predictor: &NextStep, sums: &[Sums], us: f64) {
                 .copied()
                 .unwrap_or(0.0)),
         );
+    }
+}
+
+/// Sums of one channel given the others, and of each expert that it once had.
+#[derive(Clone, Default)]
+struct GivenSums {
+    n: f64,
+    square: f64,
+    persistence: f64,
+    density: f64,
+    density_persistence: f64,
+}
+
+/// The predictors of each channel given the others, as the daemon has them by default.
+fn run_given(table: &Table, options: &Options) {
+    let channels = table.rows[0].len();
+    let mut pasts: Vec<Past> = (0..channels)
+        .map(|_| Past::Number(Box::new(History::new(Encoder::new("latency", 12, 2.5)))))
+        .collect();
+    let mut given = GivenOthers::new(GivenSettings {
+        partners: 4,
+        hidden: options.hidden.min(16),
+        max_bytes: usize::MAX,
+        delay_rows: 1_440,
+        seed: 1,
+    });
+    let mut sums = vec![GivenSums::default(); channels];
+    let mut verified = Vec::new();
+    let start = cpu_ns();
+    for (t, row) in table.rows.iter().enumerate() {
+        let moment = Moment {
+            ts_ms: table.ts_ms[t],
+            hourly: table.ts_ms[t] - table.ts_ms[0] >= DAY_MS,
+        };
+        given.start(row);
+        given.compare(moment, row, &pasts, &mut verified);
+        for predictor in given.predictors().iter().filter(|_| t >= WARM_UP) {
+            let c = predictor.channel;
+            let unit = pasts[c].history().and_then(History::unit);
+            let (Some(v), Some(unit)) = (verified[c], unit) else {
+                continue;
+            };
+            let d = predictor.mixture().distribution();
+            let square = |mean: f64| ((row[c] - mean) / unit).clamp(-20.0, 20.0).powi(2);
+            let s = &mut sums[c];
+            s.n += 1.0;
+            s.square += square(d.mean());
+            s.persistence += square(d.last);
+            s.density += v.ln_density + unit.ln();
+            s.density_persistence += v.ln_persistence + unit.ln();
+        }
+        given.learn(row, &pasts, 1.0);
+        for (past, &value) in pasts.iter_mut().zip(row) {
+            if let Past::Number(history) = past {
+                history.observe(value, false, 1.0, 10_000.0);
+            }
+        }
+    }
+    let us = (cpu_ns() - start) / 1e3 / table.rows.len() as f64;
+    let live: Vec<&GivenSums> = sums.iter().filter(|s| s.persistence > 1e-3 * s.n).collect();
+    let mean =
+        |f: &dyn Fn(&GivenSums) -> f64| live.iter().map(|s| f(s)).sum::<f64>() / live.len() as f64;
+    println!(
+        "    given the others: rmse {:.4} | ld {:+.3} (persistence {:+.3}) | {us:.1} us a row, {} kB",
+        mean(&|s| 0.5 * (s.square / s.persistence).max(1e-8).ln()).exp(),
+        mean(&|s| s.density / s.n),
+        mean(&|s| s.density_persistence / s.n),
+        given.bytes() / 1000,
+    );
+    for kind in Kind::ALL {
+        let gates = given.predictors().iter().filter_map(|g| {
+            let e = g.kinds().position(|k| k == kind)?;
+            Some((g.mixture().gate().share()[e], g.mixture().gate().gain()[e]))
+        });
+        let gates: Vec<(f64, f64)> = gates.collect();
+        let n = gates.len().max(1) as f64;
+        let (share, gain) = gates
+            .iter()
+            .fold((0.0, 0.0), |(s, g), gate| (s + gate.0 / n, g + gate.1 / n));
+        if !gates.is_empty() {
+            println!(
+                "    {:<12} of {} channels, share {share:.3} gain {gain:+.4}",
+                kind.as_str(),
+                gates.len()
+            );
+        }
     }
 }

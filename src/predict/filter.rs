@@ -12,13 +12,12 @@
 //!   w <- (1 - 1/tau) w: an Ornstein-Uhlenbeck walk whose stationary law is the prior N(0, P0). P is in
 //!   squared units of the output.
 //!
-//! P is symmetric to the bit: each pair of its entries is made by the same operations, because
-//! exponential forgetting would amplify the smallest asymmetry without bound.
+//! P is kept as the lower block triangle that [`SymmetricMatrix`] describes.
 
-use multiversion::multiversion;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
+use super::symmetric::SymmetricMatrix;
 use crate::encode::Spikes;
 use crate::num::scrap::Scrap;
 
@@ -38,14 +37,24 @@ pub struct RecursiveFilter {
     /// Prior variance of every weight.
     prior: f32,
     /// Covariance P of the weights, the same for each output.
-    covariance: Array2<f32>,
+    covariance: SymmetricMatrix,
     /// Mean of the weights, a row an output.
     weights: Array2<f32>,
     /// Times that P lost its positive diagonal to rounding and was set to the prior.
     pub resets: u64,
-    /// P x and x' P x of the last prediction.
     #[serde(skip)]
-    last: Scrap<(Vec<f32>, f32)>,
+    last: Scrap<Last>,
+}
+
+/// The last prediction.
+#[derive(Debug, Default)]
+struct Last {
+    /// Inputs x, one a weight.
+    inputs: Vec<f32>,
+    /// P x.
+    gain: Vec<f32>,
+    /// x' P x.
+    variance: f32,
 }
 
 impl RecursiveFilter {
@@ -59,7 +68,7 @@ impl RecursiveFilter {
         let mut filter = RecursiveFilter {
             forgetting,
             prior: prior as f32,
-            covariance: Array2::zeros((0, 0)),
+            covariance: SymmetricMatrix::default(),
             weights: Array2::zeros((0, 0)),
             resets: 0,
             last: Scrap::default(),
@@ -70,21 +79,18 @@ impl RecursiveFilter {
 
     /// Number of inputs.
     pub fn inputs(&self) -> usize {
-        self.covariance.nrows()
+        self.covariance.order()
     }
 
     /// Adds inputs and outputs at the prior, behind those that are there.
     pub fn grow(&mut self, inputs: usize, outputs: usize) {
         let n = self.inputs() + inputs;
-        let mut covariance = Array2::from_diag_elem(n, self.prior);
-        for (place, p) in self.covariance.indexed_iter() {
-            covariance[place] = *p;
-        }
+        self.covariance.grow(inputs, self.prior);
         let mut weights = Array2::zeros((self.weights.nrows() + outputs, n));
         for (place, w) in self.weights.indexed_iter() {
             weights[place] = *w;
         }
-        (self.covariance, self.weights) = (covariance, weights);
+        self.weights = weights;
     }
 
     /// Changes the rule of forgetting.
@@ -99,36 +105,38 @@ impl RecursiveFilter {
     /// If an input is out of range or `mean` has not one entry an output.
     pub fn predict(&mut self, x: &Spikes, mean: &mut [f64]) -> f64 {
         assert_eq!(mean.len(), self.weights.nrows(), "one mean an output");
-        let (gain, variance) = &mut self.last.0;
-        gain.clear();
-        gain.resize(self.covariance.nrows(), 0.0);
-        let rows = self.covariance.as_slice().expect("row by row");
-        times(rows, &x.index, &x.value, gain);
-        *variance = dot(&x.index, &x.value, gain).max(0.0);
+        let last = &mut self.last.0;
+        last.inputs.clear();
+        last.inputs.resize(self.covariance.order(), 0.0);
+        for (&i, &x) in x.index.iter().zip(&x.value) {
+            last.inputs[i as usize] = x;
+        }
+        self.covariance.times(&last.inputs, &mut last.gain);
+        last.variance = dot(&x.index, &x.value, &last.gain).max(0.0);
         for (mean, weights) in mean.iter_mut().zip(self.weights.rows()) {
             let weights = weights.to_slice().expect("row by row");
             *mean = f64::from(dot(&x.index, &x.value, weights));
         }
-        f64::from(*variance)
+        f64::from(last.variance)
     }
 
     /// Learns from the errors of the last prediction, NaN where an output has none, under noise of
     /// variance `noise` (1 with [`Forgetting::Memory`], unless the sample is to count for less).
     /// Nothing is learned where all are missing.
     pub fn learn(&mut self, errors: &[f64], noise: f64) {
-        let (gain, variance) = &mut self.last.0;
+        let Last { gain, variance, .. } = &mut self.last.0;
         let total = (noise as f32) + *variance;
         if errors.iter().all(|e| e.is_nan()) || !total.is_finite() || gain.is_empty() {
             return;
         }
-        let n = self.covariance.nrows();
+        let n = self.covariance.order();
         for (weights, &error) in self.weights.rows_mut().into_iter().zip(errors) {
             if !error.is_nan() {
                 let weights = weights.into_slice().expect("row by row");
                 add_scaled(weights, gain, error as f32 / total);
             }
         }
-        let trace = self.covariance.diag().iter().sum::<f32>();
+        let trace = self.covariance.diagonal().sum::<f32>();
         let (keep, add) = match self.forgetting {
             Forgetting::Memory(memory) => {
                 let left = trace - gain.iter().map(|g| g * g).sum::<f32>() / total;
@@ -144,12 +152,11 @@ impl RecursiveFilter {
         };
         let scale = (keep / total).sqrt();
         gain.iter_mut().for_each(|g| *g *= scale);
-        let rows = self.covariance.as_slice_mut().expect("row by row");
-        downdate(rows, gain, keep, add);
+        self.covariance.downdate(gain, keep, add);
         gain.clear();
-        let sound = |p: &f32| *p > 0.0 && p.is_finite();
-        if !self.covariance.diag().iter().all(sound) {
-            self.covariance = Array2::from_diag_elem(n, self.prior);
+        let sound = |p: f32| p > 0.0 && p.is_finite();
+        if !self.covariance.diagonal().all(sound) {
+            self.covariance = SymmetricMatrix::diagonal_of(n, self.prior);
             self.resets += 1;
         }
     }
@@ -158,18 +165,14 @@ impl RecursiveFilter {
     pub fn forget(&mut self, share: f64) {
         let keep = (1.0 - share) as f32;
         self.weights.iter_mut().for_each(|w| *w *= keep);
-        self.covariance.iter_mut().for_each(|p| *p *= keep * keep);
         let add = self.prior * (1.0 - keep * keep);
-        self.covariance
-            .diag_mut()
-            .iter_mut()
-            .for_each(|p| *p += add);
+        self.covariance.scale(keep * keep, add);
     }
 
     /// Bytes that it holds.
     pub fn bytes(&self) -> usize {
-        let entries = self.covariance.len() + self.weights.len();
-        entries * size_of::<f32>() + size_of::<RecursiveFilter>()
+        let weights = self.weights.len() * size_of::<f32>();
+        self.covariance.bytes() + weights + size_of::<RecursiveFilter>()
     }
 
     /// Mean of the weights of output `o`.
@@ -179,38 +182,14 @@ impl RecursiveFilter {
     }
 }
 
-/// `out` += P x over the active inputs; P is symmetric, so that its rows serve as columns.
-#[multiversion(targets("x86_64+avx2+fma"))]
-fn times(rows: &[f32], index: &[u32], value: &[f32], out: &mut [f32]) {
-    let n = out.len();
-    for (&i, &x) in index.iter().zip(value) {
-        let row = &rows[i as usize * n..][..n];
-        for (g, p) in out.iter_mut().zip(row) {
-            *g = p.mul_add(x, *g);
-        }
-    }
-}
-
 fn dot(index: &[u32], value: &[f32], dense: &[f32]) -> f32 {
     let pairs = index.iter().zip(value);
     pairs.map(|(&i, &x)| x * dense[i as usize]).sum()
 }
 
-#[multiversion(targets("x86_64+avx2+fma"))]
 fn add_scaled(to: &mut [f32], from: &[f32], by: f32) {
     for (to, from) in to.iter_mut().zip(from) {
         *to = from.mul_add(by, *to);
-    }
-}
-
-/// P <- keep P - h h' + add I. Both products commute to the bit, so that P stays symmetric.
-#[multiversion(targets("x86_64+avx2+fma"))]
-fn downdate(rows: &mut [f32], h: &[f32], keep: f32, add: f32) {
-    for (i, (row, &hi)) in rows.chunks_exact_mut(h.len()).zip(h).enumerate() {
-        for (p, hj) in row.iter_mut().zip(h) {
-            *p = *p * keep - hi * hj;
-        }
-        row[i] += add;
     }
 }
 
@@ -288,8 +267,8 @@ mod tests {
             let fade = 1.0 - 1.0 / memory;
             let (weights, covariance) = batch(60, fade, 1.0);
             near(&weights, filter.weights(0), 1e-4);
-            let p: Vec<f64> = filter.covariance.iter().map(|&p| p.into()).collect();
-            near(&covariance, p, 1e-4);
+            let entries = (0..16).map(|at| filter.covariance.get(at / 4, at % 4).into());
+            near(&covariance, entries, 1e-4);
         }
     }
 
@@ -325,15 +304,11 @@ mod tests {
             filter.predict(&Spikes::default(), &mut [0.0]);
             filter.learn(&[0.0], 1.0);
         }
-        near(
-            &[0.5; 3],
-            filter.covariance.diag().iter().map(|&p| p.into()),
-            1e-4,
-        );
+        near(&[0.5; 3], filter.covariance.diagonal().map(f64::from), 1e-4);
     }
 
     #[test]
-    fn it_stays_symmetric_and_bounded_over_many_memories_and_silent_inputs() {
+    fn it_stays_bounded_over_many_memories_and_silent_inputs() {
         let mut filter = RecursiveFilter::new(6, 2, 1.0, Forgetting::Memory(50.0));
         for t in 0..20_000 {
             // Inputs 4 and 5 stand still.
@@ -342,8 +317,7 @@ mod tests {
             filter.predict(&x, &mut mean);
             filter.learn(&[target(&x, t) - mean[0], f64::NAN], 1.0);
         }
-        assert_eq!(filter.covariance, filter.covariance.t());
-        assert!(filter.covariance.diag().sum() < 6.01);
+        assert!(filter.covariance.diagonal().sum::<f32>() < 6.01);
         assert_eq!(filter.resets, 0);
         near(&[0.5, -1.0, 2.0, 0.25], filter.weights(0), 0.1);
         near(&[0.0; 6], filter.weights(1), 1e-9);

@@ -2,8 +2,8 @@
 //! contradict stands out in its first row, whatever the next step would have allowed.
 //!
 //! Every channel has a few partners, those whose levels correlate with its own most. Experts are
-//! Kalman filters whose weights walk slowly: linear; with the population codes; with the spikes of a
-//! hidden layer besides. A gate weighs them against persistence.
+//! Kalman filters whose weights walk slowly: a linear one, and one with the population codes and the
+//! spikes of a hidden layer besides. A gate weighs them against persistence.
 
 use serde::{Deserialize, Serialize};
 

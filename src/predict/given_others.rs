@@ -25,7 +25,8 @@ const LEAST_GAIN: f64 = 1e-3;
 pub struct GivenSettings {
     /// Partners of a channel, at most; 0 switches these predictors off.
     pub partners: usize,
-    /// Hidden spiking units of each; 0 leaves out the expert of spikes and changes nothing else.
+    /// Hidden spiking units of each; 0 takes them from the expert that has them, which goes on with the
+    /// codes alone.
     pub hidden: usize,
     /// Bytes of all predictors, at most; experts that do not fit are left out, the costliest first.
     pub max_bytes: usize,
@@ -179,18 +180,19 @@ impl GivenOthers {
         if let Some(i) = place {
             self.predictors.remove(i);
         }
-        let mut kinds = vec![Kind::Linear, Kind::Code];
-        if self.settings.hidden > 0 {
-            kinds.push(Kind::Spikes);
-        }
-        let mut shape = GivenShape {
-            channel,
-            partners,
-            kinds,
-            hidden: self.settings.hidden,
-            seed: self.settings.seed,
-        };
-        while !shape.kinds.is_empty() {
+        // The expert of spikes sees the codes too: one of codes alone beside it gains next to nothing.
+        let kinds = [Kind::Spikes, Kind::Code, Kind::Linear];
+        let may = |kind: &Kind| *kind != Kind::Spikes || self.settings.hidden > 0;
+        for richest in kinds.into_iter().filter(may) {
+            let mut kinds = vec![Kind::Linear, richest];
+            kinds.dedup();
+            let shape = GivenShape {
+                channel,
+                partners: partners.clone(),
+                kinds,
+                hidden: self.settings.hidden,
+                seed: self.settings.seed,
+            };
             let Some(given) = Given::new(&shape, pasts) else {
                 return;
             };
@@ -199,7 +201,6 @@ impl GivenOthers {
                 self.predictors.push(given);
                 return;
             }
-            shape.kinds.pop();
         }
     }
 

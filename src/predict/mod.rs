@@ -26,6 +26,7 @@ mod shape;
 mod spikes;
 mod stay;
 pub mod student;
+mod symmetric;
 mod table;
 
 pub use distribution::Distribution;
