@@ -7,6 +7,8 @@ use crate::payload::Reject;
 
 /// Time between two log lines for one reason and topic (milliseconds).
 const SAY_EVERY_MS: i64 = 60_000;
+/// Time between two refusals of one reason and topic that are explained (milliseconds).
+const EXPLAIN_EVERY_MS: i64 = 1_000;
 /// Topics remembered; refusals of further ones are counted together.
 const MAX_TOPICS: usize = 500;
 /// Refusals so old make room for others (milliseconds).
@@ -23,6 +25,7 @@ pub struct RefusedTopic {
     pub count: u64,
     /// Arrival of the newest, unix milliseconds.
     pub newest_ms: i64,
+    explained_ms: i64,
     said_ms: i64,
     unsaid: u64,
 }
@@ -63,6 +66,7 @@ impl Refusals {
                 last: last.clone(),
                 count: 1,
                 newest_ms: now_ms,
+                explained_ms: now_ms,
                 said_ms: now_ms,
                 unsaid: 0,
             });
@@ -70,12 +74,17 @@ impl Refusals {
         };
         entry.count += 1;
         entry.newest_ms = now_ms;
-        // A clock that was set back says it once more.
-        if (0..SAY_EVERY_MS).contains(&(now_ms - entry.said_ms)) {
+        // A clock that was set back says and explains it once more.
+        let lately = |since_ms: i64, every_ms: i64| (0..every_ms).contains(&(now_ms - since_ms));
+        let unsaid = lately(entry.said_ms, SAY_EVERY_MS);
+        if !(unsaid && lately(entry.explained_ms, EXPLAIN_EVERY_MS)) {
+            entry.last = explain();
+            entry.explained_ms = now_ms;
+        }
+        if unsaid {
             entry.unsaid += 1;
             return None;
         }
-        entry.last = explain();
         entry.said_ms = now_ms;
         Some((entry.last.clone(), std::mem::take(&mut entry.unsaid)))
     }
@@ -125,6 +134,21 @@ mod tests {
         assert_eq!(note(r, Reject::Late, "a", 60_000), Some(2));
         let list = r.list();
         assert_eq!((list.len(), list[0].count), (3, 4));
+    }
+
+    #[test]
+    fn the_last_of_a_topic_is_shown_also_where_it_is_not_said() {
+        let mut refusals = Refusals::default();
+        let mut note = |advice: &str, now_ms: i64| {
+            let mut refused = refusal(Reject::Malformed, "a");
+            refused.advice = advice.to_owned();
+            let said = refusals.note(Reject::Malformed, "a", now_ms, || refused);
+            (said.is_some(), refusals.list()[0].last.advice.clone())
+        };
+        assert_eq!(note("first", 0), (true, "first".to_owned()));
+        assert_eq!(note("at once", 500), (false, "first".to_owned()));
+        assert_eq!(note("later", 1_000), (false, "later".to_owned()));
+        assert_eq!(note("said", 60_000), (true, "said".to_owned()));
     }
 
     #[test]

@@ -85,6 +85,8 @@ const MOST_RAISED: f64 = 20.0;
 const NARROW: f64 = 0.1;
 /// Steps of the search for an interval.
 const MAX_STEPS: usize = 40;
+/// First factor by which an interval is narrowed and widened in the search.
+const NEAR: f64 = 1.25;
 /// Probability to which an interval is found.
 const TOLERANCE: f64 = 1e-3;
 
@@ -340,9 +342,21 @@ impl Distribution {
         let mut high = guess.max(smallest);
         let (mut low, mut low_p) = (0.0, 0.0);
         let mut high_p = self.within(centre, high);
-        while high_p < wanted && high < f64::MAX / 4.0 {
+        if high_p >= wanted {
+            // The guess is mostly near: an interval that is a little smaller mostly bounds it from below.
+            let smaller = high / NEAR;
+            let p = self.within(centre, smaller);
+            if p < wanted {
+                (low, low_p) = (smaller, p);
+            } else {
+                (high, high_p) = (smaller, p);
+            }
+        }
+        let mut raise = NEAR;
+        while high_p < wanted && high < f64::MAX / 16.0 {
             (low, low_p) = (high, high_p);
-            high *= 2.0;
+            high *= raise;
+            raise = (2.0 * raise).min(8.0);
             high_p = self.within(centre, high);
         }
         for step in 0..MAX_STEPS {

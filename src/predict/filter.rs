@@ -17,7 +17,7 @@
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use super::symmetric::SymmetricMatrix;
+use super::symmetric::{SymmetricMatrix, add_scaled, dot};
 use crate::encode::Spikes;
 use crate::num::scrap::Scrap;
 
@@ -43,12 +43,12 @@ pub struct RecursiveFilter {
     /// Times that P lost its positive diagonal to rounding and was set to the prior.
     pub resets: u64,
     #[serde(skip)]
-    last: Scrap<Last>,
+    last: Scrap<PredictedFrom>,
 }
 
-/// The last prediction.
+/// Inputs of the last prediction and what the covariance makes of them.
 #[derive(Debug, Default)]
-struct Last {
+struct PredictedFrom {
     /// Inputs x, one a weight.
     inputs: Vec<f32>,
     /// P x.
@@ -112,10 +112,10 @@ impl RecursiveFilter {
             last.inputs[i as usize] = x;
         }
         self.covariance.times(&last.inputs, &mut last.gain);
-        last.variance = dot(&x.index, &x.value, &last.gain).max(0.0);
+        last.variance = dot(&last.inputs, &last.gain).max(0.0);
         for (mean, weights) in mean.iter_mut().zip(self.weights.rows()) {
             let weights = weights.to_slice().expect("row by row");
-            *mean = f64::from(dot(&x.index, &x.value, weights));
+            *mean = f64::from(dot(&last.inputs, weights));
         }
         f64::from(last.variance)
     }
@@ -124,7 +124,7 @@ impl RecursiveFilter {
     /// variance `noise` (1 with [`Forgetting::Memory`], unless the sample is to count for less).
     /// Nothing is learned where all are missing.
     pub fn learn(&mut self, errors: &[f64], noise: f64) {
-        let Last { gain, variance, .. } = &mut self.last.0;
+        let PredictedFrom { gain, variance, .. } = &mut self.last.0;
         let total = (noise as f32) + *variance;
         if errors.iter().all(|e| e.is_nan()) || !total.is_finite() || gain.is_empty() {
             return;
@@ -136,10 +136,9 @@ impl RecursiveFilter {
                 add_scaled(weights, gain, error as f32 / total);
             }
         }
-        let trace = self.covariance.diagonal().sum::<f32>();
         let (keep, add) = match self.forgetting {
             Forgetting::Memory(memory) => {
-                let left = trace - gain.iter().map(|g| g * g).sum::<f32>() / total;
+                let left = self.covariance.trace() - dot(gain, gain) / total;
                 let most = self.prior * n as f32 / left;
                 (((1.0 / (1.0 - 1.0 / memory)) as f32).min(most), 0.0)
             }
@@ -179,17 +178,6 @@ impl RecursiveFilter {
     #[cfg(test)]
     fn weights(&self, o: usize) -> Vec<f64> {
         self.weights.row(o).iter().map(|&w| w.into()).collect()
-    }
-}
-
-fn dot(index: &[u32], value: &[f32], dense: &[f32]) -> f32 {
-    let pairs = index.iter().zip(value);
-    pairs.map(|(&i, &x)| x * dense[i as usize]).sum()
-}
-
-fn add_scaled(to: &mut [f32], from: &[f32], by: f32) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = from.mul_add(by, *to);
     }
 }
 
@@ -317,7 +305,7 @@ mod tests {
             filter.predict(&x, &mut mean);
             filter.learn(&[target(&x, t) - mean[0], f64::NAN], 1.0);
         }
-        assert!(filter.covariance.diagonal().sum::<f32>() < 6.01);
+        assert!(filter.covariance.trace() < 6.01);
         assert_eq!(filter.resets, 0);
         near(&[0.5, -1.0, 2.0, 0.25], filter.weights(0), 0.1);
         near(&[0.0; 6], filter.weights(1), 1e-9);

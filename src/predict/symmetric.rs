@@ -47,7 +47,21 @@ impl SymmetricMatrix {
 
     /// The entries of the diagonal.
     pub fn diagonal(&self) -> impl Iterator<Item = f32> + '_ {
-        (0..self.order).map(|i| self.panels[i / LANES][(i % LANES, i)])
+        let panels = self.panels.iter().enumerate();
+        let entries =
+            panels.flat_map(|(p, panel)| (0..LANES).map(move |r| panel[(r, p * LANES + r)]));
+        entries.take(self.order)
+    }
+
+    /// The sum of the diagonal.
+    pub fn trace(&self) -> f32 {
+        let mut sums = [0.0; LANES];
+        for (p, panel) in self.panels.iter().enumerate() {
+            for (r, s) in sums.iter_mut().enumerate() {
+                *s += panel[(r, p * LANES + r)];
+            }
+        }
+        sums.iter().sum()
     }
 
     /// Writes the product with the vector `x` to `out`.
@@ -135,6 +149,29 @@ fn times_panel(entries: &[f32], x: &[f32], first: usize, out: &mut [f32]) {
 fn add_product(a: &[f32; LANES], b: &[f32; LANES], to: &mut [f32; LANES]) {
     for lane in 0..LANES {
         to[lane] = a[lane].mul_add(b[lane], to[lane]);
+    }
+}
+
+/// The product of two vectors of one length.
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for (a, b) in a.iter().zip(b) {
+        add_product(a, b, &mut sums);
+    }
+    for ((s, &a), &b) in sums.iter_mut().zip(a_rest).zip(b_rest) {
+        *s = a.mul_add(b, *s);
+    }
+    sums.iter().sum()
+}
+
+/// Adds `by` times the vector `from` to the vector `to`.
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub fn add_scaled(to: &mut [f32], from: &[f32], by: f32) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = from.mul_add(by, *to);
     }
 }
 
