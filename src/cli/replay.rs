@@ -402,6 +402,11 @@ fn report_oddities(table: &Table<'_>, file: &Path) {
     if !table.ignored().is_empty() {
         say(format!("left out: {}", table.ignored().join(", ")));
     }
+    if let Some(marks) = table.marks() {
+        say(format!(
+            "taken as missing: {marks} (--missing names such numbers, or none)"
+        ));
+    }
     if let Some((lines, (line, why, text))) = table.unreadable_lines() {
         say(format!(
             "{lines} lines left out that cannot be read, the first is line {line}: {why}: {text:?}"

@@ -8,7 +8,7 @@ use config::{Value, ValueKind};
 
 use super::reader::{ProblemReport, Section, any, not_empty};
 use super::secrets::{SecretFiles, secret_file};
-use crate::payload::{Clock, Columns, Form, Format, Pointer, TimeUnit, ValuePlace};
+use crate::payload::{Clock, Columns, Form, Format, Pointer, Template, TimeUnit, ValuePlace};
 use crate::route::{Pattern, PatternSettings};
 use crate::time::{check_format, parse_zone};
 
@@ -272,6 +272,7 @@ fn input(idx: usize, value: Option<Value>, report: &mut ProblemReport) -> Option
             ("object", Form::Object),
             ("influx", Form::Influx),
             ("csv", Form::Csv),
+            ("pairs", Form::Pairs),
             ("senml", Form::Senml),
             ("sparkplug", Form::Sparkplug),
         ],
@@ -294,7 +295,7 @@ fn input(idx: usize, value: Option<Value>, report: &mut ProblemReport) -> Option
         has_filters: format.as_ref().is_some_and(Format::has_filters),
         tags: match form {
             Form::Influx => "/tags/",
-            Form::Csv => "/",
+            Form::Csv | Form::Pairs => "/",
             _ => "",
         },
     });
@@ -331,7 +332,7 @@ fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
     let each = (each != "none").then_some(each);
     let value_default = match (&each, form) {
         (_, Form::Influx) => "./fields",
-        (_, Form::Csv) => ".",
+        (_, Form::Csv | Form::Pairs) => ".",
         (_, Form::Senml) => "./v",
         (_, Form::Sparkplug) => "./value",
         (Some(_), Form::Auto | Form::Json | Form::Number) => "./value",
@@ -341,7 +342,10 @@ fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
     let value_at = s.text("value", value_default, place);
     let channels_default = if each.is_some() { "." } else { "" };
     let channels_at = s.text("channels", channels_default, place);
-    let ts_at = s.text("ts", "/ts", place);
+    let ts_at = s.text("ts", "/ts", |text| match text.contains('{') {
+        true => ts_parts(text).map(|_| ()),
+        false => place(text),
+    });
     let unit = s.choice(
         "ts_unit",
         "auto",
@@ -361,6 +365,7 @@ fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
         "" => Ok(()),
         text => parse_zone(text).map(|_| ()),
     });
+    let sample_interval_s = s.number("sample_interval_s", 0.0, 0.0..=86_400.0);
     let quality = s.text("quality", "", place);
     let good = s.list_or("good", &["192", "GOOD", "true", "0"], |_| Ok(()));
     let only = s.list("only", any);
@@ -371,6 +376,7 @@ fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
     });
     let columns = s.list("columns", any);
     let lenient = s.choice("numbers", "plain", &[("plain", false), ("lenient", true)]);
+    let missing = s.numbers("missing");
     let value = match (form, channels_at.as_str() != channels_default) {
         (Form::Object, true) => &channels_at,
         (Form::Object, false) if value_at != value_default => &value_at,
@@ -384,7 +390,15 @@ fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
             None => None,
         },
         value: ValuePlace::new(value).ok()?,
-        ts: ValuePlace::new(&ts_at).ok()?,
+        ts: match ts_at.contains('{') {
+            true => ValuePlace::default(),
+            false => ValuePlace::new(&ts_at).ok()?,
+        },
+        ts_parts: match ts_at.contains('{') {
+            true => Some(ts_parts(&ts_at).ok()?),
+            false => None,
+        },
+        sample_interval_ms: (sample_interval_s > 0.0).then_some(sample_interval_s * 1000.0),
         clock: Clock {
             unit,
             format: (!ts_format.is_empty()).then_some(ts_format),
@@ -405,5 +419,12 @@ fn format(s: &mut Section<'_>, form: Form) -> Option<Format> {
             names: columns,
         },
         lenient,
+        missing,
     })
+}
+
+/// A timestamp of several members, such as `{/date} {/time}`.
+fn ts_parts(text: &str) -> Result<Template, String> {
+    let allowed = || "pointers in braces, such as \"{/date} {/time}\"".to_owned();
+    Template::new(text, |_| None, |_| None).map_err(|_| allowed())
 }

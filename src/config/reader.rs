@@ -52,6 +52,8 @@ pub(super) enum KeyKind {
     Integers(RangeInclusive<u32>),
     /// Two numbers, the lower one first.
     Range,
+    /// A list of numbers.
+    Numbers,
 }
 
 /// One table being read. Keys that nobody asked for are offences of [`Section::done`].
@@ -356,6 +358,28 @@ impl<'a> Section<'a> {
         }
         let shown: Vec<String> = result.iter().map(u32::to_string).collect();
         self.note(key, &format!("[{}]", shown.join(", ")));
+        result
+    }
+
+    /// A list of finite numbers, none by default; a text with commas does as well.
+    pub fn numbers(&mut self, key: &str) -> Vec<f64> {
+        self.describe(key, KeyKind::Numbers, "[]".to_owned());
+        let mut result = Vec::new();
+        if let Some(value) = self.table.remove(key) {
+            let numbers: Option<Vec<f64>> = match &value.kind {
+                ValueKind::Array(items) => items
+                    .iter()
+                    .map(|item| item.clone().into_float().ok())
+                    .collect(),
+                ValueKind::String(text) => text.split(',').map(|n| n.trim().parse().ok()).collect(),
+                _ => None,
+            };
+            match numbers.filter(|all| all.iter().all(|n| n.is_finite())) {
+                Some(numbers) => result = numbers,
+                None => self.problem(key, "a list of numbers", &show(&value.kind)),
+            }
+        }
+        self.note(key, &format!("{result:?}"));
         result
     }
 

@@ -64,6 +64,7 @@ fn of_kind(kind: &KeyKind) -> Value {
             "type": "array",
             "items": {"type": "integer", "minimum": range.start(), "maximum": range.end()},
         }),
+        KeyKind::Numbers => json!({"type": "array", "items": {"type": "number"}}),
         KeyKind::Range => json!({
             "type": "array",
             "items": {"type": "number"},

@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::payload::node::Node;
-use crate::payload::{Form, Format, Reject, TimeUnit, parse_line_protocol};
+use crate::payload::{Form, Format, MISSING, Reject, TimeUnit, parse_line_protocol, parse_pairs};
 use crate::time::parse_moment;
 
 const ENCODED_TWICE: &str =
@@ -30,6 +30,7 @@ pub(super) fn advice(
         Reject::TooDeep => "ignore = [\"...\"] leaves the member out",
         Reject::NotFinite => "numbers = \"lenient\" takes nan and inf as missing",
         Reject::OutOfRange => "no measurement is beyond 1e30; ignore = [\"...\"] leaves it out",
+        Reject::NoValue if detail == MISSING => "it is a missing value; nothing is to be set",
         Reject::NoValue => return on_no_value(format, text),
         Reject::BadTimestamp => return on_stamp(detail),
         Reject::BadQuality => "good = [...] lists the qualities that let a value pass",
@@ -140,29 +141,8 @@ fn on_shape(text: &str) -> Option<String> {
         return Some(ENCODED_TWICE.to_owned());
     }
     let is_number = |part: &str| part.trim().parse::<f64>().is_ok();
-    let pairs = text
-        .split([';', ',', '&', ' ', '\n', '\t'])
-        .filter(|part| !part.trim().is_empty());
-    let digit = |c: char| c.is_ascii_digit();
-    let is_pair = |part: &str| {
-        let pair = part.trim().split_once(['=', ':']);
-        pair.is_some_and(|(name, value)| {
-            !name.starts_with(digit)
-                && !value.contains(':')
-                && (value.is_empty()
-                    || value.trim_start_matches(['-', '+', ' ']).starts_with(digit))
-        })
-    };
-    if pairs.clone().any(is_pair)
-        && pairs
-            .clone()
-            .any(|part| part.contains(|c: char| c.is_ascii_digit()))
-    {
-        return Some(
-            "it is text of names and values, which has no reader here: let the device send JSON, as in \
-             {\"temp\": 22.5}, or each value on a topic of its own"
-                .to_owned(),
-        );
+    if has_pairs(text) {
+        return Some("it is text of names and values: payload = \"pairs\" reads it".to_owned());
     }
     for separator in [';', '\t', '|', ',', '/', ' '] {
         let parts: Vec<&str> = text.split(separator).collect();
@@ -187,6 +167,18 @@ fn on_shape(text: &str) -> Option<String> {
          the number alone"
             .to_owned()
     })
+}
+
+/// Names and values, at least one of which is a number.
+fn has_pairs(text: &str) -> bool {
+    let Ok(Node::Object(members)) = parse_pairs(text) else {
+        return false;
+    };
+    let is_number = |node: &Node<'_>| node.measurement(true).is_ok();
+    let is_name = |name: &str| name.starts_with(char::is_alphabetic) && name.len() <= 60;
+    members
+        .iter()
+        .any(|(name, value)| is_name(name) && is_number(value))
 }
 
 /// A number such as `21,5` stands as a member's value.
@@ -267,8 +259,9 @@ pub(super) fn on_records(format: Option<&Format>, payload: &[u8]) -> String {
     let at = list_of_records(&document, "");
     let records = at.as_ref().and_then(|at| document.pointer(at)?.as_array());
     let (Some(at), Some([first, second, ..])) = (at, records.map(Vec::as_slice)) else {
-        return "they have neither names nor times of their own: let the device send each with its time, as in \
-                [{\"ts\": ..., \"value\": ...}, ...]"
+        return "they have neither names nor times of their own: where they are samples one after the other, \
+                sample_interval_s = 0.1 says how far apart; else channel = \"{key}\" with `each` makes each \
+                a channel"
             .to_owned();
     };
     let members = first.as_object().into_iter().flatten();
@@ -408,12 +401,13 @@ fn on_stamp(detail: &str) -> String {
         return advice;
     }
     if text.contains(':') && text.len() <= 12 && text.starts_with(|c: char| c.is_ascii_digit()) {
-        return "it is a time of day without a date: let the device send both in one member, or ts = \"\" \
-                goes by arrival"
+        return "it is a time of day without a date: ts = \"{/date} {/time}\" puts the members of both \
+                together, or ts = \"\" goes by arrival"
             .to_owned();
     }
     if text.len() == 10 && parse_moment(&format!("{text} 00:00")).is_some() {
-        return "it is a date without a time of day: ts names another member, or ts = \"\" goes by arrival"
+        return "it is a date without a time of day: ts = \"{/date} {/time}\" puts the members of both \
+                together, or ts = \"\" goes by arrival"
             .to_owned();
     }
     "ts_format = \"%d.%m.%Y %H:%M:%S\" says how the time is written (strftime); ts = \"\" goes by \
@@ -528,7 +522,7 @@ mod tests {
         );
         let said = on_records(None, b"cpu,cpu=0,host=a x=1 5\ncpu,cpu=1,host=a x=2 5");
         assert!(said.contains("channel = \"{cpu}.{field}\""), "{said}");
-        assert!(on_records(None, b"[1.5,1.6]").contains("times of their own"));
+        assert!(on_records(None, b"[1.5,1.6]").contains("sample_interval_s"));
     }
 
     #[test]

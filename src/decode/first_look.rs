@@ -49,10 +49,14 @@ impl FirstLook {
             return Vec::new();
         };
         let mut remarks = Vec::new();
-        if let Some((member, text)) = format.number_in_text(&document) {
+        if let Some(found) = format.number_in_text(&document) {
+            let advice = match found.is_lenient {
+                true => "numbers = \"lenient\" reads it",
+                false => "let the device send the number alone",
+            };
             let advice = format!(
-                "{member} is left out, its text {text:?} being no plain number: numbers = \"lenient\" \
-                 reads it"
+                "{} is left out, its text {:?} being no plain number: {advice}",
+                found.member, found.text
             );
             remarks.push((Remark::NumberInText, advice));
         }

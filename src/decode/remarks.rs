@@ -2,7 +2,7 @@
 
 use super::explain::advice_on_time;
 use super::{Decoder, MAX_FOLDS, Message};
-use crate::payload::{Order, TimeUnit, names_a_time};
+use crate::payload::{Measured, Order, TimeUnit, is_missing_mark, names_a_time};
 
 /// Kinds of remarks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +13,7 @@ pub(super) enum Remark {
     TimeAmongChannels,
     TimeUnused,
     NumberInText,
+    MissingMark,
     SeveralDevices,
 }
 
@@ -71,6 +72,20 @@ impl Decoder {
                 "{}: timestamps are numbers of unit {:?} by their size (ts_unit = \"auto\")",
                 message.topic,
                 unit.as_str()
+            ));
+        }
+        let marks = self.parsed.found().find_map(|found| match found.value {
+            Measured::Number(x) if is_missing_mark(x) => Some((x, found.channel)),
+            _ => None,
+        });
+        if let Some((mark, channel)) = marks
+            && self.remarked.insert((input, Remark::MissingMark))
+        {
+            let of = channel.map_or(String::new(), |channel| format!("{channel} is "));
+            self.remarks.push(format!(
+                "{}: {of}{mark}, which many devices send for a missing value: missing = [{mark}] takes it as \
+                 such, now it is learned and judged",
+                message.topic
             ));
         }
         let behind = self.parsed.found().next().and_then(|found| found.ts);
@@ -134,6 +149,12 @@ mod tests {
             (csv, "21,5;50", "temp is left out"),
             (
                 object,
+                r#"{"u":"3.3 V at pin 4","k":1}"#,
+                "u is left out, its text \"3.3 V at pin 4\" being no plain number: let the device",
+            ),
+            (object, r#"{"temp":-999.9,"k":1}"#, "missing = [-999.9]"),
+            (
+                object,
                 r#"{"time":"2026-03-01T00:00:00Z","k":1}"#,
                 "ts = \"/time\"",
             ),
@@ -150,7 +171,7 @@ mod tests {
         for (input, payload) in [
             (
                 object,
-                r#"{"e":"pump, left","fw":"1.2.3","mac":"A4CF12","k":1}"#,
+                r#"{"e":"pump, left","fw":"1.2.3","mac":"A4CF12","k":1,"at":"12 Main Street","p":-99.9}"#,
             ),
             (object, r#"{"time":"2020-03-01T00:00:00Z","k":1}"#),
             (value, r#"{"ts":1772323199000,"time":1772323199,"value":1}"#),

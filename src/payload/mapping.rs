@@ -8,8 +8,10 @@ use std::ops::Range;
 use crate::glob::glob;
 
 use super::node::Node;
-use super::template::{Key, Names, RecordView, no_slashes};
-use super::{Form, Format, Measured, Parsed, Reject, Scope, Stamp, TimeUnit, ValuePlace, number};
+use super::template::{Key, Names, RecordView, Template, no_slashes};
+use super::{
+    Form, Format, MISSING, Measured, Parsed, Reject, Scope, Stamp, TimeUnit, ValuePlace, number,
+};
 
 /// Nesting of an object of channels that is followed; deeper members are refused.
 const MAX_OBJECT_DEPTH: usize = 8;
@@ -47,6 +49,7 @@ impl Format {
             document,
             node: document,
             keys: &[],
+            siblings: 0,
         };
         let result = match &self.each {
             Some(each) => {
@@ -70,6 +73,7 @@ impl Format {
                             document,
                             node,
                             keys: &[Key::Index(idx)],
+                            siblings: items.len(),
                         };
                         self.one_of_several(scope, &record, true, out);
                     }
@@ -104,6 +108,10 @@ impl Format {
             };
         }
         let rest = tokens.get(1..);
+        let siblings = match node {
+            Node::Array(items) => items.len(),
+            _ => 0,
+        };
         let mut each = |key: Key<'a>, inner: &'a Node<'a>| {
             keys.push(key);
             let found = match rest {
@@ -116,6 +124,7 @@ impl Format {
                         document,
                         node: inner,
                         keys,
+                        siblings,
                     };
                     self.one_of_several(scope, &record, false, out);
                     true
@@ -186,10 +195,12 @@ impl Format {
             return Err(Reject::BadQuality);
         }
         let ts_node = self.ts_of(record).filter(|ts| !std::ptr::eq(*ts, value));
-        let ts = match ts_node {
-            Some(node) => self.stamp(node, out)?,
-            None => None,
+        let ts = match (ts_node, &self.ts_parts) {
+            (Some(node), _) => self.stamp(node, out)?,
+            (None, Some(parts)) => self.stamp_of_parts(parts, record, out)?,
+            (None, None) => None,
         };
+        let ts = self.of_sample(ts, record, scope.order.arrival_ms);
         match value {
             // Where the topic names the channel, an object is no value of it.
             Node::Object(_)
@@ -208,6 +219,9 @@ impl Format {
                     }
                 };
                 ts_node.into_iter().chain(quality).for_each(&mut note);
+                if let Some(parts) = &self.ts_parts {
+                    parts.sources(record, &mut note);
+                }
                 if let Some(names) = scope.names {
                     names.stream.sources(record, &mut note);
                     let channel = names.channel.as_ref();
@@ -240,6 +254,58 @@ impl Format {
         }
         let own = record.node.at(&self.ts.pointer);
         own.or_else(|| record.in_document(&self.ts.pointer))
+    }
+
+    /// A timestamp of several members; none where the record has none of them.
+    fn stamp_of_parts(
+        &self,
+        parts: &Template,
+        record: &RecordView<'_>,
+        out: &mut Parsed,
+    ) -> Result<Option<Stamp>, Reject> {
+        let mut any = false;
+        parts.sources(record, |node| any |= *node != Node::Null);
+        if !any {
+            return Ok(None);
+        }
+        let mut text = String::new();
+        match parts.write(record, &mut text) {
+            Ok(()) => self.stamp(&Node::Text(text.into()), out),
+            Err(part) => {
+                out.detail = format!("the record has no {part} for its timestamp");
+                Err(Reject::BadTimestamp)
+            }
+        }
+    }
+
+    /// The time of one of several samples without timestamps of their own: the last one has that of the
+    /// document, or of its arrival.
+    fn of_sample(
+        &self,
+        ts: Option<Stamp>,
+        record: &RecordView<'_>,
+        arrival_ms: i64,
+    ) -> Option<Stamp> {
+        let (Some(interval_ms), Some(Key::Index(idx))) =
+            (self.sample_interval_ms, record.keys.last())
+        else {
+            return ts;
+        };
+        let own = !self.ts.pointer.is_root() && record.node.at(&self.ts.pointer).is_some();
+        if own || record.siblings == 0 {
+            return ts;
+        }
+        let last = ts.unwrap_or_else(|| arrival_ms.into());
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            reason = "a payload has fewer elements than 2^28"
+        )]
+        let before_ms = ((record.siblings - 1 - idx) as f64 * interval_ms).round() as i64;
+        Some(Stamp {
+            ms: last.ms.saturating_sub(before_ms),
+            ..last
+        })
     }
 
     /// A timestamp; null and an empty text are none.
@@ -303,6 +369,10 @@ impl Format {
             node => node.measurement(self.lenient),
         };
         match (node, number) {
+            (_, Ok(x)) if self.missing.contains(&x) => {
+                out.detail = MISSING.to_owned();
+                Err(Reject::NoValue)
+            }
             (_, Ok(x)) => Ok(Measured::Number(x)),
             (Node::Text(text), Err(Reject::Malformed)) if out.keeps_word(text.trim()) => {
                 Ok(out.word(text.trim()))

@@ -11,6 +11,7 @@ mod forms;
 mod home_assistant;
 mod json;
 mod mapping;
+mod missing;
 pub mod node;
 mod number;
 mod output;
@@ -24,19 +25,20 @@ mod text_records;
 pub use crate::time::TimeUnit;
 pub use clock::{Clock, Order, Stamp};
 pub use feedback::{InstructionTopic, MAX_MUTE_S, parse_instruction};
-pub use forms::OutputForm;
+pub use forms::{OutputForm, add_via};
 pub use home_assistant::Discovery;
+pub use missing::is_missing_mark;
 pub use node::Pointer;
 pub use number::truth;
 pub use output::{SCHEMA_VERSION, anomaly_json, prediction_json};
-pub use overlooked::names_a_time;
+pub use overlooked::{TextNumber, names_a_time};
 pub use parsed::{Found, Measured, Parsed, Refused};
 pub use reject::Reject;
 pub use sparkplug::{
     SparkplugMetrics, Value as SparkplugValue, encode_sparkplug, parse_sparkplug, rebirth_request,
 };
 pub use template::{Names, Template};
-pub use text_records::{Columns, parse_line_protocol, parse_separated};
+pub use text_records::{Columns, parse_line_protocol, parse_pairs, parse_separated};
 
 use node::Node;
 use text_records::resolve_senml;
@@ -44,6 +46,9 @@ use text_records::resolve_senml;
 /// Largest magnitude believed of a measurement. Beyond it squares and products of the learner's
 /// single-precision kernel are no longer finite, and no physical quantity is meant.
 pub const MAX_MAGNITUDE: f64 = 1e30;
+
+/// Says of a number that it is one of those that stand for a missing value.
+pub const MISSING: &str = "one of `missing`";
 
 /// Longest text that may name a state.
 pub const MAX_WORD_BYTES: usize = 100;
@@ -64,6 +69,8 @@ pub enum Form {
     Influx,
     /// Lines of separated fields.
     Csv,
+    /// Names and values in a text: `temp=21.5;hum=40`.
+    Pairs,
     /// SenML (RFC 8428) in JSON.
     Senml,
     /// Sparkplug B, whose sessions the decoder keeps: see [`Format::read_tree`].
@@ -105,6 +112,11 @@ pub struct Format {
     pub value: ValuePlace,
     /// The timestamp, which may be missing.
     pub ts: ValuePlace,
+    /// A timestamp of several members, such as `{/date} {/time}`, in place of `ts`.
+    pub ts_parts: Option<Template>,
+    /// Time between the elements of an array that have no timestamps of their own, milliseconds: the
+    /// last is the newest. `None` where they are of one time.
+    pub sample_interval_ms: Option<f64>,
     /// How timestamps are read.
     pub clock: Clock,
     /// The quality, where readings have one.
@@ -119,6 +131,8 @@ pub struct Format {
     pub columns: Columns,
     /// Numbers with decimal commas, groups, hex, and words for missing values.
     pub lenient: bool,
+    /// Numbers that stand for a missing value.
+    pub missing: Vec<f64>,
 }
 
 /// Facts of a message beside its payload.
@@ -172,7 +186,10 @@ impl Format {
 
     /// The payload names its channels, so that the topic need not.
     pub fn names_channels(&self) -> bool {
-        matches!(self.form, Form::Object | Form::Influx | Form::Csv)
+        matches!(
+            self.form,
+            Form::Object | Form::Influx | Form::Csv | Form::Pairs
+        )
     }
 
     /// Some channels are left out by their name.
@@ -218,6 +235,7 @@ impl Format {
             Form::Sparkplug => Err(Reject::Malformed),
             Form::Influx => self.map(scope, &parse_line_protocol(text)?, out),
             Form::Csv => self.map(scope, &parse_separated(text, &self.columns)?, out),
+            Form::Pairs => self.map(scope, &parse_pairs(text)?, out),
             Form::Senml => {
                 let document = json::document(text).inspect_err(|_| out.explain(text))?;
                 let records = resolve_senml(&document, scope.order.arrival_ms)?;
@@ -285,6 +303,10 @@ impl Format {
             Err(Reject::Malformed) if number::truth(text).is_some() => {
                 Measured::Number(number::truth(text).unwrap_or_default())
             }
+            Ok(x) if self.missing.contains(&x) => {
+                out.detail = MISSING.to_owned();
+                return Err(Reject::NoValue);
+            }
             value => Measured::Number(value.inspect_err(|_| out.explain(text))?),
         };
         self.bare(scope, value, None, out)
@@ -305,6 +327,7 @@ impl Format {
                     document: &Node::Null,
                     node: &Node::Null,
                     keys: &[],
+                    siblings: 0,
                 };
                 self.named(names, &record, value, ts, out)?;
             }
@@ -315,7 +338,10 @@ impl Format {
     /// JSON with a value: the short way where value and timestamp are members of the root, and
     /// nothing else is wanted of it.
     fn json_value(&self, scope: &Scope<'_>, text: &str, out: &mut Parsed) -> Result<(), Reject> {
-        let short = self.each.is_none() && self.quality.is_none() && scope.names.is_none();
+        let short = self.each.is_none()
+            && self.quality.is_none()
+            && scope.names.is_none()
+            && self.ts_parts.is_none();
         if let (true, Some(value), Some(ts)) =
             (short, self.value.pointer.member(), self.ts.pointer.member())
             && text.starts_with('{')

@@ -10,6 +10,55 @@ const UNITS: [&str; 40] = [
     "rpm", "mm", "cm", "m", "km", "kg", "ml", "l", "L", "ms", "min",
 ];
 
+/// Symbols and names of units that may stand behind a blank and before further words, beside those
+/// above.
+const UNITS_BEHIND_BLANK: [&str; 26] = [
+    "A", "C", "F", "J", "N", "T", "g", "t", "s", "h", "d", "deg", "degree", "degrees", "Ohm",
+    "ohm", "Volt", "Volts", "Watt", "Watts", "Nm", "MPa", "GB", "MB", "kB", "cfm",
+];
+/// Words that say more about a unit: the kind of a current, the reference of a pressure, the scale of a
+/// temperature, what a quotient is of.
+const UNIT_WORDS: [&str; 34] = [
+    "AC",
+    "DC",
+    "RMS",
+    "rms",
+    "peak",
+    "pk",
+    "abs",
+    "abs.",
+    "rel",
+    "rel.",
+    "gauge",
+    "RH",
+    "rH",
+    "r.H.",
+    "r.F.",
+    "Celsius",
+    "Fahrenheit",
+    "Kelvin",
+    "per",
+    "/",
+    "of",
+    "water",
+    "H2O",
+    "Hg",
+    "hour",
+    "hours",
+    "minute",
+    "minutes",
+    "second",
+    "seconds",
+    "day",
+    "litre",
+    "litres",
+    "CO2",
+];
+/// Most words of a unit.
+const MAX_UNIT_WORDS: usize = 4;
+/// Longest unit of several words, bytes.
+const MAX_UNIT_TEXT_BYTES: usize = 24;
+
 /// The minus sign of typesetting, which displays and spreadsheets write.
 const MINUS: char = '\u{2212}';
 
@@ -93,7 +142,24 @@ pub(super) fn parse_member(text: &str, lenient: bool) -> Result<f64, Reject> {
     }
 }
 
-/// Splits a number and its unit: letters, `%`, `°` and the like, one word, behind a blank; without
+/// Several words that are a unit: a unit, then others or words that say more about it.
+fn is_unit_text(text: &str) -> bool {
+    let is_unit = |word: &str| {
+        let symbol = word.starts_with(['%', '°', 'µ', 'μ', 'Ω']);
+        symbol || UNITS.contains(&word) || UNITS_BEHIND_BLANK.contains(&word)
+    };
+    let says_more = |word: &str| UNIT_WORDS.contains(&word.trim_matches(['(', ')']));
+    let mut words = text.split_whitespace();
+    let quotient = |word: &str| word.split('/').all(is_unit) && !word.is_empty();
+    text.len() <= MAX_UNIT_TEXT_BYTES
+        && words.clone().count() <= MAX_UNIT_WORDS
+        && words
+            .next()
+            .is_some_and(|first| is_unit(first) || quotient(first))
+        && words.all(|word| says_more(word) || is_unit(word) || quotient(word))
+}
+
+/// Splits a number and its unit: letters, `%`, `°` and the like, behind a blank; without
 /// a blank where the unit begins with no letter or digit, or is `believed`.
 fn with_unit(text: &str, believed: impl Fn(&str) -> bool) -> Option<(&str, &str)> {
     let end = text
@@ -106,9 +172,14 @@ fn with_unit(text: &str, believed: impl Fn(&str) -> bool) -> Option<(&str, &str)
         return None;
     }
     let unit = rest.trim_start();
-    let words = unit.chars().any(char::is_whitespace);
     let begins = unit.chars().next()?;
-    if number.is_empty() || unit.len() > MAX_UNIT_BYTES || words {
+    if number.is_empty() {
+        return None;
+    }
+    if unit.contains(char::is_whitespace) {
+        return is_unit_text(unit).then_some((number, unit));
+    }
+    if unit.len() > MAX_UNIT_BYTES {
         return None;
     }
     let letters =
@@ -182,8 +253,12 @@ fn parse_lenient(text: &str) -> Result<f64, Reject> {
         return Err(Reject::Malformed);
     }
     let unit = unit.trim();
-    if unit.len() > MAX_UNIT_BYTES || unit.contains(char::is_whitespace) || starts_with_digit(unit)
-    {
+    let words = unit.contains(char::is_whitespace);
+    let is_unit = match words {
+        true => is_unit_text(unit),
+        false => unit.len() <= MAX_UNIT_BYTES,
+    };
+    if !is_unit || starts_with_digit(unit) {
         return Err(Reject::Malformed);
     }
     if !unit.is_empty() && unit.starts_with(|c: char| c.is_ascii_punctuation() && c != '%') {
@@ -265,11 +340,22 @@ mod tests {
             ("5 m/s", 5.0),
             ("1.2 m3/h", 1.2),
             ("3e", 3.0),
+            ("3.3 V DC", 3.3),
+            ("50 % RH", 50.0),
+            ("20.5 deg C", 20.5),
+            ("4.2 A (RMS)", 4.2),
+            ("10 l / min", 10.0),
+            ("1013 hPa abs", 1013.0),
+            ("0.8 m/s per second", 0.8),
         ] {
             assert_eq!(parse(text, false), Ok(value), "{text}");
+            assert_eq!(parse(text, true), Ok(value), "{text}");
         }
         for text in [
             "12 Main Street",
+            "5 A Street",
+            "3 pumps of hall 4",
+            "3.3 V DC and 5 V DC too",
             "5 3",
             "C",
             "1.2.3",

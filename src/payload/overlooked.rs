@@ -2,7 +2,7 @@
 
 use super::node::Node;
 use super::template::{Names, RecordView};
-use super::{Form, Format, number, parse_separated, text_of};
+use super::{Form, Format, Reject, number, parse_pairs, parse_separated, text_of};
 use crate::time::{TimeUnit, parse_moment};
 
 /// Names that members have which hold the time of a message, in small letters.
@@ -54,9 +54,34 @@ const MAX_ELEMENTS: usize = 20;
 const MAX_DEPTH: usize = 4;
 const DAY_MS: u64 = 86_400_000;
 
+/// A member whose text begins with a number and is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextNumber {
+    /// Path of the member.
+    pub member: String,
+    /// Its text.
+    pub text: String,
+    /// `numbers = "lenient"` reads it.
+    pub is_lenient: bool,
+}
+
 /// The name is one that times of messages have.
 pub fn names_a_time(name: &str) -> bool {
     TIME_MEMBERS.contains(&name.to_lowercase().as_str())
+}
+
+/// A number with a decimal point, a blank and words, which is no date: a measurement with a unit that is
+/// not known. Whole numbers stand in addresses and names as well.
+fn number_and_words(text: &str) -> bool {
+    let Some((number, words)) = text.split_once(' ') else {
+        return false;
+    };
+    number.contains('.')
+        && number.parse::<f64>().is_ok()
+        && words
+            .trim_start()
+            .starts_with(|c: char| c.is_alphabetic() || c == '%' || c == '°')
+        && parse_moment(text).is_none()
 }
 
 impl Format {
@@ -65,14 +90,16 @@ impl Format {
         let text = text_of(payload).ok()?;
         match self.form {
             Form::Csv => parse_separated(text, &self.columns).ok(),
+            Form::Pairs => parse_pairs(text).ok(),
             _ if text.starts_with(['{', '[']) => serde_json::from_str(text).ok(),
             _ => None,
         }
     }
 
-    /// The first member whose text would be a number with `numbers = "lenient"`, and that text.
-    pub fn number_in_text(&self, document: &Node<'_>) -> Option<(String, String)> {
-        if self.lenient || !matches!(self.form, Form::Object | Form::Csv) {
+    /// The first member whose text begins with a number but is read as none: with `numbers = "lenient"`
+    /// it may be one.
+    pub fn number_in_text(&self, document: &Node<'_>) -> Option<TextNumber> {
+        if !matches!(self.form, Form::Object | Form::Csv | Form::Pairs) {
             return None;
         }
         let channels = match self.value.of_record {
@@ -83,12 +110,7 @@ impl Format {
         self.in_text(channels, &mut path, 0)
     }
 
-    fn in_text(
-        &self,
-        node: &Node<'_>,
-        path: &mut String,
-        depth: usize,
-    ) -> Option<(String, String)> {
+    fn in_text(&self, node: &Node<'_>, path: &mut String, depth: usize) -> Option<TextNumber> {
         match node {
             Node::Array(items) if depth == 0 => {
                 let mut items = items.iter().take(MAX_ELEMENTS);
@@ -110,10 +132,17 @@ impl Format {
                 let text = text.trim();
                 // Digits with a comma or grouped: letters behind digits alone are rather a name.
                 let written = text.contains([',', '\'', '\u{a0}', '\u{202f}', ' ']);
-                let lenient = || number::parse_member(text, true).is_ok();
-                let plain = number::parse_member(text, false).is_ok();
-                (written && !plain && self.wants(path, path) && lenient())
-                    .then(|| (path.clone(), text.to_owned()))
+                let malformed =
+                    |lenient| number::parse_member(text, lenient) == Err(Reject::Malformed);
+                if !written || !self.wants(path, path) || !malformed(self.lenient) {
+                    return None;
+                }
+                let is_lenient = !malformed(true);
+                (is_lenient || number_and_words(text)).then(|| TextNumber {
+                    member: path.clone(),
+                    text: text.to_owned(),
+                    is_lenient,
+                })
             }
             _ => None,
         }
@@ -147,6 +176,7 @@ impl Format {
             document,
             node: document,
             keys: &[],
+            siblings: 0,
         };
         let mut used: Vec<*const ()> = Vec::new();
         let place = |node: &Node<'_>| std::ptr::from_ref(node).cast::<()>();

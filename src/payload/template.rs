@@ -38,6 +38,8 @@ pub(super) struct RecordView<'a> {
     pub node: &'a Node<'a>,
     /// The keys that lead to it, outermost first; none where the document is the record.
     pub keys: &'a [Key<'a>],
+    /// Elements of the array that it is one of; 0 where it is of none.
+    pub siblings: usize,
 }
 
 impl<'a> RecordView<'a> {
@@ -180,6 +182,19 @@ impl Template {
     /// # Errors
     /// The part that the record does not have.
     pub(super) fn render(&self, record: &RecordView<'_>, out: &mut String) -> Result<(), String> {
+        self.fill(record, true, out)
+    }
+
+    /// Appends the text for a record as its members have it.
+    ///
+    /// # Errors
+    /// The part that the record does not have.
+    pub(super) fn write(&self, record: &RecordView<'_>, out: &mut String) -> Result<(), String> {
+        self.fill(record, false, out)
+    }
+
+    /// Fills in; where it is a name, each `/` of a member becomes `.`.
+    fn fill(&self, record: &RecordView<'_>, name: bool, out: &mut String) -> Result<(), String> {
         for piece in &self.pieces {
             let from = out.len();
             let node = match piece {
@@ -207,7 +222,9 @@ impl Template {
             if !node.is_some_and(|node| node.write(out)) {
                 return Err(piece.to_string());
             }
-            no_slashes(out, from);
+            if name {
+                no_slashes(out, from);
+            }
         }
         Ok(())
     }
@@ -276,6 +293,7 @@ mod tests {
                 document: &document,
                 node: list.get(&idx.to_string()).unwrap(),
                 keys: &[Key::Index(idx)],
+                siblings: 2,
             };
             let mut out = String::new();
             filled.render(&record, &mut out).map(|()| out)

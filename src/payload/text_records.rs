@@ -1,4 +1,4 @@
-//! Line protocol, separated text and SenML to the tree of records that the mapping reads.
+//! Line protocol, separated text, pairs and SenML to the tree of records that the mapping reads.
 
 use std::borrow::Cow;
 
@@ -187,6 +187,87 @@ pub fn parse_separated<'a>(text: &'a str, columns: &'a Columns) -> Result<Node<'
     }
 }
 
+/// Characters that may stand between pairs, the surest first; blanks may also stand within one.
+const BETWEEN_PAIRS: [char; 6] = ['\n', ';', '&', '|', '\t', ','];
+
+/// Reads names and values: `temp=21.5;hum=40`, `temp: 21.5 hum: 50`, a pair a line. A part that is no
+/// pair is named by its position: 1, 2, ...
+///
+/// # Errors
+/// [`Reject::Malformed`] if there is no pair.
+pub fn parse_pairs(text: &str) -> Result<Node<'_>, Reject> {
+    let equals = if text.contains('=') { '=' } else { ':' };
+    let marks = pair_marks(text, equals);
+    let fits = |between: &&char| {
+        let parts = || text.split(**between).filter(|part| !part.trim().is_empty());
+        let pairs = parts().filter(|part| pair(part, equals).is_some()).count();
+        // A comma may also be decimal: every part is a pair then.
+        pairs > 1 && pairs == marks.len() && (**between != ',' || parts().count() == pairs)
+    };
+    let parts: Vec<&str> = match BETWEEN_PAIRS.iter().find(fits) {
+        Some(between) => text.split(*between).collect(),
+        None => at_blanks(text, &marks),
+    };
+    let mut members = Vec::new();
+    let mut pairs = 0;
+    for (i, part) in parts.iter().map(|part| part.trim()).enumerate() {
+        match pair(part, equals) {
+            Some((name, value)) => {
+                pairs += 1;
+                members.push((Cow::Borrowed(name), cell(value)));
+            }
+            None if part.is_empty() => {}
+            None => members.push((Cow::Owned((i + 1).to_string()), cell(part))),
+        }
+    }
+    match pairs {
+        0 => Err(Reject::Malformed),
+        _ => Ok(Node::Object(members)),
+    }
+}
+
+/// A name and its value, which may be empty.
+fn pair(part: &str, equals: char) -> Option<(&str, &str)> {
+    let (name, value) = part.split_once(equals)?;
+    let name = name.trim().trim_matches('"');
+    // A time of day.
+    let is_hour = equals == ':' && name.bytes().all(|byte| byte.is_ascii_digit());
+    let is_name = !name.is_empty() && !is_hour;
+    is_name.then(|| (name, value.trim().trim_matches('"')))
+}
+
+/// Places of the marks between names and values; colons within a time of day are none.
+fn pair_marks(text: &str, equals: char) -> Vec<usize> {
+    let is_mark = |at: &usize| {
+        let before = text[..*at].trim_end();
+        let word = before
+            .rsplit(|c: char| c.is_whitespace() || c == equals || BETWEEN_PAIRS.contains(&c))
+            .next();
+        equals == '=' || word.is_some_and(|word| !word.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let places = text.match_indices(equals).map(|(at, _)| at);
+    places.filter(is_mark).collect()
+}
+
+/// Splits before each word that begins a pair: the last word in front of a mark.
+fn at_blanks<'a>(text: &'a str, marks: &[usize]) -> Vec<&'a str> {
+    let start = |at: &usize| {
+        let before = text[..*at].trim_end();
+        let word = before.char_indices().rev().find(|(_, c)| c.is_whitespace());
+        word.map_or(0, |(blank, c)| blank + c.len_utf8())
+    };
+    let mut starts: Vec<usize> = marks.iter().map(start).collect();
+    starts.dedup();
+    let mut parts = Vec::with_capacity(starts.len() + 1);
+    let first = starts.first().copied().unwrap_or(text.len());
+    parts.extend(Some(&text[..first]).filter(|lead| !lead.trim().is_empty()));
+    for (i, from) in starts.iter().enumerate() {
+        let to = starts.get(i + 1).copied().unwrap_or(text.len());
+        parts.push(&text[*from..to]);
+    }
+    parts
+}
+
 /// A field: leading zeros are those of a fixed width, not of an identifier.
 fn cell(field: &str) -> Node<'_> {
     match field.parse::<f64>() {
@@ -319,6 +400,58 @@ mod tests {
         };
         assert_eq!((members.len(), show(&node, "/0/t")), (2, "21.5".to_owned()));
         assert!(parse_separated("warm", &columns).is_err());
+    }
+
+    #[test]
+    fn names_and_values_are_read_whatever_stands_between_them() {
+        for (text, expected) in [
+            ("temp=21.5;hum=40", &[("temp", "21.5"), ("hum", "40")][..]),
+            ("temp: 21.5 hum: 50", &[("temp", "21.5"), ("hum", "50")]),
+            (
+                "temp = 21.5 C, hum = 50 %",
+                &[("temp", "21.5 C"), ("hum", "50 %")],
+            ),
+            ("t=21,5 h=40,1", &[("t", "21,5"), ("h", "40,1")]),
+            ("t1:21.5,t2:22", &[("t1", "21.5"), ("t2", "22")]),
+            (
+                "a=1 b=2\nc=3 d=4",
+                &[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")],
+            ),
+            (
+                "time: 10:00:00\ntemp: 5",
+                &[("time", "10:00:00"), ("temp", "5")],
+            ),
+            (
+                "ts=2026-03-01T10:00:00&t=5",
+                &[("ts", "2026-03-01T10:00:00"), ("t", "5")],
+            ),
+            (
+                "OK temp=21.5 hum=",
+                &[("1", "OK"), ("temp", "21.5"), ("hum", "")],
+            ),
+            ("x=5", &[("x", "5")]),
+        ] {
+            let node = parse_pairs(text).unwrap();
+            let Node::Object(members) = &node else {
+                panic!("{text}: {node:?}")
+            };
+            let shown: Vec<(String, String)> = members
+                .iter()
+                .map(|(name, value)| {
+                    let mut text = String::new();
+                    value.write(&mut text);
+                    (name.to_string(), text)
+                })
+                .collect();
+            let expected: Vec<(String, String)> = expected
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            assert_eq!(shown, expected, "{text}");
+        }
+        for text in ["21.5", "warm", "12:30:00", "=5", ":", "2026-03-01 10:00"] {
+            assert_eq!(parse_pairs(text), Err(Reject::Malformed), "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::column::{CellReading, no_time, numbers_rows, place, reading, texts};
 use super::layout::{Layout, Numbered};
+use super::missing::MissingMarks;
 use super::names::{ROW_NUMBER_NAMES, is_time_name, letters};
 use super::number::Decimal;
 use super::time::TimeFormat;
@@ -18,6 +19,8 @@ pub(super) struct ValueColumn {
     pub(super) reading: CellReading,
     /// The mark within its numbers: the file's, or another where only that makes them numbers.
     pub(super) decimal: Decimal,
+    /// Numbers that stand for a missing value.
+    pub(super) missing: MissingMarks,
 }
 
 /// Contents of the columns.
@@ -128,7 +131,9 @@ impl TableColumns {
                     unit.clone_from(in_cells);
                     self.found.push(format!("{name} in {in_cells}"));
                 }
+                let missing = MissingMarks::of(options.missing.as_ref(), rows, column, decimal);
                 self.channels.push(ValueColumn {
+                    missing,
                     column,
                     name,
                     unit,

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::column::{CellReading, place};
 use super::columns::TableColumns;
 use super::layout::Layout;
+use super::missing::{MarkCount, MissingMarks, UsualRange};
 use super::number::{self, CellValue, Decimal, parse_number};
 use super::record::TableRecord;
 use super::time_column::TimeColumn;
@@ -288,6 +289,7 @@ pub(super) struct Pivot {
     met: Vec<LongChannel>,
     entries: Vec<LongReading>,
     texts: Vec<String>,
+    missing: Option<Vec<f64>>,
 }
 
 /// The rows that readings make.
@@ -298,10 +300,18 @@ pub(super) struct Pivoted {
     pub(super) ignored: Vec<String>,
     pub(super) texts: Vec<(String, BTreeSet<String>)>,
     pub(super) found: Vec<String>,
+    pub(super) marks: Vec<MarkCount>,
 }
 
 impl Pivot {
-    pub(super) fn new(shape: &Long, columns: &TableColumns, decimal: Decimal) -> Pivot {
+    /// Reads lines of this shape; `missing` are the numbers that stand for a missing value, where they
+    /// are given.
+    pub(super) fn new(
+        shape: &Long,
+        columns: &TableColumns,
+        decimal: Decimal,
+        missing: Option<Vec<f64>>,
+    ) -> Pivot {
         let named = |places: &[usize]| -> Vec<String> {
             places
                 .iter()
@@ -321,6 +331,7 @@ impl Pivot {
             met: Vec::new(),
             entries: Vec::new(),
             texts: Vec::new(),
+            missing,
         }
     }
 
@@ -432,6 +443,7 @@ impl Pivot {
             .filter(|met| usable(met))
             .map(|met| met.others)
             .sum();
+        let marks = self.take_marks(&names);
         self.entries.sort_by_key(|entry| entry.ts_ms);
         let mut found = vec![format!(
             "a line a reading: {} of {} names the channel, {} channels",
@@ -448,7 +460,28 @@ impl Pivot {
             ignored,
             texts,
             found,
+            marks,
         })
+    }
+
+    /// Makes readings missing that only stand for a missing value.
+    fn take_marks(&mut self, names: &[String]) -> Vec<MarkCount> {
+        let mut marks: Vec<MarkCount> = names.iter().map(|name| MarkCount::of(name)).collect();
+        let mut ranges = vec![UsualRange::default(); names.len()];
+        for entry in &self.entries {
+            ranges[entry.channel].observe(entry.value);
+        }
+        let limits = ranges.iter().map(|range| match &self.missing {
+            Some(named) => MissingMarks::Named(named.clone()),
+            None => range.marks(),
+        });
+        let limits: Vec<MissingMarks> = limits.collect();
+        for entry in &mut self.entries {
+            if limits[entry.channel].has(entry.value) {
+                entry.value = marks[entry.channel].take(entry.value);
+            }
+        }
+        marks
     }
 
     /// The parts of a name that tell channels apart, joined with points.

@@ -5,6 +5,7 @@ mod column;
 mod columns;
 mod layout;
 mod long;
+mod missing;
 mod names;
 mod number;
 mod record;
@@ -97,6 +98,9 @@ pub struct TableOptions {
     pub ignore: Vec<String>,
     /// A column a channel, or a line a reading.
     pub shape: TableShape,
+    /// Numbers that stand for a missing value; -999.9 and the like, far below the other values, if not
+    /// given.
+    pub missing: Option<Vec<f64>>,
     /// Rows are taken in the order of the file, also where that is newest first.
     pub keep_order: bool,
     /// The rules that say which columns hold the names of states, and the stream that they are of.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::columns::{TableColumns, ValueColumn};
 use super::long::{self, Pivot};
+use super::missing::MarkCount;
 use super::number::{CellValue, parse_number};
 use super::sheet::Sheet;
 use super::time::{RowClock, RowOrder, TimeFormat};
@@ -48,6 +49,8 @@ pub struct Table<'a> {
     time_text: String,
     last_ms: i64,
     faults: Faults,
+    /// Marks of missing values, a count a channel.
+    marks: Vec<MarkCount>,
     /// Texts of the columns that are left out since they hold no numbers.
     texts: Vec<(String, BTreeSet<String>)>,
     found: Vec<String>,
@@ -108,6 +111,7 @@ impl<'a> Table<'a> {
             time_text: String::new(),
             last_ms: i64::MIN,
             faults: Faults::default(),
+            marks: Vec::new(),
             found,
         };
         match shape {
@@ -118,6 +122,8 @@ impl<'a> Table<'a> {
                     .iter()
                     .map(|name| options.states_of(name))
                     .collect();
+                let names = table.names.iter();
+                table.marks = names.map(|name| MarkCount::of(name)).collect();
                 table.has_channels()?;
                 if newest_first {
                     table.turn_round()?;
@@ -174,7 +180,8 @@ impl<'a> Table<'a> {
 
     /// Reads all lines, each of which is a reading, and keeps the rows that they make.
     fn pivot(&mut self, shape: &long::Long, options: &TableOptions) -> Result<(), TableError> {
-        let mut pivot = Pivot::new(shape, &self.columns, self.sheet.layout.decimal);
+        let decimal = self.sheet.layout.decimal;
+        let mut pivot = Pivot::new(shape, &self.columns, decimal, options.missing.clone());
         let mut text = String::new();
         while self.sheet.read()? {
             if pivot.is_header(&self.sheet.record) {
@@ -199,6 +206,7 @@ impl<'a> Table<'a> {
         self.columns.ignored = pivoted.ignored;
         self.texts = pivoted.texts;
         self.names = pivoted.names;
+        self.marks = pivoted.marks;
         self.keep(pivoted.rows);
         Ok(())
     }
@@ -261,6 +269,12 @@ impl<'a> Table<'a> {
     /// Cells that held neither a number nor an accepted word for none; they count as missing.
     pub fn unreadable(&self) -> u64 {
         self.faults.cells
+    }
+
+    /// Numbers that were taken as missing values, in words.
+    pub fn marks(&self) -> Option<String> {
+        let named: Vec<String> = self.marks.iter().filter_map(MarkCount::said).collect();
+        (!named.is_empty()).then(|| named.join(", "))
     }
 
     /// Lines left out because their time could not be read or they had too many fields, and the
@@ -347,9 +361,11 @@ impl<'a> Table<'a> {
 
     fn read_values(&mut self, values: &mut [f64]) {
         let channels = self.columns.channels.iter().zip(&self.states);
-        for (value, (channel, states)) in values.iter_mut().zip(channels) {
+        let channels = channels.zip(&mut self.marks);
+        for (value, ((channel, states), marks)) in values.iter_mut().zip(channels) {
             let cell = self.sheet.record.get(channel.column);
             *value = match read_cell(cell, &channel.reading, channel.decimal, states.as_deref()) {
+                Some(value) if channel.missing.has(value) => marks.take(value),
                 Some(value) => value,
                 None => {
                     self.faults.cells += 1;

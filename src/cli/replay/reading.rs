@@ -44,6 +44,14 @@ pub struct ReadingArgs {
     /// A column is a channel, whatever the file looks like
     #[arg(long)]
     pub wide: bool,
+    /// Numbers that stand for a missing value, or none (default: found, as -999.9 far below the others)
+    #[arg(
+        long,
+        value_name = "NUMBER,...",
+        value_delimiter = ',',
+        allow_hyphen_values = true
+    )]
+    pub missing: Vec<String>,
     /// Take the rows in the order of the file, also where that is newest first
     #[arg(long)]
     pub keep_order: bool,
@@ -87,9 +95,27 @@ impl ReadingArgs {
             timezone,
             ignore: self.ignore.clone(),
             shape,
+            missing: self.missing()?,
             keep_order: self.keep_order,
             states: None,
         })
+    }
+
+    fn missing(&self) -> Result<Option<Vec<f64>>, CliError> {
+        match self.missing.as_slice() {
+            [] => return Ok(None),
+            [word] if word == "none" => return Ok(Some(Vec::new())),
+            _ => {}
+        }
+        let numbers = self.missing.iter().map(|text| {
+            let number = text.trim().parse::<f64>().ok();
+            number.ok_or_else(|| {
+                CliError::Config(format!(
+                    "--missing: numbers such as -999.9,-9999, or the word none; got {text:?}"
+                ))
+            })
+        });
+        numbers.collect::<Result<_, _>>().map(Some)
     }
 
     fn layout(&self) -> Result<LayoutOptions, CliError> {
