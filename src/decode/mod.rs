@@ -3,12 +3,13 @@
 mod advice;
 mod explain;
 mod first_look;
+mod origins;
 mod refusals;
 mod remarks;
 mod sparkplug;
 mod states;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::vec::Drain;
 
@@ -23,6 +24,8 @@ use crate::route::{Match, Pattern, Route, Router};
 use crate::row::Reading;
 pub use explain::{Refusal, advice_on_time, excerpt, refused_reading};
 use first_look::FirstLook;
+pub use origins::StreamOrigins;
+use origins::{Origins, instances_of};
 pub use refusals::{Refusals, RefusedTopic};
 use remarks::Remark;
 pub use sparkplug::{Command, Sessions, SparkplugTopic};
@@ -74,6 +77,7 @@ pub struct Decoder {
     remarks: Vec<String>,
     remarked: HashSet<(usize, Remark)>,
     first_look: FirstLook,
+    origins: Origins,
 }
 
 /// A reading of one message: names are compared by their places, of which the router has one each.
@@ -137,6 +141,7 @@ impl Decoder {
             remarks: Vec::new(),
             remarked: HashSet::new(),
             first_look: FirstLook::default(),
+            origins: Origins::default(),
         }
     }
 
@@ -164,8 +169,45 @@ impl Decoder {
         self.last_input = None;
         match self.instructed(message.topic) {
             Some((stream, topic)) => self.instruction(stream, topic, message, readings),
-            None => self.measured(message, readings),
+            None => match instances_of(message.topic, message.payload) {
+                Some(instances) => self.predicted(&instances, message, readings),
+                None => self.measured(message, readings),
+            },
         }
+    }
+
+    /// A prediction of another instance, or of several, taken as a measurement.
+    fn predicted(
+        &mut self,
+        instances: &BTreeSet<String>,
+        message: Message<'_>,
+        readings: &mut Vec<Reading>,
+    ) -> Result<(), Reject> {
+        let own = self.router.own_topics();
+        if instances.contains(own) {
+            let others = instances.iter().filter(|instance| *instance != own);
+            let others: Vec<&str> = others.map(String::as_str).collect();
+            let by_way = match others.is_empty() {
+                true => String::new(),
+                false => format!(
+                    ": they are made of our own predictions, by way of {}, and the instances would feed each \
+                     other for ever",
+                    others.join(", ")
+                ),
+            };
+            self.parsed.detail = format!("predictions of {own}{by_way}");
+            return Err(Reject::OwnTopic);
+        }
+        let before = readings.len();
+        self.measured(message, readings)?;
+        self.origins.note(instances, &readings[before..]);
+        Ok(())
+    }
+
+    /// Streams that other instances' predictions have come into since the last call, with these instances:
+    /// their own predictions are to name them.
+    pub fn changed_origins(&mut self) -> Vec<StreamOrigins> {
+        self.origins.take_changed()
     }
 
     /// Parts of the last message that were refused, the others being fine.

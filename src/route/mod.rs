@@ -115,6 +115,11 @@ impl Router {
         self.topics.get(topic)
     }
 
+    /// Prefix and instance, below which we publish.
+    pub fn own_topics(&self) -> &str {
+        self.own_prefix.trim_end_matches('/')
+    }
+
     /// Messages of another instance under our prefix are no measurements, unless a pattern names the
     /// prefix: two that feed each other would never come to an end.
     fn is_output(&self, topic: &str) -> bool {

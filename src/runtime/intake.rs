@@ -331,6 +331,14 @@ impl IntakeThread {
                 .note(input, &sent, scratch.readings.len(), refused);
         }
         self.ask_nodes();
+        for origins in self.decoder.changed_origins() {
+            info!(
+                stream = %origins.stream,
+                instances = origins.via,
+                "the stream takes in predictions of other instances"
+            );
+            self.shared.set_origins(origins);
+        }
         if whole.is_some() {
             return;
         }

@@ -12,7 +12,7 @@ use super::worker::{Said, Slot, Worker};
 use crate::config::Overload;
 use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
-use crate::payload::{Discovery, anomaly_json};
+use crate::payload::{Discovery, add_via, anomaly_json};
 use crate::progress;
 use crate::row::{IncidentEdge, Outcome};
 use crate::status::{Role, Status};
@@ -141,9 +141,13 @@ impl Worker {
         }
         let channels = slot.stream.channels();
         let seq = slot.stream.last_seq();
+        let via = self.shared.via(name);
         for form in &self.output.forms {
             let mut payload = String::with_capacity(128 + channels.len() * 128);
             form.write(name, channels, outcome, seq, &mut payload);
+            if let Some(via) = &via {
+                add_via(*form, via, &mut payload);
+            }
             let topic = match form.level() {
                 None => slot.prediction_topic.clone(),
                 Some(level) => format!("{}/{level}", slot.prediction_topic).into(),

@@ -4,6 +4,7 @@
 //! of them has to know another for that.
 
 mod inputs;
+mod origins;
 mod recovery;
 mod stream_view;
 mod waits;
@@ -21,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::payload::Reject;
 use crate::progress::{Pulses, Stuck};
 pub use inputs::InputCount;
+use origins::Origins;
 use recovery::Recovery;
 pub use stream_view::{KeptHistory, StreamView};
 use waits::Waits;
@@ -90,6 +92,7 @@ pub struct Status {
     /// Longest time without one, milliseconds.
     stuck_after_ms: AtomicU64,
     recovery: Recovery,
+    origins: Origins,
     /// Half of the grace period is over.
     hurried: AtomicBool,
     /// Microseconds of learning of each worker that no snapshot has.
@@ -138,6 +141,7 @@ impl Status {
             pulses: Pulses::default(),
             stuck_after_ms: AtomicU64::new(STUCK_AFTER.as_millis() as u64),
             recovery: Recovery::default(),
+            origins: Origins::default(),
             hurried: AtomicBool::new(false),
             unsaved: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
             learned: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
@@ -187,6 +191,11 @@ impl Status {
             info!("{remark}");
         }
         self.metrics.broker_subscribed.set(i64::from(yes));
+    }
+
+    /// The broker has granted every subscription of the present connection.
+    pub fn is_subscribed(&self) -> bool {
+        self.subscribed.load(Ordering::Acquire)
     }
 
     /// The shutdown has begun.

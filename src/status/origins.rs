@@ -1,0 +1,29 @@
+//! Instances whose predictions the streams are made of: the intake thread notes them, workers name them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::{Status, lock};
+use crate::decode::StreamOrigins;
+
+/// By stream: instances with their prefix, with blanks between.
+#[derive(Debug, Default)]
+pub(super) struct Origins {
+    is_any: AtomicBool,
+    via: Mutex<HashMap<Arc<str>, Arc<str>>>,
+}
+
+impl Status {
+    /// Replaces the instances whose predictions a stream is made of.
+    pub fn set_origins(&self, origins: StreamOrigins) {
+        lock(&self.origins.via).insert(origins.stream, origins.via.into());
+        self.origins.is_any.store(true, Ordering::Release);
+    }
+
+    /// The instances whose predictions a stream is made of; `None` for what is measured.
+    pub fn via(&self, stream: &str) -> Option<Arc<str>> {
+        let is_any = self.origins.is_any.load(Ordering::Acquire);
+        is_any.then(|| lock(&self.origins.via).get(stream).cloned())?
+    }
+}
