@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
@@ -19,12 +19,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 use tracing::warn;
 
+use super::turns::{Turn, TurnBody, Turns};
 use crate::config::HttpSettings;
 
 /// Time for the head of a request, also on a connection that is kept open.
@@ -35,6 +36,10 @@ const WRITE_TIME: Duration = Duration::from_secs(30);
 const HEAD_BYTES: usize = 8192;
 /// Longest body of a request: a verdict has a hundred bytes.
 const BODY_BYTES: usize = 16 * 1024;
+/// Time for the body of a request.
+const BODY_TIME: Duration = Duration::from_secs(5);
+/// Time within which a connection that is ended gives its room back.
+const FREED_TIME: Duration = Duration::from_millis(500);
 /// Wait after the system gave no connection, for want of file descriptors.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Paths that need no token: probes have none.
@@ -128,8 +133,14 @@ pub async fn serve(listener: TcpListener, app: Router, limits: Limits) -> io::Re
         .layer(from_fn_with_state(Arc::new(limits), guard));
     // With this future its connections end.
     let mut connections = JoinSet::new();
+    let mut turns = Turns::default();
     loop {
-        while connections.try_join_next().is_some() {}
+        while let Some(ended) = connections.try_join_next_with_id() {
+            turns.remove(match ended {
+                Ok((task, ())) => task,
+                Err(error) => error.id(),
+            });
+        }
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
@@ -138,24 +149,40 @@ pub async fn serve(listener: TcpListener, app: Router, limits: Limits) -> io::Re
                 continue;
             }
         };
-        let Ok(slot) = slots.clone().try_acquire_owned() else {
+        let Some(slot) = slot(&slots, &mut turns).await else {
             refuse(stream).await;
             continue;
         };
         let app = app.clone();
-        connections.spawn(async move {
-            answer(stream, app, head_time).await;
+        let turn = Turn::of_client();
+        let of_task = turn.clone();
+        let task = connections.spawn(async move {
+            answer(stream, app, head_time, of_task).await;
             drop(slot);
         });
+        turns.add(turn, task);
     }
 }
 
-async fn answer(stream: TcpStream, app: Router, head_time: Duration) {
+/// Room for one more connection: where there is none, a client that keeps us waiting makes it.
+async fn slot(slots: &Arc<Semaphore>, turns: &mut Turns) -> Option<OwnedSemaphorePermit> {
+    if let Ok(slot) = slots.clone().try_acquire_owned() {
+        return Some(slot);
+    }
+    if !turns.end_slowest() {
+        return None;
+    }
+    // The task gives its room back as soon as it is dropped.
+    let freed = tokio::time::timeout(FREED_TIME, slots.clone().acquire_owned());
+    freed.await.ok()?.ok()
+}
+
+async fn answer(stream: TcpStream, app: Router, head_time: Duration, turn: Turn) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIME));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let app = app.clone();
-        async move { Ok::<_, Infallible>(oneshot(app, request.map(Body::new)).await) }
+        let (app, turn) = (app.clone(), turn.clone());
+        async move { Ok::<_, Infallible>(answer_one(app, request, turn).await) }
     });
     // A client that goes away or is too slow is no fault of ours.
     let _ = http1::Builder::new()
@@ -164,6 +191,38 @@ async fn answer(stream: TcpStream, app: Router, head_time: Duration) {
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(Box::pin(stream)), service)
         .await;
+}
+
+/// Answers one request, once its body is here.
+async fn answer_one(app: Router, request: hyper::Request<Incoming>, turn: Turn) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let body = Body::new(body);
+    let body = match body.is_end_stream() || is_too_long(&head.headers) {
+        true => Ok(body),
+        false => whole(body).await,
+    };
+    turn.take();
+    let response = match body {
+        Ok(body) => oneshot(app, Request::from_parts(head, body)).await,
+        Err(status) => status.into_response(),
+    };
+    response.map(|body| Body::new(TurnBody::of(body, turn)))
+}
+
+/// A body in one piece.
+async fn whole(body: Body) -> Result<Body, StatusCode> {
+    match tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, BODY_BYTES)).await {
+        Ok(Ok(bytes)) => Ok(Body::from(bytes)),
+        Ok(Err(_)) => Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    }
+}
+
+/// The head of a request says that its body is longer than any that is taken.
+fn is_too_long(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    length.is_some_and(|length| length > BODY_BYTES as u64)
 }
 
 async fn oneshot(app: Router, request: Request) -> Response<Body> {
@@ -193,9 +252,7 @@ async fn guard(State(limits): State<Arc<Limits>>, request: Request, next: Next) 
         let text = "a token is needed: Authorization: Bearer TOKEN\n";
         return (StatusCode::UNAUTHORIZED, ask, text).into_response();
     }
-    let length = headers.get(header::CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > BODY_BYTES as u64) {
+    if is_too_long(headers) {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     }
     next.run(request).await
@@ -220,6 +277,7 @@ mod tests {
         })
     }
 
+    /// A server whose slots are as many as `limits` say.
     async fn start(limits: Limits) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -308,6 +366,30 @@ mod tests {
         drop(first);
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(ask(address, get).await.contains("200"));
+    }
+
+    #[tokio::test]
+    async fn slow_heads_bodies_and_silent_clients_make_room_for_one_that_asks() {
+        let address = start(limits("127.0.0.1:1", &[], None, 30)).await;
+        let mut slow = Vec::new();
+        for i in 0..30 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let part: &[u8] = match i % 3 {
+                0 => b"GET / HTTP/1.1\r\nHost: local",
+                1 => b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nabc",
+                _ => b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            };
+            stream.write_all(part).await.unwrap();
+            slow.push(stream);
+        }
+        let get = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        assert!(ask(address, get).await.contains("503"), "none is slow yet");
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        for _ in 0..35 {
+            let begin = std::time::Instant::now();
+            assert!(ask(address, get).await.contains("200"));
+            assert!(begin.elapsed() < Duration::from_secs(2));
+        }
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@
 //! | `admin` | verdicts and mutes from the page, behind `[http] admin` and a token |
 //! | `probes` | /metrics, /healthz, /readyz |
 //! | `limits` | connections, hosts, the token for everything, slow clients |
+//! | `turns` | whose turn it is on a connection: clients that keep us waiting make room |
 //! | `openapi.json` | the API for machines; a test holds it to what is served |
 //!
 //! The room reads [`Status`] and writes nothing but operators' instructions to the outbox.
@@ -22,6 +23,7 @@ mod probes;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
