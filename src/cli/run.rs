@@ -70,7 +70,7 @@ pub struct RunArgs {
     pub overrides: Overrides,
 }
 
-/// Runs the service until SIGTERM or SIGINT.
+/// Runs the service until SIGTERM, SIGINT or SIGQUIT.
 ///
 /// # Errors
 /// If the configuration is wrong, an address cannot be bound or the daemon fails.
@@ -116,18 +116,34 @@ fn store(settings: &StateSettings) -> Result<Option<Arc<dyn Store>>, CliError> {
     Ok(Some(Arc::new(store)))
 }
 
-/// Ends with the first SIGTERM or SIGINT; each SIGHUP before has the settings read anew.
+/// Ends with the first SIGTERM, SIGINT or SIGQUIT; each SIGHUP before has the settings read anew. The
+/// signals that mean nothing here would end the process at once: they are caught and said.
 fn shutdown_signal(reload: &mut Reload) -> Result<impl Future<Output = ()>, CliError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut quit = signal(SignalKind::quit())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut user1 = signal(SignalKind::user_defined1())?;
+    let mut user2 = signal(SignalKind::user_defined2())?;
+    let mut alarm = signal(SignalKind::alarm())?;
     Ok(async move {
         loop {
             tokio::select! {
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
+                _ = quit.recv() => return,
                 _ = hangup.recv() => reload.reload(),
+                _ = user1.recv() => say_ignored("SIGUSR1"),
+                _ = user2.recv() => say_ignored("SIGUSR2"),
+                _ = alarm.recv() => say_ignored("SIGALRM"),
             }
         }
     })
+}
+
+fn say_ignored(signal: &str) {
+    warn!(
+        signal,
+        "ignored: SIGHUP reads the settings anew, SIGTERM ends the daemon"
+    );
 }
