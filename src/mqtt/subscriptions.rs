@@ -25,12 +25,33 @@ impl Filters {
     /// Replaces the needed filters, and notes which of them are no longer wanted.
     pub fn replace_needed(&mut self, needed: Vec<(String, u8)>) {
         let before = std::mem::replace(&mut self.needed, needed);
-        self.former
-            .extend(before.into_iter().map(|(filter, _)| filter));
-        let wanted = |filter: &String| self.needed.iter().any(|(known, _)| known == filter);
+        let before: Vec<String> = before.into_iter().map(|(filter, _)| filter).collect();
+        self.add_former(&before);
+    }
+
+    /// Notes filters of before, to be dropped unless they are wanted.
+    pub fn add_former(&mut self, filters: &[String]) {
+        self.former.extend(filters.iter().cloned());
+        let wanted = |filter: &String| {
+            let mut all = self.needed.iter().chain(&self.optional);
+            all.any(|(known, _)| known == filter)
+        };
         self.former.retain(|filter| !wanted(filter));
         self.former.sort_unstable();
         self.former.dedup();
+    }
+
+    /// Filters that are wanted.
+    pub fn wanted(&self) -> Vec<String> {
+        let all = self.needed.iter().chain(&self.optional);
+        all.map(|(filter, _)| filter.clone()).collect()
+    }
+
+    /// Filters to which the broker may hold a subscription: those wanted, and those to be dropped.
+    pub fn held(&self) -> Vec<String> {
+        let mut held = self.wanted();
+        held.extend(self.former.iter().cloned());
+        held
     }
 
     fn is_empty(&self) -> bool {
@@ -136,6 +157,8 @@ mod tests {
         assert_eq!(filters.former, ["a/+"]);
         filters.replace_needed(of(&["a/+"]));
         assert_eq!(filters.former, ["b/+", "c/+"]);
+        filters.add_former(&["a/+".to_owned(), "d/+".to_owned()]);
+        assert_eq!(filters.held(), ["a/+", "b/+", "c/+", "d/+"]);
         assert_eq!(filters.needed, of(&["a/+"]));
     }
 }

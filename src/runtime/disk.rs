@@ -103,6 +103,7 @@ impl Store for DiskStore {
                 .into_iter()
                 .map(|(s, h)| (s.into(), h))
                 .collect(),
+            filters: prepared.filters,
             streams: prepared.streams,
             replay: Some(Replay {
                 readings: Box::new(readings),
@@ -187,6 +188,10 @@ impl Store for DiskStore {
 
     fn delivered(&self, id: u64) {
         self.store.delivered(id);
+    }
+
+    fn keep_filters(&self, filters: Vec<String>) {
+        self.store.keep_filters(filters);
     }
 
     fn recover(

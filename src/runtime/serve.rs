@@ -119,6 +119,9 @@ pub async fn serve(
         for (stream, history) in restored.histories.drain(..) {
             shared.restore_history(&stream, history);
         }
+        let filters = &clients.incoming.filters;
+        filters.send_modify(|filters| filters.add_former(&restored.filters));
+        store.keep_filters(filters.borrow().held());
         republish(&clients.outgoing.out, &restored.messages);
         repost(webhook_queue.as_ref(), &restored.messages, &store);
         let (recovered, recovery) = oneshot::channel();
@@ -137,6 +140,7 @@ pub async fn serve(
             workers: started.senders.clone(),
             intake: started.changed_inputs.clone(),
             filters: clients.incoming.filters.clone(),
+            store: store.clone(),
             shared: shared.clone(),
         };
         threads = Some(started);
@@ -174,6 +178,11 @@ pub async fn serve(
         }
     }
 
+    if shared.is_subscribed() {
+        // Those of before are dropped: the broker has had the request before our goodbye.
+        let wanted = clients.incoming.filters.borrow().wanted();
+        store.keep_filters(wanted);
+    }
     let deadline = Instant::now() + settings.runtime.grace;
     info!(
         shutdown_grace_s = settings.runtime.grace.as_secs_f64(),

@@ -59,6 +59,8 @@ pub struct Restored {
     pub messages: Vec<KeptMessage>,
     /// Histories, by stream.
     pub histories: Vec<(Arc<str>, History)>,
+    /// Filters to which the broker may hold a subscription from before.
+    pub filters: Vec<String>,
     /// Readings that are kept and were not learned yet.
     pub replay: Option<Replay>,
 }
@@ -138,6 +140,9 @@ pub trait Store: Send + Sync {
 
     /// The broker has acknowledged the message.
     fn delivered(&self, id: u64);
+
+    /// Keeps the filters to which the broker may hold a subscription, in place of those kept before.
+    fn keep_filters(&self, _filters: Vec<String>) {}
 
     /// A stream whose worker panicked, as it was before `reading`; `None` where nothing is kept.
     ///

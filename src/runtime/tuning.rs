@@ -12,6 +12,7 @@ use super::LiveSettings;
 use super::intake::IntakeThread;
 use super::moving::Work;
 use super::serve::filters;
+use super::store::Store;
 use super::worker::Worker;
 use crate::config::Input;
 use crate::mqtt::Filters;
@@ -29,6 +30,8 @@ pub(super) struct Takers {
     pub(super) intake: Sender<ChangedInputs>,
     /// Filters of the connection that receives.
     pub(super) filters: watch::Sender<Filters>,
+    /// Keeps these filters over a restart.
+    pub(super) store: Arc<dyn Store>,
     /// Metrics.
     pub(super) shared: Arc<Status>,
 }
@@ -82,6 +85,8 @@ impl Takers {
                 dropped, "subscribes to other topics"
             );
         });
+        let held = self.filters.borrow().held();
+        self.store.keep_filters(held);
     }
 }
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use super::db::{ASIDE, BUSY, GOOD, HISTORY_FORMAT, check, meta, span, version};
 use super::error::StateError;
 use super::journal::JournalRow;
-use super::rows::FORGOTTEN;
+use super::rows::{FILTER, FORGOTTEN};
 use super::snapshot::Snapshot;
 use super::store::OutMessage;
 use crate::history::History;
@@ -316,6 +316,15 @@ impl Reader {
         let whole = rows.into_iter();
         let whole = whole.filter_map(|(stream, history)| Some((stream, history?)));
         whole.collect()
+    }
+
+    /// Filters to which the broker may hold a subscription.
+    pub(crate) fn filters(&self) -> Vec<String> {
+        let sql = "SELECT key FROM meta WHERE key GLOB ?1";
+        let rows = self.readable(sql, [format!("{FILTER}*")], |row| row.get::<_, String>(0));
+        let (keys, _) = rows.unwrap_or_default();
+        let filters = keys.iter().filter_map(|key| key.strip_prefix(FILTER));
+        filters.map(str::to_owned).collect()
     }
 
     /// Readings set apart: number, stream, the reading as JSON, and why.

@@ -75,6 +75,8 @@ pub struct Prepared {
     pub told: Told,
     /// Histories as they were last written, by stream.
     pub histories: Vec<(String, History)>,
+    /// Filters to which the broker may hold a subscription.
+    pub filters: Vec<String>,
     pub(crate) marks: Vec<(i64, i64)>,
     pub(crate) spans: Spans,
 }
@@ -179,6 +181,7 @@ pub fn prepare(
     } = scan;
     out.outbox = reader.outbox()?;
     out.histories = reader.histories();
+    out.filters = reader.filters();
     out.streams = streams.into_values().collect();
     out.report.streams = out.streams.len();
     let new = out

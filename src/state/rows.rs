@@ -13,6 +13,8 @@ use crate::row::Reading;
 
 /// Begins the keys of the meta table that hold the last reading of a stream that was given up.
 pub(crate) const FORGOTTEN: &str = "forgotten:";
+/// Begins the keys of the meta table that name a filter to which the broker may hold a subscription.
+pub(crate) const FILTER: &str = "filter:";
 /// Former settings of a stream for which a model is kept.
 const SETTINGS_KEPT: i64 = 3;
 /// Edges of incidents kept.
@@ -89,6 +91,12 @@ pub(super) fn apply(
                 "INSERT OR REPLACE INTO history(stream, format, body) VALUES(?1, ?2, ?3)",
             )?
             .execute(params![stream, db::HISTORY_FORMAT, body])?;
+        }
+        Command::Filters(filters) => {
+            t.execute("DELETE FROM meta WHERE key GLOB ?1", [format!("{FILTER}*")])?;
+            for filter in filters {
+                set_meta(t, &format!("{FILTER}{filter}"), 1)?;
+            }
         }
         Command::Dead { reading, reason } => {
             changes.dead += insert_dead_letter(t, reading, reason)?;

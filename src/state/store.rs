@@ -425,6 +425,16 @@ impl Store {
         self.send(Command::Forget { stream, seq });
     }
 
+    /// Replaces the filters to which the broker may hold a subscription, where that need not wait: at
+    /// worst the broker is asked in vain to drop some of them once more.
+    pub fn keep_filters(&self, filters: Vec<String>) {
+        if let Some(sender) = &self.sender
+            && sender.try_send(Command::Filters(filters)).is_err()
+        {
+            tracing::warn!("the filters are not kept: the disk is too far behind");
+        }
+    }
+
     /// The message has its PUBACK.
     pub fn delivered(&self, id: u64) {
         self.send(Command::Delivered(id));

@@ -62,6 +62,8 @@ pub(crate) enum Command {
         stream: String,
         body: Vec<u8>,
     },
+    /// Filters that the broker may hold subscriptions to.
+    Filters(Vec<String>),
     Dead {
         reading: Reading,
         reason: String,
