@@ -8,6 +8,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use crate::kit::{Broker, free_port, installed, wait_for};
@@ -152,10 +153,14 @@ fn every_command_of_the_readme_does_as_it_says() {
     }
     let sandbox = Sandbox::new();
     let mut flow = sandbox.broker.publisher("plant/pump-1/flow", 0);
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let ticking = std::thread::spawn(move || {
         for row in 0..600_u32 {
             flow.line(&format!("{:.2}", 80.0 + f64::from(row % 7) * 0.1));
-            std::thread::sleep(Duration::from_millis(50));
+            let wait = stopped.recv_timeout(Duration::from_millis(50));
+            if wait != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
         }
     });
     let readme = read("README.md");
@@ -199,5 +204,6 @@ fn every_command_of_the_readme_does_as_it_says() {
     assert!(asked.expect("kill runs").success());
     let status = child.wait().expect("it ends");
     assert!(status.success(), "{status}");
-    drop(ticking);
+    drop(stop);
+    ticking.join().expect("it ends");
 }

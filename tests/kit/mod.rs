@@ -115,7 +115,7 @@ impl Broker {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let input = child.stdin.take().unwrap();
+        let input = child.stdin.take();
         Publisher { child, input }
     }
 
@@ -170,6 +170,8 @@ impl Broker {
         let mut command = program(name);
         command
             .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            // Who reads what the test says must not have to wait for it.
+            .stdout(Stdio::null())
             .stderr(Stdio::null());
         if let Some((user, password)) = &self.user {
             command.args(["-u", user, "-P", password]);
@@ -184,23 +186,31 @@ impl Drop for Broker {
     }
 }
 
-/// A running `mosquitto_pub -l`.
+/// A running `mosquitto_pub -l`, killed when dropped: without its broker it would wait for ever.
 pub struct Publisher {
     child: Child,
-    input: ChildStdin,
+    input: Option<ChildStdin>,
 }
 
 impl Publisher {
     pub fn line(&mut self, text: &str) {
-        self.input.write_all(text.as_bytes()).unwrap();
-        self.input.write_all(b"\n").unwrap();
+        let input = self.input.as_mut().unwrap();
+        input.write_all(text.as_bytes()).unwrap();
+        input.write_all(b"\n").unwrap();
     }
 
     /// Ends the input and waits until everything is published.
-    pub fn finish(self) {
-        let Publisher { mut child, input } = self;
-        drop(input);
-        assert!(child.wait().unwrap().success());
+    pub fn finish(mut self) {
+        drop(self.input.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        // Both fail when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -341,11 +351,14 @@ impl Daemon {
     }
 
     /// Sends SIGTERM; returns the exit code and how long the end took.
-    pub fn stop(mut self) -> (i32, Duration) {
+    pub fn stop(self) -> (i32, Duration) {
+        self.stop_by("TERM")
+    }
+
+    /// The same by another signal.
+    pub fn stop_by(mut self, signal: &str) -> (i32, Duration) {
         let start = Instant::now();
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(sent.success());
+        self.signal(signal);
         let status = self.child.wait().unwrap();
         (status.code().unwrap_or(-1), start.elapsed())
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use crate::kit::{Broker, Daemon, installed, wait_for};
 
@@ -119,6 +120,94 @@ fn a_hangup_subscribes_to_other_topics_over_the_connection_that_is_up() {
         assert_eq!(daemon.metric("spiked_messages_received_total"), 1.0);
         assert_eq!(daemon.stop().0, 0);
     }
+}
+
+#[test]
+fn a_start_with_other_inputs_has_the_broker_drop_the_former_ones() {
+    if !installed(&["mosquitto", "mosquitto_pub"]) {
+        return;
+    }
+    for (protocol, is_killed) in [("3.1.1", false), ("5", true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::start(dir.path());
+        let inputs = |topics: &[&str]| {
+            let tables = topics
+                .iter()
+                .map(|t| format!("[[input]]\ntopic = \"{t}\"\n"));
+            let tables: String = tables.collect();
+            format!("[mqtt]\nprotocol = \"{protocol}\"\n{tables}")
+        };
+        let before = inputs(&["plant/{stream}/{channel}", "hall/{stream}/{channel}"]);
+        let daemon = Daemon::start(&broker, dir.path(), &before);
+        match is_killed {
+            true => drop(daemon),
+            false => assert_eq!(daemon.stop().0, 0),
+        }
+        let after = inputs(&["hall/{stream}/{channel}"]);
+        for _ in 0..2 {
+            let daemon = Daemon::start(&broker, dir.path(), &after);
+            broker.publish("plant/pump/flow", b"1", 1);
+            broker.publish("hall/fan/speed", b"1", 1);
+            let readings = "spiked_readings_received_total";
+            wait_for("the reading", 5, || daemon.metric(readings) == 1.0);
+            assert_eq!(daemon.metric("spiked_messages_received_total"), 1.0);
+            assert_eq!(daemon.stop().0, 0);
+        }
+    }
+}
+
+#[test]
+fn two_instances_that_feed_each_other_come_to_an_end_and_say_so() {
+    if !installed(&["mosquitto", "mosquitto_pub", "mosquitto_sub"]) {
+        return;
+    }
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let broker = Broker::start(dir.path());
+    let settings = |name: &str, inputs: &str| {
+        format!(
+            "[mqtt]\nclient_id = \"{name}\"\n[output]\nprefix = \"{name}\"\n[stream]\nalign = \
+             \"per-reading\"\n[[input]]\ntopic = \"+/main/{{stream}}/prediction\"\npayload = \
+             \"object\"\nts = \"\"\n{inputs}"
+        )
+    };
+    let plant = "[[input]]\ntopic = \"plant/{stream}/{channel}\"\n";
+    let first = Daemon::start(&broker, dir.path(), &settings("left", plant));
+    let second = Daemon::start(&broker, other.path(), &settings("right", ""));
+    let predictions = broker.subscribe("+/main/+/prediction");
+    for i in 0..3 {
+        broker.publish("plant/pump/flow", format!("{i}").as_bytes(), 1);
+    }
+    let came = predictions.all(Duration::from_secs(1));
+    assert!(came.len() < 100, "{} predictions", came.len());
+    let of = |topic: &str| came.iter().filter(|(t, _)| t.starts_with(topic)).count();
+    assert!(of("left/") == 3 && of("right/") >= 3, "{came:?}");
+    let via = came
+        .iter()
+        .filter(|(_, payload)| payload.contains("\"via\":\"left/main\""));
+    assert_eq!(via.count(), of("right/"));
+    let said = log(dir.path());
+    assert!(said.contains("feed each other"), "{said}");
+    assert_eq!((first.stop().0, second.stop().0), (0, 0));
+}
+
+#[test]
+fn other_signals_are_said_and_ignored_and_quit_is_an_orderly_end() {
+    if !installed(&["mosquitto"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(dir.path());
+    let mut daemon = Daemon::start(&broker, dir.path(), "");
+    for signal in ["USR1", "USR2", "ALRM"] {
+        daemon.signal(signal);
+        wait_for(signal, 5, || {
+            log(dir.path()).contains(&format!("SIG{signal}"))
+        });
+    }
+    assert!(daemon.is_alive());
+    assert_eq!(daemon.get("/readyz").0, 200);
+    assert_eq!(daemon.stop_by("QUIT").0, 0);
+    assert!(log(dir.path()).contains("stopped"));
 }
 
 #[test]
