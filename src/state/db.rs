@@ -1,7 +1,7 @@
 //! The SQLite file itself: opening, schema, lock and checks.
 
 use std::fs::{File, Permissions, TryLockError};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,17 @@ CREATE TABLE dead_letters(seq INTEGER PRIMARY KEY, stream TEXT NOT NULL, channel
 /// costs no reading, so it is no part of the schema's version.
 const HISTORY_TABLE: &str = "CREATE TABLE IF NOT EXISTS history(stream TEXT PRIMARY KEY,
     format INTEGER NOT NULL, body BLOB NOT NULL) WITHOUT ROWID";
+
+/// Makes the state directory, for its owner alone, where it is missing.
+pub(crate) fn make_dir(dir: &Path) -> Result<(), StateError> {
+    let mut builder = std::fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| StateError::Io {
+        what: "cannot make the state directory",
+        path: dir.to_owned(),
+        source,
+    })
+}
 
 /// Takes the lock that keeps a second daemon away: on the directory itself, so that no file has to stay
 /// where it is. It is held as long as the handle lives, and let go by the system when the process dies.

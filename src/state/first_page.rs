@@ -8,11 +8,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::error::StateError;
-use super::mark::{self, Mark};
+use super::mark::{self, Mark, PAGE};
 use super::rows::now_ms;
 
-/// Bytes of a page of ours.
-pub(super) const PAGE: usize = 4096;
 /// More bytes than this that differ are another version's page, or another program's, and no damage.
 const MOST: usize = 16;
 

@@ -7,8 +7,8 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::first_page::PAGE;
-
+/// Bytes of a page of ours.
+pub(super) const PAGE: usize = 4096;
 /// Bytes: a number and its checksum. The state file's first page may follow, and its checksum.
 const SIZE: usize = 12;
 

@@ -21,6 +21,7 @@
 //! readings since the last snapshot are lost, with [`Durability::None`] all of them.
 
 mod backup;
+mod commands;
 mod db;
 mod error;
 mod export;
@@ -31,6 +32,7 @@ mod listing;
 mod mark;
 mod place;
 mod reader;
+mod records;
 mod recover;
 mod report;
 mod rows;
@@ -46,12 +48,13 @@ pub use error::StateError;
 pub use export::{export, import};
 pub use journal::Accepted;
 pub use reader::{Reader, SnapshotRow, TableCounts};
+pub use records::{Done, Durability, Edge, OutMessage, StoreOptions, StoreStats};
 pub use recover::{
     MissedEdge, Prepared, Recovered, Replay, Told, load_stream, prepare, recover, recover_stream,
 };
 pub use report::Report;
 pub use snapshot::{digest, unfit_changes};
-pub use store::{Done, Durability, Edge, OutMessage, Store, StoreOptions, StoreStats};
+pub use store::Store;
 #[cfg(test)]
 pub(crate) use supervise::tests;
 pub use supervise::{Pushed, push_supervised};

@@ -10,7 +10,6 @@ use super::db;
 use super::error::StateError;
 use super::reader::Reader;
 use super::rows::now_ms;
-use super::store::make_dir;
 
 /// Ends of the names of the files that SQLite works with. Without its log the file lacks what was committed
 /// last.
@@ -133,7 +132,7 @@ impl Place {
     ) -> Result<Connection, StateError> {
         let path = self.path.clone();
         let dir = path.parent().unwrap_or(Path::new("."));
-        make_dir(dir)?;
+        db::make_dir(dir)?;
         let held = self.lock.metadata().ok().map(Opened::from);
         let is_other_dir = !held.is_some_and(|held| held.is_same(Opened::of(dir)));
         let lock = is_other_dir.then(|| db::lock(&path)).transpose()?;

@@ -8,9 +8,9 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use super::db::{ASIDE, BUSY, GOOD, HISTORY_FORMAT, check, meta, span, version};
 use super::error::StateError;
 use super::journal::JournalRow;
+use super::records::OutMessage;
 use super::rows::{FILTER, FORGOTTEN};
 use super::snapshot::Snapshot;
-use super::store::OutMessage;
 use crate::history::History;
 
 /// Columns that [`snapshot_row`] reads.

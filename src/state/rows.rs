@@ -4,11 +4,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, Transaction, params};
 
+use super::commands::Command;
 use super::db::{self, GOOD};
 use super::journal::JournalRow;
+use super::records::{Edge, OutMessage};
 use super::snapshot::Snapshot;
-use super::store::{Edge, OutMessage};
-use super::writer::Command;
 use crate::row::Reading;
 
 /// Begins the keys of the meta table that hold the last reading of a stream that was given up.

@@ -1,228 +1,32 @@
 //! The handle to the state file: what may be asked of it, by whom, and what it counts.
 
 use std::collections::{HashMap, HashSet};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
+use super::commands::{Command, Shared};
 use super::db;
 use super::error::StateError;
 use super::journal::Accepted;
+use super::records::{Done, Durability, Edge, OutMessage, StoreOptions, StoreStats};
 use super::recover::{
     Prepared, Recovered, Replay, load_stream, prepare, recover_stream, replay_in_place,
 };
 use super::snapshot::Snapshot;
-use super::writer::{Command, Span, Writer};
+use super::writer::Writer;
 use crate::history::History;
 use crate::progress::{self, Pulse};
-#[cfg(doc)]
-use crate::row::Ruling;
-use crate::row::{IncidentEdge, Reading};
+use crate::row::Reading;
 use crate::stream::{Stream, StreamParams};
 
 /// Commands that may wait for the writer; more make their senders wait.
 const QUEUE: usize = 1024;
 /// Time between two signs of life of who waits for the writer.
 const PATIENCE: Duration = Duration::from_millis(200);
-
-/// When a reading counts as ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Once it is in the journal and on the disk.
-    Journal,
-    /// At once; a crash loses what came after the last snapshot.
-    Snapshot,
-    /// At once; nothing is written.
-    None,
-}
-
-/// Where and how to keep the state.
-#[derive(Clone, Debug)]
-pub struct StoreOptions {
-    /// Directory of the state file; made if missing.
-    pub dir: PathBuf,
-    /// Guarantee against failures.
-    pub durability: Durability,
-    /// Readings that make a group commit at once (1 and more). Keep it well below the broker's
-    /// in-flight window (20 by default), or the stream stalls for `commit_age` every window.
-    pub commit_messages: usize,
-    /// Longest wait of a reading for its group commit.
-    pub commit_age: Duration,
-    /// Packed readings kept at most before a snapshot is asked for, in bytes.
-    pub journal_max_bytes: u64,
-}
-
-impl StoreOptions {
-    /// The defaults: journal, 10 readings or 5 ms, 256 MiB.
-    pub fn new(dir: impl Into<PathBuf>) -> StoreOptions {
-        StoreOptions {
-            dir: dir.into(),
-            durability: Durability::Journal,
-            commit_messages: 10,
-            commit_age: Duration::from_millis(5),
-            journal_max_bytes: 256 << 20,
-        }
-    }
-
-    /// The state file.
-    pub fn path(&self) -> PathBuf {
-        self.dir.join(db::FILE_NAME)
-    }
-}
-
-/// Called once, on the writer's thread, when a command is on disk or has failed for good.
-pub type Done = Box<dyn FnOnce(Result<(), String>) + Send>;
-
-/// Numbers of edges from here on are of channels that joined.
-const JOINED: i64 = 16;
-
-/// An edge of an incident, to be recorded once.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Edge {
-    /// The stream's name.
-    pub stream: String,
-    /// The incident's number within its stream.
-    pub number: u64,
-    /// Its first flagged row, unix milliseconds.
-    pub start_ms: i64,
-    /// 0 it opened, 1 it ended, 2 and more it was ruled on: 2 and the ruling's place in
-    /// [`Ruling::ALL`].
-    pub edge: i64,
-    /// The incident as JSON.
-    pub body: String,
-}
-
-impl Edge {
-    /// The record of an edge.
-    pub fn of(stream: &str, edge: &IncidentEdge) -> Edge {
-        let incident = edge.incident();
-        Edge {
-            stream: stream.to_owned(),
-            number: incident.id,
-            start_ms: incident.start_ms,
-            edge: match edge {
-                IncidentEdge::Opened(_) => 0,
-                IncidentEdge::Closed(_) => 1,
-                // A channel joins an incident once.
-                IncidentEdge::Joined { channels, .. } => {
-                    JOINED + channels.first().map_or(0, |&channel| channel as i64)
-                }
-                IncidentEdge::Judged(incident) => {
-                    2 + incident.verdict.map_or(0, |ruling| ruling as i64)
-                }
-            },
-            body: serde_json::to_string(incident).unwrap_or_default(),
-        }
-    }
-}
-
-/// A QoS 1 message that must not be lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutMessage {
-    /// Number in the outbox.
-    pub id: u64,
-    /// Its topic.
-    pub topic: String,
-    /// Its payload.
-    pub payload: Vec<u8>,
-    /// The broker is to retain it.
-    pub retain: bool,
-}
-
-/// Counts of the store since it was opened, and its state.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoreStats {
-    /// Readings written to the journal.
-    pub readings: u64,
-    /// Commits.
-    pub commits: u64,
-    /// Time spent in commits, microseconds.
-    pub commit_us: u64,
-    /// Packed bytes in the journal now.
-    pub journal_bytes: u64,
-    /// Snapshots written.
-    pub snapshots: u64,
-    /// Snapshots that could not be written.
-    pub snapshot_failures: u64,
-    /// Times that the journal's size made snapshots due.
-    pub forced: u64,
-    /// Commits that failed and were tried again.
-    pub write_failures: u64,
-    /// Messages without a PUBACK now.
-    pub outbox: u64,
-    /// Readings set apart.
-    pub dead_letters: u64,
-    /// Error of the last commit; `None` once one succeeded again.
-    pub failing: Option<String>,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
-    pub readings: AtomicU64,
-    pub commits: AtomicU64,
-    pub commit_us: AtomicU64,
-    pub journal_bytes: AtomicU64,
-    pub snapshots: AtomicU64,
-    pub snapshot_failures: AtomicU64,
-    pub write_failures: AtomicU64,
-    pub outbox: AtomicU64,
-    pub dead_letters: AtomicU64,
-    pub next_out: AtomicU64,
-    pub last_seq: AtomicU64,
-    pub forced: AtomicU64,
-    /// Numbers of the last readings in each stream's two newest snapshots on disk, older first.
-    pub covered: Mutex<HashMap<String, [u64; 2]>>,
-    pub wants_snapshot: AtomicBool,
-    pub stopping: AtomicBool,
-    pub failing: Mutex<Option<String>>,
-    /// Streams with a snapshot on its way to the file.
-    pub pending: Mutex<HashSet<String>>,
-    /// Signs of life of the writer.
-    pub pulse: Arc<Pulse>,
-}
-
-impl Shared {
-    fn new() -> Shared {
-        Shared {
-            pulse: Pulse::new("state-writer"),
-            ..Shared::default()
-        }
-    }
-
-    /// No snapshot is on disk any more: all streams are to be saved.
-    pub fn note_nothing_covered(&self) {
-        let covered = &self.covered;
-        let mut covered = covered.lock().unwrap_or_else(PoisonError::into_inner);
-        covered.clear();
-        self.wants_snapshot.store(true, Relaxed);
-    }
-
-    /// The snapshots among the commands are on their way no more.
-    pub fn note_saved(&self, commands: &[Command]) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        for command in commands {
-            if let Command::Save { snapshot, .. } = command {
-                pending.remove(&snapshot.stream);
-            }
-        }
-    }
-}
-
-/// Makes the state directory, for its owner alone, where it is missing.
-pub(crate) fn make_dir(dir: &Path) -> Result<(), StateError> {
-    let mut builder = std::fs::DirBuilder::new();
-    let made = builder.recursive(true).mode(0o700).create(dir);
-    made.map_err(|source| StateError::Io {
-        what: "cannot make the state directory",
-        path: dir.to_owned(),
-        source,
-    })
-}
 
 /// The handle to the state file. Clones share one writer.
 #[derive(Clone, Debug)]
@@ -250,7 +54,7 @@ impl Store {
         if store.options.durability == Durability::None {
             return Ok(store);
         }
-        make_dir(&store.options.dir)?;
+        db::make_dir(&store.options.dir)?;
         let writer = Writer::open(&store.options, store.shared.clone())?;
         let (sender, receiver) = bounded(QUEUE);
         let handle = std::thread::Builder::new()
@@ -610,6 +414,3 @@ impl Store {
         }
     }
 }
-
-/// The newest reading of each stream and what its snapshots cover.
-pub(crate) type Spans = HashMap<String, Span>;

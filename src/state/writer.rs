@@ -9,17 +9,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rusqlite::Connection;
 
+use super::commands::{Command, Shared};
 use super::db;
 use super::error::StateError;
 use super::first_page;
 use super::journal::{Accepted, pack};
 use super::mark::Mark;
 use super::place::{Found, Place};
+use super::records::{Durability, Span, Spans, StoreOptions};
 use super::rows::{Changes, apply, insert_group, prune};
-use super::snapshot::Snapshot;
-use super::store::{Done, Durability, Edge, OutMessage, Shared, Spans, StoreOptions};
 use crate::progress;
-use crate::row::Reading;
 
 /// Readings that pruning leaves while the journal is within its limit, so that deliveries from
 /// before a crash are recognised. A broker's in-flight window should be far smaller, but
@@ -34,71 +33,6 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 const IDLE: Duration = progress::BEAT_EVERY;
 /// Time between two looks at the file while there is nothing to do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Requests to the writer.
-pub(crate) enum Command {
-    Append {
-        readings: Vec<Accepted>,
-        done: Done,
-    },
-    Save {
-        snapshot: Snapshot,
-        done: Option<Done>,
-    },
-    Mark {
-        id: i64,
-        status: i64,
-    },
-    Record {
-        edge: Edge,
-        messages: Vec<OutMessage>,
-    },
-    Delivered(u64),
-    Forget {
-        stream: String,
-        seq: u64,
-    },
-    History {
-        stream: String,
-        body: Vec<u8>,
-    },
-    /// Filters that the broker may hold subscriptions to.
-    Filters(Vec<String>),
-    Dead {
-        reading: Reading,
-        reason: String,
-    },
-    Adopt {
-        spans: Spans,
-        last_seq: u64,
-    },
-    Flush(Done),
-    Stop,
-}
-
-impl Command {
-    pub(crate) fn into_done(self) -> Option<Done> {
-        match self {
-            Command::Append { done, .. } | Command::Flush(done) => Some(done),
-            Command::Save { done, .. } => done,
-            _ => None,
-        }
-    }
-
-    fn is_urgent(&self) -> bool {
-        matches!(self, Command::Flush(_) | Command::Stop)
-    }
-}
-
-/// One stream's readings: what the older of its two snapshots covers, and the newest journaled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    /// Numbers of the stream's newest snapshots, older first; equal when there is only one, or
-    /// both just before the stream's first reading when there is none.
-    pub covered: [u64; 2],
-    /// Number of its newest reading in the journal.
-    pub last: u64,
-}
 
 /// Owns the connection.
 pub(crate) struct Writer {
