@@ -39,7 +39,7 @@
 
 pub mod assemble;
 #[cfg(feature = "daemon")]
-pub mod charts;
+pub(crate) mod charts;
 #[cfg(feature = "daemon")]
 pub mod cli;
 #[cfg(feature = "daemon")]
@@ -55,17 +55,17 @@ pub mod fit;
 pub mod glob;
 pub mod history;
 #[cfg(feature = "daemon")]
-pub mod http;
+pub(crate) mod http;
 #[cfg(feature = "daemon")]
-pub mod metrics;
+pub(crate) mod metrics;
 #[cfg(feature = "daemon")]
-pub mod mqtt;
+pub(crate) mod mqtt;
 pub mod num;
 #[cfg(feature = "daemon")]
 pub mod payload;
 pub mod predict;
 #[cfg(feature = "daemon")]
-pub mod progress;
+pub(crate) mod progress;
 #[cfg(feature = "daemon")]
 pub mod replay;
 #[cfg(feature = "daemon")]
@@ -76,11 +76,11 @@ pub mod runtime;
 #[cfg(feature = "daemon")]
 pub mod state;
 #[cfg(feature = "daemon")]
-pub mod status;
+pub(crate) mod status;
 pub mod stream;
 #[cfg(feature = "daemon")]
 pub mod table;
 #[cfg(feature = "daemon")]
 pub mod time;
 #[cfg(feature = "daemon")]
-pub mod webhook;
+pub(crate) mod webhook;

@@ -82,11 +82,6 @@ impl WebhookQueue {
         lock(&self.waiting).messages.len()
     }
 
-    /// Nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Ends when a message has come since it last ended.
     pub async fn wait(&self) {
         self.woken.notified().await;
