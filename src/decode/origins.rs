@@ -102,12 +102,15 @@ mod tests {
     use crate::decode::Message;
     use crate::payload::{OutputForm, Reject, add_via};
 
-    /// A decoder that takes everything as an object of channels, by arrival.
-    fn decoder(prefix: &str) -> crate::decode::Decoder {
-        let text = format!(
-            "[output]\nprefix = \"{prefix}\"\n[[input]]\ntopic = \"+/main/{{stream}}/prediction\"\n\
-             payload = \"object\"\nts = \"\"\n[[input]]\ntopic = \"plant/{{stream}}\"\npayload = \"object\"\n"
-        );
+    /// A decoder of the plant and of other instances' predictions, by arrival.
+    fn decoder(prefix: &str, others: &[&str]) -> crate::decode::Decoder {
+        let mut text = format!("[output]\nprefix = \"{prefix}\"\n");
+        let others = others
+            .iter()
+            .map(|other| format!("{other}/main/{{stream}}/prediction"));
+        for topic in others.chain(["plant/{stream}".to_owned()]) {
+            text += &format!("[[input]]\ntopic = \"{topic}\"\npayload = \"object\"\nts = \"\"\n");
+        }
         crate::config::from_text(&text).unwrap().decoder(0)
     }
 
@@ -122,7 +125,7 @@ mod tests {
 
     #[test]
     fn a_prediction_that_comes_back_by_way_of_another_instance_is_refused_and_named() {
-        let (mut a, mut b) = (decoder("a"), decoder("b"));
+        let (mut a, mut b) = (decoder("a", &["b"]), decoder("b", &["a"]));
         let mut readings = Vec::new();
         a.read(message("plant/press", r#"{"t":1}"#), &mut readings)
             .unwrap();
@@ -139,7 +142,7 @@ mod tests {
         let line = a.explain(Reject::OwnTopic, None, &back).line();
         assert!(line.contains("feed each other"), "{line}");
         // A third instance may take them.
-        let mut c = decoder("c");
+        let mut c = decoder("c", &["b"]);
         c.read(back, &mut readings).unwrap();
         assert_eq!(c.changed_origins()[0].via, "a/main b/main");
         assert!(c.changed_origins().is_empty());

@@ -198,6 +198,9 @@ const BETWEEN_PAIRS: [char; 6] = ['\n', ';', '&', '|', '\t', ','];
 pub fn parse_pairs(text: &str) -> Result<Node<'_>, Reject> {
     let equals = if text.contains('=') { '=' } else { ':' };
     let marks = pair_marks(text, equals);
+    if marks.is_empty() {
+        return Err(Reject::Malformed);
+    }
     let fits = |between: &&char| {
         let parts = || text.split(**between).filter(|part| !part.trim().is_empty());
         let pairs = parts().filter(|part| pair(part, equals).is_some()).count();

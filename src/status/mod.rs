@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::payload::Reject;
 use crate::progress::{Pulses, Stuck};
 pub use inputs::InputCount;
-use origins::Origins;
+use origins::KeptOrigins;
 use recovery::Recovery;
 pub use stream_view::{KeptHistory, StreamView};
 use waits::Waits;
@@ -92,7 +92,7 @@ pub struct Status {
     /// Longest time without one, milliseconds.
     stuck_after_ms: AtomicU64,
     recovery: Recovery,
-    origins: Origins,
+    origins: KeptOrigins,
     /// Half of the grace period is over.
     hurried: AtomicBool,
     /// Microseconds of learning of each worker that no snapshot has.
@@ -141,7 +141,7 @@ impl Status {
             pulses: Pulses::default(),
             stuck_after_ms: AtomicU64::new(STUCK_AFTER.as_millis() as u64),
             recovery: Recovery::default(),
-            origins: Origins::default(),
+            origins: KeptOrigins::default(),
             hurried: AtomicBool::new(false),
             unsaved: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
             learned: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),

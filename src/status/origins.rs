@@ -9,7 +9,7 @@ use crate::decode::StreamOrigins;
 
 /// By stream: instances with their prefix, with blanks between.
 #[derive(Debug, Default)]
-pub(super) struct Origins {
+pub(super) struct KeptOrigins {
     is_any: AtomicBool,
     via: Mutex<HashMap<Arc<str>, Arc<str>>>,
 }

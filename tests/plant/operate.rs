@@ -163,16 +163,16 @@ fn two_instances_that_feed_each_other_come_to_an_end_and_say_so() {
     }
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let broker = Broker::start(dir.path());
-    let settings = |name: &str, inputs: &str| {
+    let settings = |name: &str, other: &str, inputs: &str| {
         format!(
             "[mqtt]\nclient_id = \"{name}\"\n[output]\nprefix = \"{name}\"\n[stream]\nalign = \
-             \"per-reading\"\n[[input]]\ntopic = \"+/main/{{stream}}/prediction\"\npayload = \
+             \"per-reading\"\n[[input]]\ntopic = \"{other}/main/{{stream}}/prediction\"\npayload = \
              \"object\"\nts = \"\"\n{inputs}"
         )
     };
     let plant = "[[input]]\ntopic = \"plant/{stream}/{channel}\"\n";
-    let first = Daemon::start(&broker, dir.path(), &settings("left", plant));
-    let second = Daemon::start(&broker, other.path(), &settings("right", ""));
+    let first = Daemon::start(&broker, dir.path(), &settings("left", "right", plant));
+    let second = Daemon::start(&broker, other.path(), &settings("right", "left", ""));
     let predictions = broker.subscribe("+/main/+/prediction");
     for i in 0..3 {
         broker.publish("plant/pump/flow", format!("{i}").as_bytes(), 1);
