@@ -66,20 +66,6 @@ impl OutputForm {
     }
 }
 
-/// Adds the instances whose predictions a stream is made of to its prediction in JSON.
-pub fn add_via(form: OutputForm, via: &str, payload: &mut String) {
-    let end = match form {
-        OutputForm::Flat | OutputForm::Nested => "}",
-        OutputForm::Thingsboard => "}}",
-        OutputForm::Influx => return,
-    };
-    if let Some(open) = payload.strip_suffix(end) {
-        payload.truncate(open.len());
-        // Writing to a string cannot fail.
-        let _ = write!(payload, ",\"via\":{}{end}", json!(via));
-    }
-}
-
 /// Figures by their keys.
 type ChannelFigures = Vec<(String, f64)>;
 
@@ -276,20 +262,6 @@ mod tests {
             let json = serde_json::from_str(&write(form)).unwrap();
             assert!(validator.is_valid(&json), "{json}");
             assert!(!validator.is_valid(&json!({"ts": "soon"})));
-        }
-    }
-
-    #[test]
-    fn instances_that_a_prediction_is_made_of_are_named_in_it() {
-        for (form, pointer) in [
-            (OutputForm::Flat, "/via"),
-            (OutputForm::Nested, "/via"),
-            (OutputForm::Thingsboard, "/values/via"),
-        ] {
-            let mut text = write(form);
-            add_via(form, "a/main b/main", &mut text);
-            let json: Value = serde_json::from_str(&text).unwrap();
-            assert_eq!(json.pointer(pointer), Some(&json!("a/main b/main")));
         }
     }
 

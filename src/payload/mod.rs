@@ -21,11 +21,12 @@ mod reject;
 mod sparkplug;
 mod template;
 mod text_records;
+mod via;
 
 pub use crate::time::TimeUnit;
 pub use clock::{Clock, Order, Stamp};
 pub use feedback::{InstructionTopic, MAX_MUTE_S, parse_instruction};
-pub use forms::{OutputForm, add_via};
+pub use forms::OutputForm;
 pub use home_assistant::Discovery;
 pub use missing::is_missing_mark;
 pub use node::Pointer;
@@ -39,6 +40,7 @@ pub use sparkplug::{
 };
 pub use template::{Names, Template};
 pub use text_records::{Columns, parse_line_protocol, parse_pairs, parse_separated};
+pub use via::add_via;
 
 use node::Node;
 use text_records::resolve_senml;
