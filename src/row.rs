@@ -97,6 +97,14 @@ pub struct ChannelOutcome {
     pub sd: f64,
     /// Evidence against normality over the alarm bar: 1 is an alarm.
     pub score: f64,
+    /// Log density of the value under the whole predictive distribution, nats a unit of the channel; NaN
+    /// where there is no value or no prediction.
+    pub ln_density: f64,
+    /// The same under the baseline: persistence as Student's t about the last value with a running scale,
+    /// for a soft sensor a Student's t about its level.
+    pub ln_baseline: f64,
+    /// The value was expected not to change.
+    pub at_rest: bool,
 }
 
 impl ChannelOutcome {
@@ -107,6 +115,9 @@ impl ChannelOutcome {
             mean: f64::NAN,
             sd: f64::NAN,
             score: 0.0,
+            ln_density: f64::NAN,
+            ln_baseline: f64::NAN,
+            at_rest: false,
         }
     }
 }

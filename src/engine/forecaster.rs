@@ -23,7 +23,7 @@ use crate::detect::Residual;
 use crate::encode::{Calendar, Spikes, StepScale, encode_calendar, hour_of_day};
 use crate::ep::{NetworkDraft, Summary};
 use crate::predict::student;
-use crate::row::{Forecast, Odds, Row};
+use crate::row::{ChannelOutcome, Forecast, Odds, Row};
 
 /// Values of a channel before its mean and sd are good enough a unit to learn in.
 const LEARN_AFTER: u64 = 5;
@@ -443,13 +443,25 @@ impl Forecaster {
         }
     }
 
-    /// Channel, mean and sd that a soft sensor gives for the present row.
-    pub fn estimate(&self) -> Option<(usize, f64, f64)> {
+    /// Channel of a soft sensor, and what it gives for the present row, once it was compared.
+    pub fn estimate(&self, row: &Row) -> Option<(usize, ChannelOutcome)> {
         let Aim::Target(c) = self.aim else {
             return None;
         };
         let question = self.due()?;
-        Some((c, question.mean[0], question.sd[0]))
+        let value = row.values[c];
+        let mut estimate = ChannelOutcome {
+            mean: question.mean[0],
+            sd: question.sd[0],
+            ..ChannelOutcome::unknown(value)
+        };
+        if let Some(Some((residual, _))) = self.compared.first() {
+            let unit = question.unit[0];
+            let off = (value - question.base[0]) / unit;
+            estimate.ln_density = student::ln_density(residual.z) - question.raw_sd[0].ln();
+            estimate.ln_baseline = student::ln_density(off) - unit.ln();
+        }
+        Some((c, estimate))
     }
 
     /// The probabilities of the states of the present row, made before it was seen.

@@ -100,14 +100,16 @@ impl Engine {
                 self.moving
                     .observe(&figures_of(channel, said.mean, value, step));
             }
-            channels.push(published[c].map_or(ChannelOutcome::unknown(value), |said| {
-                ChannelOutcome {
-                    value,
-                    mean: said.mean,
-                    sd: said.sd,
-                    score: 0.0,
-                }
-            }));
+            let mut told = ChannelOutcome::unknown(value);
+            if let Some(said) = published[c] {
+                (told.mean, told.sd) = (said.mean, said.sd);
+            }
+            if let Some(step) = &step {
+                told.ln_density = step.ln_density;
+                told.ln_baseline = step.ln_persistence;
+                told.at_rest = step.at_rest;
+            }
+            channels.push(told);
             let ignorance = self.next.ignorance(c);
             residuals.push(ChannelResiduals {
                 step: step.map(|step| Residual::new(step.z, step.scale)),
@@ -300,8 +302,8 @@ impl Engine {
                     residuals[c].step = residual;
                 }
             }
-            if let Some((c, mean, sd)) = forecaster.estimate() {
-                (outcome.channels[c].mean, outcome.channels[c].sd) = (mean, sd);
+            if let Some((c, estimate)) = forecaster.estimate(row) {
+                outcome.channels[c] = estimate;
             }
             outcome.odds.extend(forecaster.odds(row, &self.channels));
         }

@@ -15,6 +15,7 @@ fn row(row: u64, ts_ms: i64, values: &[f64]) -> Outcome {
         mean: value - 1.0,
         sd: 0.5,
         score: 0.25,
+        ..ChannelOutcome::unknown(value)
     };
     Outcome {
         ts_ms,

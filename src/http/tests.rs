@@ -53,6 +53,7 @@ fn outcome(row: u64) -> Outcome {
         mean: 2.0,
         sd: 0.5,
         score: 0.5,
+        ..ChannelOutcome::unknown(f64::NAN)
     };
     let states = vec![("shut".into(), 0.75), ("open".into(), 0.25)];
     let open = (400..440).contains(&row);

@@ -207,6 +207,7 @@ mod tests {
                     mean: 21.256_789,
                     sd: 0.512_345,
                     score: 0.25,
+                    ..ChannelOutcome::unknown(21.5)
                 },
                 ChannelOutcome::unknown(f64::NAN),
             ],

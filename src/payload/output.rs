@@ -235,13 +235,9 @@ mod tests {
                     mean: 21.25,
                     sd: 0.5,
                     score: 1.25,
+                    ..ChannelOutcome::unknown(21.5)
                 },
-                ChannelOutcome {
-                    value: f64::NAN,
-                    mean: f64::NAN,
-                    sd: f64::NAN,
-                    score: 0.0,
-                },
+                ChannelOutcome::unknown(f64::NAN),
             ],
             forecasts: Vec::new(),
             odds: Vec::new(),

@@ -335,7 +335,9 @@ impl Distribution {
     /// 0 where a point mass at the centre is enough. `guess`: a half-width to start from.
     pub fn half_width(&self, centre: f64, miss: f64, guess: f64) -> f64 {
         let wanted = 1.0 - miss;
-        if self.within(centre, 0.0) >= wanted {
+        let atoms = self.atoms.iter().map(|a| a.weight).sum::<f64>();
+        let may_suffice = self.stay + (1.0 - self.stay) * atoms >= wanted;
+        if may_suffice && self.within(centre, 0.0) >= wanted {
             return 0.0;
         }
         let smallest = 1e-12 * (self.grid + centre.abs()).max(f64::MIN_POSITIVE);

@@ -153,8 +153,7 @@ impl RecursiveFilter {
         gain.iter_mut().for_each(|g| *g *= scale);
         self.covariance.downdate(gain, keep, add);
         gain.clear();
-        let sound = |p: f32| p > 0.0 && p.is_finite();
-        if !self.covariance.diagonal().all(sound) {
+        if !self.covariance.has_positive_diagonal() {
             self.covariance = SymmetricMatrix::diagonal_of(n, self.prior);
             self.resets += 1;
         }

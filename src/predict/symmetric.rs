@@ -48,20 +48,23 @@ impl SymmetricMatrix {
     /// The entries of the diagonal.
     pub fn diagonal(&self) -> impl Iterator<Item = f32> + '_ {
         let panels = self.panels.iter().enumerate();
-        let entries =
-            panels.flat_map(|(p, panel)| (0..LANES).map(move |r| panel[(r, p * LANES + r)]));
-        entries.take(self.order)
+        panels.flat_map(|(p, panel)| {
+            let (first, rows) = (p * LANES, LANES.min(self.order - p * LANES));
+            let entries = panel.as_slice().expect("row by row");
+            let diagonal = entries[first..].iter().step_by(first + LANES + 1);
+            diagonal.take(rows).copied()
+        })
     }
 
     /// The sum of the diagonal.
     pub fn trace(&self) -> f32 {
-        let mut sums = [0.0; LANES];
-        for (p, panel) in self.panels.iter().enumerate() {
-            for (r, s) in sums.iter_mut().enumerate() {
-                *s += panel[(r, p * LANES + r)];
-            }
-        }
-        sums.iter().sum()
+        self.diagonal().sum()
+    }
+
+    /// Every entry of the diagonal is finite and above 0.
+    pub fn has_positive_diagonal(&self) -> bool {
+        self.diagonal()
+            .fold(true, |sound, m| sound & (m > 0.0) & (m < f32::INFINITY))
     }
 
     /// Writes the product with the vector `x` to `out`.

@@ -7,7 +7,7 @@ use super::ahead::Ahead;
 use super::flagged::Flagged;
 use super::proposals::{FEWEST_VALUES, SeenValues, SettingProposal};
 use crate::engine::{EngineParams, EngineStats};
-use crate::row::{IncidentEdge, Kind, Outcome};
+use crate::row::{ChannelOutcome, IncidentEdge, Kind, Outcome};
 
 /// The gain over persistence may move by this much (nats a value) from the middle third of a
 /// recording to its last and still count as settled.
@@ -20,7 +20,7 @@ const WORSE: f64 = 0.5;
 struct Third {
     n: f64,
     density: f64,
-    persistence_density: f64,
+    baseline_density: f64,
     /// Highest score of its rows.
     score: f32,
 }
@@ -36,8 +36,11 @@ struct ErrorSums {
     square: f64,
     square_persistence: f64,
     square_mean: f64,
+    moving: f64,
     inside: f64,
+    n_density: f64,
     density: f64,
+    baseline_density: f64,
 }
 
 /// One channel's figures.
@@ -53,10 +56,14 @@ pub struct ChannelSummary {
     pub rmse_over_persistence: f64,
     /// The same over that of the running mean.
     pub rmse_over_running_mean: f64,
-    /// Share of values inside the nominal 90% interval, mean -+ 1.645 sd.
+    /// Share of values inside the nominal 90% interval, mean -+ 1.645 sd, of those that were not expected
+    /// to stay as they were.
     pub coverage90: f64,
-    /// Mean log predictive density, nats a value, the channel scaled to unit standard deviation.
+    /// Mean log density under the predictive distribution, nats a value, the channel scaled to unit
+    /// standard deviation.
     pub log_density: f64,
+    /// The same under persistence, Student's t about the last value.
+    pub log_density_persistence: f64,
 }
 
 /// Whether learning has settled.
@@ -94,6 +101,8 @@ pub struct Summary {
     pub coverage90: f64,
     /// Mean over channels.
     pub log_density: f64,
+    /// Mean over channels.
+    pub log_density_persistence: f64,
     /// Rows flagged: an incident was open.
     pub flags: u64,
     /// Incidents opened.
@@ -157,6 +166,7 @@ impl Summary {
                 rmse_over_running_mean: f64::NAN,
                 coverage90: f64::NAN,
                 log_density: f64::NAN,
+                log_density_persistence: f64::NAN,
             });
             self.values.push(SeenValues::default());
             self.sums.push(ErrorSums {
@@ -179,6 +189,7 @@ impl Summary {
             rmse_over_running_mean: f64::NAN,
             coverage90: f64::NAN,
             log_density: f64::NAN,
+            log_density_persistence: f64::NAN,
             flags: 0,
             incidents: 0,
             incidents_by_kind: Vec::new(),
@@ -229,13 +240,11 @@ impl Summary {
             }
             values.observe(channel.value);
             self.readings += 1;
-            if let (Some(third), Some((density, persistence))) = (
-                self.history.last_mut(),
-                sums.score(channel.value, channel.mean, channel.sd),
-            ) {
+            let is_scored = sums.score(channel) && channel.ln_density.is_finite();
+            if let Some(third) = self.history.last_mut().filter(|_| is_scored) {
                 third.n += 1.0;
-                third.density += density;
-                third.persistence_density += persistence;
+                third.density += channel.ln_density;
+                third.baseline_density += channel.ln_baseline;
             }
             sums.learn(channel.value);
         }
@@ -254,6 +263,7 @@ impl Summary {
         self.rmse_over_running_mean = self.mean_of(|c| c.rmse_over_running_mean);
         self.coverage90 = self.mean_of(|c| c.coverage90);
         self.log_density = self.mean_of(|c| c.log_density);
+        self.log_density_persistence = self.mean_of(|c| c.log_density_persistence);
         self.incidents_by_kind = Kind::ALL
             .iter()
             .zip(stats.incidents)
@@ -290,10 +300,7 @@ impl Summary {
         let n = self.history.len();
         let slices = &self.history[third * n / 3..(third + 1) * n / 3];
         let total: f64 = slices.iter().map(|s| s.n).sum();
-        let gain: f64 = slices
-            .iter()
-            .map(|s| s.density - s.persistence_density)
-            .sum();
+        let gain: f64 = slices.iter().map(|s| s.density - s.baseline_density).sum();
         (total > 0.0).then(|| gain / total)
     }
 
@@ -337,22 +344,29 @@ impl Summary {
 }
 
 impl ErrorSums {
-    /// Scores one prediction; gives its log density and that of persistence, in raw units.
-    fn score(&mut self, value: f64, mean: f64, sd: f64) -> Option<(f64, f64)> {
+    /// Scores one prediction; gives false where there was none.
+    fn score(&mut self, channel: &ChannelOutcome) -> bool {
+        let ChannelOutcome {
+            value, mean, sd, ..
+        } = *channel;
         if mean.is_nan() || sd.is_nan() || self.previous.is_nan() {
-            return None;
+            return false;
         }
-        let variance_persistence = (self.square_persistence / self.n.max(1.0)).max(1e-300);
-        let known = self.n >= 1.0 && self.square_persistence > 0.0;
         let (residual, step) = (value - mean, value - self.previous);
         self.n += 1.0;
         self.square += residual * residual;
         self.square_persistence += step * step;
         self.square_mean += (value - self.mean).powi(2);
-        self.inside += f64::from(u8::from(residual.abs() <= Z90 * sd));
-        let density = ln_normal(residual, sd * sd);
-        self.density += density;
-        known.then(|| (density, ln_normal(step, variance_persistence)))
+        if !channel.at_rest {
+            self.moving += 1.0;
+            self.inside += f64::from(u8::from(residual.abs() <= Z90 * sd));
+        }
+        if channel.ln_density.is_finite() {
+            self.n_density += 1.0;
+            self.density += channel.ln_density;
+            self.baseline_density += channel.ln_baseline;
+        }
+        true
     }
 
     fn learn(&mut self, value: f64) {
@@ -369,20 +383,19 @@ impl ErrorSums {
         channel.rmse = (self.square / self.n).sqrt();
         channel.rmse_over_persistence = (self.square / self.square_persistence).sqrt();
         channel.rmse_over_running_mean = (self.square / self.square_mean).sqrt();
-        channel.coverage90 = self.inside / self.n;
-        channel.log_density = self.density / self.n + sd.ln();
+        channel.coverage90 = self.inside / self.moving;
+        channel.log_density = self.density / self.n_density + sd.ln();
+        channel.log_density_persistence = self.baseline_density / self.n_density + sd.ln();
     }
-}
-
-/// ln N(residual; 0, variance).
-fn ln_normal(residual: f64, variance: f64) -> f64 {
-    -0.5 * ((std::f64::consts::TAU * variance).ln() + residual * residual / variance)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::ChannelOutcome;
+
+    fn ln_normal(residual: f64, sd: f64) -> f64 {
+        -0.5 * (std::f64::consts::TAU.ln() + (residual / sd).powi(2)) - sd.ln()
+    }
 
     fn outcome(value: f64, mean: f64, sd: f64) -> Outcome {
         Outcome {
@@ -395,10 +408,11 @@ mod tests {
             anomaly: false,
             kind: None,
             channels: vec![ChannelOutcome {
-                value,
                 mean,
                 sd,
-                score: 0.0,
+                ln_density: ln_normal(value - mean, sd),
+                ln_baseline: -2.0,
+                ..ChannelOutcome::unknown(value)
             }],
             forecasts: Vec::new(),
             odds: Vec::new(),
@@ -419,12 +433,27 @@ mod tests {
         assert!((summary.rmse_over_persistence - 0.25).abs() < 1e-12);
         assert!((summary.rmse_over_running_mean - 0.5).abs() < 0.02);
         assert_eq!(summary.coverage90, 1.0);
+        assert!((summary.log_density_persistence + 2.0).abs() < 1e-9);
         let expected = ln_normal(0.5, 1.0);
         assert!(
             (summary.log_density - expected).abs() < 1e-9,
             "{}",
             summary.log_density
         );
+    }
+
+    #[test]
+    fn coverage_is_that_of_values_which_were_not_expected_to_stay() {
+        let mut summary = Summary::new(&["a".into()], &EngineParams::default());
+        for i in 0..100 {
+            let mut outcome = outcome(f64::from(i), f64::from(i) + 2.0, 1.0);
+            let channel = &mut outcome.channels[0];
+            channel.at_rest = i % 2 == 0;
+            channel.sd = if i % 4 == 1 { 2.0 } else { 1.0 };
+            summary.observe(&outcome);
+        }
+        summary.finish(&EngineStats::default(), 0.0);
+        assert_eq!(summary.coverage90, 0.5);
     }
 
     #[test]

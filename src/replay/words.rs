@@ -102,11 +102,14 @@ pub fn figures(s: &Summary) -> Vec<Figure> {
         figure(
             "coverage of the 90% interval",
             format!("{:.1}%", 100.0 * s.coverage90),
-            "share of values inside the interval that should hold 90 %",
+            "share of values inside the interval that should hold 90 %, where change was expected",
         ),
         figure(
             "log predictive density",
-            format!("{:+.3} nats a value", s.log_density),
+            format!(
+                "{:+.3} nats a value, persistence {:+.3}",
+                s.log_density, s.log_density_persistence
+            ),
             "how probable the values were beforehand, channels scaled to unit deviation; more is better",
         ),
         figure(

@@ -32,7 +32,7 @@ def replay(args, files, out, ignore=()):
     return json.loads(done.stdout)
 
 
-def score(command):
+def scored(command):
     """The output of a scorer; ends with its last words where it fails."""
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -79,11 +79,11 @@ def nab_scores(args, work):
             with open(path) as f, open(f"{work}/nab/{category}/{name}", "w") as g:
                 lines = f.read().splitlines()
                 g.write("timestamp,value,anomaly_score\n")
-                for line, score in zip(lines[1:], scores):
-                    g.write(f"{line},{score}\n")
+                for line, rise in zip(lines[1:], scores):
+                    g.write(f"{line},{rise}\n")
     command = [sys.executable, f"{args.tools}/nab_eval.py", f"{work}/nab", "--nab",
                f"{args.data}/nab", "--threshold", "0.5", "--by-category"]
-    return score(command)
+    return scored(command)
 
 
 def skab(args, work):
@@ -98,7 +98,7 @@ def skab_scores(args, work):
         replay(args, files, f"{work}/skab/{folder}", ("anomaly", "changepoint", *args.without))
     command = [sys.executable, f"{args.tools}/skab_eval.py", f"{work}/skab", "--data",
                f"{args.data}/skab"] + (["--per-file"] if args.per_file else [])
-    return score(command)
+    return scored(command)
 
 
 def skab_figures(text):

@@ -167,7 +167,7 @@ proptest! {
         let outcome = Outcome {
             severity: 0.0,
             ts_ms, arrival_ms: ts_ms, row: 1, warming_up: false, score: 0.5, anomaly: false,
-            kind: None, forecasts: Vec::new(), odds: Vec::new(), channels: vec![ChannelOutcome { value, mean, sd, score: 0.25 }], edge: None,
+            kind: None, forecasts: Vec::new(), odds: Vec::new(), channels: vec![ChannelOutcome { value, mean, sd, score: 0.25, ..ChannelOutcome::unknown(value) }], edge: None,
         };
         let mut text = String::new();
         prediction_json("s", &[name.as_str().into()], &outcome, 7, &mut text);
