@@ -371,7 +371,7 @@ fn show(kind: &Kind, t: usize, value: f64, held: &mut f64, rng: &mut Pcg64) -> f
     }
 }
 
-fn normal(rng: &mut Pcg64) -> f64 {
+pub(crate) fn normal(rng: &mut Pcg64) -> f64 {
     let u: f64 = 1.0 - rng.random::<f64>();
     (-2.0 * u.ln()).sqrt() * (TAU * rng.random::<f64>()).cos()
 }

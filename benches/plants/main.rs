@@ -3,19 +3,22 @@
 //! cargo bench --bench plants -- normal [SEEDS] [ROWS]   alarms over wanted, a line a kind
 //! cargo bench --bench plants -- faults [SEEDS]          faults found, a line a fault
 //! cargo bench --bench plants -- again                   a fault that returns
+//! cargo bench --bench plants -- named [SEEDS] [FIRST]   whether the channel named first is the faulty one
 //! cargo bench --bench plants -- state                   bytes a stream of 1, 8, 64 channels
 //!
 //! --without NAME switches one part off: rest, joint_level, lasting_level, usual_level, run_lengths, mean_shift,
 //! cross_channel, discount_autocorrelation or calibrate. Without arguments: normal and faults with one seed.
 #![expect(clippy::print_stdout, reason = "tables are the purpose")]
 
+mod coupled;
 mod kinds;
 
 use std::collections::BTreeMap;
 
+use coupled::Coupling;
 use kinds::{DAY, FAULT_ROWS, Fault, HELD_OUT, KINDS, Kind, record};
 use spiked::engine::{Engine, EngineParams, EngineSettings};
-use spiked::row::{IncidentEdge, Row};
+use spiked::row::{Incident, IncidentEdge, Row};
 
 /// Rows of a week.
 const WEEK: f64 = 7.0 * DAY as f64;
@@ -38,6 +41,7 @@ fn main() {
         Some("normal") => normal(&params, number(1, 5), number(2, 12_000) as usize),
         Some("faults") => faults(&params, number(1, 5)),
         Some("again") => again(&params),
+        Some("named") => named(&params, number(1, 4), number(2, 0)),
         Some("state") => state(&params),
         _ => {
             normal(&params, 1, 12_000);
@@ -62,8 +66,8 @@ fn switch_off(settings: &mut EngineSettings, name: &str) {
     } = false;
 }
 
-/// Rows in which incidents open, and rows flagged.
-fn run(params: &EngineParams, rows: &[Vec<f64>]) -> (Vec<usize>, usize) {
+/// Rows in which incidents open with these, and rows flagged.
+fn run(params: &EngineParams, rows: &[Vec<f64>]) -> (Vec<(usize, Incident)>, usize) {
     let mut engine = Engine::new(params, rows[0].len());
     let (mut opened, mut flagged) = (Vec::new(), 0);
     for (t, values) in rows.iter().enumerate() {
@@ -75,8 +79,8 @@ fn run(params: &EngineParams, rows: &[Vec<f64>]) -> (Vec<usize>, usize) {
             held: Vec::new(),
         });
         flagged += usize::from(outcome.anomaly);
-        if matches!(outcome.edge, Some(IncidentEdge::Opened(_))) {
-            opened.push(t);
+        if let Some(IncidentEdge::Opened(incident)) = &outcome.edge {
+            opened.push((t, incident.clone()));
         }
         engine.recycle(outcome);
     }
@@ -137,7 +141,7 @@ fn faults(params: &EngineParams, seeds: u64) {
             for seed in 0..seeds {
                 let at = BEFORE + 37 * seed as usize;
                 let (opened, _) = run(params, &record(kind, seed, at + FAULT_ROWS, fault, at));
-                let hit = opened.iter().any(|&t| t >= at);
+                let hit = opened.iter().any(|&(t, _)| t >= at);
                 for name in [format!("{fault:?}"), "all".to_owned()] {
                     let (hits, n) = found.entry(name).or_default();
                     *hits += u32::from(hit);
@@ -175,12 +179,42 @@ fn again(params: &EngineParams) {
                 }
                 let (opened, _) = run(params, &rows);
                 for (times, at) in times.iter_mut().zip(starts) {
-                    *times += u32::from(opened.iter().any(|t| (at..at + 60).contains(t)));
+                    *times += u32::from(opened.iter().any(|(t, _)| (at..at + 60).contains(t)));
                 }
             }
             println!("| {name} | {every} | {times:?} |");
         }
     }
+}
+
+/// Whether the first channel of the first incident in a fault of one of several coupled channels is the
+/// faulty one, and its share.
+fn named(params: &EngineParams, seeds: u64, first: u64) {
+    println!("| coupling | fault | told of | named first | mean share |\n|---|---|---|---|---|");
+    let (mut all_told, mut all_right) = (0, 0);
+    for coupling in Coupling::ALL {
+        for fault in coupled::FAULTS {
+            let (mut told, mut right, mut shares) = (0, 0, 0.0);
+            for seed in first..first + seeds {
+                let at = BEFORE + 37 * seed as usize;
+                let (rows, faulty) = coupled::record(coupling, seed, at + FAULT_ROWS, fault, at);
+                let (opened, _) = run(params, &rows);
+                let Some((_, incident)) = opened.iter().find(|&&(t, _)| t >= at) else {
+                    continue;
+                };
+                told += 1;
+                let channels = &incident.channels;
+                right += u32::from(channels.first().is_some_and(|s| s.channel == faulty));
+                let of_it = channels.iter().find(|s| s.channel == faulty);
+                shares += of_it.map_or(0.0, |share| share.share);
+            }
+            let share = shares / f64::from(told.max(1));
+            println!("| {coupling:?} | {fault:?} | {told} of {seeds} | {right} | {share:.2} |");
+            all_told += told;
+            all_right += right;
+        }
+    }
+    println!("| all | | {all_told} | {all_right} | |");
 }
 
 /// Bytes of a stream's state as it is kept on disk, and of its detector alone.

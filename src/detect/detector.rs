@@ -56,6 +56,9 @@ const REST_ROWS: u64 = 64;
 const EVIDENCE_SHARE: f64 = 0.15;
 const EVIDENCE_MOST: f64 = 1.2;
 
+/// A level may be the one that makes others look off if it is off by at least this share of the furthest.
+const CANDIDATE_SHARE: f64 = 0.5;
+
 /// Where a row stands in its stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -210,25 +213,37 @@ impl Detector {
         judgement
     }
 
-    /// Chooses the level whose deviation from what the others let expect counts. A level that is off makes
-    /// those look off that are predicted from it, so only one of them is told: a channel that is over its bar
-    /// by other evidence, the one that was told before, or else the one that is furthest off.
+    /// Chooses of which channel the largest deviation from what the others let expect is told. A level that
+    /// is off makes those look off that are predicted from it, so only one of them is: a channel that is over
+    /// its bar by other evidence, or else the one whose correction would bring the levels nearest to what
+    /// they are together, among those that are off by half as much as the furthest.
     fn choose_lasting(&mut self) {
         if !self.settings.lasting {
             return;
         }
-        let any_over = self.channels.iter().any(ChannelMonitor::is_over);
-        if !any_over && self.channels.iter().any(|c| c.lasting.leads_over()) {
+        if self.channels.iter().any(ChannelMonitor::is_over) {
+            for channel in &mut self.channels {
+                let own = channel.lasting.deviation();
+                let told = if channel.is_over() { own } else { 0.0 };
+                channel.lasting.tell(told);
+            }
             return;
         }
         let furthest = self.channels.iter().map(|c| c.lasting.deviation());
         let furthest = furthest.fold(0.0, f64::max);
-        for channel in &mut self.channels {
-            let leads = match any_over {
-                true => channel.is_over(),
-                false => channel.lasting.deviation() >= furthest,
-            };
-            channel.lasting.set_leads(leads);
+        let apart = |c: usize| self.level.contributions().get(c).copied().unwrap_or(0.0);
+        let off = self.channels.iter().enumerate().filter(|(_, channel)| {
+            let deviation = channel.lasting.deviation();
+            deviation >= CANDIDATE_SHARE * furthest
+        });
+        let first = off.max_by(|(a, x), (b, y)| {
+            let by_deviation = || x.lasting.deviation().total_cmp(&y.lasting.deviation());
+            apart(*a).total_cmp(&apart(*b)).then_with(by_deviation)
+        });
+        let first = first.map(|(c, _)| c);
+        for (c, channel) in self.channels.iter_mut().enumerate() {
+            let told = if first == Some(c) { furthest } else { 0.0 };
+            channel.lasting.tell(told);
         }
     }
 
@@ -476,8 +491,13 @@ impl Detector {
             }
         }
         if self.settings.usual && !confirmed {
+            let told = open.then(|| self.usual_debt.told_weight());
             for (monitor, residuals) in self.channels.iter_mut().zip(residuals) {
-                monitor.learn_usual(residuals, how.weight, at.memory_rows);
+                if let Some(told) = told {
+                    monitor.usual.was_told(told);
+                }
+                let is_beyond = monitor.learn_usual(residuals, how.weight, at.memory_rows);
+                self.limited += u64::from(is_beyond);
             }
         }
         if open {
@@ -547,6 +567,17 @@ impl Detector {
     /// The channels' scores of the row that was judged last: evidence over the bar.
     pub fn scores(&self) -> &[f64] {
         &self.scores.0
+    }
+
+    /// The channel was flagged in the row that was judged last, and its level stands apart from what the
+    /// others let expect: what is predicted from it is wrong.
+    pub fn distrusts(&self, channel: usize) -> bool {
+        let flagged = self
+            .scores
+            .0
+            .get(channel)
+            .is_some_and(|&score| score >= 1.0);
+        flagged && self.level.stands_apart(channel)
     }
 
     /// Largest score at present.

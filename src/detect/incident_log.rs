@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::detector::{Detector, Judgement, Moment};
 use super::incident::{IncidentParams, Step};
-use super::joint_level::Recorded;
+use super::joint_level::{JointLevel, Recorded};
 use super::lessons::{Lessons, Subject};
 use super::monitor::ChannelMonitor;
 use super::residuals::{ChannelResiduals, Scored, Witness};
@@ -169,7 +169,7 @@ impl Detector {
                 incident.peak_score = judgement.score;
                 incident.peak_ms = at.ts_ms;
                 if self.scores.0.iter().any(|&score| score > 1.0) {
-                    fill_shares(&self.channels, &mut incident.channels);
+                    fill_shares(&self.channels, &self.level, &mut incident.channels);
                 }
             }
             judgement.kind = Some(incident.kind);
@@ -221,7 +221,7 @@ impl Detector {
         let hold = self.settings.incident.hold_rows;
         self.incidents.renew(JOINED_ROWS, hold);
         if let Some(incident) = self.log.last_mut() {
-            fill_shares(&self.channels, &mut incident.channels);
+            fill_shares(&self.channels, &self.level, &mut incident.channels);
             judgement.edge = Some(IncidentEdge::Joined {
                 incident: incident.clone(),
                 channels: joined,
@@ -236,7 +236,7 @@ impl Detector {
         judgement: &Judgement,
     ) -> IncidentEdge {
         let mut channels = Vec::with_capacity(self.channels.len());
-        fill_shares(&self.channels, &mut channels);
+        fill_shares(&self.channels, &self.level, &mut channels);
         if self.scores.0.iter().all(|&score| score <= 1.0) {
             // The joint level opened it: channels by their contribution to the distance.
             fill_contributions(self.level.contributions(), &mut channels);
@@ -268,7 +268,7 @@ impl Detector {
         if self.audible_level(at.ts_ms) > 1.0 {
             self.level_debt.opened(row, between);
         }
-        if self.channels.iter().any(|c| c.lasting.leads_over()) {
+        if self.channels.iter().any(|c| c.lasting.score() >= 1.0) {
             self.lasting_debt.opened(row, between);
         }
         let mut scored = self.channels.iter().zip(&self.scores.0);
@@ -320,10 +320,17 @@ impl Detector {
     }
 }
 
-/// Fills in channels by their share of all evidence, largest first, those without any left out.
-fn fill_shares(channels: &[ChannelMonitor], shares: &mut Vec<Share>) {
-    let evidence = channels.iter().map(ChannelMonitor::part);
-    fill(evidence, 0.0, shares);
+/// Fills in channels by their share of all evidence, largest first, those without any left out. Channels
+/// that are predicted from one that is off look off as well, so that evidence counts by how far a channel's
+/// level stands apart from what the others let expect.
+fn fill_shares(channels: &[ChannelMonitor], level: &JointLevel, shares: &mut Vec<Share>) {
+    let apart = |c: usize| level.contributions().get(c).copied().unwrap_or(0.0);
+    let parts = channels.iter().enumerate();
+    fill(
+        parts.map(|(c, monitor)| monitor.part() * (1.0 + apart(c))),
+        0.0,
+        shares,
+    );
 }
 
 /// The same by their contributions to the joint level.

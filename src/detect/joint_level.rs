@@ -16,6 +16,8 @@ const INVERT_EVERY: u64 = 25;
 const FIRST: u64 = 20;
 /// Rows whose median is the height: two odd rows of five are no level.
 const WINDOW: usize = 5;
+/// Sweeps in which missing channels are filled in; each brings them nearer to what the others let expect.
+const SWEEPS: usize = 4;
 /// Standardised deviations are limited to this many.
 const LIMIT: f64 = 1e4;
 /// Degrees of freedom of the distance: a covariance of W effective rows counts as 5 + W/30, since
@@ -59,8 +61,8 @@ pub struct JointLevel {
     bar: f64,
     /// Rows since the last look in which a channel moved.
     moved: f64,
-    #[serde(skip)]
-    parts: Vec<f64>,
+    /// Mean contributions of the channels over as many rows as make the height.
+    contributions: Vec<f64>,
     #[serde(skip)]
     off: Vec<f64>,
     #[serde(skip)]
@@ -74,6 +76,8 @@ struct Scratch {
     z: Array1<f64>,
     /// Precision times z.
     projected: Array1<f64>,
+    /// Channels that are missing, or whose deviation is worth no word.
+    unknown: Vec<bool>,
     /// Variances with their floors, and the memory of an inversion.
     variance: Array1<f64>,
     room: Array2<f64>,
@@ -91,6 +95,7 @@ impl JointLevel {
             unit: Array1::zeros(n),
             grid: vec![0.0; n],
             last: vec![f64::NAN; n],
+            contributions: vec![0.0; n],
             record: std::mem::take(&mut self.record),
             bar: f64::INFINITY,
             ..JointLevel::default()
@@ -102,33 +107,46 @@ impl JointLevel {
         BASE + BASE_PER_CHANNEL * self.levels.mean.len() as f64
     }
 
-    /// Judges a row; NaN where a channel is missing or has no level. `moves` where at least one
-    /// channel does not rest.
+    /// Judges a row; NaN where a channel is missing or has no level. Such a channel, and one whose deviation
+    /// is worth no word, is filled in by what the others let expect of it, so that the distance is that of
+    /// the others alone. `moves` where at least one channel does not rest.
     pub fn judge(&mut self, ts_ms: i64, row: &[f64], moves: bool, watch: impl Fn(usize) -> Watch) {
         if row.is_empty() || row.len() > MAX_CHANNELS {
             return;
         }
         self.resize(row.len());
         self.moved += f64::from(u8::from(moves));
-        let Scratch { z, projected, .. } = &mut self.scratch.0;
+        let Scratch {
+            z,
+            projected,
+            unknown,
+            ..
+        } = &mut self.scratch.0;
         if z.len() != row.len() {
             (*z, *projected) = (Array1::zeros(row.len()), Array1::zeros(row.len()));
+            unknown.resize(row.len(), false);
         }
         for (c, z) in z.iter_mut().enumerate() {
             let off = row[c] - self.levels.mean[c];
-            *z = if off.is_nan() || !watch(c).is_worth(off, 1.0) {
+            let is_unknown = off.is_nan() || !watch(c).is_worth(off, 1.0);
+            unknown[c] = is_unknown;
+            *z = if is_unknown {
                 0.0
             } else {
                 (off * self.unit[c]).clamp(-LIMIT, LIMIT)
             };
         }
-        self.parts.clear();
+        let mut distance = 0.0;
         if let Some(precision) = &self.precision {
             general_mat_vec_mul(1.0, precision, &*z, 0.0, projected);
-            self.parts
-                .extend(z.iter().zip(&*projected).map(|(z, p)| z * p));
+            fill_in(precision, unknown, z, projected);
+            distance = z.dot(&*projected).max(0.0);
+            let rows = self.contributions.iter_mut().zip(projected.indexed_iter());
+            for (contribution, (c, p)) in rows {
+                let newest = p * p / precision[(c, c)];
+                *contribution += (newest - *contribution) / WINDOW as f64;
+            }
         }
-        let distance = self.parts.iter().sum::<f64>().max(0.0);
         // As in Student's test: the covariance is an estimate.
         let dof = DOF + self.levels.weight / ROWS_A_DOF;
         self.recent[(self.rows % WINDOW as u64) as usize] = dof * (distance / dof).ln_1p();
@@ -249,9 +267,37 @@ impl JointLevel {
         score(self.height, self.bar)
     }
 
-    /// Contributions of the channels to the last distance.
+    /// A channel is further from what the others let expect than levels usually are; any is where nothing is
+    /// known of the distance.
+    pub fn stands_apart(&self, channel: usize) -> bool {
+        let contribution = self.contributions.get(channel);
+        self.precision.is_none() || contribution.is_none_or(|&far| far > BASE_PER_CHANNEL)
+    }
+
+    /// Contributions of the channels to the last distances, one a channel: by how much the distance would
+    /// be less if the channel were as the others let expect. The channel that alone is off has the largest
+    /// (Alcala and Qin, "Reconstruction-based contribution", Automatica 45, 2009).
     pub fn contributions(&self) -> &[f64] {
-        &self.parts
+        &self.contributions
+    }
+}
+
+/// Fills in the unknown channels so that the distance is least, a channel at a time: the conditional mean.
+fn fill_in(
+    precision: &Array2<f64>,
+    unknown: &[bool],
+    z: &mut Array1<f64>,
+    projected: &mut Array1<f64>,
+) {
+    if !unknown.contains(&true) || !unknown.contains(&false) {
+        return;
+    }
+    for _ in 0..SWEEPS {
+        for (c, _) in unknown.iter().enumerate().filter(|(_, unknown)| **unknown) {
+            let change = -projected[c] / precision[(c, c)];
+            z[c] += change;
+            projected.scaled_add(change, &precision.row(c));
+        }
     }
 }
 
@@ -294,6 +340,16 @@ mod tests {
         }
         assert!(level.score() > 1.2, "{}", level.score());
         assert!(level.contributions()[2] == 0.0);
+    }
+
+    #[test]
+    fn a_channel_that_is_missing_makes_the_others_no_odder() {
+        let (mut level, _) = learned(4_000);
+        for t in 4_000..4_005 {
+            step(&mut level, t, &[2.0, f64::NAN, f64::NAN]);
+        }
+        let least = 4.5;
+        assert!(level.height < least, "{}", level.height);
     }
 
     #[test]

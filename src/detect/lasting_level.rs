@@ -22,6 +22,8 @@ const OPEN_WEIGHT: f64 = 0.1;
 pub const SHARE: f64 = 3.0;
 /// Exponent of the tail of peaks: a height is a log likelihood ratio, and has a thin tail like evidence.
 const ALPHA: f64 = 10.0;
+/// Peaks from this share of the lowest bar on are recorded: what comes near it often passes it at times.
+const RECORDED: f64 = 0.5;
 
 /// Mean of a channel's last residuals beside how far it usually wanders, and the record of its peaks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,8 +35,8 @@ pub struct LastingLevel {
     height: f64,
     record: LevelRecord,
     bar: f64,
-    /// It is the one level of the stream whose deviation counts, see [`LastingLevel::score`].
-    leads: bool,
+    /// The deviation that is told, see [`LastingLevel::score`].
+    told: f64,
 }
 
 impl LastingLevel {
@@ -82,7 +84,7 @@ impl LastingLevel {
         // Chi-squared with one degree of freedom: the height that one of so many independent rows reaches.
         let base = 2.0 * between.ln().max(1.0);
         let scale = RecordScale { between, period_ms };
-        let recorded = self.record.advance(rows, rows, base, scale);
+        let recorded = self.record.advance(rows, rows, RECORDED * base, scale);
         if !open {
             let level = self.record.return_level(SHARE * between, ALPHA);
             self.bar = stretch * level.max(base);
@@ -107,20 +109,15 @@ impl LastingLevel {
         self.weight *= keep;
     }
 
-    /// The score where this is the level that counts, 0 otherwise: one that is off makes all look off that
-    /// are predicted from it.
+    /// The deviation that is told of this channel; 0 where another channel's level is the one that counts: one
+    /// that is off makes all look off that are predicted from it.
     pub fn score(&self) -> f64 {
-        if self.leads { self.deviation() } else { 0.0 }
+        self.told
     }
 
-    /// Sets whether this is a level that counts.
-    pub fn set_leads(&mut self, leads: bool) {
-        self.leads = leads;
-    }
-
-    /// It counts, and is over its bar.
-    pub fn leads_over(&self) -> bool {
-        self.leads && self.deviation() >= 1.0
+    /// Sets the deviation that is told of this channel.
+    pub fn tell(&mut self, deviation: f64) {
+        self.told = deviation;
     }
 
     /// Deviation of the level: 1 at the bar, unbounded above.

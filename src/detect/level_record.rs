@@ -21,8 +21,10 @@ const ALIKE_DAILY: f64 = 0.4;
 /// A schedule keeps the time of day to this many minutes, or to a period and a half.
 const PUNCTUAL_MS: f64 = 900_000.0;
 const PUNCTUAL_PERIODS: f64 = 1.5;
-/// Days over which a schedule is looked for: a week.
-const SCHEDULE_DAYS: f64 = 7.5;
+/// Days, and weeks at the same weekday, over which a schedule is looked for.
+const SCHEDULE_DAYS: i64 = 7;
+const SCHEDULE_WEEKS: i64 = 4;
+const WEEK_DAYS: i64 = 7;
 /// Peaks whose moments are remembered: four a day for a week.
 const PEAKS: usize = 32;
 const DAY_MS: f64 = 86_400_000.0;
@@ -34,6 +36,8 @@ const MEMORY: f64 = 8.0;
 struct Peak {
     ts_ms: i64,
     height: f32,
+    /// Weight with which it was recorded.
+    weight: f32,
 }
 
 /// Bounds of a look at the record.
@@ -51,6 +55,8 @@ pub struct LevelRecord {
     record: ExcursionRecord,
     peaks: Vec<Peak>,
     next: usize,
+    /// Moment of the first row.
+    first_ms: Option<i64>,
     /// Rows and highest peak of the present block.
     rows: f64,
     highest: Option<Peak>,
@@ -94,9 +100,14 @@ impl LevelRecord {
 
     /// Takes the height of a row.
     pub fn observe(&mut self, ts_ms: i64, height: f64) {
+        self.first_ms.get_or_insert(ts_ms);
         let height = height as f32;
         if self.highest.is_none_or(|peak| height > peak.height) {
-            self.highest = Some(Peak { ts_ms, height });
+            self.highest = Some(Peak {
+                ts_ms,
+                height,
+                weight: 1.0,
+            });
         }
     }
 
@@ -117,13 +128,15 @@ impl LevelRecord {
         }
         self.rows = 0.0;
         let told = std::mem::take(&mut self.told);
-        let peak = self.highest.take()?;
+        let mut peak = self.highest.take()?;
         let height = f64::from(peak.height);
         if height <= base {
             return None;
         }
         let told = told.unwrap_or(1.0);
-        let weight = if self.is_scheduled(peak, scale.period_ms) {
+        let schedule = self.schedule_of(peak, scale.period_ms);
+        let weight = if let Some(earlier) = schedule {
+            self.count_in_full(earlier);
             1.0
         } else if self.is_repeat(height, scale.between) {
             REPEAT * told
@@ -131,20 +144,46 @@ impl LevelRecord {
             told
         };
         self.record.observe(height, weight);
+        peak.weight = weight as f32;
         self.remember(peak);
         Some(Recorded { height, weight })
     }
 
-    /// Another peak came at the same time of day within the last week.
-    fn is_scheduled(&self, peak: Peak, period_ms: f64) -> bool {
+    /// The earlier peaks of the schedule that `peak` belongs to, as bits by their place. Peaks come at its time
+    /// of day, or of the week, as a rule: by the rule of succession the next day or week has one with a
+    /// probability of at least one half, so that a schedule from the first day on is known on the second, and
+    /// a fault that comes back is no schedule before it has come on most days.
+    fn schedule_of(&self, peak: Peak, period_ms: f64) -> Option<u32> {
         let punctual = PUNCTUAL_MS.max(PUNCTUAL_PERIODS * period_ms) / DAY_MS;
-        self.peaks.iter().any(|before| {
-            let days = (peak.ts_ms - before.ts_ms) as f64 / DAY_MS;
-            let off = (days - days.round()).abs();
-            (0.5..SCHEDULE_DAYS).contains(&days)
-                && off < punctual
-                && f64::from(before.height) > ALIKE_DAILY * f64::from(peak.height)
-        })
+        let days_since = |ts_ms: i64| (peak.ts_ms - ts_ms) as f64 / DAY_MS;
+        // Bits of the peaks so many days before.
+        let before = |days: i64| {
+            let places = self.peaks.iter().enumerate().filter(|(_, before)| {
+                let off = (days_since(before.ts_ms) - days as f64).abs();
+                let alike = f64::from(before.height) > ALIKE_DAILY * f64::from(peak.height);
+                off < punctual && alike
+            });
+            places.fold(0_u32, |bits, (place, _)| bits | 1 << place)
+        };
+        let lived = days_since(self.first_ms.unwrap_or(peak.ts_ms)) + punctual;
+        let rule = |every: i64, most: i64| {
+            let known = (lived as i64 / every).min(most);
+            let times: Vec<u32> = (1..=known).map(|k| before(k * every)).collect();
+            let came = times.iter().filter(|&&bits| bits != 0).count() as i64;
+            let is_rule = came > 0 && 2 * (came + 1) >= known + 2;
+            is_rule.then(|| times.iter().fold(0, |all, bits| all | bits))
+        };
+        rule(1, SCHEDULE_DAYS).or_else(|| rule(WEEK_DAYS, SCHEDULE_WEEKS))
+    }
+
+    /// Counts peaks, given as bits by their place, in full: they turned out to belong to a schedule.
+    fn count_in_full(&mut self, places: u32) {
+        for (place, peak) in self.peaks.iter_mut().enumerate() {
+            if places >> place & 1 == 1 {
+                let missing = 1.0 - std::mem::replace(&mut peak.weight, 1.0);
+                self.record.observe(peak.height.into(), missing.into());
+            }
+        }
     }
 
     /// A peak about as high came shortly before; counts this one as the last otherwise.
@@ -174,9 +213,17 @@ impl LevelRecord {
         self.next = (self.next + 1) % PEAKS;
     }
 
-    /// Changes the weight of an entry by `weight`: an operator has said what it was.
+    /// Changes the weight of an entry by `weight`: an operator has said what it was. One that is taken out
+    /// belongs to no schedule.
     pub fn reweigh(&mut self, height: f64, weight: f64) {
         self.record.observe(height, weight);
+        if weight < 0.0 {
+            let taken = height as f32;
+            self.peaks
+                .iter_mut()
+                .filter(|peak| peak.height == taken)
+                .for_each(|peak| peak.height = 0.0);
+        }
     }
 
     /// Height that is passed once in `between` rows.
@@ -237,9 +284,28 @@ mod tests {
         assert!(late > 0.9, "{late}");
     }
 
+    /// Peaks on these days at the same time, each of which was told.
+    fn daily(days: &[usize]) -> Vec<f64> {
+        let mut record = LevelRecord::default();
+        let mut weights = Vec::new();
+        // A day of 15 blocks of 96 rows a minute.
+        for block in 0..11 * 15 {
+            let told = block % 15 == 7 && days.contains(&(block / 15));
+            record.observe(block as i64 * 5_760_000, if told { 80.0 } else { 2.0 });
+            if told {
+                record.was_told(REPEAT);
+            }
+            let entry = record.advance(BLOCK_ROWS, 96.0, 10.0, SCALE);
+            weights.extend(entry.map(|entry| entry.weight));
+        }
+        weights
+    }
+
     #[test]
-    fn the_same_time_of_day_is_a_schedule() {
-        // A day is 14.4 blocks: 72 blocks are five days to the minute.
-        assert_eq!(weights(&[200, 272], 300), [1.0, 1.0]);
+    fn the_same_time_of_day_is_a_schedule_once_most_days_have_it() {
+        assert_eq!(daily(&[0, 1, 2])[1..], [1.0, 1.0]);
+        let late = daily(&[5, 6, 7, 8, 9, 10]);
+        assert!(late[..4].iter().all(|&w| w <= REPEAT), "{late:?}");
+        assert_eq!(late[5], 1.0);
     }
 }

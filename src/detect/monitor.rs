@@ -302,12 +302,14 @@ impl ChannelMonitor {
         self.has_usual_level(residuals) && self.usual.judge(ts_ms, residuals.value, worth)
     }
 
-    /// Learns it.
-    pub fn learn_usual(&mut self, residuals: &ChannelResiduals, weight: f64, memory: f64) {
-        if self.has_usual_level(residuals) {
-            self.usual.learn(residuals.value, weight, memory);
-            self.usual.observe_stay(residuals.value);
+    /// Learns it. Returns whether it lay beyond what is told apart.
+    pub fn learn_usual(&mut self, residuals: &ChannelResiduals, weight: f64, memory: f64) -> bool {
+        if !self.has_usual_level(residuals) {
+            return false;
         }
+        let is_beyond = self.usual.learn(residuals.value, weight, memory);
+        self.usual.observe_stay(residuals.value);
+        is_beyond
     }
 
     fn has_usual_level(&self, residuals: &ChannelResiduals) -> bool {

@@ -127,8 +127,16 @@ impl UsualLevel {
         libm::log((self.mass + 1.0) / (share + 1.0)) + BEYOND * beyond
     }
 
-    /// Learns the value that was judged last, with `weight` in 0..=1 and a memory of `memory` rows.
-    pub fn learn(&mut self, value: f64, weight: f64, memory: f64) {
+    /// The row that was judged last lay in an incident, or opened one: its height tells of what is usual with
+    /// the weight `weight`.
+    pub fn was_told(&mut self, weight: f64) {
+        self.record.was_told(weight);
+    }
+
+    /// Learns the value that was judged last, with `weight` in 0..=1 and a memory of `memory` rows. Returns
+    /// whether it lay beyond the histogram, whose outermost bin then took it.
+    pub fn learn(&mut self, value: f64, weight: f64, memory: f64) -> bool {
+        let is_beyond = self.width > 0.0 && !(0.0..BINS as f64).contains(&self.place_of(value));
         self.rows += 1;
         let new = (value as f32, weight as f32);
         if (self.waiting.len() as u64) < (DELAY as u64).min(self.rows / YOUNG) {
@@ -141,6 +149,7 @@ impl UsualLevel {
             self.next = (self.next + 1) % self.waiting.len();
             self.count(value.into(), weight.into(), memory);
         }
+        is_beyond
     }
 
     fn count(&mut self, value: f64, weight: f64, memory: f64) {

@@ -142,7 +142,7 @@ impl Engine {
     }
 
     /// Compares each value with what the others of the row lead to. The prediction stands in for a value
-    /// of a channel that is flagged: one fault must not make all others look wrong.
+    /// that is not to be trusted: one fault must not make all others look wrong.
     fn compare_given(
         &mut self,
         moment: predict::Moment,
@@ -150,10 +150,9 @@ impl Engine {
         residuals: &mut [ChannelResiduals],
     ) {
         let trusted = self.given.start(&row.values);
-        let flagged = self.detector.scores().iter().map(|&score| score >= 1.0);
-        let predicted = self.published.0.iter().zip(flagged);
-        for (value, (said, is_flagged)) in trusted.iter_mut().zip(predicted) {
-            if let Some(said) = said.filter(|_| is_flagged) {
+        let published = self.published.0.iter().enumerate();
+        for (value, (c, said)) in trusted.iter_mut().zip(published) {
+            if let Some(said) = said.filter(|_| self.detector.distrusts(c)) {
                 *value = said.mean;
             }
         }
@@ -164,11 +163,11 @@ impl Engine {
             residuals.given = compared.map(|compared| Residual::new(compared.z, compared.scale));
         }
         let hour = moment.hourly.then(|| hour_of_day(row.ts_ms));
-        let scores = self.detector.scores();
-        let flagged = |c: usize| scores.get(c).is_some_and(|&score| score >= 1.0);
+        let detector = &self.detector;
+        let distrusted = |c: usize| detector.distrusts(c);
         let levels = &mut self.levels.0;
         self.given
-            .compare_levels(hour, &self.fresh.0, &self.channels, flagged, levels);
+            .compare_levels(hour, &self.fresh.0, &self.channels, distrusted, levels);
         let rows = residuals.iter_mut().zip(levels).zip(&self.channels);
         for ((residuals, level), channel) in rows {
             let sd = channel.past.history().map_or(f64::NAN, |h| h.level.sd());
