@@ -16,14 +16,15 @@ const DOF: f64 = 5.0;
 const ROWS_A_DOF: f64 = 2.0 * MEAN_ROWS;
 /// Outliers teach the variance with the weight ROBUST/(1 + height), at most 1.
 const ROBUST: f64 = 3.0;
+/// Share of the variance that is left with these weights where means are Gaussian: E[w x^2]/E[w] with the
+/// weight w of the height x^2. Without it heights would be a fifth too large.
+const CONSISTENCY: f64 = 0.825;
 /// Weight while an incident is open.
 const OPEN_WEIGHT: f64 = 0.1;
 /// The test is one of several of a channel: it gets a third of the wanted alarms.
 pub const SHARE: f64 = 3.0;
 /// Exponent of the tail of peaks: a height is a log likelihood ratio, and has a thin tail like evidence.
 const ALPHA: f64 = 10.0;
-/// Peaks from this share of the lowest bar on are recorded: what comes near it often passes it at times.
-const RECORDED: f64 = 0.5;
 
 /// Mean of a channel's last residuals beside how far it usually wanders, and the record of its peaks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -46,7 +47,7 @@ impl LastingLevel {
         let dof = DOF + self.weight / ROWS_A_DOF;
         self.height = if self.variance > 0.0 {
             // As in Student's test: the variance is an estimate.
-            dof * (self.mean * self.mean / self.variance / dof).ln_1p()
+            dof * (CONSISTENCY * self.mean * self.mean / self.variance / dof).ln_1p()
         } else {
             0.0
         };
@@ -84,7 +85,7 @@ impl LastingLevel {
         // Chi-squared with one degree of freedom: the height that one of so many independent rows reaches.
         let base = 2.0 * between.ln().max(1.0);
         let scale = RecordScale { between, period_ms };
-        let recorded = self.record.advance(rows, rows, RECORDED * base, scale);
+        let recorded = self.record.advance(rows, rows, base, scale);
         if !open {
             let level = self.record.return_level(SHARE * between, ALPHA);
             self.bar = stretch * level.max(base);
