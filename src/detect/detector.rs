@@ -56,9 +56,6 @@ const REST_ROWS: u64 = 64;
 const EVIDENCE_SHARE: f64 = 0.15;
 const EVIDENCE_MOST: f64 = 1.2;
 
-/// A level may be the one that makes others look off if it is off by at least this share of the furthest.
-const CANDIDATE_SHARE: f64 = 0.5;
-
 /// Where a row stands in its stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
@@ -215,8 +212,8 @@ impl Detector {
 
     /// Chooses of which channel the largest deviation from what the others let expect is told. A level that
     /// is off makes those look off that are predicted from it, so only one of them is: a channel that is over
-    /// its bar by other evidence, or else the one whose correction would bring the levels nearest to what
-    /// they are together, among those that are off by half as much as the furthest.
+    /// its bar by other evidence, or else the one among those that are off whose correction would bring the
+    /// levels nearest to what they are together.
     fn choose_lasting(&mut self) {
         if !self.settings.lasting {
             return;
@@ -232,10 +229,8 @@ impl Detector {
         let furthest = self.channels.iter().map(|c| c.lasting.deviation());
         let furthest = furthest.fold(0.0, f64::max);
         let apart = |c: usize| self.level.contributions().get(c).copied().unwrap_or(0.0);
-        let off = self.channels.iter().enumerate().filter(|(_, channel)| {
-            let deviation = channel.lasting.deviation();
-            deviation >= CANDIDATE_SHARE * furthest
-        });
+        let channels = self.channels.iter().enumerate();
+        let off = channels.filter(|(_, channel)| channel.lasting.deviation() > 0.0);
         let first = off.max_by(|(a, x), (b, y)| {
             let by_deviation = || x.lasting.deviation().total_cmp(&y.lasting.deviation());
             apart(*a).total_cmp(&apart(*b)).then_with(by_deviation)

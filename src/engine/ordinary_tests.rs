@@ -182,6 +182,48 @@ fn a_coarse_sensor_is_flagged_no_more_often_than_wanted() {
 }
 
 #[test]
+fn after_the_first_large_step_nothing_is_predicted_far_beyond_what_was_seen() {
+    // Level before, step, and unit of the sensor's grid; a row an hour, as a logger of a battery writes.
+    for (level, step, grid) in [
+        (13.28, 0.5, 0.01),
+        (0.0, -80.0, 1.0),
+        (-5.0, 3.0, 0.1),
+        (1e4, 900.0, 10.0),
+    ] {
+        for seed in 0..5 {
+            let mut rng = Pcg64::seed_from_u64(seed);
+            let mut engine = Engine::new(&EngineParams::default(), 1);
+            let first = 12 + 3 * seed as usize;
+            let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+            for t in 0..first + 40 {
+                let decay = 1.0 - 0.01 * t.saturating_sub(first) as f64;
+                let moved = if t >= first { step * decay } else { 0.0 };
+                let value = level + moved + 0.5 * grid * normal(&mut rng);
+                let value = (value / grid).round() * grid;
+                let ts_ms = t as i64 * 3_600_000;
+                let outcome = engine.step(&Row {
+                    ts_ms,
+                    arrival_ms: ts_ms,
+                    values: vec![value],
+                    held: Vec::new(),
+                });
+                let said = &outcome.channels[0];
+                if t > first {
+                    let span = high - low;
+                    let near = (low - 0.25 * span..=high + 0.25 * span).contains(&said.mean);
+                    let says_so = (value - said.mean).abs() <= 3.0 * said.sd;
+                    assert!(
+                        near || says_so,
+                        "{level} {step} seed {seed} row {t}: {said:?}"
+                    );
+                }
+                (low, high) = (low.min(value), high.max(value));
+            }
+        }
+    }
+}
+
+#[test]
 fn the_unit_of_a_channel_changes_no_flag() {
     let mut rng = Pcg64::seed_from_u64(5);
     let rows: Vec<Vec<f64>> = (0..3_000)
