@@ -74,8 +74,9 @@ fn of_levels_that_are_off_together_the_one_that_explains_the_others_is_told() {
             (0.0, [0.0, 0.0])
         };
         let levels = [normal(&mut rng) + moved, normal(&mut rng)];
+        let noise = normal(&mut rng);
         let residuals = [0, 1].map(|c| ChannelResiduals {
-            lasting: Some(Residual::unscaled(normal(&mut rng) + shifts[c])),
+            lasting: Some(Residual::unscaled(noise + shifts[c])),
             ..ChannelResiduals::unpredicted(levels[c])
         });
         let judgement = detector.judge(moment(row), &residuals);
