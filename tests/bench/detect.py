@@ -7,10 +7,11 @@ threshold (score 1). A flag on NAB is the row in which an incident opens; on SKA
 open incident.
 
 usage: detect.py --data DIR [--tools DIR] [--spiked BIN] [--config FILE]
-                 [all] [nab] [skab] [forecast] [horizons] [alarms] [ablation] [perturbed]
+                 [all] [nab] [skab] [forecast] [density] [horizons] [alarms] [ablation] [perturbed]
   DIR holds nab/, skab/, ett/; --tools names the folder with nab_eval.py, skab_eval.py and real_eval.py.
   all: every set in one table, also gecco2018/, lwsndr/, smap/ and lbnl_hvac/ where DIR has them.
-  forecast: coverage (NAB without its anomaly windows) and RMSE; horizons: the same 1 and 12 rows
+  density: log density against that of persistence, and coverage where change was expected, as the
+  summary of `replay` gives them; forecast: coverage (NAB without its anomaly windows) and RMSE; horizons: the same 1 and 12 rows
   ahead over persistence at that horizon, every row counts; alarms: wanted against measured
   false alarms on SKAB anomaly-free, beside what the same setting finds on valve1; ablation: nab and
   skab with each part switched off; perturbed: nab and skab with other seeds and warm-ups and on
@@ -174,6 +175,29 @@ def forecast(args, work):
         print(f"    {speed:,.0f} readings/s")
 
 
+def density(args, work):
+    """Log density of every channel against persistence's; coverage of every file where change was expected."""
+    print("| set | channels | lowest log density | below persistence, the most | coverage: lowest | highest | within 89 to 91% |\n"
+          "|---|---|---|---|---|---|---|")
+    labels = ("anomaly", "changepoint")
+    sets = [("NAB", "nab/data/*/*.csv", ()), ("SKAB anomaly-free", "skab/anomaly-free/*.csv", ()),
+            ("SKAB valve1", "skab/valve1/*.csv", labels), ("ETTh1", "ett/*.csv", ()), ("SMAP", "smap/S*.csv", ("label",)),
+            ("motes", "lwsndr/*.csv", ()), ("GECCO", "gecco2018/*.csv", ()), ("LBNL", "lbnl_hvac/MZ*.csv", ())]
+    for name, pattern, ignore in sets:
+        files = sorted(glob.glob(f"{args.data}/{pattern}"))
+        if not files:
+            continue
+        summaries = replay(args, files, f"{work}/density-{name.split()[0]}", ignore)
+        channels = [c for s in summaries for c in s["channels"] if c["log_density"] is not None]
+        gains = [c["log_density"] - c["log_density_persistence"] for c in channels]
+        covers = [s["coverage90"] for s in summaries if s["coverage90"] is not None]
+        below = [g for g in gains if g < 0.0]
+        inside = sum(0.89 <= c <= 0.91 for c in covers)
+        print(f"| {name} | {len(channels)} | {min(c['log_density'] for c in channels):.2f} | "
+              f"{len(below)}, {min(below, default=0.0):.3f} | {min(covers):.3f} | {max(covers):.3f} | "
+              f"{inside} of {len(covers)} |", flush=True)
+
+
 def horizons(args, work):
     """Coverage of the 90% interval and RMSE over persistence, several rows ahead."""
     os.environ["SPIKED_PREDICT__HORIZONS"] = "1,12"
@@ -333,7 +357,7 @@ def main():
     work = args.keep or tempfile.mkdtemp(prefix="spiked-bench-")
     for what in args.what or ["nab", "skab", "forecast"]:
         print(f"== {what}")
-        {"nab": nab, "skab": skab, "forecast": forecast, "horizons": horizons, "alarms": alarms,
+        {"nab": nab, "skab": skab, "forecast": forecast, "density": density, "horizons": horizons, "alarms": alarms,
          "ablation": ablation, "perturbed": perturbed, "all": everything}[what](args, work)
 
 
