@@ -9,6 +9,7 @@ use super::few::{self, Below, Factor};
 use super::input::DECAY_BLOCK;
 use super::kernel::{self, WeightRow, padded};
 use super::report::LayerSummary;
+use super::runs::{MomentRun, MomentRunMut, UnitInput, UnitMessage};
 use super::spec::Prior;
 use crate::num::counter;
 
@@ -59,14 +60,14 @@ impl Beliefs {
 }
 
 /// Moves weight `at` alone. Returns 1 if it was clipped.
-fn step_one(weights: &mut Beliefs, at: usize, rule: AnyRule, (g, lambda): (f32, f32)) -> u64 {
+fn step_one(weights: &mut Beliefs, at: usize, rule: AnyRule, message: UnitMessage) -> u64 {
     let (mut none, mut nothing) = (0.0, 0.0);
     let (h, p) = match (weights.h.get_mut(at), weights.p.get_mut(at)) {
         (Some(h), Some(p)) => (h, p),
         _ => (&mut none, &mut nothing),
     };
     let weight = [&mut weights.mean[at], &mut weights.variance[at], h, p];
-    rule.step_one(weight, g, lambda)
+    rule.step_one(weight, message.g, message.gamma)
 }
 
 /// Weights of one layer above a hidden layer.
@@ -86,14 +87,35 @@ pub(super) struct DenseLayer {
     rule: AnyRule,
 }
 
+/// Settings of a layer to be made.
+pub(super) struct DenseDraft {
+    /// Width of the layer below.
+    pub width: usize,
+    pub units: usize,
+    pub family: Family,
+    pub prior: Prior,
+    /// Likelihood power.
+    pub power: f32,
+    /// Whether each unit has a bias.
+    pub bias: bool,
+    pub seed: u64,
+    /// Numbers the layer for the seed.
+    pub table: u32,
+}
+
 impl DenseLayer {
-    /// `units` units over `width` below, at the prior. `table` numbers the layer for the seed.
-    pub(super) fn new(
-        (width, units): (usize, usize),
-        (family, prior, power): (Family, Prior, f32),
-        bias: bool,
-        (seed, table): (u64, u32),
-    ) -> DenseLayer {
+    /// A layer at its prior.
+    pub(super) fn new(draft: &DenseDraft) -> DenseLayer {
+        let &DenseDraft {
+            width,
+            units,
+            family,
+            prior,
+            power,
+            bias,
+            seed,
+            table,
+        } = draft;
         let mut layer = DenseLayer {
             width,
             stride: padded(width),
@@ -204,7 +226,15 @@ impl DenseLayer {
                 v[k] += bias.variance[k];
             }
         }
-        kernel::dense_sums(a, (&self.weights.mean, &self.weights.variance), (omega, v));
+        let weights = MomentRun {
+            mean: &self.weights.mean,
+            variance: &self.weights.variance,
+        };
+        let sums = MomentRunMut {
+            mean: omega,
+            variance: v,
+        };
+        kernel::dense_sums(a, weights, sums);
     }
 
     /// Moments of the input of unit `k` alone.
@@ -214,8 +244,15 @@ impl DenseLayer {
         if let Some(bias) = &self.bias {
             (omega, v) = ([bias.mean[k]], [bias.variance[k]]);
         }
-        let weights = (&self.weights.mean[row.clone()], &self.weights.variance[row]);
-        kernel::dense_sums(a, weights, (&mut omega, &mut v));
+        let weights = MomentRun {
+            mean: &self.weights.mean[row.clone()],
+            variance: &self.weights.variance[row],
+        };
+        let sums = MomentRunMut {
+            mean: &mut omega,
+            variance: &mut v,
+        };
+        kernel::dense_sums(a, weights, sums);
         (omega[0], v[0])
     }
 
@@ -235,7 +272,7 @@ impl DenseLayer {
         match seen {
             OutputEvidence::Gaussian(seen) => kernel::dense_gaussian(a, row, rho, seen, self.rule),
             OutputEvidence::Linear(g, gamma) => {
-                kernel::dense_linear(a, row, rho, (g, gamma), self.rule)
+                kernel::dense_linear(a, row, rho, UnitMessage { g, gamma }, self.rule)
             }
             OutputEvidence::Nothing => 0,
         };
@@ -251,7 +288,11 @@ impl DenseLayer {
         seen: Observed,
     ) -> u64 {
         let total = seen.variance + seen.noise;
-        let clipped = self.learn_bias(k, (seen.error / total, 1.0 / total));
+        let message = UnitMessage {
+            g: seen.error / total,
+            gamma: 1.0 / total,
+        };
+        let clipped = self.learn_bias(k, message);
         let row = self.weights.cells(k * self.stride..(k + 1) * self.stride);
         clipped + kernel::dense_gaussian(a, row, rho, seen, self.rule)
     }
@@ -262,7 +303,7 @@ impl DenseLayer {
         k: usize,
         a: &[f32],
         rho: &mut [f32],
-        message: (f32, f32),
+        message: UnitMessage,
     ) -> u64 {
         let clipped = self.learn_bias(k, message);
         let row = self.weights.cells(k * self.stride..(k + 1) * self.stride);
@@ -273,8 +314,9 @@ impl DenseLayer {
     pub(super) fn learn_few(
         &mut self,
         k: usize,
-        (a, rho): (&[f32], &mut [f32]),
-        (omega, v): (f32, f32),
+        a: &[f32],
+        rho: &mut [f32],
+        input: UnitInput,
         factor: Factor,
     ) -> u64 {
         let row = k * self.stride..k * self.stride + self.width;
@@ -282,24 +324,25 @@ impl DenseLayer {
             a: &a[..self.width],
             mean: &self.weights.mean[row.clone()],
             variance: &self.weights.variance[row.clone()],
-            omega,
-            v,
+            omega: input.mean,
+            v: input.variance,
         };
         let messages = few::messages(below, factor);
-        let mut clipped = self.learn_bias(k, messages.rest);
+        let (g, gamma) = messages.rest;
+        let mut clipped = self.learn_bias(k, UnitMessage { g, gamma });
         for (j, at) in row.enumerate() {
             rho[j] += messages.rho[j];
-            let (g, lambda) = messages.weight[j];
-            clipped += step_one(&mut self.weights, at, self.rule, (g, lambda));
+            let (g, gamma) = messages.weight[j];
+            clipped += step_one(&mut self.weights, at, self.rule, UnitMessage { g, gamma });
         }
         clipped
     }
 
-    fn learn_bias(&mut self, k: usize, (g, gamma): (f32, f32)) -> u64 {
+    fn learn_bias(&mut self, k: usize, message: UnitMessage) -> u64 {
         let Some(bias) = &mut self.bias else {
             return 0;
         };
-        step_one(bias, k, self.rule, (g, gamma))
+        step_one(bias, k, self.rule, message)
     }
 
     /// Seen from outside; biases included.

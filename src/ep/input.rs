@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::family::{AnyRule, Family, LANES, Visitor};
 use super::kernel::{self, WeightRow, padded};
 use super::report::LayerSummary;
+use super::runs::{ActiveRun, MessageRun, MomentRun, MomentRunMut};
 use super::spec::{NetworkDraft, Prior};
 use crate::num::counter;
 
@@ -287,18 +288,21 @@ impl InputLayer {
     }
 
     /// Moments of the inputs of the first hidden layer and, from `direct_at`, of the outputs.
-    pub(super) fn sums(&self, x: (&[u32], &[f32]), omega: &mut [f32], v: &mut [f32]) {
-        kernel::input_sums(
-            x,
-            (&self.kept.mean, &self.kept.variance),
-            self.stride,
-            (omega, v),
-        );
+    pub(super) fn sums(&self, x: ActiveRun<'_>, omega: &mut [f32], v: &mut [f32]) {
+        let weights = MomentRun {
+            mean: &self.kept.mean,
+            variance: &self.kept.variance,
+        };
+        let sums = MomentRunMut {
+            mean: omega,
+            variance: v,
+        };
+        kernel::input_sums(x, weights, self.stride, sums);
     }
 
     /// Moves the weights of the active inputs. Clips negative Gamma where weights have a precision
     /// (those with two values have none); returns how many were clipped. The messages are used up.
-    pub(super) fn learn(&mut self, x: (&[u32], &[f32]), g: &mut [f32], gamma: &mut [f32]) -> u64 {
+    pub(super) fn learn(&mut self, x: ActiveRun<'_>, g: &mut [f32], gamma: &mut [f32]) -> u64 {
         let (at, end) = (self.direct_at, self.stride);
         let mut clipped = 0;
         let kept = match self.kept.rules.0 {
@@ -307,19 +311,31 @@ impl InputLayer {
         };
         for value in gamma[kept..].iter_mut().filter(|value| **value < 0.0) {
             *value = 0.0;
-            clipped += x.0.len() as u64;
+            clipped += x.index.len() as u64;
         }
         let (first, second) = self.kept.rules;
         if let AnyRule::Gaussian(rule) = first {
             // Direct weights differ in their prior only, which learning does not see.
-            let weights = (&mut self.kept.mean[..], &mut self.kept.variance[..]);
-            return clipped + kernel::input_learn_gaussian(x, weights, (g, gamma), rule.power());
+            let weights = MomentRunMut {
+                mean: &mut self.kept.mean[..],
+                variance: &mut self.kept.variance[..],
+            };
+            let messages = MessageRun { g, gamma };
+            return clipped + kernel::input_learn_gaussian(x, weights, messages, rule.power());
         }
-        for (&j, &value) in x.0.iter().zip(x.1) {
+        let hidden = MessageRun {
+            g: &g[..at],
+            gamma: &gamma[..at],
+        };
+        let direct = MessageRun {
+            g: &g[at..],
+            gamma: &gamma[at..],
+        };
+        for (j, value) in x.each() {
             let row = self.row(j as usize, 0, at);
-            clipped += kernel::input_learn(row, value, (&g[..at], &gamma[..at]), first);
+            clipped += kernel::input_learn(row, value, hidden, first);
             let row = self.row(j as usize, at, end);
-            clipped += kernel::input_learn(row, value, (&g[at..], &gamma[at..]), second);
+            clipped += kernel::input_learn(row, value, direct, second);
         }
         clipped
     }

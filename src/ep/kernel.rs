@@ -18,6 +18,9 @@ use super::factor::gaussian::{self, Observed};
 use super::factor::hidden::{self, Forward};
 use super::factor::{sigmoid, softmax};
 use super::family::{AnyRule, Chunk, LANES, LaneCell, LaneRule, MAX_SHARE, powered};
+use super::runs::{
+    ActiveRun, LaneBlock, MessageRun, MessageRunMut, MomentRun, MomentRunMut, UnitMessage,
+};
 use crate::num::counter;
 
 /// Rounds up to a whole number of lanes.
@@ -98,18 +101,19 @@ macro_rules! any_row {
 
 #[inline(always)]
 fn input_block<const B: usize>(
-    (index, value): (&[u32], &[f32]),
-    (mean, variance): (&[f32], &[f32]),
-    (stride, at): (usize, usize),
-    (omega, v): (&mut [f32], &mut [f32]),
+    x: ActiveRun<'_>,
+    weights: MomentRun<'_>,
+    block: LaneBlock,
+    sums: &mut MomentRunMut<'_>,
 ) {
+    let LaneBlock { stride, at } = block;
     let mut w = [[0.0f32; LANES]; B];
     let mut u = [[0.0f32; LANES]; B];
-    for (&j, &x) in index.iter().zip(value) {
+    for (j, x) in x.each() {
         let start = j as usize * stride + at;
         let x2 = x * x;
-        let (m, _) = mean[start..start + B * LANES].as_chunks::<LANES>();
-        let (s, _) = variance[start..start + B * LANES].as_chunks::<LANES>();
+        let (m, _) = weights.mean[start..start + B * LANES].as_chunks::<LANES>();
+        let (s, _) = weights.variance[start..start + B * LANES].as_chunks::<LANES>();
         for b in 0..B {
             for l in 0..LANES {
                 w[b][l] = m[b][l].mul_add(x, w[b][l]);
@@ -117,27 +121,27 @@ fn input_block<const B: usize>(
             }
         }
     }
-    omega[at..at + B * LANES].copy_from_slice(w.as_flattened());
-    v[at..at + B * LANES].copy_from_slice(u.as_flattened());
+    sums.mean[at..at + B * LANES].copy_from_slice(w.as_flattened());
+    sums.variance[at..at + B * LANES].copy_from_slice(u.as_flattened());
 }
 
 /// Input layer, forward: `omega[i] = sum m_ji x_j`, `v[i] = sum s_ji x_j^2` over the active inputs.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn input_sums(
-    x: (&[u32], &[f32]),
-    weights: (&[f32], &[f32]),
+    x: ActiveRun<'_>,
+    weights: MomentRun<'_>,
     stride: usize,
-    sums: (&mut [f32], &mut [f32]),
+    sums: MomentRunMut<'_>,
 ) {
-    let (omega, v) = sums;
+    let mut sums = sums;
     let mut at = 0;
     while at < stride {
-        let place = (stride, at);
+        let block = LaneBlock { stride, at };
         match (stride - at) / LANES {
-            1 => input_block::<1>(x, weights, place, (omega, v)),
-            2 => input_block::<2>(x, weights, place, (omega, v)),
-            3 => input_block::<3>(x, weights, place, (omega, v)),
-            _ => input_block::<4>(x, weights, place, (omega, v)),
+            1 => input_block::<1>(x, weights, block, &mut sums),
+            2 => input_block::<2>(x, weights, block, &mut sums),
+            3 => input_block::<3>(x, weights, block, &mut sums),
+            _ => input_block::<4>(x, weights, block, &mut sums),
         }
         at += 4 * LANES;
     }
@@ -146,7 +150,7 @@ pub(super) fn input_sums(
 /// One row of Gaussian weights under an input of value `x`: m += s x g, s -= s^2 x^2 Gamma. Returns how many precisions were clipped. References as
 /// parameters tell the compiler that the four runs of memory are apart.
 #[inline(always)]
-fn gaussian_row(m: &mut [f32], s: &mut [f32], (g, gamma): (&[f32], &[f32]), x: f32) -> u32 {
+fn gaussian_row(m: &mut [f32], s: &mut [f32], g: &[f32], gamma: &[f32], x: f32) -> u32 {
     let n = m.len();
     let (s, g, gamma) = (&mut s[..n], &g[..n], &gamma[..n]);
     let mut clipped = 0;
@@ -164,19 +168,21 @@ fn gaussian_row(m: &mut [f32], s: &mut [f32], (g, gamma): (&[f32], &[f32]), x: f
 /// The same for all active inputs and `N` lanes from lane `at` on, whose messages stay in registers.
 #[inline(always)]
 fn gaussian_block<const N: usize>(
-    (index, value): (&[u32], &[f32]),
-    (mean, variance): (&mut [f32], &mut [f32]),
-    (stride, at): (usize, usize),
-    (g, gamma): (&[f32], &[f32]),
+    x: ActiveRun<'_>,
+    weights: &mut MomentRunMut<'_>,
+    block: LaneBlock,
+    messages: MessageRun<'_>,
 ) -> u32 {
+    let LaneBlock { stride, at } = block;
     let (mut g_lanes, mut gamma_lanes) = ([0.0f32; N], [0.0f32; N]);
-    g_lanes.copy_from_slice(&g[at..at + N]);
-    gamma_lanes.copy_from_slice(&gamma[at..at + N]);
+    g_lanes.copy_from_slice(&messages.g[at..at + N]);
+    gamma_lanes.copy_from_slice(&messages.gamma[at..at + N]);
     let mut clipped = 0;
-    for (&j, &x) in index.iter().zip(value) {
+    for (j, x) in x.each() {
         let start = j as usize * stride + at;
-        let (m, s) = (&mut mean[start..start + N], &mut variance[start..start + N]);
-        clipped += gaussian_row(m, s, (&g_lanes, &gamma_lanes), x);
+        let m = &mut weights.mean[start..start + N];
+        let s = &mut weights.variance[start..start + N];
+        clipped += gaussian_row(m, s, &g_lanes, &gamma_lanes, x);
     }
     clipped
 }
@@ -186,11 +192,12 @@ fn gaussian_block<const N: usize>(
 fn gaussian_power_row(
     m: &mut [f32],
     s: &mut [f32],
-    (g, gamma): (&[f32], &[f32]),
-    (x, eta): (f32, f32),
+    messages: MessageRun<'_>,
+    x: f32,
+    eta: f32,
 ) -> u32 {
     let n = m.len();
-    let (s, g, gamma) = (&mut s[..n], &g[..n], &gamma[..n]);
+    let (s, g, gamma) = (&mut s[..n], &messages.g[..n], &messages.gamma[..n]);
     let mut clipped = 0;
     for i in 0..n {
         let gain = s[i] * x;
@@ -209,35 +216,35 @@ fn gaussian_power_row(
 /// number of clipped precisions.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn input_learn_gaussian(
-    x: (&[u32], &[f32]),
-    weights: (&mut [f32], &mut [f32]),
-    messages: (&[f32], &[f32]),
+    x: ActiveRun<'_>,
+    weights: MomentRunMut<'_>,
+    messages: MessageRun<'_>,
     eta: f32,
 ) -> u64 {
-    let stride = messages.0.len();
-    let (means, variances) = (&mut *weights.0, &mut *weights.1);
-    let place = (stride, 0);
+    let mut weights = weights;
+    let stride = messages.g.len();
+    let block = LaneBlock { stride, at: 0 };
     // Narrow rows: a loop of known length keeps the messages in registers.
     let narrow = match stride / LANES {
         _ if eta != 1.0 => None,
-        1 => Some(gaussian_block::<8>(x, (means, variances), place, messages)),
-        2 => Some(gaussian_block::<16>(x, (means, variances), place, messages)),
-        3 => Some(gaussian_block::<24>(x, (means, variances), place, messages)),
-        4 => Some(gaussian_block::<32>(x, (means, variances), place, messages)),
+        1 => Some(gaussian_block::<8>(x, &mut weights, block, messages)),
+        2 => Some(gaussian_block::<16>(x, &mut weights, block, messages)),
+        3 => Some(gaussian_block::<24>(x, &mut weights, block, messages)),
+        4 => Some(gaussian_block::<32>(x, &mut weights, block, messages)),
         _ => None,
     };
     if let Some(clipped) = narrow {
         return clipped.into();
     }
     let mut clipped = 0u32;
-    for (&j, &x) in x.0.iter().zip(x.1) {
+    for (j, x) in x.each() {
         let start = j as usize * stride;
-        let m = &mut weights.0[start..start + stride];
-        let s = &mut weights.1[start..start + stride];
+        let m = &mut weights.mean[start..start + stride];
+        let s = &mut weights.variance[start..start + stride];
         clipped += if eta == 1.0 {
-            gaussian_row(m, s, messages, x)
+            gaussian_row(m, s, messages.g, messages.gamma, x)
         } else {
-            gaussian_power_row(m, s, messages, (x, eta))
+            gaussian_power_row(m, s, messages, x, eta)
         };
     }
     clipped.into()
@@ -249,11 +256,11 @@ pub(super) fn input_learn_gaussian(
 pub(super) fn input_learn(
     row: WeightRow<'_>,
     x: f32,
-    messages: (&[f32], &[f32]),
+    messages: MessageRun<'_>,
     rule: AnyRule,
 ) -> u64 {
     let n = row.mean.len();
-    let (g, gamma) = (&messages.0[..n], &messages.1[..n]);
+    let (g, gamma) = (&messages.g[..n], &messages.gamma[..n]);
     let x2 = x * x;
     any_row!(row, rule, |i, _m, _s| (g[i] * x, gamma[i] * x2))
 }
@@ -261,12 +268,12 @@ pub(super) fn input_learn(
 /// Dense layer, forward: adds the moments of each unit's input from the spikes `a` below.
 /// Weights are unit-major, one row of `a.len()` a unit.
 #[multiversion(targets("x86_64+avx2+fma"))]
-pub(super) fn dense_sums(a: &[f32], weights: (&[f32], &[f32]), sums: (&mut [f32], &mut [f32])) {
+pub(super) fn dense_sums(a: &[f32], weights: MomentRun<'_>, sums: MomentRunMut<'_>) {
     let (a, _) = a.as_chunks::<LANES>();
-    let (m, _) = weights.0.as_chunks::<LANES>();
-    let (s, _) = weights.1.as_chunks::<LANES>();
+    let (m, _) = weights.mean.as_chunks::<LANES>();
+    let (s, _) = weights.variance.as_chunks::<LANES>();
     let rows = m.chunks_exact(a.len()).zip(s.chunks_exact(a.len()));
-    for ((m, s), (omega, v)) in rows.zip(sums.0.iter_mut().zip(sums.1)) {
+    for ((m, s), (omega, v)) in rows.zip(sums.mean.iter_mut().zip(sums.variance)) {
         let mut w = [0.0f32; LANES];
         let mut u = [0.0f32; LANES];
         for ((a, m), s) in a.iter().zip(m).zip(s) {
@@ -309,9 +316,10 @@ pub(super) fn dense_linear(
     a: &[f32],
     row: WeightRow<'_>,
     rho: &mut [f32],
-    (g, gamma): (f32, f32),
+    message: UnitMessage,
     rule: AnyRule,
 ) -> u64 {
+    let UnitMessage { g, gamma } = message;
     let n = row.mean.len();
     let (a, rho) = (&a[..n], &mut rho[..n]);
     let c = g.mul_add(g, -gamma);
@@ -349,13 +357,13 @@ fn flushed(x: f32) -> f32 {
 /// Returns a sum that is finite if and only if every moment was.
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn activate(
-    moments: (&[f32], &[f32]),
+    moments: MomentRun<'_>,
     noise: Option<f32>,
     a: &mut [f32],
     cache: UnitCache<'_>,
 ) -> f32 {
     let n = a.len();
-    let (omega, v) = (&moments.0[..n], &moments.1[..n]);
+    let (omega, v) = (&moments.mean[..n], &moments.variance[..n]);
     let (first, second, third) = (
         &mut cache.first[..n],
         &mut cache.second[..n],
@@ -371,7 +379,7 @@ pub(super) fn activate(
         }
     } else {
         for i in 0..n {
-            let (s, s1, s2) = sigmoid::forward(omega[i], v[i]);
+            let [s, s1, s2] = sigmoid::forward(omega[i], v[i]);
             a[i] = flushed(s);
             first[i] = s;
             second[i] = s1;
@@ -398,13 +406,14 @@ pub(super) fn activate(
 pub(super) fn unit_messages(
     rho: &[f32],
     omega: &[f32],
-    (probit, cache): (bool, UnitCache<'_>),
-    out: (&mut [f32], &mut [f32]),
+    probit: bool,
+    cache: UnitCache<'_>,
+    out: MessageRunMut<'_>,
 ) {
     let n = rho.len();
     let omega = &omega[..n];
     let (x, y, z) = (&cache.first[..n], &cache.second[..n], &cache.third[..n]);
-    let (g, gamma) = (&mut out.0[..n], &mut out.1[..n]);
+    let (g, gamma) = (&mut out.g[..n], &mut out.gamma[..n]);
     if probit {
         for i in 0..n {
             let unit = Forward {
@@ -417,7 +426,7 @@ pub(super) fn unit_messages(
         }
     } else {
         for i in 0..n {
-            (g[i], gamma[i]) = sigmoid::backward(rho[i], (x[i], y[i], z[i]));
+            (g[i], gamma[i]) = sigmoid::backward(rho[i], [x[i], y[i], z[i]]);
         }
     }
 }
@@ -426,21 +435,18 @@ pub(super) fn unit_messages(
 #[multiversion(targets("x86_64+avx2+fma"))]
 pub(super) fn softmax_messages(
     class: usize,
-    moments: (&[f32], &[f32]),
-    out: (&mut [f32], &mut [f32]),
+    moments: MomentRun<'_>,
+    out: MessageRunMut<'_>,
     room: &mut Vec<f32>,
 ) {
-    softmax::messages(class, moments, out, room);
+    let moments = (moments.mean, moments.variance);
+    softmax::messages(class, moments, (out.g, out.gamma), room);
 }
 
 /// A softmax, forward: see [`softmax::probabilities`].
 #[multiversion(targets("x86_64+avx2+fma"))]
-pub(super) fn softmax_probabilities(
-    moments: (&[f32], &[f32]),
-    out: &mut [f32],
-    room: &mut Vec<f32>,
-) {
-    softmax::probabilities(moments.0, moments.1, out, room);
+pub(super) fn softmax_probabilities(moments: MomentRun<'_>, out: &mut [f32], room: &mut Vec<f32>) {
+    softmax::probabilities(moments.mean, moments.variance, out, room);
 }
 
 /// Moves one row of weights towards its prior: `keep` of the sites' natural parameters stays. The

@@ -110,6 +110,7 @@ mod linear;
 mod network;
 pub mod noise;
 mod report;
+mod runs;
 mod scratch;
 mod sites;
 mod spec;

@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::dense::{DenseLayer, OutputEvidence};
+use super::dense::{DenseDraft, DenseLayer, OutputEvidence};
 use super::factor::gaussian::Observed;
 use super::factor::{hidden, probit};
 use super::few::Factor;
 use super::input::InputLayer;
 use super::kernel::{self, UnitCache};
 use super::report::{LayerSummary, Report};
+use super::runs::{ActiveRun, MessageRunMut, MomentRun, UnitInput, UnitMessage};
 use super::scratch::Scratch;
 use super::spec::{NetworkSpec, OutputKind, Spikes};
 use inner::View;
@@ -90,11 +91,17 @@ impl Network {
             } else {
                 spec.hidden[i + 1]
             };
-            let bias = !(last && spec.direct);
             let family = spec.families[i + 1];
-            let weights = (family, spec.priors.layers[i + 1], spec.power_of(family));
-            let seed = (spec.seed, i as u32 + 1);
-            upper.push(DenseLayer::new((width, units), weights, bias, seed));
+            upper.push(DenseLayer::new(&DenseDraft {
+                width,
+                units,
+                family,
+                prior: spec.priors.layers[i + 1],
+                power: spec.power_of(family),
+                bias: !(last && spec.direct),
+                seed: spec.seed,
+                table: i as u32 + 1,
+            }));
         }
         Network {
             spec: spec.clone(),
@@ -166,7 +173,10 @@ impl Network {
         let scratch = &mut self.scratch;
         scratch.resize(self.input.stride(), &self.spec.hidden, self.outputs);
         scratch.keep(x.index, x.value);
-        let active = (x.index, x.value);
+        let active = ActiveRun {
+            index: x.index,
+            value: x.value,
+        };
         self.input
             .sums(active, &mut scratch.omega, &mut scratch.variance);
         self.forward_upper();
@@ -195,7 +205,10 @@ impl Network {
             let (below, above) = s.units.split_at_mut(i + 1);
             let u = &mut below[i];
             check += kernel::activate(
-                (&u.omega, &u.variance),
+                MomentRun {
+                    mean: &u.omega,
+                    variance: &u.variance,
+                },
                 noise,
                 &mut u.a,
                 UnitCache {
@@ -311,7 +324,15 @@ impl Network {
         assert!(class < self.outputs, "class {class} of {}", self.outputs);
         if self.spec.output == OutputKind::Softmax {
             return self.learn_linear(x, weight, |s| {
-                kernel::softmax_messages(class, (s.mean, s.variance), (s.g, s.gamma), s.room);
+                let moments = MomentRun {
+                    mean: s.mean,
+                    variance: s.variance,
+                };
+                let out = MessageRunMut {
+                    g: s.g,
+                    gamma: s.gamma,
+                };
+                kernel::softmax_messages(class, moments, out, s.room);
             });
         }
         self.learn_probit(x, |k| if k == class { 1.0 } else { -1.0 }, weight)
@@ -404,11 +425,16 @@ impl Network {
             if let (Some(layer), Some(u)) = (self.upper.last_mut(), s.units.last_mut()) {
                 let few = view.is_none() && probit && layer.is_few() && message.0 != 0.0;
                 if few {
-                    let moments = (s.mean[k], s.out_variance[k]);
+                    let input = UnitInput {
+                        mean: s.mean[k],
+                        variance: s.out_variance[k],
+                    };
                     let answer = Factor::Answer(message.0.signum());
-                    report.clipped += layer.learn_few(k, (&u.a, &mut u.rho), moments, answer);
+                    report.clipped += layer.learn_few(k, &u.a, &mut u.rho, input, answer);
                 } else {
                     let a = view.unwrap_or(&u.a);
+                    let (g, gamma) = message;
+                    let message = UnitMessage { g, gamma };
                     report.clipped += layer.learn_linear(k, a, &mut u.rho, message);
                 }
             }
@@ -429,7 +455,7 @@ impl Network {
         let (mean, variance) = (&s.mean, &s.out_variance);
         match self.spec.output {
             OutputKind::Softmax => {
-                kernel::softmax_probabilities((mean, variance), out, &mut s.room);
+                kernel::softmax_probabilities(MomentRun { mean, variance }, out, &mut s.room);
             }
             _ => probit::probabilities(mean, variance, out),
         }
@@ -466,7 +492,11 @@ impl Network {
                 second: &mut u.second,
                 third: &mut u.third,
             };
-            kernel::unit_messages(&u.rho, &u.omega, (probit, cache), (&mut u.g, &mut u.gamma));
+            let out = MessageRunMut {
+                g: &mut u.g,
+                gamma: &mut u.gamma,
+            };
+            kernel::unit_messages(&u.rho, &u.omega, probit, cache, out);
             let held = u.rho.iter().filter(|rho| rho.abs() > hidden::MAX_RHO);
             report.clipped += held.count() as u64;
             if let Some(lower) = below.last_mut() {
@@ -479,10 +509,16 @@ impl Network {
                             Some(noise) => Factor::Spike { rho, noise },
                             None => Factor::Sigmoid { rho },
                         };
-                        let moments = (u.omega[k], u.variance[k]);
-                        layer.learn_few(k, (&lower.a, &mut lower.rho), moments, factor)
+                        let input = UnitInput {
+                            mean: u.omega[k],
+                            variance: u.variance[k],
+                        };
+                        layer.learn_few(k, &lower.a, &mut lower.rho, input, factor)
                     } else {
-                        let message = (u.g[k], u.gamma[k]);
+                        let message = UnitMessage {
+                            g: u.g[k],
+                            gamma: u.gamma[k],
+                        };
                         layer.learn_linear(k, &lower.a, &mut lower.rho, message)
                     };
                 }
@@ -494,7 +530,11 @@ impl Network {
         // Sum over the layer of (dm)^2 / s = g^2 V, for free.
         let change: f32 = s.g.iter().zip(&s.variance).map(|(g, v)| g * g * v).sum();
         if change.is_finite() {
-            report.clipped += self.input.learn((x.index, x.value), &mut s.g, &mut s.gamma);
+            let active = ActiveRun {
+                index: x.index,
+                value: x.value,
+            };
+            report.clipped += self.input.learn(active, &mut s.g, &mut s.gamma);
             report.accepted = 1;
         } else {
             report.skipped = 1;

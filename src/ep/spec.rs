@@ -111,7 +111,8 @@ impl Priors {
     /// `output`/fan-in for the output's, initial sites of sd 0.5.
     fn with_grids(
         mut self,
-        (inputs, hidden): (usize, &[usize]),
+        inputs: usize,
+        hidden: &[usize],
         families: &[Family],
         output: f32,
     ) -> Priors {
@@ -254,8 +255,9 @@ impl NetworkDraft {
             OutputKind::Softmax => 300.0,
             OutputKind::Regression | OutputKind::Classification => 100.0,
         };
-        let widths = (self.inputs, &self.hidden[..]);
-        self.priors = self.priors.with_grids(widths, families, output);
+        self.priors = self
+            .priors
+            .with_grids(self.inputs, &self.hidden, families, output);
         self.families = families.to_vec();
         self
     }

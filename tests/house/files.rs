@@ -38,7 +38,7 @@ const NAMED_AGAIN: [(&str, usize); 21] = [
 const TUPLES: [(&str, usize); 6] = [
     ("encode", 1),
     ("engine", 2),
-    ("ep", 46),
+    ("ep", 5),
     ("fit", 1),
     ("mqtt", 1),
     ("runtime", 2),

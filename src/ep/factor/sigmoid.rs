@@ -52,7 +52,7 @@ pub fn reference(omega: f64, v: f64, rho: f64) -> Moments {
 
 /// (S, S', S'') in f32.
 #[inline(always)]
-pub fn forward(omega: f32, v: f32) -> (f32, f32, f32) {
+pub fn forward(omega: f32, v: f32) -> [f32; 3] {
     let (mut s, mut s1, mut s2) = (0.0f32, 0.0f32, 0.0f32);
     for (p, slope) in MIX5.map(|(p, slope)| (p as f32, slope as f32)) {
         let q = slope / (slope * slope).mul_add(v, 1.0).sqrt();
@@ -62,12 +62,12 @@ pub fn forward(omega: f32, v: f32) -> (f32, f32, f32) {
         s1 = (p * q).mul_add(pdf, s1);
         s2 = (-p * q * q * t).mul_add(pdf, s2);
     }
-    (s, s1, s2)
+    [s, s1, s2]
 }
 
 /// (g, Gamma) in f32 from the message and (S, S', S'').
 #[inline(always)]
-pub fn backward(rho: f32, (s, s1, s2): (f32, f32, f32)) -> (f32, f32) {
+pub fn backward(rho: f32, [s, s1, s2]: [f32; 3]) -> (f32, f32) {
     let r = rho.max(-MAX_RHO).min(MAX_RHO);
     let odds = fast::tanh_half(r);
     let e = fast::exp(-r.abs());
@@ -101,9 +101,9 @@ mod tests {
             oracle::close(got.1, s1, 0.0, 1e-5, &row);
             oracle::close(got.2, s2, 0.0, 5e-5, &row);
             let fast = forward(omega as f32, v as f32);
-            oracle::close(fast.0.into(), s, 0.0, 2e-6, &row);
-            oracle::close(fast.1.into(), s1, 0.0, 2e-5, &row);
-            oracle::close(fast.2.into(), s2, 0.0, 1e-4, &row);
+            oracle::close(fast[0].into(), s, 0.0, 2e-6, &row);
+            oracle::close(fast[1].into(), s1, 0.0, 2e-5, &row);
+            oracle::close(fast[2].into(), s2, 0.0, 1e-4, &row);
             // The factor itself where the tail does not decide (there a probit mixture is wrong).
             if s > 1e-4 && s < 1.0 - 1e-4 {
                 let factor = reference(omega, v, rho);

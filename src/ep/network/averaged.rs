@@ -86,7 +86,7 @@ pub(super) fn averaged(network: &mut Network, batch: &[Sample<'_>], sweeps: usiz
             .zip(&now.mean)
             .map(|(a, b)| a - b)
             .collect();
-        let mut share = damping(network, batch, &sent, (&base, &change));
+        let mut share = damping(network, batch, &sent, &base, &change);
         if sweep > 0 {
             share.iter_mut().for_each(|share| *share = share.min(LATER));
         }
@@ -173,7 +173,8 @@ fn damping(
     network: &Network,
     batch: &[Sample<'_>],
     sent: &[Sent],
-    (base, change): (&Flat, &[f32]),
+    base: &Flat,
+    change: &[f32],
 ) -> Vec<f32> {
     let stride = network.input.stride();
     let mut shares = vec![1.0; change.len()];

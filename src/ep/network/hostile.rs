@@ -180,7 +180,7 @@ fn value() -> impl Strategy<Value = f32> {
     prop_oneof![-3.0f32..3.0, Just(0.0), -1e6f32..1e6, Just(1e6), any]
 }
 
-fn draft(output: OutputKind, hidden: &[usize], (spikes, family): (Spikes, Family)) -> NetworkDraft {
+fn draft(output: OutputKind, hidden: &[usize], spikes: Spikes, family: Family) -> NetworkDraft {
     let mut draft = match output {
         OutputKind::Regression => NetworkDraft::stream(3, hidden, 1, 3.0),
         _ => NetworkDraft::classification(3, hidden, 3),
@@ -216,7 +216,7 @@ proptest! {
         samples in prop::collection::vec((value(), value(), value(), 1e-6f32..10.0), 1..40),
     ) {
         let hidden: &[usize] = if deep { &[9, 5] } else { &[9] };
-        let mut net = Network::new(&draft(OutputKind::Regression, hidden, kind).build().unwrap());
+        let mut net = Network::new(&draft(OutputKind::Regression, hidden, kind.0, kind.1).build().unwrap());
         for (a, b, y, noise) in samples {
             learn_one(&mut net, input(&[a, b, 1.0]), Lesson::Values(&[y], &[noise]));
         }
@@ -230,7 +230,7 @@ proptest! {
         samples in prop::collection::vec((value(), value(), 0usize..3), 1..40),
     ) {
         let hidden: &[usize] = if deep { &[9, 5] } else { &[9] };
-        let mut net = Network::new(&draft(output, hidden, kind).build().unwrap());
+        let mut net = Network::new(&draft(output, hidden, kind.0, kind.1).build().unwrap());
         for (a, b, class) in samples {
             learn_one(&mut net, input(&[a, b, 1.0]), Lesson::Class(class));
             let mut p = [0.0; 3];
@@ -245,7 +245,7 @@ proptest! {
         rows in prop::collection::vec((value(), value(), value()), 1..20),
     ) {
         let kind = (spikes, Family::Gaussian);
-        let mut net = Network::new(&draft(OutputKind::Regression, &[9], kind).build().unwrap());
+        let mut net = Network::new(&draft(OutputKind::Regression, &[9], kind.0, kind.1).build().unwrap());
         net.set_memory(None);
         let mut sites = Sites::new(rows.len());
         for _ in 0..4 {
@@ -267,7 +267,7 @@ proptest! {
         rows in prop::collection::vec((value(), value(), value()), 1..40),
     ) {
         let kind = (spikes, Family::Gaussian);
-        let mut net = Network::new(&draft(OutputKind::Regression, &[9], kind).build().unwrap());
+        let mut net = Network::new(&draft(OutputKind::Regression, &[9], kind.0, kind.1).build().unwrap());
         let rows: Vec<Row> = rows.iter().map(|&(a, b, y)| ([a, b, 1.0], [y])).collect();
         let samples: Vec<Sample<'_>> = rows
             .iter()

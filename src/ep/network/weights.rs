@@ -34,7 +34,7 @@ impl Network {
         // The first layer: a run an input, padded.
         let (first, rest) = runs.split_at(index.len());
         let rows = first.iter().flat_map(|row| &row[..widths[0]]).copied();
-        let mut layers = vec![self.layer(0, (index.len(), widths[0]), rows.collect())];
+        let mut layers = vec![self.layer(0, index.len(), widths[0], rows.collect())];
         // The others: a run of rows, a unit each, then one of biases.
         for (i, pair) in rest.chunks_exact(2).enumerate() {
             let (below, units) = (widths[i], widths[i + 1]);
@@ -42,12 +42,12 @@ impl Network {
             let rows = (0..below).flat_map(|j| (0..units).map(move |k| k * stride + j));
             let mut mean: Vec<f32> = rows.map(|at| pair[0][at]).collect();
             mean.extend_from_slice(&pair[1][..units]);
-            layers.push(self.layer(i + 1, (below + 1, units), mean));
+            layers.push(self.layer(i + 1, below + 1, units, mean));
         }
         Some(layers)
     }
 
-    fn layer(&self, i: usize, (inputs, units): (usize, usize), mean: Vec<f32>) -> LayerWeights {
+    fn layer(&self, i: usize, inputs: usize, units: usize, mean: Vec<f32>) -> LayerWeights {
         let family = self.spec.families[i];
         LayerWeights {
             inputs,
