@@ -3,10 +3,12 @@
 //! The room stands below `mqtt`, `http` and `runtime`, which all write to it or read it, so that none
 //! of them has to know another for that.
 
+mod health;
 mod inputs;
 mod origins;
 mod recovery;
 mod stream_view;
+mod streams;
 mod waits;
 
 use std::collections::HashMap;
@@ -17,10 +19,10 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::decode::{Refusal, Refusals, RefusedTopic};
-use crate::history::History;
 use crate::metrics::Metrics;
 use crate::payload::Reject;
 use crate::progress::{Pulses, Stuck};
+pub use health::Health;
 pub use inputs::InputCount;
 use origins::KeptOrigins;
 use recovery::Recovery;
@@ -30,12 +32,6 @@ use waits::Waits;
 /// Longest time without a sign of life, unless the settings say otherwise. Nothing that the daemon does
 /// in one step takes a tenth of it on the slowest machine that it is meant for.
 const STUCK_AFTER: Duration = Duration::from_secs(20);
-/// After a panic the daemon is not ready for so long.
-const PANIC_SHADOW: Duration = Duration::from_secs(60);
-/// Drops of the broker, and readings that wait here, count for so long.
-const DROP_SHADOW: Duration = Duration::from_secs(60);
-/// After a new stream was refused for want of room the daemon is not ready for so long.
-const FULL_SHADOW: Duration = Duration::from_secs(300);
 
 /// The two connections to the broker. One could do both, but then predictions and acknowledgements
 /// wait behind each other: a broker reads each connection in turn, and a full one stops being read from.
@@ -50,17 +46,6 @@ pub enum Role {
 /// Locks a mutex, also after a panic under it: every critical section leaves whole values.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether the daemon is alive and ready, and why not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Health {
-    /// Every thread makes progress.
-    pub alive: bool,
-    /// Connected, subscribed, learning, storing.
-    pub ready: bool,
-    /// Reasons for not being well, in words; empty when all is well.
-    pub reasons: Vec<String>,
 }
 
 /// State that several rooms see.
@@ -224,55 +209,6 @@ impl Status {
         }
     }
 
-    /// The broker says that it has dropped so many messages more.
-    pub fn note_broker_drops(&self, messages: u64) {
-        self.metrics.broker_dropped.inc_by(messages);
-        self.broker_dropped
-            .store(self.now_ms() + 1, Ordering::Release);
-    }
-
-    /// Readings waited for so long for a worker, or for those before them to come to the disk.
-    pub fn note_wait(&self, waited: Duration) {
-        if lock(&self.waits).add(waited, Instant::now()) {
-            self.note_behind();
-        }
-    }
-
-    /// The intake queue is full, or readings wait more often than not.
-    pub fn note_behind(&self) {
-        self.behind.store(self.now_ms() + 1, Ordering::Release);
-    }
-
-    /// The broker has as many messages under way to us as it sends without an acknowledgement.
-    pub fn note_window_full(&self) {
-        self.window_full.store(self.now_ms() + 1, Ordering::Release);
-    }
-
-    /// A moment that is noted as milliseconds plus 1 is no longer ago than `shadow`.
-    fn is_recent(&self, noted: &AtomicU64, shadow: Duration) -> bool {
-        let noted = noted.load(Ordering::Acquire);
-        let since = self.now_ms().saturating_sub(noted.saturating_sub(1));
-        noted > 0 && Duration::from_millis(since) < shadow
-    }
-
-    /// Says why messages that the broker drops, now or a moment ago, are taken to be ours.
-    pub fn losing_at_broker(&self) -> Option<&'static str> {
-        let is_recent = |noted| self.is_recent(noted, DROP_SHADOW);
-        if !is_recent(&self.broker_dropped) {
-            None
-        } else if is_recent(&self.behind) {
-            Some(
-                "the broker drops messages: readings come faster than they are learned or stored here, and its queue is full (mosquitto: max_queued_messages)",
-            )
-        } else if is_recent(&self.window_full) {
-            Some(
-                "the broker drops messages: it waits for acknowledgements before it sends more, and its queue is full (mosquitto: max_inflight_messages, max_queued_messages)",
-            )
-        } else {
-            None
-        }
-    }
-
     /// An engine panicked.
     pub fn note_panic(&self) {
         self.metrics.worker_panics.inc();
@@ -385,49 +321,6 @@ impl Status {
         }
     }
 
-    /// Whether the daemon is alive and ready, and what is wrong.
-    pub fn health(&self) -> Health {
-        let stuck = self.stuck();
-        let mut reasons: Vec<String> = stuck
-            .iter()
-            .map(|stuck| {
-                let seconds = stuck.silent.as_secs();
-                format!("{} has made no progress for {seconds} s", stuck.name)
-            })
-            .collect();
-        let alive = reasons.is_empty();
-        if let Some(recovering) = self.recovering() {
-            reasons.push(recovering);
-        } else if !self.is_connected(Role::Subscriber) || !self.is_connected(Role::Publisher) {
-            reasons.push("not connected to the broker".to_owned());
-        } else if !self.subscribed.load(Ordering::Acquire) {
-            reasons.push("not subscribed".to_owned());
-        }
-        if let Some(why) = lock(&self.store_trouble).as_deref() {
-            reasons.push(why.to_owned());
-        } else if self.store_failed.load(Ordering::Acquire) {
-            reasons.push("the state store fails".to_owned());
-        }
-        if self.is_recent(&self.panicked, PANIC_SHADOW) {
-            reasons.push("an engine panicked within the last minute".to_owned());
-        }
-        reasons.extend(self.losing_at_broker().map(str::to_owned));
-        if self.is_recent(&self.streams_full, FULL_SHADOW) {
-            reasons.push(
-                "readings of new streams are refused: there are stream.max_streams already"
-                    .to_owned(),
-            );
-        }
-        if self.is_stopping() {
-            reasons.push("stopping".to_owned());
-        }
-        Health {
-            alive,
-            ready: reasons.is_empty(),
-            reasons,
-        }
-    }
-
     /// Counts a refused message or reading; logs it, explained, once a minute by reason and topic.
     pub fn refuse(
         &self,
@@ -466,13 +359,6 @@ impl Status {
         !self.heard.load(Ordering::Relaxed) && !self.heard.swap(true, Ordering::AcqRel)
     }
 
-    /// Remarks on a daemon that is well.
-    pub fn remark(&self) -> Option<&'static str> {
-        let dropped = self.is_recent(&self.broker_dropped, DROP_SHADOW);
-        let remark = "the broker drops messages: its queue for a client, hardly ours, is full";
-        self.waits_for_first().or(dropped.then_some(remark))
-    }
-
     fn waits_for_first(&self) -> Option<&'static str> {
         let subscribed =
             self.is_connected(Role::Subscriber) && self.subscribed.load(Ordering::Acquire);
@@ -493,90 +379,6 @@ impl Status {
     /// The last refusals by topic and reason, the newest first.
     pub fn refusals(&self) -> Vec<RefusedTopic> {
         lock(&self.refusals).list()
-    }
-
-    /// Replaces what is known of a stream.
-    pub fn set_view(&self, stream: &Arc<str>, view: StreamView) {
-        let n_channels = view.channels.len();
-        let before = lock(&self.views).insert(stream.clone(), view);
-        let before = before.map_or(0, |view| view.channels.len());
-        if n_channels != before {
-            self.n_channels.fetch_add(n_channels, Ordering::AcqRel);
-            self.n_channels.fetch_sub(before, Ordering::AcqRel);
-        }
-    }
-
-    /// A stream is given up: nothing is known of it.
-    pub fn forget(&self, stream: &str) {
-        let view = lock(&self.views).remove(stream);
-        let n_channels = view.map_or(0, |view| view.channels.len());
-        self.n_channels.fetch_sub(n_channels, Ordering::AcqRel);
-        lock(&self.histories).remove(stream);
-    }
-
-    /// Maps the view of each stream, and leaves out those of which `of` makes nothing.
-    pub fn pick<T, C: FromIterator<T>>(
-        &self,
-        of: impl FnMut((&Arc<str>, &StreamView)) -> Option<T>,
-    ) -> C {
-        lock(&self.views).iter().filter_map(of).collect()
-    }
-
-    /// States of all streams, by name.
-    pub fn views(&self) -> Vec<(Arc<str>, StreamView)> {
-        let mut views: Vec<_> = lock(&self.views)
-            .iter()
-            .map(|(name, view)| (name.clone(), view.clone()))
-            .collect();
-        views.sort_by(|a, b| a.0.cmp(&b.0));
-        views
-    }
-
-    /// State of one stream.
-    pub fn view(&self, stream: &str) -> Option<StreamView> {
-        lock(&self.views).get(stream).cloned()
-    }
-
-    /// A stream's history; a new one where there is none yet.
-    pub fn history_of(&self, stream: &Arc<str>) -> Arc<KeptHistory> {
-        let mut histories = lock(&self.histories);
-        histories.entry(stream.clone()).or_default().clone()
-    }
-
-    /// All histories together may take so many bytes.
-    pub fn set_history_bytes(&self, bytes: usize) {
-        self.history_bytes.store(bytes, Ordering::Release);
-    }
-
-    /// Points that each tier of a history may keep, so that all histories fit the memory for them.
-    pub fn history_capacity(&self) -> usize {
-        let n_channels = self.n_channels.load(Ordering::Acquire);
-        let bytes = self.history_bytes.load(Ordering::Acquire);
-        crate::history::capacity_within(bytes, n_channels)
-    }
-
-    /// A stream's history, where there is one.
-    pub fn history(&self, stream: &str) -> Option<(Arc<str>, Arc<KeptHistory>)> {
-        let histories = lock(&self.histories);
-        let (name, history) = histories.get_key_value(stream)?;
-        Some((name.clone(), history.clone()))
-    }
-
-    /// Every stream's history, by name.
-    pub fn histories(&self) -> Vec<(Arc<str>, Arc<KeptHistory>)> {
-        let histories = lock(&self.histories);
-        let mut all: Vec<_> = histories
-            .iter()
-            .map(|(name, history)| (name.clone(), history.clone()))
-            .collect();
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all
-    }
-
-    /// Puts a history in its place that was kept over a restart.
-    pub fn restore_history(&self, stream: &Arc<str>, history: History) {
-        let kept = KeptHistory::restored(history);
-        lock(&self.histories).insert(stream.clone(), Arc::new(kept));
     }
 
     /// The text that Prometheus scrapes, with the streams' figures as they stand.

@@ -18,6 +18,8 @@ mod value;
 mod wide;
 
 #[cfg(test)]
+mod option_tests;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,12 @@
 use std::io::Write;
 
 use super::*;
-use crate::engine::{EngineSettings, Plan, Rule, Values};
 use crate::row::Row;
 
 /// Midnight of 2026-03-01, UTC.
 const MIDNIGHT_MS: i64 = 1_772_323_200_000;
 /// First row of the table: two hours before the next midnight.
-const START_MS: i64 = MIDNIGHT_MS + 22 * 3_600_000;
+pub(super) const START_MS: i64 = MIDNIGHT_MS + 22 * 3_600_000;
 /// A row a minute.
 const STEP_MS: i64 = 60_000;
 /// Rows of the table.
@@ -44,11 +43,11 @@ pub(super) fn read(bytes: &[u8], options: &TableOptions) -> Result<Read, TableEr
     })
 }
 
-fn read_text(text: &str) -> Read {
+pub(super) fn read_text(text: &str) -> Read {
     read(text.as_bytes(), &TableOptions::default()).unwrap_or_else(|e| panic!("{e}: {text:.300}"))
 }
 
-fn refusal(text: &str, options: &TableOptions) -> String {
+pub(super) fn refusal(text: &str, options: &TableOptions) -> String {
     read(text.as_bytes(), options)
         .err()
         .expect("refused")
@@ -68,7 +67,7 @@ fn values(i: usize) -> [f64; 3] {
 }
 
 /// A time of the table by a pattern of strftime, in a zone.
-fn at(i: usize, pattern: &str, zone: &str) -> String {
+pub(super) fn at(i: usize, pattern: &str, zone: &str) -> String {
     let stamp = jiff::Timestamp::from_millisecond(START_MS + STEP_MS * i as i64).unwrap();
     stamp.in_tz(zone).unwrap().strftime(pattern).to_string()
 }
@@ -83,7 +82,7 @@ fn lines(pattern: &str, separator: &str, decimal: &str) -> Vec<String> {
     (0..ROWS).map(line).collect()
 }
 
-fn check(read: &Read, names: [&str; 3]) {
+pub(super) fn check(read: &Read, names: [&str; 3]) {
     assert_eq!(read.channels, names);
     assert_eq!(read.rows.len(), ROWS);
     for (i, (ts_ms, row)) in read.rows.iter().enumerate() {
@@ -92,10 +91,10 @@ fn check(read: &Read, names: [&str; 3]) {
     }
 }
 
-const NAMES: [&str; 3] = ["temp", "pres", "hum"];
-const ISO: &str = "%Y-%m-%d %H:%M:%S";
+pub(super) const NAMES: [&str; 3] = ["temp", "pres", "hum"];
+pub(super) const ISO: &str = "%Y-%m-%d %H:%M:%S";
 
-fn plain() -> String {
+pub(super) fn plain() -> String {
     format!("time,temp,pres,hum\n{}\n", lines(ISO, ",", ".").join("\n"))
 }
 
@@ -462,7 +461,7 @@ fn units_and_grouped_thousands_in_cells_are_numbers() {
 }
 
 /// A line a reading, rows in turn.
-fn long(header: &str, line: impl Fn(usize, &str, f64) -> String) -> String {
+pub(super) fn long(header: &str, line: impl Fn(usize, &str, f64) -> String) -> String {
     let rows = (0..ROWS).flat_map(|i| {
         let line = &line;
         values(i)
@@ -602,97 +601,4 @@ fn a_text_column_beside_channels_is_no_name_where_times_do_not_repeat() {
         .map(|(name, texts)| (name.to_owned(), texts.len()))
         .collect();
     assert_eq!(texts, [("mode".to_owned(), 2)]);
-}
-
-#[test]
-fn an_option_overrides_everything_that_is_found() {
-    let options = |change: fn(&mut TableOptions)| {
-        let mut options = TableOptions::default();
-        change(&mut options);
-        options
-    };
-    let by_sensor = long("time,sensor,value", |i, name, x| {
-        format!("{},{name},{x}", at(i, ISO, "UTC"))
-    });
-    let wide = options(|o| o.shape = TableShape::Wide);
-    assert_eq!(
-        read(by_sensor.as_bytes(), &wide).unwrap().channels,
-        ["value"]
-    );
-    let named = options(|o| {
-        o.shape = TableShape::Long {
-            names: vec!["b".into()],
-            value: "c".into(),
-        }
-    });
-    let text = by_sensor.replace("time,sensor,value", "a,b,c");
-    check(&read(text.as_bytes(), &named).unwrap(), NAMES);
-    let headless = options(|o| o.layout.header = Header::None);
-    assert_eq!(
-        read(plain().as_bytes(), &headless).unwrap().channels,
-        ["2", "3", "4"]
-    );
-    let comma = options(|o| o.layout.decimal = Some(Decimal::Comma));
-    let thousand = read(b"t;a\n1772323200;1.234\n1772323260;2.345\n", &comma).unwrap();
-    assert_eq!(thousand.rows[0].1, [1234.0]);
-    let zone = options(|o| o.timezone = jiff::tz::TimeZone::get("Europe/Berlin").ok());
-    let read = read(plain().as_bytes(), &zone).unwrap();
-    assert_eq!(read.rows[0].0, START_MS - 3_600_000);
-    let unknown = options(|o| o.ignore = vec!["anomaly".into()]);
-    let error = refusal("t,a\n0,1\n", &unknown);
-    assert!(
-        error.contains("\"anomaly\"") && error.contains("t, a"),
-        "{error}"
-    );
-}
-
-#[test]
-fn names_that_come_again_are_numbered_and_small_numbers_named_t_are_no_times() {
-    let read = read_text("time,a,a\n1772323200,2,3\n1772323260,4,5\n");
-    assert_eq!(read.channels, ["a", "a (2)"]);
-    let read = read_text("T,RH\n20.5,50\n21.5,51\n20.0,52\n22.0,50\n");
-    assert_eq!(read.channels, ["T", "RH"]);
-}
-
-#[test]
-fn a_file_without_numbers_is_refused() {
-    let error = refusal(
-        "t,a\n1772323200,\n1772323201,n/a\n",
-        &TableOptions::default(),
-    );
-    assert!(error.contains("no column of numbers"), "{error}");
-    for text in ["", "\n\n", "time,a\n"] {
-        assert!(
-            refusal(text, &TableOptions::default()).contains("no rows"),
-            "{text:?}"
-        );
-    }
-}
-
-#[test]
-fn texts_that_name_states_are_read_also_where_they_are_a_word_for_none() {
-    let states = vec!["none".to_owned(), "leak".to_owned()];
-    let rule = Rule {
-        stream: "*".into(),
-        channel: "fault".into(),
-        plan: Plan {
-            values: Values::states(&states).unwrap(),
-            ..Plan::default()
-        },
-    };
-    let settings = EngineSettings {
-        channels: vec![rule],
-        ..EngineSettings::default()
-    };
-    let options = TableOptions {
-        states: Some((EngineParams::new(settings).unwrap(), "s".into())),
-        ..TableOptions::default()
-    };
-    let text = "ts,fault,other\n1,none,none\n2,leak,1\n3,burst,2\n4,,3\n5,1,4\n";
-    let read = read(text.as_bytes(), &options).unwrap();
-    assert_eq!(read.channels, ["fault", "other"]);
-    let faults: Vec<f64> = read.rows.iter().map(|row| row.1[0]).collect();
-    assert_eq!(faults[..2], [0.0, 1.0]);
-    assert!(faults[2].is_nan() && faults[3].is_nan() && read.rows[0].1[1].is_nan());
-    assert_eq!(faults[4], 1.0);
 }
