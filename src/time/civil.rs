@@ -61,6 +61,9 @@ const MONTHS: [&[&str]; 12] = [
     &["dec", "dez", "déc", "dic"],
 ];
 
+/// No text of a time is longer: one of a kilobyte or more is not tried in several ways.
+pub(super) const MAX_TEXT_BYTES: usize = 100;
+
 /// A date and time as it is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Civil {
@@ -113,7 +116,11 @@ impl<'a> Scanner<'a> {
 
 /// Reads a date, or a date and a time of day, with or without an offset or a zone behind it.
 pub(crate) fn parse(text: &str, order: DateOrder) -> Option<Civil> {
-    let mut scanner = Scanner { rest: text.trim() };
+    let text = text.trim();
+    if text.len() > MAX_TEXT_BYTES {
+        return None;
+    }
+    let mut scanner = Scanner { rest: text };
     weekday(&mut scanner);
     if let Some(civil) = year_last(scanner.rest) {
         return Some(civil);
@@ -176,7 +183,11 @@ fn year_last(text: &str) -> Option<Civil> {
 
 /// A time of day alone, such as stands in a column beside that of the days.
 pub(crate) fn is_time_of_day(text: &str) -> bool {
-    let mut scanner = Scanner { rest: text.trim() };
+    let text = text.trim();
+    if text.len() > MAX_TEXT_BYTES {
+        return false;
+    }
+    let mut scanner = Scanner { rest: text };
     let parted = text.contains([':', 'h']) || text.matches('.').count() == 2;
     parted && time_of_day(&mut scanner).is_some() && offset(&mut scanner).is_some()
 }
