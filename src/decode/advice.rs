@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::payload::node::Node;
-use crate::payload::{Form, Format, MISSING, Reject, TimeUnit, parse_line_protocol, parse_pairs};
+use crate::payload::{Form, Format, MISSING, Reject, TimeUnit, has_pairs, parse_line_protocol};
 use crate::time::parse_moment;
 
 const ENCODED_TWICE: &str =
@@ -167,18 +167,6 @@ fn on_shape(text: &str) -> Option<String> {
          the number alone"
             .to_owned()
     })
-}
-
-/// Names and values, at least one of which is a number.
-fn has_pairs(text: &str) -> bool {
-    let Ok(Node::Object(members)) = parse_pairs(text) else {
-        return false;
-    };
-    let is_number = |node: &Node<'_>| node.measurement(true).is_ok();
-    let is_name = |name: &str| name.starts_with(char::is_alphabetic) && name.len() <= 60;
-    members
-        .iter()
-        .any(|(name, value)| is_name(name) && is_number(value))
 }
 
 /// A number such as `21,5` stands as a member's value.

@@ -39,7 +39,7 @@ pub use sparkplug::{
     SparkplugMetrics, Value as SparkplugValue, encode_sparkplug, parse_sparkplug, rebirth_request,
 };
 pub use template::{Names, Template};
-pub use text_records::{Columns, parse_line_protocol, parse_pairs, parse_separated};
+pub use text_records::{Columns, has_pairs, parse_line_protocol, parse_pairs, parse_separated};
 pub use via::add_via;
 
 use node::Node;

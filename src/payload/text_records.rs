@@ -229,6 +229,18 @@ pub fn parse_pairs(text: &str) -> Result<Node<'_>, Reject> {
     }
 }
 
+/// The text is of names and values, at least one of which is a number.
+pub fn has_pairs(text: &str) -> bool {
+    let Ok(Node::Object(members)) = parse_pairs(text) else {
+        return false;
+    };
+    let is_number = |node: &Node<'_>| node.measurement(true).is_ok();
+    let is_name = |name: &str| name.starts_with(char::is_alphabetic) && name.len() <= 60;
+    members
+        .iter()
+        .any(|(name, value)| is_name(name) && is_number(value))
+}
+
 /// A name and its value, which may be empty.
 fn pair(part: &str, equals: char) -> Option<(&str, &str)> {
     let (name, value) = part.split_once(equals)?;

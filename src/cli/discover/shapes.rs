@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{ProposedInput, Topic};
-use crate::payload::{TimeUnit, parse_line_protocol};
+use crate::payload::{TimeUnit, has_pairs, parse_line_protocol};
 use crate::time::parse_moment;
 
 /// Names of members that are times, as devices have them.
@@ -55,6 +55,8 @@ enum PayloadShape {
         ts: String,
     },
     LineProtocol,
+    /// Names and values in a text.
+    Pairs,
 }
 
 /// Groups the topics by first level, depth and shape. Returns a proposal for each group, and the
@@ -146,6 +148,7 @@ impl PayloadShape {
             PayloadShape::Object { .. } => "JSON objects",
             PayloadShape::Records { .. } => "JSON lists of records",
             PayloadShape::LineProtocol => "Line protocol",
+            PayloadShape::Pairs => "Names and values in a text",
         }
     }
 }
@@ -159,9 +162,10 @@ fn shape(topic: &Topic<'_>) -> Option<PayloadShape> {
     if number.parse::<f64>().is_ok_and(f64::is_finite) {
         return Some(PayloadShape::Number);
     }
-    parse_line_protocol(text)
-        .ok()
-        .map(|_| PayloadShape::LineProtocol)
+    match parse_line_protocol(text) {
+        Ok(_) => Some(PayloadShape::LineProtocol),
+        Err(_) => has_pairs(text).then_some(PayloadShape::Pairs),
+    }
 }
 
 fn of_json(document: &Value, arrival_ms: i64) -> Option<PayloadShape> {
@@ -305,6 +309,7 @@ fn tables(first: &str, depth: usize, shape: &PayloadShape, last: Option<&str>) -
             line("payload", "influx");
             line("channel", "{measurement}.{field}");
         }
+        PayloadShape::Pairs => line("payload", "pairs"),
     }
     text
 }
@@ -370,6 +375,10 @@ mod tests {
         assert_eq!(
             tables("plant", 3, &PayloadShape::Number, Some("temp")),
             "[[input]]\ntopic = \"plant/{stream}/temp\"\nchannel = \"temp\"\n"
+        );
+        assert_eq!(
+            tables("yard", 2, &PayloadShape::Pairs, None),
+            "[[input]]\ntopic = \"yard/{stream}\"\npayload = \"pairs\"\n"
         );
         assert_eq!(
             object,
