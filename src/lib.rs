@@ -8,7 +8,7 @@
 //! | 0 numbers | [`num`] | std only |
 //! | 1 model | [`ep`], [`encode`] | arrays and a passed-in RNG: no I/O, no clock |
 //! | 2 stream | [`row`], [`glob`], [`time`], [`payload`], [`route`], [`decode`], [`assemble`], [`predict`], [`detect`], [`engine`], [`stream`], [`history`], [`fit`] | bytes and timestamps as arguments: no I/O, no clock |
-//! | 3 edge | `config`, `mqtt`, `http`, `state`, `metrics`, `progress`, `status`, `webhook`, `runtime`, `charts`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
+//! | 3 edge | `config`, `mqtt`, `carrier`, `http`, `state`, `metrics`, `progress`, `status`, `webhook`, `runtime`, `charts`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
 //!
 //! # Glossary
 //!
@@ -38,6 +38,8 @@
 //! | outbox | messages that wait for the broker; incident messages are also kept on disk |
 
 pub mod assemble;
+#[cfg(feature = "daemon")]
+pub mod carrier;
 #[cfg(feature = "daemon")]
 pub(crate) mod charts;
 #[cfg(feature = "daemon")]

@@ -68,7 +68,10 @@ pub fn run(args: CheckArgs) -> Result<(), CliError> {
         writeln!(stdout, "# {line}")?;
     }
     if args.connect {
-        try_subscriptions(&settings, &mut stdout)?;
+        match &settings.cluster {
+            None => try_subscriptions(&settings, &mut stdout)?,
+            Some(cluster) => try_cluster(cluster, &mut stdout)?,
+        }
     }
     if let Some(seconds) = args.listen {
         if !(0.1..=86_400.0).contains(&seconds) {
@@ -105,12 +108,53 @@ fn verdict(settings: &Settings, n_warnings: usize) -> String {
         1 => ", 1 warning".to_owned(),
         n => format!(", {n} warnings"),
     };
+    if let Some(cluster) = &settings.cluster {
+        let servers = cluster.servers.join(", ");
+        return format!(
+            "OK, cluster {} at {servers}, journal of {}{warnings}",
+            cluster.name,
+            inputs.join(", ")
+        );
+    }
     format!(
         "OK, broker {}:{}, subscribes to {}{warnings}",
         settings.mqtt.host,
         settings.mqtt.port,
         inputs.join(", ")
     )
+}
+
+/// Says how the cluster's server answers.
+#[cfg(feature = "jetstream")]
+fn try_cluster(cluster: &config::ClusterSettings, out: &mut impl Write) -> Result<(), CliError> {
+    use crate::carrier::jetstream::JetStream;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let view = runtime.block_on(async {
+        let carrier = JetStream::connect(cluster, &[], "").await?;
+        carrier.reach(LIMIT).await?;
+        Ok::<_, crate::carrier::CarrierError>(carrier.view().await.ok())
+    });
+    let servers = cluster.servers.join(", ");
+    let failed = |error| CliError::Runtime(format!("cluster {servers}: {error}"));
+    let said = match view.map_err(failed)? {
+        None => format!("answers; there is no cluster named {:?} yet", cluster.name),
+        Some(view) => format!(
+            "answers; {} workers, {} of {} partitions claimed",
+            view.workers.len(),
+            view.leases.len(),
+            cluster.partitions
+        ),
+    };
+    writeln!(out, "# cluster {servers}: {said}")?;
+    Ok(())
+}
+
+#[cfg(not(feature = "jetstream"))]
+fn try_cluster(_: &config::ClusterSettings, _: &mut impl Write) -> Result<(), CliError> {
+    let missing = "cluster.url: this program was built without the feature jetstream";
+    Err(CliError::Config(missing.to_owned()))
 }
 
 /// Says whether the broker grants each subscription.

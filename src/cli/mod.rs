@@ -2,6 +2,8 @@
 
 pub mod backup;
 pub mod check;
+#[cfg(feature = "jetstream")]
+pub mod cluster;
 pub mod demo;
 pub mod discover;
 pub mod fit;
@@ -58,7 +60,9 @@ impl From<crate::config::ConfigError> for CliError {
 impl From<crate::runtime::ServeError> for CliError {
     fn from(error: crate::runtime::ServeError) -> CliError {
         match error {
-            crate::runtime::ServeError::Mqtt(_) => CliError::Config(error.to_string()),
+            crate::runtime::ServeError::Mqtt(_) | crate::runtime::ServeError::Cluster(_) => {
+                CliError::Config(error.to_string())
+            }
             other => CliError::Runtime(other.to_string()),
         }
     }
@@ -107,6 +111,9 @@ enum Command {
     Fit(Box<fit::FitArgs>),
     /// Look into a state directory: streams, snapshots, journal, incidents
     Inspect(inspect::InspectArgs),
+    /// Say which worker of a cluster has what, and what the last commits hold
+    #[cfg(feature = "jetstream")]
+    Cluster(cluster::ClusterArgs),
     /// Raise no incidents and learn nothing of a stream for a time, while work is done there
     Mute(instruct::MuteArgs),
     /// End a mute before its time
@@ -168,6 +175,8 @@ fn dispatch(command: Command) -> Result<(), CliError> {
         Command::Replay(args) => replay::run(*args),
         Command::Fit(args) => fit::run(*args),
         Command::Inspect(args) => inspect::run(args),
+        #[cfg(feature = "jetstream")]
+        Command::Cluster(args) => cluster::run(args),
         Command::Mute(args) => instruct::mute(args),
         Command::Unmute(args) => instruct::unmute(args),
         Command::Forget(args) => instruct::forget(args),

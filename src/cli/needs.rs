@@ -18,7 +18,7 @@ pub fn check(settings: &Settings) -> Result<Vec<String>, String> {
         Err(line) => missing.push(line),
     };
     let dir = &settings.state.dir;
-    let keeps = settings.state.durability != Durability::None;
+    let keeps = settings.cluster.is_none() && settings.state.durability != Durability::None;
     let runs = keeps && is_in_use(&dir.join(FILE_NAME));
     if runs {
         note(Ok(format!(

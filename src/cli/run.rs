@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::cli::CliError;
 use crate::cli::reload::Reload;
-use crate::config::{Durability, StateSettings};
+use crate::config::{Durability, Settings};
 use crate::runtime::disk::DiskStore;
 use crate::runtime::store::Store;
 use crate::{config, runtime};
@@ -89,7 +89,7 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
         changed,
     };
     let hooks = runtime::Hooks {
-        store: store(&settings.state)?,
+        store: store(&settings)?,
         changed: Some(changes),
         ..runtime::Hooks::default()
     };
@@ -108,8 +108,9 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
 }
 
 /// The state file; `None` where nothing is to be kept.
-fn store(settings: &StateSettings) -> Result<Option<Arc<dyn Store>>, CliError> {
-    if settings.durability == Durability::None {
+fn store(settings: &Settings) -> Result<Option<Arc<dyn Store>>, CliError> {
+    let (settings, in_cluster) = (&settings.state, settings.cluster.is_some());
+    if in_cluster || settings.durability == Durability::None {
         return Ok(None);
     }
     let store = DiskStore::open(settings).map_err(|error| CliError::Runtime(error.to_string()))?;

@@ -4,6 +4,32 @@ use super::Settings;
 use super::settings::FeedbackMode;
 
 impl Settings {
+    /// Warnings of settings that mean nothing in a cluster.
+    pub(super) fn warnings_of_cluster(&self) -> Vec<String> {
+        if self.cluster.is_none() {
+            return Vec::new();
+        }
+        let mut warnings = Vec::new();
+        if self.output.predictions_retain {
+            warnings.push(
+                "output.predictions_retain = true: nothing is retained in a cluster".to_owned(),
+            );
+        }
+        if self.state.idle_evict.is_some() {
+            warnings.push("state.idle_evict_s: no stream leaves memory in a cluster".to_owned());
+        }
+        if self
+            .inputs
+            .iter()
+            .any(|input| input.pattern.share_group().is_some())
+        {
+            warnings.push(
+                "input.topic: $share means nothing in a cluster, which shares by itself".to_owned(),
+            );
+        }
+        warnings
+    }
+
     /// Mistakes that do not keep the daemon from running, a line each.
     pub(super) fn warnings_of_inputs(&self) -> Vec<String> {
         let mut warnings = Vec::new();

@@ -6,6 +6,7 @@
 mod advice;
 mod changes;
 mod channels;
+mod cluster;
 mod model;
 mod mqtt;
 mod reader;
@@ -20,6 +21,7 @@ use config::{Config, Environment, File, FileFormat};
 
 pub use changes::Changes;
 pub use channels::Unit;
+pub use cluster::ClusterSettings;
 pub use mqtt::{Input, MqttSettings, Protocol, TlsSettings};
 pub use schema::json_schema;
 pub use settings::{

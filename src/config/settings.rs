@@ -9,6 +9,7 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 
 use super::channels::{Unit, channels, predict};
+use super::cluster::{ClusterSettings, cluster};
 use super::model::{engine, stream};
 use super::mqtt::{Input, MqttSettings, inputs, mqtt};
 use super::reader::{Described, ProblemReport, Section, any, not_empty, unknown};
@@ -53,6 +54,8 @@ pub struct Settings {
     pub units: Vec<Unit>,
     /// Settings of the state on disk.
     pub state: StateSettings,
+    /// The workers that share the streams; `None` for a single machine.
+    pub cluster: Option<ClusterSettings>,
     secret_files: SecretFiles,
     pub(super) effective: String,
 }
@@ -205,6 +208,7 @@ impl Settings {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = readable_by_all(&self.secret_files);
         warnings.extend(self.warnings_of_inputs());
+        warnings.extend(self.warnings_of_cluster());
         warnings
     }
 
@@ -237,7 +241,7 @@ impl Settings {
 }
 
 /// Names of the tables.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "mqtt",
     "input",
     "output",
@@ -251,6 +255,7 @@ const SECTIONS: [&str; 14] = [
     "http",
     "webhook",
     "state",
+    "cluster",
     "log",
 ];
 
@@ -305,6 +310,7 @@ fn read(root: Value, r: &mut ProblemReport) -> Option<Settings> {
     let http = http(root.remove("http"), &mut secret_files, r);
     let webhook = webhook(root.remove("webhook"), &mut secret_files, r);
     let state = state(root.remove("state"), r);
+    let cluster = cluster(root.remove("cluster"), &mut secret_files, r);
     let log_level = log(root.remove("log"), r);
     unknown("", root, &SECTIONS, r);
     Some(Settings {
@@ -326,6 +332,7 @@ fn read(root: Value, r: &mut ProblemReport) -> Option<Settings> {
         http,
         webhook,
         state,
+        cluster,
         secret_files,
         effective: String::new(),
     })

@@ -246,6 +246,19 @@ impl Decoder {
         (!stream.contains('/')).then_some((stream, topic))
     }
 
+    /// The stream of a topic's readings, or the one that it instructs, where the topic alone decides it and
+    /// nobody else has to see its messages.
+    pub fn stream_of(&self, topic: &str) -> Option<String> {
+        if let Some((stream, _)) = self.instructed(topic) {
+            return Some(stream.to_owned());
+        }
+        let found = self.router.find(topic).ok()?;
+        // A node's births say how the messages of its devices are read.
+        let is_read_alone = self.formats[found.input].form != Form::Sparkplug;
+        let stream = found.stream().filter(|_| is_read_alone);
+        stream.map(str::to_owned)
+    }
+
     /// An instruction, numbered like a reading.
     fn instruction(
         &mut self,

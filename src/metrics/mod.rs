@@ -3,6 +3,7 @@
 //! Counters are bumped where things happen, per message or per batch; figures of the streams are
 //! gathered from the workers' views when somebody asks.
 
+mod cluster;
 mod declare;
 mod store;
 mod streams;
@@ -15,6 +16,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+pub use cluster::ClusterMetrics;
 use declare::Declare;
 use store::StoreMetrics;
 pub use streams::StreamFigures;
@@ -162,6 +164,8 @@ pub struct Metrics {
     pub store_failures: IntCounter,
     /// Metrics of the state store.
     store: StoreMetrics,
+    /// Metrics of a worker in a cluster.
+    pub cluster: ClusterMetrics,
     /// Ready to serve.
     pub ready: IntGauge,
     start_time: Gauge,
@@ -386,6 +390,7 @@ impl Metrics {
             worker_panics: d.counter("spiked_worker_panics_total", "Panics of an engine, caught")?,
             store_failures: d.counter("spiked_storage_failures_total", "Failures of the state store")?,
             store: StoreMetrics::declare(&d)?,
+            cluster: ClusterMetrics::declare(&d)?,
             ready: d.int_gauge("spiked_ready", "1 while /readyz says yes")?,
             start_time: d.gauge(
                 "spiked_start_time_seconds",

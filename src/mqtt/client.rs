@@ -96,6 +96,18 @@ impl Out {
         }
     }
 
+    /// Gives away all messages that wait, for a carrier of its own kind.
+    #[cfg(feature = "jetstream")]
+    pub fn take_all(&self) -> Vec<Message> {
+        lock(&self.outbox).take_all()
+    }
+
+    /// Ends when a message has come since it was last called, or comes.
+    #[cfg(feature = "jetstream")]
+    pub async fn rung(&self) {
+        self.bell.notified().await;
+    }
+
     /// A prediction would find room.
     pub fn has_room(&self) -> bool {
         lock(&self.outbox).has_room()

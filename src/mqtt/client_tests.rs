@@ -145,6 +145,7 @@ fn message(packet_id: u16) -> Delivered {
         arrived: Instant::now(),
         fate: crate::mqtt::Fate::Whole,
         properties: Vec::new(),
+        journal: None,
     }
 }
 

@@ -81,6 +81,7 @@ pub(super) fn message(
         arrived,
         fate: Fate::Whole,
         properties: Vec::new(),
+        journal: None,
     };
     Ok((message, rest))
 }

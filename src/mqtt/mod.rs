@@ -83,6 +83,25 @@ pub struct Delivered {
     pub fate: Fate,
     /// User properties of MQTT 5, names and values.
     pub properties: Vec<(String, String)>,
+    /// Its place in a journal that several workers read; `None` where a broker delivered it.
+    pub journal: Option<JournalPlace>,
+}
+
+/// A message's place in a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "jetstream"),
+    expect(dead_code, reason = "only a cluster has a journal")
+)]
+pub struct JournalPlace {
+    /// Its number.
+    pub sequence: u64,
+    /// When the journal took it, unix milliseconds.
+    pub stored_ms: i64,
+    /// Grows whenever the journal is read anew from an earlier message.
+    pub generation: u64,
+    /// Messages behind it.
+    pub pending: u64,
 }
 
 /// Fate of a message on its way to the intake thread, which acknowledges all of them in their

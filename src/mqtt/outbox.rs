@@ -113,6 +113,12 @@ impl Outbox {
         }
     }
 
+    /// Gives away all messages that wait, for a carrier of its own kind: those of QoS 1 first.
+    #[cfg(feature = "jetstream")]
+    pub fn take_all(&mut self) -> Vec<Message> {
+        self.kept.drain(..).chain(self.loose.drain(..)).collect()
+    }
+
     /// Takes a message before all others that wait.
     pub fn push_first(&mut self, message: Message) {
         self.kept.push_front(message);

@@ -99,14 +99,14 @@ impl Intake {
     }
 
     /// Ends when something has been taken out since it was last called, or is.
-    pub(super) async fn room(&self) {
+    pub async fn room(&self) {
         self.inner.room.notified().await;
     }
 
     /// Moves messages from the front of `batch` into the queue, in their order, as many as there is room
     /// for. With [`Overload::DropOldest`] older ones make room: what is left of them stays in its place
     /// to be acknowledged. Returns how many had to.
-    pub(super) fn put(&self, batch: &mut VecDeque<Delivered>) -> u64 {
+    pub fn put(&self, batch: &mut VecDeque<Delivered>) -> u64 {
         let mut waiting = lock(&self.inner.waiting);
         let mut dropped = 0;
         while !waiting.closed
@@ -166,6 +166,7 @@ mod tests {
             arrived: Instant::now(),
             fate: Fate::Whole,
             properties: Vec::new(),
+            journal: None,
         }
     }
 

@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{SendTimeoutError, Sender, TrySendError, bounded};
 use tracing::{debug, error};
 
-use super::moving::Work;
-use super::worker::Item;
+use super::moving::{Moved, Work};
+use super::worker::{Item, Slot};
+use crate::config::OutputSettings;
 use crate::progress;
 use crate::status::Status;
+use crate::stream::Stream;
 
 /// Readings that are handed to a worker together at most.
 pub const HANDOVER: usize = 256;
@@ -178,6 +180,33 @@ impl Dispatch {
         self.send(worker, Work::Take(stream.clone(), takes));
         self.shared.metrics.stream_moves.inc();
         debug!(%stream, from, to = worker, "a stream moves");
+    }
+
+    /// Worker threads.
+    pub(super) fn n_workers(&self) -> usize {
+        self.ways.len()
+    }
+
+    /// Sends every worker an order.
+    pub(super) fn send_all(&self, order: impl Fn() -> Work) {
+        (0..self.ways.len()).for_each(|worker| self.send(worker, order()));
+    }
+
+    /// A stream comes from outside, before all its readings.
+    pub(super) fn bring(&mut self, stream: Stream, output: &OutputSettings) {
+        let name = stream.name().clone();
+        let worker = self.place(&name, stream.channels().len(), 0.0);
+        let (gives, takes) = bounded(1);
+        // There is room for one, and the other end is here.
+        let _ = gives.send(Moved::of(Slot::new(stream, output)));
+        self.send(worker, Work::Take(name, takes));
+    }
+
+    /// A stream has gone: it has no worker any more.
+    pub(super) fn leave(&mut self, stream: &Arc<str>) {
+        if let Some(Home { worker, .. }) = self.homes.remove(stream) {
+            self.ways[worker].n_streams -= 1;
+        }
     }
 
     /// Has a stream given up, behind all its readings, which end with number `seq`.

@@ -14,9 +14,11 @@ use super::balance::Dispatch;
 use super::clock::{ArrivalClock, ClockStep};
 use super::expiry::Expiry;
 use super::input_counts::InputCounts;
+use super::partitions::{OrderScope, Partitions};
 use super::store::{Accepted, Delivery, Replay, Store};
 use super::tuning::ChangedInputs;
 use super::worker::Item;
+use crate::config::OutputSettings;
 use crate::decode::{Decoder, Message};
 use crate::metrics::Class;
 use crate::mqtt::{self, Ack, Delivered, Fate, Intake, Out};
@@ -79,6 +81,10 @@ pub(super) struct IntakeThread {
     pub inputs: InputCounts,
     /// Inputs that were changed while the daemon runs.
     pub changed_inputs: Receiver<ChangedInputs>,
+    /// Partitions that are here, in a cluster.
+    pub partitions: Option<Partitions>,
+    /// Topics and QoS.
+    pub output: OutputSettings,
 }
 
 /// Hash of the last message accepted under each packet id; constant memory. An entry ages: once so many
@@ -156,6 +162,13 @@ impl IntakeThread {
             self.dispatch.balance();
             self.expire();
             self.take_changed_inputs();
+            if let Some(partitions) = &mut self.partitions {
+                partitions.take_orders(&mut OrderScope {
+                    decoder: &mut self.decoder,
+                    dispatch: &mut self.dispatch,
+                    output: &self.output,
+                });
+            }
             self.inputs.show(&self.shared);
             if self.receive(&mut scratch, MAX_GROUP, IDLE) {
                 self.fill(&mut group, &mut scratch);
@@ -310,6 +323,14 @@ impl IntakeThread {
             self.shared.metrics.reject(Reject::Redelivered);
             return;
         }
+        if let (Some(place), Some(partitions)) = (&message.journal, &mut self.partitions) {
+            if !partitions.begin(place, &message.topic, &mut self.decoder) {
+                return;
+            }
+            // Equal for whoever reads the journal.
+            scratch.arrival_ms = place.stored_ms;
+            self.shared.metrics.cluster.note_lag(place.pending);
+        }
         scratch.readings.clear();
         let sent = Message {
             topic: &message.topic,
@@ -344,6 +365,9 @@ impl IntakeThread {
         }
         if let Some(delivery) = delivery {
             self.deliveries.note(delivery);
+        }
+        if let Some(partitions) = &mut self.partitions {
+            partitions.retain(&mut scratch.readings);
         }
         if self.store.groups_commits() {
             let mut delivery = delivery;

@@ -8,13 +8,23 @@ mod balance;
 #[cfg(test)]
 mod balance_tests;
 mod clock;
+#[cfg(feature = "jetstream")]
+mod cluster;
+mod cutting;
 pub mod disk;
 mod expiry;
 mod input_counts;
 mod intake;
+#[cfg(feature = "jetstream")]
+mod membership;
 mod moving;
+#[cfg(feature = "jetstream")]
+mod outlet;
 #[cfg(all(test, feature = "embedded-broker"))]
 mod panic_tests;
+mod partitions;
+#[cfg(feature = "jetstream")]
+mod roster;
 mod serve;
 pub mod store;
 mod supervise;
@@ -110,6 +120,9 @@ pub enum ServeError {
     /// The broker settings cannot be used.
     #[error("cannot use the broker settings: {0}")]
     Mqtt(String),
+    /// The cluster's settings cannot be used.
+    #[error("cannot use the cluster's settings: {0}")]
+    Cluster(String),
     /// The webhook's settings cannot be used.
     #[error("cannot use the webhook's settings: {0}")]
     Webhook(String),

@@ -7,8 +7,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::error;
 
 use super::worker::{Evicted, Item, Slot, Worker};
+use crate::carrier::Partition;
 use crate::progress;
 use crate::row::Outcome;
+use crate::state::snapshot::Snapshot;
 use crate::stream::StreamParams;
 
 /// Readings that wait for one stream at most, before the worker waits for it too. That cannot end in
@@ -27,14 +29,38 @@ pub enum Work {
     Take(Arc<str>, Receiver<Moved>),
     /// The stream is given up. Its last reading has this number.
     Forget(Arc<str>, u64),
+    /// Snapshots of a partition's streams are taken.
+    Cut(CutWork),
     /// The models go on with other settings.
     Tune(StreamParams),
+}
+
+/// An order to take the snapshots of a partition's streams, behind all readings that were sent before.
+pub struct CutWork {
+    /// The partition.
+    pub partition: Partition,
+    /// Number of partitions.
+    pub n_partitions: u16,
+    /// The streams are given up.
+    pub gives_up: bool,
+    /// Where the snapshots go; `None` for nowhere.
+    pub reply: Option<Sender<Vec<Snapshot>>>,
 }
 
 /// A stream between two workers: live, evicted, or neither when it has had no reading.
 pub struct Moved {
     slot: Option<Slot>,
     evicted: Option<Evicted>,
+}
+
+impl Moved {
+    /// A stream that comes from outside.
+    pub(super) fn of(slot: Slot) -> Moved {
+        Moved {
+            slot: Some(slot),
+            evicted: None,
+        }
+    }
 }
 
 /// A stream that another worker has not given yet, and its readings meanwhile.
@@ -62,6 +88,7 @@ impl Worker {
                 }
             }
             Work::Tune(params) => self.tune(params),
+            Work::Cut(cut) => self.cut(&cut, outcomes),
             Work::Forget(stream, seq) => {
                 self.let_in(&stream, outcomes);
                 self.forget(&stream, seq);
@@ -97,7 +124,7 @@ impl Worker {
     }
 
     /// Waits for a stream that is on its way and learns what has waited for it.
-    fn let_in(&mut self, stream: &Arc<str>, outcomes: &mut Vec<Outcome>) {
+    pub(super) fn let_in(&mut self, stream: &Arc<str>, outcomes: &mut Vec<Outcome>) {
         let Some(Coming { from, items }) = self.coming.remove(stream) else {
             return;
         };

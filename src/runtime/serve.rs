@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
@@ -18,17 +18,19 @@ use super::expiry::Expiry;
 use super::input_counts::InputCounts;
 use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
 use super::moving::Work;
+use super::partitions::{Partitions, admit};
 use super::store::{KeptMessage, NoStore, Restored, Store, StoreError, WEBHOOK_TOPIC};
 use super::tuning::{ChangedInputs, Takers};
 use super::worker::{Slot, Worker};
 use super::{Hooks, ServeError, Started, Summary, supervise};
-use crate::config::{FeedbackMode, Input, MqttSettings, OutputSettings, Protocol, Settings};
-use crate::decode::Decoder;
+use crate::config::{
+    FeedbackMode, Input, MqttSettings, OutputSettings, Overload, Protocol, Settings,
+};
 use crate::http::{Admin, Limits, Site};
 use crate::metrics::{Class, Metrics};
 use crate::mqtt::outbox::Outbox;
 use crate::mqtt::{
-    self, Client, ClientHandles, Filters, Intake, Link, LinkOptions, Message, Out, V4, V5,
+    self, Ack, Client, ClientHandles, Filters, Intake, Link, LinkOptions, Message, Out, V4, V5,
 };
 use crate::payload::InstructionTopic;
 use crate::progress::{BEAT_EVERY, Pulse};
@@ -48,10 +50,13 @@ const WORKER_QUEUE: usize = 1024;
 /// If an address cannot be bound or the state cannot be restored. Later failures are counted,
 /// logged and seen at /readyz.
 pub async fn serve(
-    settings: Settings,
+    mut settings: Settings,
     hooks: Hooks,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Summary, ServeError> {
+    if settings.cluster.is_some() {
+        adapt_to_cluster(&mut settings);
+    }
     let n_workers = settings.runtime.workers;
     let metrics = Metrics::new()?;
     let engine = settings.stream_params().engine.get();
@@ -82,15 +87,10 @@ pub async fn serve(
     let mut shutdown = std::pin::pin!(shutdown);
 
     let intake = Intake::new(settings.runtime.queue_messages, settings.runtime.overload);
-    let start = match settings.mqtt.protocol {
-        Protocol::V3 => Clients::start::<V4>,
-        Protocol::V5 => Clients::start::<V5>,
-    };
-    warn_of_plain_password(&settings.mqtt);
     let (connect, may_connect) = watch::channel(false);
-    let clients = start(&settings, &intake, &shared, store.clone(), may_connect)?;
+    let mut clients = Clients::start(&settings, &intake, &shared, &store, may_connect).await?;
     let http = listener.map(|l| {
-        let site = site(&settings, &shared, &clients.outgoing.out);
+        let site = site(&settings, &shared, &clients.out);
         crate::http::start(l, Limits::new(&settings.http), site)
     });
     let webhook_queue = settings.webhook.as_ref();
@@ -98,7 +98,7 @@ pub async fn serve(
     let webhook = start_webhook(&settings, webhook_queue.as_ref(), &shared, &store)?;
     let queues = supervise::Queues {
         intake: intake.clone(),
-        out: clients.outgoing.out.clone(),
+        out: clients.out.clone(),
         store: store.clone(),
     };
     if let Some(pulse) = store.pulse() {
@@ -119,10 +119,10 @@ pub async fn serve(
         for (stream, history) in restored.histories.drain(..) {
             shared.restore_history(&stream, history);
         }
-        let filters = &clients.incoming.filters;
+        let filters = &clients.filters;
         filters.send_modify(|filters| filters.add_former(&restored.filters));
         store.keep_filters(filters.borrow().held());
-        republish(&clients.outgoing.out, &restored.messages);
+        republish(&clients.out, &restored.messages);
         repost(webhook_queue.as_ref(), &restored.messages, &store);
         let (recovered, recovery) = oneshot::channel();
         let parts = Parts {
@@ -131,7 +131,7 @@ pub async fn serve(
             recovered,
             store: &store,
             intake: &intake,
-            clients: &clients,
+            clients: &mut clients,
             tap: hooks.tap,
             shared: &shared,
         };
@@ -139,7 +139,7 @@ pub async fn serve(
         let takers = Takers {
             workers: started.senders.clone(),
             intake: started.changed_inputs.clone(),
-            filters: clients.incoming.filters.clone(),
+            filters: clients.filters.clone(),
             store: store.clone(),
             shared: shared.clone(),
         };
@@ -193,6 +193,7 @@ pub async fn serve(
     if shared.recovering().is_some() {
         shared.set_hurried();
     }
+    let left = clients.leave(deadline - settings.runtime.grace / 4).await;
     intake.close();
     let joined = match threads {
         Some(threads) => {
@@ -223,7 +224,7 @@ pub async fn serve(
     let summary = Summary {
         readings: shared.metrics.readings_received.get(),
         rows: shared.metrics.rows.get(),
-        clean: joined && flushed,
+        clean: joined && flushed && left,
     };
     if summary.clean {
         info!(readings = summary.readings, rows = summary.rows, "stopped");
@@ -233,6 +234,7 @@ pub async fn serve(
             rows = summary.rows,
             joined,
             flushed,
+            left,
             "stopped before everything was done"
         );
     }
@@ -328,16 +330,100 @@ fn site(settings: &Settings, status: &Arc<Status>, out: &Out) -> Site {
     Site::new(status.clone(), settings, admin)
 }
 
-/// The two connections to the broker.
+/// The ways in and out.
 struct Clients {
-    /// Receives.
-    incoming: ClientHandles,
-    /// Publishes.
-    outgoing: ClientHandles,
+    /// Messages to publish go here.
+    out: Out,
+    /// Acknowledgements go here.
+    acks: mpsc::UnboundedSender<Vec<Ack>>,
+    /// Topics subscribed to.
+    filters: watch::Sender<Filters>,
+    /// Orders of a cluster to the intake thread.
+    partitions: Option<Partitions>,
+    ways: Ways,
+}
+
+/// What messages come and go by.
+enum Ways {
+    /// Two connections to the broker: one receives, one publishes.
+    Broker(ClientHandles, ClientHandles),
+    /// The membership of a cluster.
+    #[cfg(feature = "jetstream")]
+    Cluster(super::cluster::ClusterHandles),
+}
+
+/// In a cluster the server keeps what is kept, and whatever is slow is waited for: the journal has it.
+fn adapt_to_cluster(settings: &mut Settings) {
+    settings.output.overload = Overload::Block;
+    settings.runtime.overload = Overload::Block;
+    settings.state.idle_evict = None;
+}
+
+/// Filters of the messages that belong into the journal of a cluster.
+#[cfg(feature = "jetstream")]
+fn journal_filters(settings: &Settings) -> Vec<String> {
+    let inputs = settings.inputs.iter().map(|i| i.pattern.topic_filter());
+    let others = optional_filters(settings)
+        .into_iter()
+        .map(|(filter, _)| filter);
+    inputs.chain(others).collect()
 }
 
 impl Clients {
-    fn start<L: Link<Options = LinkOptions>>(
+    async fn start(
+        settings: &Settings,
+        intake: &Intake,
+        shared: &Arc<Status>,
+        store: &Arc<dyn Store>,
+        may_connect: watch::Receiver<bool>,
+    ) -> Result<Clients, ServeError> {
+        if let Some(cluster) = &settings.cluster {
+            return Clients::join(cluster.partitions, settings, intake, shared, may_connect).await;
+        }
+        warn_of_plain_password(&settings.mqtt);
+        let connect = match settings.mqtt.protocol {
+            Protocol::V3 => Clients::connect::<V4>,
+            Protocol::V5 => Clients::connect::<V5>,
+        };
+        connect(settings, intake, shared, store.clone(), may_connect)
+    }
+
+    #[cfg(feature = "jetstream")]
+    async fn join(
+        n_partitions: u16,
+        settings: &Settings,
+        intake: &Intake,
+        shared: &Arc<Status>,
+        may_connect: watch::Receiver<bool>,
+    ) -> Result<Clients, ServeError> {
+        use super::cluster::ClusterHandles;
+        let filters = journal_filters(settings);
+        let handles = ClusterHandles::start(settings, &filters, intake, shared, may_connect);
+        let handles = handles.await?;
+        Ok(Clients {
+            out: handles.out.clone(),
+            // Nobody waits for acknowledgements, and the subjects are those of the start.
+            acks: mpsc::unbounded_channel().0,
+            filters: watch::channel(Filters::default()).0,
+            partitions: Some(Partitions::new(n_partitions, handles.orders.clone())),
+            ways: Ways::Cluster(handles),
+        })
+    }
+
+    #[cfg(not(feature = "jetstream"))]
+    async fn join(
+        _: u16,
+        _: &Settings,
+        _: &Intake,
+        _: &Arc<Status>,
+        _: watch::Receiver<bool>,
+    ) -> Result<Clients, ServeError> {
+        Err(ServeError::Cluster(
+            "this program was built without the feature jetstream".to_owned(),
+        ))
+    }
+
+    fn connect<L: Link<Options = LinkOptions>>(
         settings: &Settings,
         intake: &Intake,
         shared: &Arc<Status>,
@@ -396,14 +482,39 @@ impl Clients {
             may_connect,
             delivered: Box::new(move |id| store.delivered(id)),
         });
-        Ok(Clients { incoming, outgoing })
+        Ok(Clients {
+            out: outgoing.out.clone(),
+            acks: incoming.acks.clone(),
+            filters: incoming.filters.clone(),
+            partitions: None,
+            ways: Ways::Broker(incoming, outgoing),
+        })
+    }
+
+    /// Gives up what this worker of a cluster has. Returns whether all of it was in time.
+    #[cfg_attr(
+        not(feature = "jetstream"),
+        expect(unused_variables, reason = "no cluster")
+    )]
+    async fn leave(&mut self, deadline: Instant) -> bool {
+        match &mut self.ways {
+            Ways::Broker(..) => true,
+            #[cfg(feature = "jetstream")]
+            Ways::Cluster(handles) => handles.leave(deadline).await,
+        }
     }
 
     /// Flushes what waits, says `offline` and disconnects. Returns whether everything was
     /// acknowledged in time.
     async fn finish(self, deadline: Instant, shared: &Status) -> bool {
-        let incoming = self.incoming.finish(deadline, shared).await;
-        self.outgoing.finish(deadline, shared).await && incoming
+        match self.ways {
+            Ways::Broker(incoming, outgoing) => {
+                let incoming = incoming.finish(deadline, shared).await;
+                outgoing.finish(deadline, shared).await && incoming
+            }
+            #[cfg(feature = "jetstream")]
+            Ways::Cluster(handles) => handles.finish(deadline).await,
+        }
     }
 }
 
@@ -462,7 +573,7 @@ struct Parts<'a> {
     recovered: oneshot::Sender<()>,
     store: &'a Arc<dyn Store>,
     intake: &'a Intake,
-    clients: &'a Clients,
+    clients: &'a mut Clients,
     tap: Option<super::Tap>,
     shared: &'a Arc<Status>,
 }
@@ -501,7 +612,7 @@ impl Threads {
         let told = Arc::new(told);
         let mut workers = Vec::new();
         for (idx, (rx, streams)) in receivers.into_iter().zip(slots).enumerate() {
-            let out = clients.outgoing.out.clone();
+            let out = clients.out.clone();
             let mut worker = Worker::new((idx, rx), settings, out, store.clone(), shared.clone());
             worker.tap = tap.clone();
             worker.webhook = webhook.clone();
@@ -519,15 +630,17 @@ impl Threads {
                 max_age: settings.state.commit_max_age,
             },
             store: store.clone(),
-            acks: clients.incoming.acks.clone(),
+            acks: clients.acks.clone(),
             dispatch,
             shared: shared.clone(),
             deliveries: Deliveries::new(&restored.deliveries),
             pipeline: Pipeline::new(),
             replay: restored.replay,
             recovered: Some(recovered),
-            out: clients.outgoing.out.clone(),
+            out: clients.out.clone(),
             changed_inputs: changes,
+            partitions: clients.partitions.take(),
+            output: settings.output.clone(),
             home_assistant: home_assistant_status(&settings.output),
             expiry: Expiry::new(
                 settings.expire_after,
@@ -588,19 +701,6 @@ fn place_all(dispatch: &mut Dispatch, streams: &[Stream], pending: &BTreeMap<Arc
     names.dedup_by(|a, b| a.0 == b.0);
     for (name, n_channels, n_pending) in names {
         dispatch.place(name, n_channels, n_pending as f64 / all);
-    }
-}
-
-/// A stream of a snapshot keeps its place and those of its channels.
-fn admit(decoder: &mut Decoder, stream: &Stream) {
-    let router = &mut decoder.router;
-    let admitted = router.stream(stream.name()).is_ok()
-        && stream
-            .channels()
-            .iter()
-            .all(|channel| router.channel(stream.name(), channel).is_ok());
-    if !admitted {
-        warn!(stream = %stream.name(), "a kept stream is beyond max_streams or max_channels");
     }
 }
 

@@ -101,6 +101,9 @@ impl IntakeThread {
             }
             self.decoder.replace_inputs(patterns, formats);
             self.inputs.replace(&self.decoder);
+            if let Some(partitions) = &mut self.partitions {
+                partitions.forget_topics();
+            }
             // Nobody waits any more where the daemon is about to stop.
             let _ = taken.send(());
         }

@@ -6,7 +6,7 @@
 //! `params` is the postcard encoding of [`StreamParams`], kept to name what a new configuration
 //! changed. `crc` is CRC-32 over every column but itself.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::StateError;
@@ -16,7 +16,7 @@ use crate::stream::{Stream, StreamParams, TUNABLE};
 pub const FORMAT: u32 = 12;
 
 /// A stream's state as it goes into the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The stream's name.
     pub stream: String,

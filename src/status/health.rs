@@ -86,6 +86,8 @@ impl Status {
         let alive = reasons.is_empty();
         if let Some(recovering) = self.recovering() {
             reasons.push(recovering);
+        } else if let Some(why) = lock(&self.cluster_trouble).as_deref() {
+            reasons.push(why.to_owned());
         } else if !self.is_connected(Role::Subscriber) || !self.is_connected(Role::Publisher) {
             reasons.push("not connected to the broker".to_owned());
         } else if !self.subscribed.load(Ordering::Acquire) {

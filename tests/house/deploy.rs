@@ -104,7 +104,7 @@ fn prometheus_takes_its_job_and_its_rules() {
         &["check", "rules", "spiked.rules.yml"],
         "",
     );
-    assert!(said.contains("21 rules found"), "{said}");
+    assert!(said.contains("22 rules found"), "{said}");
     run(
         folder,
         "promtool",

@@ -1,0 +1,773 @@
+//! Carrier on NATS JetStream.
+//!
+//! | what | where |
+//! |---|---|
+//! | messages | stream `NAME`, whose subjects are those of the inputs and of operators' instructions |
+//! | leases, positions, signs of life | key-value bucket `NAME-leases` |
+//! | states | object store `NAME-states`, an object a commit |
+//! | outputs | stream `NAME-outputs`: drops repetitions by their id, and publishes the others again under the topic's own subject |
+//!
+//! An object store knows no compare-and-set, but its objects can have a name of their own each: a commit
+//! writes the object first, then has the partition's record point to it, by compare-and-set. What fails
+//! there leaves an object that nobody points to, which is deleted.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::connection::State;
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::context::PublishAckFuture;
+use async_nats::jetstream::kv::{self, Operation, UpdateErrorKind, Watch};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::object_store::{self, ObjectStore};
+use async_nats::jetstream::stream::{self, DiscardPolicy, Republish};
+use async_nats::jetstream::{self, Context};
+use async_nats::{Client, ConnectOptions};
+use futures_util::{FutureExt, StreamExt};
+use tokio::io::AsyncReadExt;
+use tokio::sync::OnceCell;
+use tracing::warn;
+
+use super::records::{
+    AGREED_KEY, Agreed, LAYOUT, PartitionRecord, RecordKey, WorkerRecord, parse_key, partition_key,
+    worker_key,
+};
+use super::{
+    Carrier, CarrierError, CarrierNews, ClaimedPartition, ClusterView, JournalMessage,
+    JournalReader, Lease, NewsReader, Partition, PartitionCommit, PartitionState, is_covered,
+    subject_of_filter, subject_of_topic, topic_of_subject,
+};
+use crate::config::ClusterSettings;
+use crate::metrics::Class;
+use crate::mqtt::Message;
+use crate::payload::InstructionTopic;
+use crate::status::lock;
+
+/// Repetitions of an output are dropped for so long: outputs are repeated since the last commit.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
+/// Outputs are there for those who come later for so long.
+const OUTPUTS_AGE: Duration = Duration::from_secs(3600);
+/// Longest wait between two attempts to connect.
+const RECONNECT_MAX: Duration = Duration::from_millis(500);
+/// Messages of the journal that are handed over together at most.
+const MAX_BATCH: usize = 512;
+/// Outputs that wait for their acknowledgement at once.
+const IN_FLIGHT: usize = 512;
+
+/// A worker's connection, and the leases that it has.
+pub struct JetStream {
+    settings: ClusterSettings,
+    /// Subjects of the journal.
+    subjects: Vec<String>,
+    /// Beginning of the topics of outputs, `<prefix>/<instance>`.
+    own_topic: String,
+    worker: String,
+    client: Client,
+    context: Context,
+    leases: OnceCell<kv::Store>,
+    states: OnceCell<ObjectStore>,
+    held: Mutex<HashMap<Partition, HeldRecord>>,
+}
+
+/// A record of our own and its revision.
+#[derive(Clone, Debug)]
+struct HeldRecord {
+    record: PartitionRecord,
+    revision: u64,
+}
+
+fn away(error: impl std::fmt::Display) -> CarrierError {
+    CarrierError::Away(error.to_string())
+}
+
+impl JetStream {
+    /// Begins to connect; goes on trying. `filters` are those of the inputs and instructions,
+    /// `own_topic` is `<prefix>/<instance>`.
+    ///
+    /// # Errors
+    /// If the settings cannot be used.
+    pub async fn connect(
+        settings: &ClusterSettings,
+        filters: &[String],
+        own_topic: &str,
+    ) -> Result<JetStream, CarrierError> {
+        let worker = match settings.worker.as_str() {
+            "" => format!("w{}.1", client_name()),
+            name => format!("{name}.{}", client_name()),
+        };
+        let options = options(settings).await?.name(format!("spiked {worker}"));
+        let servers: Vec<&str> = settings.servers.iter().map(String::as_str).collect();
+        let client = options.retry_on_initial_connect().connect(servers).await;
+        let client = client.map_err(|error| CarrierError::Settings(error.to_string()))?;
+        let mut context = jetstream::new(client.clone());
+        context.set_timeout(settings.lease);
+        Ok(JetStream {
+            settings: settings.clone(),
+            subjects: subjects(filters),
+            own_topic: own_topic.to_owned(),
+            worker,
+            client,
+            context,
+            leases: OnceCell::new(),
+            states: OnceCell::new(),
+            held: Mutex::default(),
+        })
+    }
+
+    /// Subjects that the journal takes.
+    pub fn subjects(&self) -> &[String] {
+        &self.subjects
+    }
+
+    fn leases_name(&self) -> String {
+        format!("{}-leases", self.settings.name)
+    }
+
+    fn states_name(&self) -> String {
+        format!("{}-states", self.settings.name)
+    }
+
+    /// Subject under which an output enters the stream of outputs.
+    fn output_subject(&self, topic: &str) -> String {
+        let rest = topic.strip_prefix(&self.own_topic).unwrap_or(topic);
+        let rest = rest.strip_prefix('/').unwrap_or(rest);
+        format!("{}-out.{}", self.settings.name, subject_of_topic(rest))
+    }
+
+    async fn leases(&self) -> Result<&kv::Store, CarrierError> {
+        let bucket = || self.context.get_key_value(self.leases_name());
+        self.leases.get_or_try_init(bucket).await.map_err(away)
+    }
+
+    async fn states(&self) -> Result<&ObjectStore, CarrierError> {
+        let bucket = || self.context.get_object_store(self.states_name());
+        self.states.get_or_try_init(bucket).await.map_err(away)
+    }
+
+    /// Waits until the server has answered, `limit` at most.
+    ///
+    /// # Errors
+    /// If it has not.
+    pub async fn reach(&self, limit: Duration) -> Result<(), CarrierError> {
+        let asked = tokio::time::timeout(limit, self.context.query_account()).await;
+        match asked {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(away(error)),
+            Err(_) => Err(CarrierError::Away(format!(
+                "no answer from {} within {limit:?}",
+                self.settings.servers.join(", ")
+            ))),
+        }
+    }
+
+    /// Workers and leases as they stand.
+    ///
+    /// # Errors
+    /// If the server does not answer, or there is no cluster of this name.
+    pub async fn view(&self) -> Result<ClusterView, CarrierError> {
+        let stream = self.context.get_stream(&self.settings.name).await;
+        let mut stream = stream.map_err(|error| {
+            let name = &self.settings.name;
+            CarrierError::Away(format!("there is no cluster named {name:?} yet ({error})"))
+        })?;
+        let state = stream.info().await.map_err(away)?.state.clone();
+        let mut view = ClusterView {
+            last_sequence: state.last_sequence,
+            first_sequence: state.first_sequence,
+            ..ClusterView::default()
+        };
+        let leases = self.leases().await?;
+        let mut keys = leases.keys().await.map_err(away)?;
+        while let Some(key) = keys.next().await {
+            let key = key.map_err(away)?;
+            let Some(entry) = leases.entry(&key).await.map_err(away)? else {
+                continue;
+            };
+            match parse_key(&key) {
+                RecordKey::Worker(worker) => {
+                    let heard_ms = unix_ms(entry.created.unix_timestamp_nanos());
+                    view.workers.insert(worker.to_owned(), now_ms() - heard_ms);
+                }
+                RecordKey::Partition(partition) => {
+                    let record: PartitionRecord = parse(&entry.value)?;
+                    view.leases.insert(partition, record.lease());
+                }
+                RecordKey::Other => {}
+            }
+        }
+        Ok(view)
+    }
+
+    /// The state of a partition's last commit.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn state(
+        &self,
+        partition: Partition,
+    ) -> Result<Option<PartitionState>, CarrierError> {
+        let leases = self.leases().await?;
+        let entry = leases.get(partition_key(partition)).await.map_err(away)?;
+        let Some(bytes) = entry else { return Ok(None) };
+        let record: PartitionRecord = parse(&bytes)?;
+        self.load(&record).await
+    }
+
+    async fn load(&self, record: &PartitionRecord) -> Result<Option<PartitionState>, CarrierError> {
+        if record.object.is_empty() {
+            return Ok(None);
+        }
+        let mut object = self
+            .states()
+            .await?
+            .get(&record.object)
+            .await
+            .map_err(away)?;
+        let mut bytes = Vec::new();
+        object.read_to_end(&mut bytes).await.map_err(away)?;
+        let state = PartitionState::from_bytes(&bytes);
+        state
+            .map(Some)
+            .map_err(|error| CarrierError::Settings(format!("{}: {error}", record.object)))
+    }
+
+    /// The journal, the outputs and the buckets.
+    async fn make(&self) -> Result<(), CarrierError> {
+        let settings = &self.settings;
+        let (name, replicas) = (&settings.name, settings.replicas);
+        let journal = stream::Config {
+            name: name.clone(),
+            subjects: self.subjects.clone(),
+            max_age: settings.journal_age,
+            max_bytes: i64::try_from(settings.journal_max_bytes).unwrap_or(0),
+            // What is not learned yet must not make room for what comes.
+            discard: DiscardPolicy::New,
+            num_replicas: replicas,
+            ..stream::Config::default()
+        };
+        self.make_stream(journal).await?;
+        let out = format!("{name}-out.>");
+        self.make_stream(stream::Config {
+            name: format!("{name}-outputs"),
+            subjects: vec![out.clone()],
+            max_age: OUTPUTS_AGE,
+            duplicate_window: DUPLICATE_WINDOW,
+            num_replicas: replicas,
+            republish: Some(Republish {
+                source: out,
+                destination: format!("{}.>", subject_of_topic(&self.own_topic)),
+                headers_only: false,
+            }),
+            ..stream::Config::default()
+        })
+        .await?;
+        let bucket = kv::Config {
+            bucket: self.leases_name(),
+            history: 1,
+            num_replicas: replicas,
+            ..kv::Config::default()
+        };
+        if self
+            .context
+            .get_key_value(self.leases_name())
+            .await
+            .is_err()
+        {
+            self.context.create_key_value(bucket).await.map_err(away)?;
+        }
+        let bucket = object_store::Config {
+            bucket: self.states_name(),
+            num_replicas: replicas,
+            ..object_store::Config::default()
+        };
+        if self
+            .context
+            .get_object_store(self.states_name())
+            .await
+            .is_err()
+        {
+            self.context
+                .create_object_store(bucket)
+                .await
+                .map_err(away)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a stream, or gives an existing one the subjects and limits that are wanted.
+    async fn make_stream(&self, wanted: stream::Config) -> Result<(), CarrierError> {
+        let existing = self.context.get_or_create_stream(wanted.clone()).await;
+        let existing = existing.map_err(|error| {
+            CarrierError::Away(format!(
+                "stream {} ({}): {error}",
+                wanted.name,
+                wanted.subjects.join(" ")
+            ))
+        })?;
+        let is = &existing.cached_info().config;
+        let fits = is.subjects == wanted.subjects
+            && is.max_age == wanted.max_age
+            && is.max_bytes.max(0) == wanted.max_bytes
+            && is.num_replicas == wanted.num_replicas;
+        if !fits {
+            self.context.update_stream(wanted).await.map_err(away)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a record in the place of ours, as long as it still is; says what is there otherwise.
+    async fn swap(
+        &self,
+        partition: Partition,
+        held: &HeldRecord,
+        record: PartitionRecord,
+    ) -> Result<(), CarrierError> {
+        let leases = self.leases().await?;
+        let mut revision = held.revision;
+        // A write whose answer was lost may have been done: the record says so itself.
+        for _ in 0..3 {
+            let bytes = json(&record);
+            match leases
+                .update(partition_key(partition), bytes.into(), revision)
+                .await
+            {
+                Ok(revision) => {
+                    self.note_held(partition, record, revision);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+                    let entry = leases.entry(partition_key(partition)).await.map_err(away)?;
+                    let now = entry.as_ref().map(|entry| parse(&entry.value));
+                    let now: PartitionRecord = now.transpose()?.unwrap_or_default();
+                    if now == record {
+                        revision = entry.map_or(0, |entry| entry.revision);
+                        self.note_held(partition, record, revision);
+                        return Ok(());
+                    }
+                    if now.epoch != held.record.epoch || now.owner != self.worker {
+                        lock(&self.held).remove(&partition);
+                        let epoch = now.epoch;
+                        return Err(CarrierError::Fenced { partition, epoch });
+                    }
+                    revision = entry.map_or(0, |entry| entry.revision);
+                }
+                Err(error) => return Err(away(error)),
+            }
+        }
+        Err(CarrierError::Away(format!(
+            "the record of partition {partition} does not stand still"
+        )))
+    }
+
+    fn note_held(&self, partition: Partition, record: PartitionRecord, revision: u64) {
+        let mut all = lock(&self.held);
+        if record.owner == self.worker {
+            all.insert(partition, HeldRecord { record, revision });
+        } else {
+            all.remove(&partition);
+        }
+    }
+
+    async fn remove_object(&self, object: &str) {
+        if object.is_empty() {
+            return;
+        }
+        // What stays behind costs room and nothing else.
+        if let Ok(states) = self.states().await
+            && let Err(error) = states.delete(object).await
+        {
+            warn!(object, %error, "a state that is out of date cannot be deleted");
+        }
+    }
+
+    /// Sends one message on its way; what is still to be acknowledged comes back.
+    async fn send(&self, message: &Message) -> Result<Option<PublishAckFuture>, CarrierError> {
+        let is_instruction = InstructionTopic::ALL
+            .into_iter()
+            .any(|topic| message.topic.rsplit('/').next() == Some(topic.as_str()));
+        let build = PublishMessage::build().payload(message.payload.clone().into());
+        let sent = if is_instruction {
+            let subject = subject_of_topic(&message.topic);
+            self.context.send_publish(subject, build).await
+        } else if message.class == Class::Status {
+            let subject = subject_of_topic(&message.topic);
+            let payload = message.payload.clone().into();
+            self.client.publish(subject, payload).await.map_err(away)?;
+            return Ok(None);
+        } else {
+            let subject = self.output_subject(&message.topic);
+            self.context
+                .send_publish(subject, build.message_id(id_of(message)))
+                .await
+        };
+        sent.map(Some).map_err(away)
+    }
+}
+
+/// Id of an output: equal for the same topic and payload, which say stream, row and kind.
+fn id_of(message: &Message) -> String {
+    const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+    const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
+    let bytes = message
+        .topic
+        .bytes()
+        .chain([0])
+        .chain(message.payload.iter().copied());
+    let hash = bytes.fold(OFFSET, |hash, byte| {
+        (hash ^ u128::from(byte)).wrapping_mul(PRIME)
+    });
+    format!("{hash:032x}")
+}
+
+async fn options(settings: &ClusterSettings) -> Result<ConnectOptions, CarrierError> {
+    let limit = settings.lease / 2;
+    let mut options = ConnectOptions::new()
+        .max_reconnects(None)
+        .ping_interval(limit)
+        .request_timeout(Some(settings.lease))
+        .reconnect_delay_callback(|attempts| {
+            let wait = Duration::from_millis(20 << attempts.min(5));
+            wait.min(RECONNECT_MAX)
+        });
+    if let Some(path) = &settings.credentials_file {
+        let read = options.credentials_file(path).await;
+        options = read.map_err(|error| {
+            CarrierError::Settings(format!("credentials {}: {error}", path.display()))
+        })?;
+    }
+    if !settings.username.is_empty() {
+        let (user, password) = (settings.username.clone(), settings.password.clone());
+        options = options.user_and_password(user, password);
+    }
+    if let Some(path) = &settings.ca_file {
+        options = options
+            .add_root_certificates(path.clone())
+            .require_tls(true);
+    }
+    if let Some((cert, key)) = &settings.client_auth {
+        options = options.add_client_certificate(cert.clone(), key.clone());
+    }
+    Ok(options)
+}
+
+/// Subjects of filters, without those that others cover.
+fn subjects(filters: &[String]) -> Vec<String> {
+    let all: Vec<String> = filters.iter().flat_map(|f| subject_of_filter(f)).collect();
+    let mut kept: Vec<String> = Vec::new();
+    for (i, subject) in all.iter().enumerate() {
+        let mut others = all.iter().enumerate().filter(|(j, _)| *j != i);
+        let is_spare = others
+            .any(|(j, other)| is_covered(subject, other) && (!is_covered(other, subject) || j < i));
+        if !is_spare {
+            kept.push(subject.clone());
+        }
+    }
+    kept.sort_unstable();
+    kept
+}
+
+/// Text that no other process has.
+fn client_name() -> String {
+    let id = u64::from(std::process::id());
+    let nanos = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_nanos();
+    format!("{:x}{:x}", id, nanos & 0xffff_ffff_ffff)
+}
+
+fn json(record: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(record).expect("plain data serialises")
+}
+
+fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, CarrierError> {
+    let parsed = serde_json::from_slice(bytes);
+    parsed.map_err(|error| CarrierError::Settings(format!("a record in the bucket: {error}")))
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Unix milliseconds of nanoseconds.
+fn unix_ms(nanos: i128) -> i64 {
+    i64::try_from(nanos / 1_000_000).unwrap_or(0)
+}
+
+impl Carrier for JetStream {
+    type Journal = JetStreamJournal;
+    type News = JetStreamNews;
+
+    fn worker(&self) -> &str {
+        &self.worker
+    }
+
+    fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    async fn prepare(&self) -> Result<(), CarrierError> {
+        self.make().await?;
+        let leases = self.leases().await?;
+        let wanted = Agreed {
+            layout: LAYOUT,
+            partitions: self.settings.partitions,
+        };
+        // An error means that it is there.
+        let _ = leases.create(AGREED_KEY, json(&wanted).into()).await;
+        let found = leases.get(AGREED_KEY).await.map_err(away)?;
+        let found: Agreed = parse(&found.unwrap_or_default())?;
+        if found != wanted {
+            return Err(CarrierError::Settings(format!(
+                "the cluster {:?} has {} partitions and layout {}, this worker {} and {}",
+                self.settings.name,
+                found.partitions,
+                found.layout,
+                wanted.partitions,
+                wanted.layout
+            )));
+        }
+        Ok(())
+    }
+
+    async fn announce(&self, is_leaving: bool) -> Result<(), CarrierError> {
+        let record = WorkerRecord {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            is_leaving,
+        };
+        let leases = self.leases().await?;
+        let put = leases.put(worker_key(&self.worker), json(&record).into());
+        put.await.map(|_| ()).map_err(away)
+    }
+
+    async fn withdraw(&self, worker: &str) -> Result<(), CarrierError> {
+        let leases = self.leases().await?;
+        leases.purge(worker_key(worker)).await.map_err(away)
+    }
+
+    async fn news(&self) -> Result<JetStreamNews, CarrierError> {
+        let leases = self.leases().await?;
+        let watch = leases.watch_with_history(">").await.map_err(away)?;
+        Ok(JetStreamNews {
+            watch,
+            is_current: false,
+            next: None,
+        })
+    }
+
+    async fn claim(
+        &self,
+        partition: Partition,
+        dead: &str,
+    ) -> Result<ClaimedPartition, CarrierError> {
+        let leases = self.leases().await?;
+        let key = partition_key(partition);
+        let entry = leases.entry(&key).await.map_err(away)?;
+        let revision = entry.as_ref().map_or(0, |entry| entry.revision);
+        let before = entry.filter(|entry| entry.operation == Operation::Put);
+        let before = before.map(|entry| parse(&entry.value)).transpose()?;
+        let before: PartitionRecord = before.unwrap_or_default();
+        let fenced = CarrierError::Fenced {
+            partition,
+            epoch: before.epoch,
+        };
+        if !before.owner.is_empty() && before.owner != dead {
+            return Err(fenced);
+        }
+        let record = PartitionRecord {
+            epoch: before.epoch + 1,
+            owner: self.worker.clone(),
+            ..before
+        };
+        let revision = match leases.update(&key, json(&record).into(), revision).await {
+            Ok(revision) => revision,
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => return Err(fenced),
+            Err(error) => return Err(away(error)),
+        };
+        let claimed = ClaimedPartition {
+            epoch: record.epoch,
+            position: record.position,
+            state: None,
+        };
+        lock(&self.held).insert(
+            partition,
+            HeldRecord {
+                record: record.clone(),
+                revision,
+            },
+        );
+        let state = self.load(&record).await?;
+        Ok(ClaimedPartition { state, ..claimed })
+    }
+
+    async fn read(&self, after: u64) -> Result<JetStreamJournal, CarrierError> {
+        let mut stream = self
+            .context
+            .get_stream(&self.settings.name)
+            .await
+            .map_err(away)?;
+        let last = stream.info().await.map_err(away)?.state.last_sequence;
+        if last < after {
+            return Err(CarrierError::Settings(format!(
+                "the journal ends with message {last}, the states go on to {after}: it is not the \
+                 journal that they were made from"
+            )));
+        }
+        let config = OrderedConfig {
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: after + 1,
+            },
+            ..OrderedConfig::default()
+        };
+        let consumer = stream.create_consumer(config).await.map_err(away)?;
+        let messages = consumer.messages().await.map_err(away)?;
+        Ok(JetStreamJournal { messages })
+    }
+
+    async fn commit(
+        &self,
+        partition: Partition,
+        epoch: u64,
+        commit: PartitionCommit,
+    ) -> Result<(), CarrierError> {
+        let held = lock(&self.held).get(&partition).cloned();
+        let Some(held) = held.filter(|held| held.record.epoch == epoch) else {
+            return Err(CarrierError::Fenced { partition, epoch });
+        };
+        let mut record = held.record.clone();
+        record.position = commit
+            .position
+            .unwrap_or(record.position)
+            .max(record.position);
+        if commit.releases {
+            record.owner.clear();
+        }
+        if let Some(bytes) = &commit.state {
+            record.object = format!("{partition}.{epoch}.{}", record.position);
+            record.state_bytes = bytes.len() as u64;
+            record.committed_ms = now_ms();
+            let mut data = bytes.as_slice();
+            let put = self
+                .states()
+                .await?
+                .put(record.object.as_str(), &mut data)
+                .await;
+            put.map_err(away)?;
+        }
+        let (before, new) = (held.record.object.clone(), record.object.clone());
+        let swapped = self.swap(partition, &held, record).await;
+        if before != new {
+            match &swapped {
+                Ok(()) => self.remove_object(&before).await,
+                Err(CarrierError::Fenced { .. }) => self.remove_object(&new).await,
+                Err(_) => {}
+            }
+        }
+        swapped
+    }
+
+    async fn publish(&self, messages: &[Message]) -> Result<(), CarrierError> {
+        for some in messages.chunks(IN_FLIGHT) {
+            let mut acks = Vec::with_capacity(some.len());
+            for message in some {
+                acks.extend(self.send(message).await?);
+            }
+            for ack in acks {
+                ack.await.map_err(away)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads the journal's stream.
+pub struct JetStreamJournal {
+    messages: Ordered,
+}
+
+impl JournalReader for JetStreamJournal {
+    async fn next(&mut self, out: &mut Vec<JournalMessage>) -> Result<(), CarrierError> {
+        let mut next = self.messages.next().await;
+        for n in 1.. {
+            let message = match next {
+                Some(message) => message.map_err(away)?,
+                None => return Err(CarrierError::Away("the journal ends".to_owned())),
+            };
+            let info = message.info().map_err(away)?;
+            out.push(JournalMessage {
+                sequence: info.stream_sequence,
+                stored_ms: unix_ms(info.published.unix_timestamp_nanos()),
+                pending: info.pending,
+                topic: topic_of_subject(&message.subject),
+                payload: message.payload.to_vec(),
+            });
+            if n == MAX_BATCH {
+                break;
+            }
+            next = match self.messages.next().now_or_never() {
+                Some(further) => further,
+                None => break,
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Watches the bucket of leases.
+pub struct JetStreamNews {
+    watch: Watch,
+    is_current: bool,
+    next: Option<CarrierNews>,
+}
+
+impl NewsReader for JetStreamNews {
+    async fn next(&mut self) -> Result<CarrierNews, CarrierError> {
+        loop {
+            if let Some(next) = self.next.take() {
+                return Ok(next);
+            }
+            let entry = self.watch.next().await;
+            let entry = entry.ok_or_else(|| CarrierError::Away("the watch ends".to_owned()))?;
+            let entry = entry.map_err(away)?;
+            let is_there = entry.operation == Operation::Put;
+            let news = match parse_key(&entry.key) {
+                RecordKey::Worker(worker) if is_there => Some(CarrierNews::Heard {
+                    worker: worker.to_owned(),
+                    revision: entry.revision,
+                    is_leaving: parse::<WorkerRecord>(&entry.value)?.is_leaving,
+                }),
+                RecordKey::Worker(worker) => Some(CarrierNews::Left(worker.to_owned())),
+                RecordKey::Partition(partition) => {
+                    let lease = match is_there {
+                        true => parse::<PartitionRecord>(&entry.value)?.lease(),
+                        false => Lease::default(),
+                    };
+                    Some(CarrierNews::Leased(partition, lease))
+                }
+                RecordKey::Other => None,
+            };
+            if entry.seen_current && !self.is_current {
+                self.is_current = true;
+                self.next = Some(CarrierNews::Current);
+            }
+            if let Some(news) = news {
+                return Ok(news);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_that_others_cover_are_left_out() {
+        let filters = ["plant/+/+", "plant/press/temp", "plant/+/+", "tele/#"];
+        let filters = filters.map(str::to_owned);
+        assert_eq!(subjects(&filters), ["plant.*.*", "tele", "tele.>"]);
+    }
+}

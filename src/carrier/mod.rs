@@ -1,0 +1,199 @@
+//! Carries readings, state and outputs between several workers: one trait, and NATS JetStream behind it.
+//!
+//! Streams are dealt by their names into partitions. A worker that holds the lease of a partition learns
+//! its streams; the lease has an epoch that only grows. Messages are numbered in one journal. A commit
+//! puts the state of a partition's streams, and the number of the last message that is in it, in the
+//! place of the one before, unless the lease has gone to another worker meanwhile. Whoever takes a
+//! partition over goes on from its last commit: the same messages give the same bits.
+//!
+//! The single machine has one partition, the lock of its state directory for a lease, the journal of its
+//! state file for a journal and the snapshots there for commits: `runtime::store::Store`. Both hand their
+//! messages to the same intake thread and their outputs to the same outbox.
+
+mod assignment;
+#[cfg(feature = "jetstream")]
+pub mod jetstream;
+mod partition_state;
+#[cfg(feature = "jetstream")]
+mod records;
+mod subject;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use crate::mqtt::Message;
+
+pub use assignment::{Partition, owner_of, partition_of};
+pub use partition_state::PartitionState;
+pub use subject::{is_covered, subject_of_filter, subject_of_topic, topic_of_subject};
+
+/// Why a carrier did not do what it was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CarrierError {
+    /// The lease has gone to another worker: nothing was written.
+    #[error("partition {partition} belongs to another worker since epoch {epoch}")]
+    Fenced {
+        /// The partition.
+        partition: Partition,
+        /// Its epoch now.
+        epoch: u64,
+    },
+    /// It cannot be used as it is set up.
+    #[error("{0}")]
+    Settings(String),
+    /// It cannot be reached, or does not answer; the same may succeed later.
+    #[error("{0}")]
+    Away(String),
+}
+
+/// A lease as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lease {
+    /// Grows by one with each claim.
+    pub epoch: u64,
+    /// Worker that has it; empty for none.
+    pub owner: String,
+    /// Number of the last message in the last commit.
+    pub position: u64,
+    /// When the last commit was, unix milliseconds; 0 for never.
+    pub committed_ms: i64,
+    /// Size of the last commit's state, bytes.
+    pub state_bytes: u64,
+}
+
+/// News of the other workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CarrierNews {
+    /// A worker was heard.
+    Heard {
+        /// Its name.
+        worker: String,
+        /// Differs from one sign of life to the next.
+        revision: u64,
+        /// It gives up what it has, and takes nothing.
+        is_leaving: bool,
+    },
+    /// A worker has left.
+    Left(String),
+    /// A lease changed.
+    Leased(Partition, Lease),
+    /// All that was there before is told.
+    Current,
+}
+
+/// A partition that was claimed.
+#[derive(Debug, Default)]
+pub struct ClaimedPartition {
+    /// Epoch of the lease.
+    pub epoch: u64,
+    /// State of the last commit; `None` before the first.
+    pub state: Option<PartitionState>,
+    /// Number of the last message in it; 0 before the first.
+    pub position: u64,
+}
+
+/// A message of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalMessage {
+    /// Its number.
+    pub sequence: u64,
+    /// When the journal took it, unix milliseconds.
+    pub stored_ms: i64,
+    /// Topic.
+    pub topic: String,
+    /// Payload.
+    pub payload: Vec<u8>,
+    /// Messages behind it, as far as the journal knew when it sent it.
+    pub pending: u64,
+}
+
+/// Reads the journal on and on.
+pub trait JournalReader: Send + 'static {
+    /// Appends the next messages to `out`: at least one, and those that are there behind it.
+    fn next(
+        &mut self,
+        out: &mut Vec<JournalMessage>,
+    ) -> impl Future<Output = Result<(), CarrierError>> + Send;
+}
+
+/// Tells news as they come.
+pub trait NewsReader: Send + 'static {
+    /// The next one.
+    fn next(&mut self) -> impl Future<Output = Result<CarrierNews, CarrierError>> + Send;
+}
+
+/// One worker's access to what all of them share.
+pub trait Carrier: Send + Sync + 'static {
+    /// Reads the journal.
+    type Journal: JournalReader;
+    /// Tells of the other workers.
+    type News: NewsReader;
+
+    /// This worker's name, unlike any other's.
+    fn worker(&self) -> &str;
+
+    /// There is a connection.
+    fn is_connected(&self) -> bool;
+
+    /// Makes what is missing, and checks that it fits the settings.
+    fn prepare(&self) -> impl Future<Output = Result<(), CarrierError>> + Send;
+
+    /// Lets the others hear this worker, and whether it is leaving.
+    fn announce(&self, is_leaving: bool) -> impl Future<Output = Result<(), CarrierError>> + Send;
+
+    /// Takes a worker off the list.
+    fn withdraw(&self, worker: &str) -> impl Future<Output = Result<(), CarrierError>> + Send;
+
+    /// All that is known of workers and leases, then what changes.
+    fn news(&self) -> impl Future<Output = Result<Self::News, CarrierError>> + Send;
+
+    /// Claims a partition whose owner is none, or `dead`: none other has it afterwards.
+    fn claim(
+        &self,
+        partition: Partition,
+        dead: &str,
+    ) -> impl Future<Output = Result<ClaimedPartition, CarrierError>> + Send;
+
+    /// Reads the journal behind message number `after`.
+    fn read(&self, after: u64) -> impl Future<Output = Result<Self::Journal, CarrierError>> + Send;
+
+    /// Puts `state` (`None` where it is as before) and `position` in the place of the last commit's, as
+    /// long as the lease is the one of `epoch`; afterwards the partition has no owner where `releases`.
+    fn commit(
+        &self,
+        partition: Partition,
+        epoch: u64,
+        commit: PartitionCommit,
+    ) -> impl Future<Output = Result<(), CarrierError>> + Send;
+
+    /// Publishes messages in their order; of those that were published before, with the same topic and
+    /// payload, nobody is told again for a time.
+    fn publish(
+        &self,
+        messages: &[Message],
+    ) -> impl Future<Output = Result<(), CarrierError>> + Send;
+}
+
+/// New state of a partition.
+#[derive(Clone, Debug, Default)]
+pub struct PartitionCommit {
+    /// Its streams; `None` where none of them has changed.
+    pub state: Option<Vec<u8>>,
+    /// Number of the last message that was taken; `None` where it stays.
+    pub position: Option<u64>,
+    /// The partition is given up with it.
+    pub releases: bool,
+}
+
+/// All leases and workers, as `spiked cluster status` shows them.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterView {
+    /// Leases by partition.
+    pub leases: BTreeMap<Partition, Lease>,
+    /// Workers, and the time since each was heard, milliseconds.
+    pub workers: BTreeMap<String, i64>,
+    /// Number of the newest message of the journal.
+    pub last_sequence: u64,
+    /// Number of the oldest one.
+    pub first_sequence: u64,
+}

@@ -1,0 +1,102 @@
+//! The ways in and out of a worker in a cluster: what the two connections to a broker are otherwise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tracing::error;
+
+use super::ServeError;
+use super::membership::Membership;
+use super::outlet::{OutletFlush, publish_all};
+use super::partitions::PartitionOrder;
+use crate::carrier::jetstream::JetStream;
+use crate::config::Settings;
+use crate::mqtt::outbox::Outbox;
+use crate::mqtt::{Intake, Out};
+use crate::status::Status;
+
+/// A running membership of a cluster.
+pub(super) struct ClusterHandles {
+    /// Messages to publish go here.
+    pub(super) out: Out,
+    /// Orders for the intake thread come from here.
+    pub(super) orders: Receiver<PartitionOrder>,
+    flush: OutletFlush,
+    stop: watch::Sender<bool>,
+    membership: JoinHandle<()>,
+    outlet: JoinHandle<()>,
+}
+
+impl ClusterHandles {
+    /// Begins to connect; `filters` are of the messages that belong into the journal.
+    pub(super) async fn start(
+        settings: &Settings,
+        filters: &[String],
+        intake: &Intake,
+        shared: &Arc<Status>,
+        may_begin: watch::Receiver<bool>,
+    ) -> Result<ClusterHandles, ServeError> {
+        let output = &settings.output;
+        let own_topic = format!("{}/{}", output.prefix, output.instance);
+        let cluster = settings.cluster.as_ref();
+        let cluster = cluster.ok_or_else(|| ServeError::Cluster("there is none".to_owned()))?;
+        let carrier = JetStream::connect(cluster, filters, &own_topic).await;
+        let carrier = Arc::new(carrier.map_err(|error| ServeError::Cluster(error.to_string()))?);
+        let out = Out::new(Outbox::new(output.outbox_messages, 1), shared.clone());
+        let (asks, asked) = mpsc::unbounded_channel();
+        let flush = OutletFlush::new(asks);
+        // Bounded by what a membership does at once: it waits for the answers.
+        let (orders_tx, orders) = crossbeam_channel::unbounded();
+        let (stop, stopped) = watch::channel(false);
+        let membership = Membership {
+            carrier: carrier.clone(),
+            settings: cluster.clone(),
+            params: settings.stream_params().clone(),
+            n_workers: settings.runtime.workers,
+            intake: intake.clone(),
+            orders: orders_tx,
+            flush: flush.clone(),
+            shared: shared.clone(),
+            may_begin,
+            stop: stopped,
+        };
+        Ok(ClusterHandles {
+            outlet: tokio::spawn(publish_all(carrier, out.clone(), asked, shared.clone())),
+            membership: tokio::spawn(membership.run()),
+            out,
+            orders,
+            flush,
+            stop,
+        })
+    }
+
+    /// Gives up what this worker has, in order, until `deadline` at the latest. Returns whether all of it
+    /// was.
+    pub(super) async fn leave(&mut self, deadline: Instant) -> bool {
+        let _ = self.stop.send(true);
+        let left = tokio::time::timeout_at(deadline, &mut self.membership).await;
+        if left.is_err() {
+            self.membership.abort();
+            error!("the partitions are not handed over within the grace period");
+        }
+        matches!(left, Ok(Ok(())))
+    }
+
+    /// Publishes what waits, until `deadline` at the latest. Returns whether all of it was.
+    pub(super) async fn finish(self, deadline: Instant) -> bool {
+        let flushed = tokio::time::timeout_at(deadline, self.flush.flushed()).await;
+        drop(self.flush);
+        let mut outlet = self.outlet;
+        if tokio::time::timeout(Duration::from_millis(500), &mut outlet)
+            .await
+            .is_err()
+        {
+            outlet.abort();
+        }
+        matches!(flushed, Ok(true))
+    }
+}

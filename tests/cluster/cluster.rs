@@ -1,0 +1,221 @@
+//! Workers of one cluster, and questions to its server.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use serde_json::Value;
+use spiked::carrier::ClusterView;
+use spiked::carrier::jetstream::JetStream;
+use spiked::config::{ClusterSettings, from_text};
+
+use crate::plant::{Daemon, http_get, spiked, wait_until};
+
+/// Seconds of a lease in the tests: the shortest there is.
+pub const LEASE_S: f64 = 1.0;
+
+/// A cluster's settings and workers.
+pub struct Cluster {
+    dir: PathBuf,
+    settings: String,
+    pub workers: BTreeMap<String, Daemon>,
+    runtime: tokio::runtime::Runtime,
+    client: JetStream,
+    pub context: jetstream::Context,
+}
+
+impl Cluster {
+    /// Without workers. `url` has the servers, `more` is added to the table of settings.
+    pub fn new(dir: &Path, url: &str, partitions: u64, more: &str) -> Cluster {
+        let settings = format!(
+            "[stream]\nalign = \"per-reading\"\n[[input]]\ntopic = \"plant/{{stream}}/{{channel}}\"\n\
+             [cluster]\nurl = \"{url}\"\nname = \"t\"\nlease_s = {LEASE_S:?}\ncommit_every_s = 0.5\n\
+             partitions = {partitions}\n{more}\n"
+        );
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let parsed: ClusterSettings = from_text(&settings).unwrap().cluster.unwrap();
+        let (client, context) = runtime.block_on(async {
+            let client = JetStream::connect(&parsed, &[], "").await.unwrap();
+            let servers: Vec<&str> = url.split(',').collect();
+            (
+                client,
+                jetstream::new(async_nats::connect(servers).await.unwrap()),
+            )
+        });
+        Cluster {
+            dir: dir.to_owned(),
+            settings,
+            workers: BTreeMap::new(),
+            runtime,
+            client,
+            context,
+        }
+    }
+
+    /// Starts a worker.
+    pub fn start(&mut self, name: &str) {
+        let dir = self.dir.join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let settings = format!("{}worker = \"{name}\"\n", self.settings);
+        self.workers
+            .insert(name.to_owned(), Daemon::start(&dir, 1, &settings));
+    }
+
+    /// Waits until every partition has a worker that is ready.
+    pub fn wait_ready(&self) {
+        for (name, worker) in &self.workers {
+            wait_until(
+                &format!("{name} is ready: {}", worker.log()),
+                Duration::from_secs(30),
+                || http_get(worker.http, "/readyz").is_some_and(|(status, _)| status == 200),
+            );
+        }
+    }
+
+    /// Stops all workers in order, one after the other.
+    pub fn stop_all(&mut self) {
+        for (_, mut worker) in std::mem::take(&mut self.workers) {
+            worker.stop();
+        }
+    }
+
+    /// A metric, over all workers.
+    pub fn sum(&self, metric: &str) -> f64 {
+        self.workers
+            .values()
+            .map(|worker| worker.metric(metric).max(0.0))
+            .sum()
+    }
+
+    pub fn view(&self) -> ClusterView {
+        let mut view = None;
+        wait_until(
+            "the server says who has what",
+            Duration::from_secs(20),
+            || {
+                view = self.try_view();
+                view.is_some()
+            },
+        );
+        view.unwrap()
+    }
+
+    pub fn try_view(&self) -> Option<ClusterView> {
+        self.runtime.block_on(self.client.view()).ok()
+    }
+
+    /// Partitions by the name of their worker, without what differs from start to start.
+    pub fn owners(&self) -> BTreeMap<u16, String> {
+        let leases = self.view().leases.into_iter();
+        let name = |owner: &str| owner.split('.').next().unwrap_or_default().to_owned();
+        leases
+            .map(|(partition, lease)| (partition, name(&lease.owner)))
+            .collect()
+    }
+
+    /// Waits until the partitions of `worker` (its whole name) have another; returns how long that took
+    /// since `since`.
+    pub fn taken_over(&self, worker: &str, since: Instant) -> Duration {
+        wait_until(
+            "its partitions have another worker",
+            Duration::from_secs(60),
+            || {
+                let leases = self.view().leases;
+                leases
+                    .values()
+                    .all(|lease| !lease.owner.is_empty() && lease.owner != worker)
+            },
+        );
+        since.elapsed()
+    }
+
+    /// The whole name of a worker that has partitions.
+    pub fn whole_name(&self, name: &str) -> Option<String> {
+        let leases = self.view().leases;
+        let mut owners = leases.into_values().map(|lease| lease.owner);
+        owners.find(|owner| owner.split('.').next() == Some(name))
+    }
+
+    /// Waits until the commits have come to the journal's end.
+    pub fn wait_committed(&self, messages: u64, limit: Duration) {
+        wait_until("everything is committed", limit, || {
+            let view = self.view();
+            view.last_sequence >= messages
+                && view
+                    .leases
+                    .values()
+                    .all(|lease| lease.position >= view.last_sequence)
+        });
+    }
+
+    /// Streams of the last commits, as the command prints them.
+    pub fn streams(&self) -> BTreeMap<String, Value> {
+        let config = self.dir.join("cluster.toml");
+        std::fs::write(&config, &self.settings).unwrap();
+        let output = spiked()
+            .args(["cluster", "streams", "--json", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{error}");
+        let streams: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+        let named = streams.into_iter();
+        named
+            .map(|stream| (stream["stream"].as_str().unwrap().to_owned(), stream))
+            .collect()
+    }
+
+    /// Messages of a stream of the server.
+    pub fn messages(&self, stream: &str) -> u64 {
+        self.runtime.block_on(async {
+            let mut stream = self.context.get_stream(stream).await.unwrap();
+            stream.info().await.unwrap().state.messages
+        })
+    }
+
+    /// Forgets leases and states, but not the journal: the next worker learns everything anew.
+    pub fn forget(&self) {
+        self.runtime.block_on(async {
+            self.context.delete_key_value("t-leases").await.unwrap();
+            self.context.delete_object_store("t-states").await.unwrap();
+        });
+    }
+
+    /// Learns the whole journal again, with one worker and in peace; returns its streams.
+    pub fn calm_run(&mut self) -> BTreeMap<String, Value> {
+        let last = self.view().last_sequence;
+        self.forget();
+        self.start("calm");
+        self.wait_ready();
+        self.wait_committed(last, Duration::from_secs(600));
+        self.stop_all();
+        self.streams()
+    }
+}
+
+/// The streams that differ in anything.
+pub fn differences(a: &BTreeMap<String, Value>, b: &BTreeMap<String, Value>) -> Vec<String> {
+    let names = a.keys().chain(b.keys());
+    let mut names: Vec<String> = names
+        .filter(|name| a.get(*name) != b.get(*name))
+        .cloned()
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let show = |name: &String| format!("{name}: {:?} and {:?}", a.get(name), b.get(name));
+    names.iter().map(show).collect()
+}
+
+/// Readings of all streams.
+pub fn readings(streams: &BTreeMap<String, Value>) -> u64 {
+    streams
+        .values()
+        .map(|stream| stream["readings"].as_u64().unwrap())
+        .sum()
+}

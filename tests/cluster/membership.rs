@@ -1,0 +1,242 @@
+//! Workers that join and leave, a server that is killed, and a commit that comes too late.
+
+use std::path::Path;
+use std::time::Duration;
+
+use spiked::carrier::jetstream::JetStream;
+use spiked::carrier::{Carrier, CarrierError, PartitionCommit, PartitionState};
+use spiked::config::{ClusterSettings, from_text};
+
+use crate::cluster::{Cluster, differences, readings};
+use crate::plant::{Source, free_port, http_get, now_ms, payload, wait_until};
+use crate::server::{Server, have_server};
+
+fn settings(url: &str) -> ClusterSettings {
+    let text = format!("[cluster]\nurl = \"{url}\"\nname = \"t\"\n");
+    from_text(&text).unwrap().cluster.unwrap()
+}
+
+#[tokio::test]
+async fn a_commit_of_a_worker_that_has_lost_its_lease_is_refused_and_changes_nothing() {
+    if !have_server() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let filters = ["plant/+/+".to_owned()];
+    let connect = || async {
+        let settings = settings(&server.url());
+        JetStream::connect(&settings, &filters, "spiked/main")
+            .await
+            .unwrap()
+    };
+    let (old, new) = (connect().await, connect().await);
+    old.prepare().await.unwrap();
+    new.prepare().await.unwrap();
+    let first = old.claim(7, "").await.unwrap();
+    assert_eq!((first.epoch, first.position), (1, 0));
+    let commit = |position, releases| PartitionCommit {
+        state: Some(PartitionState::default().to_bytes()),
+        position: Some(position),
+        releases,
+    };
+    old.commit(7, 1, commit(10, false)).await.unwrap();
+    let refused = new.claim(7, "").await.unwrap_err();
+    assert_eq!(
+        refused,
+        CarrierError::Fenced {
+            partition: 7,
+            epoch: 1
+        },
+        "it has an owner"
+    );
+    let second = new.claim(7, old.worker()).await.unwrap();
+    assert_eq!((second.epoch, second.position), (2, 10));
+    let stale = old.commit(7, 1, commit(99, false)).await.unwrap_err();
+    assert_eq!(
+        stale,
+        CarrierError::Fenced {
+            partition: 7,
+            epoch: 2
+        }
+    );
+    new.commit(7, 2, commit(11, true)).await.unwrap();
+    let lease = new.view().await.unwrap().leases[&7].clone();
+    assert_eq!(
+        (lease.epoch, lease.position, lease.owner.as_str()),
+        (2, 11, "")
+    );
+    assert!(
+        new.state(7).await.unwrap().is_some(),
+        "the refused state is not there, the last one is"
+    );
+}
+
+/// Readings of 24 streams over MQTT.
+fn source(server: &Server) -> Source {
+    let message = |k: u64, base_ms| (format!("plant/s{}/c", k % 24), payload(k, base_ms));
+    Source::publish(message, server.mqtt, 300, now_ms() - 86_400_000)
+}
+
+#[test]
+fn who_joins_or_leaves_moves_only_its_own_partitions_and_nothing_is_learned_twice() {
+    if !have_server() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let mut cluster = Cluster::new(dir.path(), &server.url(), 16, "");
+    cluster.start("a");
+    cluster.wait_ready();
+    let source = source(&server);
+    let settled = |cluster: &Cluster, names: &[&str]| {
+        wait_until(
+            "every worker has partitions",
+            Duration::from_secs(20),
+            || {
+                let owners = cluster.owners();
+                let all = names
+                    .iter()
+                    .all(|name| owners.values().any(|owner| owner == name));
+                all && owners.values().all(|owner| names.contains(&owner.as_str()))
+            },
+        );
+        // What still moves has moved by then.
+        std::thread::sleep(Duration::from_millis(700));
+        cluster.owners()
+    };
+    let one = settled(&cluster, &["a"]);
+    cluster.start("b");
+    let two = settled(&cluster, &["a", "b"]);
+    assert!(
+        one.keys().all(|p| two[p] == one[p] || two[p] == "b"),
+        "{one:?} {two:?}"
+    );
+    cluster.start("c");
+    let three = settled(&cluster, &["a", "b", "c"]);
+    assert!(
+        two.keys().all(|p| three[p] == two[p] || three[p] == "c"),
+        "{two:?} {three:?}"
+    );
+    let mut leaving = cluster.workers.remove("b").unwrap();
+    leaving.stop();
+    let left = settled(&cluster, &["a", "c"]);
+    assert!(
+        three.keys().all(|p| left[p] == three[p] || three[p] == "b"),
+        "{three:?} {left:?}"
+    );
+    let sent = source.finish();
+    assert_eq!(
+        cluster.sum("spiked_cluster_stale_writes_refused_total"),
+        0.0,
+        "all went in order"
+    );
+    cluster.wait_committed(sent, Duration::from_secs(60));
+    cluster.stop_all();
+    let streams = cluster.streams();
+    assert_eq!(readings(&streams), sent);
+    let calm = cluster.calm_run();
+    let differ = differences(&streams, &calm);
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+}
+
+#[test]
+fn a_server_that_is_killed_loses_nothing_that_it_has_and_readiness_says_that_it_is_missing() {
+    if !have_server() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path());
+    let mut cluster = Cluster::new(dir.path(), &server.url(), 16, "");
+    cluster.start("a");
+    cluster.start("b");
+    cluster.wait_ready();
+    let first = source(&server);
+    std::thread::sleep(Duration::from_millis(1500));
+    let sent = first.finish();
+    server.kill();
+    wait_until(
+        "the workers miss the server",
+        Duration::from_secs(20),
+        || {
+            cluster.workers.values().all(|worker| {
+                let answer = http_get(worker.http, "/readyz");
+                answer.is_some_and(|(status, text)| status == 503 && text.contains("no connection"))
+            })
+        },
+    );
+    server.start_again();
+    cluster.wait_ready();
+    let more = source(&server);
+    std::thread::sleep(Duration::from_millis(1500));
+    let sent = sent + more.finish();
+    wait_until(
+        "the journal has everything",
+        Duration::from_secs(20),
+        || {
+            cluster
+                .try_view()
+                .is_some_and(|view| view.last_sequence >= sent)
+        },
+    );
+    cluster.wait_committed(sent, Duration::from_secs(60));
+    cluster.stop_all();
+    let streams = cluster.streams();
+    assert_eq!(readings(&streams), sent);
+    let calm = cluster.calm_run();
+    let differ = differences(&streams, &calm);
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+}
+
+/// Three servers that keep three copies of everything.
+fn three_servers(dir: &Path) -> Vec<Server> {
+    let routes: Vec<u16> = (0..3).map(|_| free_port()).collect();
+    let all = routes.iter().map(|port| format!("nats://127.0.0.1:{port}"));
+    let all = all.collect::<Vec<_>>().join(", ");
+    let configured = (0..3).map(|i| {
+        let (port, mqtt) = (free_port(), free_port());
+        let text = format!(
+            "server_name: n{i}\nlisten: 127.0.0.1:{port}\n\
+             jetstream {{ store_dir: \"{}/nats{i}\", sync_interval: 1s }}\n\
+             mqtt {{ listen: 127.0.0.1:{mqtt}, stream_replicas: 3 }}\n\
+             cluster {{ name: plant, listen: 127.0.0.1:{}, routes: [{all}] }}\n",
+            dir.display(),
+            routes[i]
+        );
+        Server::configured(dir, &format!("n{i}"), port, mqtt, &text)
+    });
+    configured.collect()
+}
+
+/// Long form: `SPIKED_CLUSTER_SERVERS=1`.
+#[test]
+fn one_of_three_servers_is_killed_and_the_work_goes_on() {
+    if std::env::var_os("SPIKED_CLUSTER_SERVERS").is_none() || !have_server() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut servers = three_servers(dir.path());
+    let urls: Vec<String> = servers.iter().map(Server::url).collect();
+    let mut cluster = Cluster::new(dir.path(), &urls.join(","), 16, "replicas = 3\n");
+    cluster.start("a");
+    cluster.start("b");
+    cluster.wait_ready();
+    // The devices are at a server that stays.
+    let source = source(&servers[0]);
+    std::thread::sleep(Duration::from_secs(3));
+    servers[2].kill();
+    std::thread::sleep(Duration::from_secs(10));
+    let sent = source.finish();
+    cluster.wait_ready();
+    wait_until("everything is committed", Duration::from_secs(60), || {
+        cluster.try_view().is_some_and(|view| {
+            view.last_sequence >= sent && view.leases.values().all(|lease| lease.position >= sent)
+        })
+    });
+    cluster.stop_all();
+    let streams = cluster.streams();
+    assert_eq!(readings(&streams), sent);
+    let calm = cluster.calm_run();
+    let differ = differences(&streams, &calm);
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
+}
