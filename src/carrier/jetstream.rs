@@ -8,8 +8,8 @@
 //! | outputs | stream `NAME-outputs`: drops repetitions by their id, and publishes the others again under the topic's own subject |
 //!
 //! An object store knows no compare-and-set, but its objects can have a name of their own each: a commit
-//! writes the object first, then has the partition's record point to it, by compare-and-set. What fails
-//! there leaves an object that nobody points to, which is deleted.
+//! writes the object first, then has the partition's record point to it, by compare-and-set. A
+//! failure there leaves an object that nobody points to, which is deleted.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -242,7 +242,7 @@ impl JetStream {
             subjects: self.subjects.clone(),
             max_age: settings.journal_age,
             max_bytes: i64::try_from(settings.journal_max_bytes).unwrap_or(0),
-            // What is not learned yet must not make room for what comes.
+            // Messages that are not learned yet must not make room for others.
             discard: DiscardPolicy::New,
             num_replicas: replicas,
             ..stream::Config::default()
@@ -374,7 +374,7 @@ impl JetStream {
         if object.is_empty() {
             return;
         }
-        // What stays behind costs room and nothing else.
+        // An object that stays behind costs room and nothing else.
         if let Ok(states) = self.states().await
             && let Err(error) = states.delete(object).await
         {

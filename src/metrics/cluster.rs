@@ -7,10 +7,6 @@ use super::whole;
 
 /// Metrics of a worker in a cluster.
 #[derive(Debug)]
-#[cfg_attr(
-    not(feature = "jetstream"),
-    expect(dead_code, reason = "a single machine exports them as 0")
-)]
 pub struct ClusterMetrics {
     /// Partitions that are here.
     pub owned: IntGauge,

@@ -89,10 +89,6 @@ pub struct Delivered {
 
 /// A message's place in a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "jetstream"),
-    expect(dead_code, reason = "only a cluster has a journal")
-)]
 pub struct JournalPlace {
     /// Its number.
     pub sequence: u64,

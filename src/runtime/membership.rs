@@ -319,7 +319,7 @@ impl<C: Carrier> ClusterMember<C> {
         );
         self.parts.shared.metrics.cluster.losses.inc();
         if self.held.remove(&partition).is_some() {
-            // What it held is of no use.
+            // Its state is of no use.
             let _ = self.order_cut(partition, true).await;
         }
     }
@@ -519,7 +519,7 @@ impl<C: Carrier> ClusterMember<C> {
         self.order(partition, gives_up, false).await.ok()
     }
 
-    /// What is to be committed of a cut, once its outputs are published.
+    /// Waits for a cut and for its outputs, and makes the commit of it.
     async fn commit_of(
         &self,
         cut: oneshot::Receiver<PartitionCut>,
@@ -573,7 +573,7 @@ impl<C: Carrier> ClusterMember<C> {
         let mut is_away = false;
         for (partition, cut) in cuts {
             self.pulse.beat();
-            // What does not answer once is not asked for the others as well.
+            // A server that does not answer once is not asked for the others as well.
             let commit = match is_away {
                 true => Err(CarrierError::Away("no answer to the one before".to_owned())),
                 false => self.commit_of(cut).await,

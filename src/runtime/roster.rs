@@ -44,7 +44,7 @@ impl Roster {
                 is_leaving,
             } => {
                 let known = self.workers.get(&worker);
-                // What is told a second time is not heard again.
+                // A record that is told a second time is no sign of life.
                 if known.is_none_or(|known| known.revision != revision) {
                     let heard = HeardWorker {
                         at: now,

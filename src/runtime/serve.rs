@@ -180,7 +180,7 @@ pub async fn serve(
 
     if shared.is_subscribed() {
         // Those of before are dropped: the broker has had the request before our goodbye.
-        let wanted = clients.incoming.filters.borrow().wanted();
+        let wanted = clients.filters.borrow().wanted();
         store.keep_filters(wanted);
     }
     let deadline = Instant::now() + settings.runtime.grace;
@@ -343,7 +343,7 @@ struct Clients {
     ways: Ways,
 }
 
-/// What messages come and go by.
+/// Ways by which messages come and go.
 enum Ways {
     /// Two connections to the broker: one receives, one publishes.
     Broker(ClientHandles, ClientHandles),

@@ -101,7 +101,7 @@ fn who_joins_or_leaves_moves_only_its_own_partitions_and_nothing_is_learned_twic
                 all && owners.values().all(|owner| names.contains(&owner.as_str()))
             },
         );
-        // What still moves has moved by then.
+        // Partitions that still move have moved by then.
         std::thread::sleep(Duration::from_millis(700));
         cluster.owners()
     };
