@@ -96,3 +96,14 @@ fn texts_that_name_states_are_read_also_where_they_are_a_word_for_none() {
     assert!(faults[2].is_nan() && faults[3].is_nan() && read.rows[0].1[1].is_nan());
     assert_eq!(faults[4], 1.0);
 }
+
+#[test]
+fn a_table_of_thousands_of_columns_is_judged_in_a_moment() {
+    let line = |of: fn(usize) -> String| (0..3000).map(of).collect::<Vec<_>>().join(",") + "\n";
+    let text = line(|i| format!("c{i}")) + &line(|i| format!("x{i}")).repeat(3);
+    let start = std::time::Instant::now();
+    let error = refusal(&text, &TableOptions::default());
+    assert!(error.contains("no column of numbers"), "{error:.200}");
+    // Each column beside each other took tens of seconds.
+    assert!(start.elapsed() < std::time::Duration::from_secs(2));
+}

@@ -1,5 +1,7 @@
 //! Finds where the times of a recording stand, in one column or in several.
 
+use std::cell::LazyCell;
+
 use jiff::tz::TimeZone;
 
 use super::column::{no_time, numbers_rows, place, texts};
@@ -119,7 +121,15 @@ pub(super) fn find_time(
         .map(|name| place(names, name))
         .transpose()?;
     let all = || (0..names.len()).filter(|column| !ignore.contains(column));
-    let read = |column: usize| read_as_time(names, rows, column, pattern, day_first);
+    // Once for all columns: with thousands of them, each beside each other takes seconds.
+    let of_day: OfDay<'_> = LazyCell::new(Box::new(|| {
+        let beside = names.iter().enumerate().filter_map(|(column, name)| {
+            let behind = beside_days(name, &texts(rows, column))?;
+            Some(TimeOfDay { column, behind })
+        });
+        beside.collect()
+    }));
+    let read = |column: usize| read_as_time(names, rows, column, pattern, day_first, &of_day);
     let known = |column: &usize| is_time_name(&names[*column]);
     let found = match named {
         Some(column) => read(column),
@@ -147,13 +157,13 @@ pub(super) fn find_time(
         return Ok(time);
     }
     let leads = |column: &usize| known(column) || *column == 0;
-    let of_day = match named {
+    let alone = match named {
         Some(column) => times_of_day(names, rows, column),
         None => all()
             .filter(leads)
             .find_map(|column| times_of_day(names, rows, column)),
     };
-    if let Some(time) = of_day.filter(|_| pattern.is_none()) {
+    if let Some(time) = alone.filter(|_| pattern.is_none()) {
         return Ok(time);
     }
     // A column that is named like a time, or was asked for, must be one.
@@ -173,6 +183,15 @@ pub(super) fn find_time(
     }
 }
 
+/// A column of times of day, or of hours and what makes those times of day.
+struct TimeOfDay {
+    column: usize,
+    behind: &'static str,
+}
+
+/// The columns of times of day, found when they are first asked for.
+type OfDay<'a> = LazyCell<Vec<TimeOfDay>, Box<dyn FnOnce() -> Vec<TimeOfDay> + 'a>>;
+
 /// A column taken as one of times, by the pattern if one is given, joined with one of times of
 /// day where it has days alone, and its times in the first rows; `None` if it holds other things.
 fn read_as_time(
@@ -181,13 +200,14 @@ fn read_as_time(
     column: usize,
     pattern: Option<&str>,
     day_first: bool,
+    of_day: &OfDay<'_>,
 ) -> Option<(TimeColumn, Vec<String>)> {
-    let judged = |of_day: Option<(usize, &'static str)>| {
-        let parts = of_day.map(|(column, _)| (column, " "));
+    let judged = |of_day: Option<&TimeOfDay>| {
+        let parts = of_day.map(|of_day| (of_day.column, " "));
         let mut time = TimeColumn {
             name: names[column].clone(),
             parts: std::iter::once((column, "")).chain(parts).collect(),
-            behind: of_day.map_or("", |(_, behind)| behind),
+            behind: of_day.map_or("", |of_day| of_day.behind),
             ..TimeColumn::none()
         };
         let samples = time.samples(rows);
@@ -221,9 +241,7 @@ fn read_as_time(
     if alone.as_ref().is_some_and(|found| !days(found)) {
         return alone;
     }
-    let of_day = (0..names.len())
-        .filter(|&other| other != column)
-        .find_map(|other| Some((other, beside_days(&names[other], &texts(rows, other))?)));
+    let of_day = of_day.iter().find(|other| other.column != column);
     let alone = alone.map(|(mut time, samples)| {
         time.days_only = true;
         (time, samples)
