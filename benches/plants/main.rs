@@ -2,7 +2,7 @@
 //!
 //! cargo bench --bench plants -- normal [SEEDS] [ROWS]   alarms over wanted, a line a kind
 //! cargo bench --bench plants -- faults [SEEDS]          faults found, a line a fault
-//! cargo bench --bench plants -- again                   a fault that returns
+//! cargo bench --bench plants -- again                   a fault that returns, also where it is confirmed; a schedule
 //! cargo bench --bench plants -- named [SEEDS] [FIRST]   whether the channel named first is the faulty one
 //! cargo bench --bench plants -- state                   bytes a stream of 1, 8, 64 channels
 //!
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use coupled::Coupling;
 use kinds::{DAY, FAULT_ROWS, Fault, HELD_OUT, KINDS, Kind, record};
 use spiked::engine::{Engine, EngineParams, EngineSettings};
-use spiked::row::{Incident, IncidentEdge, Row};
+use spiked::row::{Feedback, Incident, IncidentEdge, Row, Ruling};
 
 /// Rows of a week.
 const WEEK: f64 = 7.0 * DAY as f64;
@@ -68,6 +68,15 @@ fn switch_off(settings: &mut EngineSettings, name: &str) {
 
 /// Rows in which incidents open with these, and rows flagged.
 fn run(params: &EngineParams, rows: &[Vec<f64>]) -> (Vec<(usize, Incident)>, usize) {
+    run_ruled(params, rows, None)
+}
+
+/// The same where an operator rules so on each incident as it opens.
+fn run_ruled(
+    params: &EngineParams,
+    rows: &[Vec<f64>],
+    ruling: Option<Ruling>,
+) -> (Vec<(usize, Incident)>, usize) {
     let mut engine = Engine::new(params, rows[0].len());
     let (mut opened, mut flagged) = (Vec::new(), 0);
     for (t, values) in rows.iter().enumerate() {
@@ -80,6 +89,10 @@ fn run(params: &EngineParams, rows: &[Vec<f64>]) -> (Vec<(usize, Incident)>, usi
         });
         flagged += usize::from(outcome.anomaly);
         if let Some(IncidentEdge::Opened(incident)) = &outcome.edge {
+            if let Some(ruling) = ruling {
+                let incident = incident.id;
+                engine.feedback(Feedback { incident, ruling }, &mut Vec::new());
+            }
             opened.push((t, incident.clone()));
         }
         engine.recycle(outcome);
@@ -159,32 +172,68 @@ fn faults(params: &EngineParams, seeds: u64) {
     }
 }
 
-/// A fault of 60 rows five times, 600 to 1,440 rows apart.
+/// Kinds in which faults return.
+const RETURNING: [&str; 4] = [
+    "white noise",
+    "daily course",
+    "autoregression",
+    "coupled wander",
+];
+/// Rows that a returning fault lasts, and its size.
+const RETURNS_ROWS: usize = 60;
+const RETURNS_BY: f64 = 30.0;
+
+/// A fault five times, 600 to 1,440 rows apart, without a word and confirmed each time; then the same as a
+/// schedule.
 fn again(params: &EngineParams) {
-    println!("| kind | every | flagged of 5 streams, first to fifth time |\n|---|---|---|");
-    for name in [
-        "white noise",
-        "daily course",
-        "autoregression",
-        "coupled wander",
-    ] {
-        let kind = KINDS.iter().find(|kind| kind.name == name).expect("a kind");
-        for every in [600, 1_000, 1_440] {
-            let mut times = [0; 5];
-            for seed in 0..5 {
-                let mut rows = record(kind, seed, BEFORE + 5 * every, Fault::None, 0);
-                let starts = (0..5).map(|k| BEFORE + k * every);
-                for at in starts.clone() {
-                    rows[at..at + 60].iter_mut().for_each(|row| row[0] += 30.0);
+    println!(
+        "| kind | every | verdict | flagged of 5 streams, first to fifth time |\n|---|---|---|---|"
+    );
+    for name in RETURNING {
+        for every in [600, 800, 1_000, 1_200, 1_440] {
+            for ruling in [None, Some(Ruling::True)] {
+                let mut times = [0; 5];
+                for seed in 0..5 {
+                    let starts: Vec<usize> = (0..5).map(|k| BEFORE + k * every).collect();
+                    let rows = returning(name, seed, &starts, BEFORE + 5 * every);
+                    let (opened, _) = run_ruled(params, &rows, ruling);
+                    for (times, at) in times.iter_mut().zip(starts) {
+                        let inside = at..at + RETURNS_ROWS;
+                        *times += u32::from(opened.iter().any(|(t, _)| inside.contains(t)));
+                    }
                 }
-                let (opened, _) = run(params, &rows);
-                for (times, at) in times.iter_mut().zip(starts) {
-                    *times += u32::from(opened.iter().any(|(t, _)| (at..at + 60).contains(t)));
-                }
+                println!("| {name} | {every} | {ruling:?} | {times:?} |");
             }
-            println!("| {name} | {every} | {times:?} |");
         }
     }
+    println!("| kind | schedule from day | incidents of 5 streams by day |\n|---|---|---|");
+    for name in RETURNING {
+        for first in [0, 7] {
+            let mut days = [0; 16];
+            for seed in 0..5 {
+                let starts: Vec<usize> = (first..days.len()).map(|day| day * DAY + 600).collect();
+                let rows = returning(name, seed, &starts, days.len() * DAY);
+                let (opened, _) = run(params, &rows);
+                for (t, _) in opened {
+                    // An hour past its end is still its aftermath.
+                    days[t / DAY] += u32::from((600..720).contains(&(t % DAY)));
+                }
+            }
+            println!("| {name} | {first} | {days:?} |");
+        }
+    }
+}
+
+/// A recording of the kind `name` with the same deviation from each of these rows on.
+fn returning(name: &str, seed: u64, starts: &[usize], rows: usize) -> Vec<Vec<f64>> {
+    let kind = KINDS.iter().find(|kind| kind.name == name).expect("a kind");
+    let mut rows = record(kind, seed, rows, Fault::None, 0);
+    for &at in starts {
+        rows[at..at + RETURNS_ROWS]
+            .iter_mut()
+            .for_each(|row| row[0] += RETURNS_BY);
+    }
+    rows
 }
 
 /// Whether the first channel of the first incident in a fault of one of several coupled channels is the

@@ -118,8 +118,9 @@ pub struct Detector {
     limited: u64,
     #[serde(skip)]
     scored: Scrap<Vec<Scored>>,
-    #[serde(skip)]
-    pub(super) scores: Scrap<Vec<f64>>,
+    /// Scores of the row that was judged last: what is said between two rows, also after a restart, goes by
+    /// them.
+    pub(super) scores: Vec<f64>,
     #[serde(skip)]
     levels: Scrap<Vec<f64>>,
     #[serde(skip)]
@@ -146,7 +147,7 @@ impl Detector {
             log: IncidentLog::default(),
             limited: 0,
             scored: Scrap::default(),
-            scores: Scrap::default(),
+            scores: Vec::new(),
             levels: Scrap::default(),
             room: Scrap::default(),
         }
@@ -196,8 +197,8 @@ impl Detector {
             warming_up: at.row <= self.settings.warm_up_rows,
             ..Judgement::default()
         };
-        self.scores.0.clear();
-        self.scores.0.resize(residuals.len(), 0.0);
+        self.scores.clear();
+        self.scores.resize(residuals.len(), 0.0);
         if at.row > LEARN_AFTER {
             self.accumulate(at);
         }
@@ -310,14 +311,14 @@ impl Detector {
 
     /// Fills the scores and the severity.
     fn fill_scores(&mut self, ts_ms: i64, judgement: &mut Judgement) {
-        for (score, monitor) in self.scores.0.iter_mut().zip(&self.channels) {
+        for (score, monitor) in self.scores.iter_mut().zip(&self.channels) {
             *score = if monitor.is_muted(ts_ms) {
                 0.0
             } else {
                 monitor.score(self.base)
             };
         }
-        let largest = self.scores.0.iter().copied().fold(0.0, f64::max);
+        let largest = self.scores.iter().copied().fold(0.0, f64::max);
         let level = self.audible_level(ts_ms);
         judgement.score = largest.max(level);
         judgement.severity = level + EVIDENCE_SHARE * largest.min(EVIDENCE_MOST);
@@ -537,7 +538,7 @@ impl Detector {
     pub(super) fn accept(&mut self) {
         let share = self.settings.incident.close_share;
         let by_level = self.level_score() > share;
-        for (monitor, &score) in self.channels.iter_mut().zip(&self.scores.0) {
+        for (monitor, &score) in self.channels.iter_mut().zip(&self.scores) {
             if by_level || score > share {
                 monitor.accept(ACCEPT_KEEPS);
             }
@@ -551,7 +552,7 @@ impl Detector {
     /// meanwhile, to zero.
     pub(super) fn reset_non_members(&mut self) {
         let share = self.settings.incident.close_share;
-        for (monitor, &score) in self.channels.iter_mut().zip(&self.scores.0) {
+        for (monitor, &score) in self.channels.iter_mut().zip(&self.scores) {
             if score > share {
                 monitor.reset();
                 self.limited += 1;
@@ -561,17 +562,13 @@ impl Detector {
 
     /// The channels' scores of the row that was judged last: evidence over the bar.
     pub fn scores(&self) -> &[f64] {
-        &self.scores.0
+        &self.scores
     }
 
     /// The channel was flagged in the row that was judged last, and its level stands apart from what the
     /// others let expect: what is predicted from it is wrong.
     pub fn distrusts(&self, channel: usize) -> bool {
-        let flagged = self
-            .scores
-            .0
-            .get(channel)
-            .is_some_and(|&score| score >= 1.0);
+        let flagged = self.scores.get(channel).is_some_and(|&score| score >= 1.0);
         flagged && self.level.stands_apart(channel)
     }
 

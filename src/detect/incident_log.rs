@@ -139,7 +139,7 @@ impl Detector {
             self.audible_level(at.ts_ms)
         };
         let params = self.hold(at);
-        let scores = self.scores.0.iter().copied().chain([level]);
+        let scores = self.scores.iter().copied().chain([level]);
         let step = self.incidents.step(scores, self.base, &params);
         match step {
             Step::Same => {}
@@ -168,7 +168,7 @@ impl Detector {
             if judgement.score > incident.peak_score {
                 incident.peak_score = judgement.score;
                 incident.peak_ms = at.ts_ms;
-                if self.scores.0.iter().any(|&score| score > 1.0) {
+                if self.scores.iter().any(|&score| score > 1.0) {
                     fill_shares(&self.channels, &self.level, &mut incident.channels);
                 }
             }
@@ -209,7 +209,7 @@ impl Detector {
             carriers.for_each(|share| members[share.channel] = true);
         }
         let mut joined = Vec::new();
-        for (c, &score) in self.scores.0.iter().enumerate() {
+        for (c, &score) in self.scores.iter().enumerate() {
             if score > 1.0 && !members[c] {
                 members[c] = true;
                 joined.push(c);
@@ -237,7 +237,7 @@ impl Detector {
     ) -> IncidentEdge {
         let mut channels = Vec::with_capacity(self.channels.len());
         fill_shares(&self.channels, &self.level, &mut channels);
-        if self.scores.0.iter().all(|&score| score <= 1.0) {
+        if self.scores.iter().all(|&score| score <= 1.0) {
             // The joint level opened it: channels by their contribution to the distance.
             fill_contributions(self.level.contributions(), &mut channels);
         }
@@ -271,7 +271,7 @@ impl Detector {
         if self.channels.iter().any(|c| c.lasting.score() >= 1.0) {
             self.lasting_debt.opened(row, between);
         }
-        let mut scored = self.channels.iter().zip(&self.scores.0);
+        let mut scored = self.channels.iter().zip(&self.scores);
         if scored.any(|(c, &score)| score > 1.0 && c.usual.deviation() > 1.0) {
             self.usual_debt.opened(row, between);
         }
@@ -288,7 +288,7 @@ impl Detector {
     fn kind_of(&self, c: usize, residuals: &[ChannelResiduals]) -> Kind {
         let (monitor, thresholds) = (&self.channels[c], self.thresholds());
         let habits = self.settings.habits;
-        let by_level = self.scores.0.iter().all(|&score| score <= 1.0);
+        let by_level = self.scores.iter().all(|&score| score <= 1.0);
         if habits && monitor.is_silent(thresholds) {
             Kind::Gap
         } else if habits && monitor.is_stuck(thresholds) {
