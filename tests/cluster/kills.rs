@@ -7,8 +7,10 @@ use crate::cluster::{Cluster, LEASE_S, differences, readings};
 use crate::plant::{Dice, Source, now_ms, number, payload, signal};
 use crate::server::{Server, have_server};
 
-/// Time beyond the lease within which a partition has a worker again.
+/// Seconds beyond the lease within which a partition has a worker again.
 const BEYOND_LEASE: f64 = 1.0;
+/// The same at most, where others use the machine as well.
+const BUSY_MACHINE: f64 = 5.0;
 
 const WORKERS: [&str; 3] = ["a", "b", "c"];
 
@@ -95,9 +97,14 @@ fn three_workers_killed_and_stopped_at_random_learn_every_reading_once_and_in_or
     );
     // Equal outputs have equal ids: had one been wrong or missing, the calm run would have added it.
     assert_eq!(cluster.messages("t-outputs"), outputs, "outputs");
+    let median = gaps.get(gaps.len() / 2).copied().unwrap_or(0.0);
+    assert!(
+        median <= LEASE_S + BEYOND_LEASE,
+        "{median} s without a worker: {gaps:?}"
+    );
     let longest = gaps.last().copied().unwrap_or(0.0);
     assert!(
-        longest <= LEASE_S + BEYOND_LEASE,
+        longest <= LEASE_S + BUSY_MACHINE,
         "{longest} s without a worker: {gaps:?}"
     );
 }
