@@ -95,6 +95,9 @@ pub struct ChannelOutcome {
     /// `mean` -+ 1.645 `sd` holds nine values in ten also where errors are not Gaussian; NaN before
     /// anything can be said.
     pub sd: f64,
+    /// The part of `sd` that comes from not knowing the weights: `sd` times the root of their share of the
+    /// variance of the linear expert; NaN where unknown.
+    pub ignorance_sd: f64,
     /// Evidence against normality over the alarm bar: 1 is an alarm.
     pub score: f64,
     /// Log density of the value under the whole predictive distribution, nats a unit of the channel; NaN
@@ -114,6 +117,7 @@ impl ChannelOutcome {
             value,
             mean: f64::NAN,
             sd: f64::NAN,
+            ignorance_sd: f64::NAN,
             score: 0.0,
             ln_density: f64::NAN,
             ln_baseline: f64::NAN,

@@ -101,8 +101,12 @@ impl Engine {
                     .observe(&figures_of(channel, said.mean, value, step));
             }
             let mut told = ChannelOutcome::unknown(value);
+            let ignorance = self.next.ignorance(c);
             if let Some(said) = published[c] {
                 (told.mean, told.sd) = (said.mean, said.sd);
+                if let Some((ignorance, noise)) = ignorance {
+                    told.ignorance_sd = said.sd * (ignorance / (ignorance + noise)).sqrt();
+                }
             }
             if let Some(step) = &step {
                 told.ln_density = step.ln_density;
@@ -110,7 +114,6 @@ impl Engine {
                 told.at_rest = step.at_rest;
             }
             channels.push(told);
-            let ignorance = self.next.ignorance(c);
             residuals.push(ChannelResiduals {
                 step: step.map(|step| Residual::new(step.z, step.scale)),
                 context: known.then(|| {

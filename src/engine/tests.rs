@@ -46,6 +46,26 @@ fn saved_and_loaded(engine: &Engine) -> Engine {
 }
 
 #[test]
+fn ignorance_is_a_part_of_the_deviation_that_falls_with_what_was_seen() {
+    let mut rng = Pcg64::seed_from_u64(3);
+    let mut engine = engine(EngineSettings::default(), &[Plan::default()]);
+    let mut shares = [0.0; 2];
+    let mut x = 0.0;
+    for t in 0..2_000 {
+        x = 0.9 * x + normal(&mut rng);
+        let channel = engine.step(&row(t, &[x])).channels[0];
+        let share = channel.ignorance_sd / channel.sd;
+        assert!(t < 50 || (0.0..1.0).contains(&share), "{t} {share}");
+        match t {
+            50..100 => shares[0] += share / 50.0,
+            1_950.. => shares[1] += share / 50.0,
+            _ => {}
+        }
+    }
+    assert!(shares[1] < 0.5 * shares[0], "{shares:?}");
+}
+
+#[test]
 fn a_forecast_twelve_rows_ahead_of_an_autoregression_is_as_good_and_as_sure_as_can_be() {
     let phi: f64 = 0.95;
     let mut rng = Pcg64::seed_from_u64(1);

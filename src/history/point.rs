@@ -65,7 +65,7 @@ impl Cell {
             high: channel.value,
             predicted: channel.mean,
             sd: channel.sd as f32,
-            ignorance_sd: f32::NAN,
+            ignorance_sd: channel.ignorance_sd as f32,
             score: channel.score as f32,
             seen: u32::from(!channel.value.is_nan()),
         }
