@@ -70,8 +70,7 @@ pub struct ChannelMonitor {
     muted_until_ms: i64,
     /// The excursion that goes on began in an incident or reached into one.
     in_incident: bool,
-    /// Peaks of excursions that ended in the present row.
-    #[serde(skip)]
+    /// Peaks of excursions that ended in the present row, or by a ruling after it.
     ended: Vec<f64>,
 }
 

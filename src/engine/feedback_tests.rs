@@ -76,3 +76,30 @@ fn incidents_that_are_not_known_are_refused() {
         assert_eq!(rule(&mut engine, id, Ruling::True).0, Ruled::Unknown);
     }
 }
+
+#[test]
+fn a_restart_right_after_a_ruling_changes_no_bit_of_what_follows() {
+    let mut engine = engine();
+    let bytes = |engine: &Engine| postcard::to_allocvec(engine).expect("an engine can be saved");
+    let same_after = |engine: &Engine, from: u64, what: &str| {
+        let mut restored: Engine = postcard::from_bytes(&bytes(engine)).expect("and loaded");
+        let mut going_on = engine.clone();
+        run(&mut going_on, from..from + 60, 0.0);
+        run(&mut restored, from..from + 60, 0.0);
+        assert!(bytes(&going_on) == bytes(&restored), "{what}");
+    };
+    same_after(&engine, 1530, "an open incident");
+    let id = engine.incident().unwrap().id;
+    for (ruling, what) in [
+        (Ruling::True, "true"),
+        (Ruling::NewNormal, "new normal"),
+        (Ruling::False, "false"),
+    ] {
+        let mut ruled = engine.clone();
+        rule(&mut ruled, id, ruling);
+        same_after(&ruled, 1530, what);
+    }
+    rule(&mut engine, id, Ruling::False);
+    run(&mut engine, 1530..1531, 12.0);
+    same_after(&engine, 1531, "a row after a ruling");
+}

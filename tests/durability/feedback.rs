@@ -98,7 +98,6 @@ fn ruling(incident: u64, verdict: &str) -> String {
 }
 
 #[test]
-#[ignore = "known miss: incidents open where the script waits, but the replay after two kills has other bits"]
 fn rulings_end_confirm_or_accept_incidents_and_are_replayed_in_their_place() {
     if !have_mosquitto() || Command::new("mosquitto_pub").output().is_err() {
         return;
