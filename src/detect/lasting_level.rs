@@ -16,7 +16,7 @@ const DOF: f64 = 5.0;
 const ROWS_A_DOF: f64 = 2.0 * MEAN_ROWS;
 /// Outliers teach the variance with the weight ROBUST/(1 + height), at most 1.
 const ROBUST: f64 = 3.0;
-/// Share of the variance that is left with these weights where means are Gaussian: E[w x^2]/E[w] with the
+/// Share of the variance that is left with these weights where means are Gaussian: E(w x^2) / E(w) with the
 /// weight w of the height x^2. Without it heights would be a fifth too large.
 const CONSISTENCY: f64 = 0.825;
 /// Weight while an incident is open.
