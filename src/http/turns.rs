@@ -17,7 +17,7 @@ use tokio::task::{AbortHandle, Id};
 /// A client that has kept us waiting for so long makes room for another. An honest one needs a round trip.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Whose turn it is on one connection.
+/// Turn on one connection: the client's or ours.
 #[derive(Clone, Debug)]
 pub(super) struct Turn {
     begin: Instant,
