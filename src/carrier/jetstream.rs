@@ -591,6 +591,7 @@ impl Carrier for JetStream {
             epoch: record.epoch,
             position: record.position,
             state: None,
+            dead_letters: record.dead_letters.clone(),
         };
         lock(&self.held).insert(
             partition,
@@ -642,6 +643,9 @@ impl Carrier for JetStream {
             .position
             .unwrap_or(record.position)
             .max(record.position);
+        if let Some(letter) = commit.dead_letter {
+            record.set_apart(letter);
+        }
         if commit.releases {
             record.owner.clear();
         }

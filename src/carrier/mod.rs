@@ -21,6 +21,8 @@ mod subject;
 use std::collections::BTreeMap;
 use std::future::Future;
 
+use serde::{Deserialize, Serialize};
+
 use crate::mqtt::Message;
 
 pub use assignment::{Partition, owner_of, partition_of};
@@ -59,6 +61,22 @@ pub struct Lease {
     pub committed_ms: i64,
     /// Size of the last commit's state, bytes.
     pub state_bytes: u64,
+    /// Readings that are set apart, oldest first.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// A reading that is set apart, since no attempt to learn it survived: whoever has the partition leaves it
+/// out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Number of the reading.
+    pub seq: u64,
+    /// Its stream.
+    pub stream: String,
+    /// The whole of it, as JSON.
+    pub reading: String,
+    /// Words of the panic.
+    pub reason: String,
 }
 
 /// News of the other workers.
@@ -90,6 +108,8 @@ pub struct ClaimedPartition {
     pub state: Option<PartitionState>,
     /// Number of the last message in it; 0 before the first.
     pub position: u64,
+    /// Readings to leave out.
+    pub dead_letters: Vec<DeadLetter>,
 }
 
 /// A message of the journal.
@@ -157,8 +177,9 @@ pub trait Carrier: Send + Sync + 'static {
     /// Reads the journal behind message number `after`.
     fn read(&self, after: u64) -> impl Future<Output = Result<Self::Journal, CarrierError>> + Send;
 
-    /// Puts `state` (`None` where it is as before) and `position` in the place of the last commit's, as
-    /// long as the lease is the one of `epoch`; afterwards the partition has no owner where `releases`.
+    /// Puts `state` (`None` where it is as before) and `position` in the place of the last commit's, and adds
+    /// `dead_letter`, as long as the lease is the one of `epoch`; afterwards the partition has no owner where
+    /// `releases`.
     fn commit(
         &self,
         partition: Partition,
@@ -181,6 +202,8 @@ pub struct PartitionCommit {
     pub state: Option<Vec<u8>>,
     /// Number of the last message that was taken; `None` where it stays.
     pub position: Option<u64>,
+    /// A further reading that is set apart.
+    pub dead_letter: Option<DeadLetter>,
     /// The partition is given up with it.
     pub releases: bool,
 }

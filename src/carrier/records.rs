@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lease, Partition};
+use super::{DeadLetter, Lease, Partition};
 
 /// Version of the layout of records, subjects and objects.
 pub(super) const LAYOUT: u32 = 1;
 /// Key of what all workers must agree on.
 pub(super) const AGREED_KEY: &str = "agreed";
+/// Readings set apart that a partition's record keeps; one that comes again after it had to make room is
+/// set apart again.
+const MAX_DEAD_LETTERS: usize = 100;
 const WORKER: &str = "worker.";
 const PARTITION: &str = "partition.";
 
@@ -42,6 +45,9 @@ pub(super) struct PartitionRecord {
     pub(super) state_bytes: u64,
     /// When it was committed, unix milliseconds.
     pub(super) committed_ms: i64,
+    /// Readings that are set apart, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) dead_letters: Vec<DeadLetter>,
 }
 
 impl PartitionRecord {
@@ -53,7 +59,17 @@ impl PartitionRecord {
             position: self.position,
             committed_ms: self.committed_ms,
             state_bytes: self.state_bytes,
+            dead_letters: self.dead_letters.clone(),
         }
+    }
+
+    /// Adds a reading that is set apart, in the place of the oldest where there are many.
+    pub(super) fn set_apart(&mut self, letter: DeadLetter) {
+        self.dead_letters.retain(|known| known.seq != letter.seq);
+        if self.dead_letters.len() == MAX_DEAD_LETTERS {
+            self.dead_letters.remove(0);
+        }
+        self.dead_letters.push(letter);
     }
 }
 
@@ -88,6 +104,27 @@ pub(super) fn partition_key(partition: Partition) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_keeps_the_newest_dead_letters_each_once_and_one_without_any_can_be_read() {
+        let letter = |seq| DeadLetter {
+            seq,
+            stream: "press".to_owned(),
+            reading: "{}".to_owned(),
+            reason: "overflow".to_owned(),
+        };
+        let mut record = PartitionRecord::default();
+        let plain = serde_json::to_string(&record).unwrap();
+        assert_eq!(
+            serde_json::from_str::<PartitionRecord>(&plain).unwrap(),
+            record
+        );
+        for seq in (0..=100).chain([100]) {
+            record.set_apart(letter(seq));
+        }
+        let kept: Vec<u64> = record.dead_letters.iter().map(|l| l.seq).collect();
+        assert_eq!(kept, (1..=100).collect::<Vec<_>>());
+    }
 
     #[test]
     fn keys_come_back() {

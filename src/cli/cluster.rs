@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::carrier::ClusterView;
 use crate::carrier::jetstream::JetStream;
+use crate::carrier::{ClusterView, DeadLetter};
 use crate::cli::CliError;
 use crate::cli::run::Overrides;
 use crate::config::{self, ClusterSettings};
@@ -150,6 +150,15 @@ fn status_text(view: &ClusterView, settings: &ClusterSettings) -> String {
     if claimed < all {
         lines.push(format!("{} partitions were never claimed", all - claimed));
     }
+    for letter in view.leases.values().flat_map(|lease| &lease.dead_letters) {
+        let DeadLetter {
+            seq,
+            stream,
+            reading,
+            reason,
+        } = letter;
+        lines.push(format!("dead letter {seq} {stream}: {reason}: {reading}"));
+    }
     lines.join("\n")
 }
 
@@ -166,6 +175,7 @@ fn status_json(view: &ClusterView) -> String {
             "position": lease.position,
             "state_bytes": lease.state_bytes,
             "committed_ms": lease.committed_ms,
+            "dead_letters": lease.dead_letters,
         })
     });
     let all = json!({

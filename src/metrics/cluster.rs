@@ -24,6 +24,8 @@ pub struct ClusterMetrics {
     pub stale_writes: IntCounter,
     /// Commits.
     pub commits: IntCounter,
+    /// Readings set apart.
+    pub quarantined: IntCounter,
     /// Messages that the journal no longer had.
     pub missing: IntCounter,
     lag: IntGauge,
@@ -59,6 +61,10 @@ impl ClusterMetrics {
                 "Writes that were refused since the partition belongs to another worker",
             )?,
             commits: d.counter("spiked_cluster_commits_total", "Commits of a partition")?,
+            quarantined: d.counter(
+                "spiked_cluster_quarantined_readings_total",
+                "Readings set apart by this worker, since no attempt to learn them survived",
+            )?,
             missing: d.counter(
                 "spiked_cluster_journal_missing_messages_total",
                 "Messages that were due and that the journal no longer has",

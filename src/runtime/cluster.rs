@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use super::ServeError;
+use super::engine_panic::EnginePanic;
 use super::membership::Membership;
 use super::outlet::{OutletFlush, publish_all};
 use super::partitions::PartitionOrder;
@@ -25,6 +26,8 @@ pub(super) struct ClusterHandles {
     pub(super) out: Out,
     /// Orders for the intake thread come from here.
     pub(super) orders: Receiver<PartitionOrder>,
+    /// Panics of engines go here.
+    pub(super) panics: mpsc::UnboundedSender<EnginePanic>,
     flush: OutletFlush,
     stop: watch::Sender<bool>,
     membership: JoinHandle<()>,
@@ -51,6 +54,7 @@ impl ClusterHandles {
         let flush = OutletFlush::new(asks);
         // Bounded by what a membership does at once: it waits for the answers.
         let (orders_tx, orders) = crossbeam_channel::unbounded();
+        let (panics, panicked) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let membership = Membership {
             carrier: carrier.clone(),
@@ -60,6 +64,7 @@ impl ClusterHandles {
             intake: intake.clone(),
             orders: orders_tx,
             flush: flush.clone(),
+            panicked,
             shared: shared.clone(),
             may_begin,
             stop: stopped,
@@ -69,6 +74,7 @@ impl ClusterHandles {
             membership: tokio::spawn(membership.run()),
             out,
             orders,
+            panics,
             flush,
             stop,
         })

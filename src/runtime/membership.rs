@@ -6,26 +6,28 @@
 //! last claim, so that two workers which disagree for a moment harm nothing: one of them is refused, and
 //! drops what it has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
+use super::engine_panic::EnginePanic;
 use super::outlet::OutletFlush;
 use super::partitions::{PartitionCut, PartitionOrder};
 use super::roster::Roster;
 use crate::carrier::{
-    Carrier, CarrierError, ClaimedPartition, JournalReader, NewsReader, Partition, PartitionCommit,
-    PartitionState,
+    Carrier, CarrierError, ClaimedPartition, DeadLetter, JournalReader, NewsReader, Partition,
+    PartitionCommit, PartitionState, partition_of,
 };
 use crate::config::ClusterSettings;
 use crate::mqtt::{Delivered, Fate, Intake, JournalPlace};
 use crate::progress::{BEAT_EVERY, Pulse};
+use crate::state::Failures;
 use crate::status::{Role, Status, lock};
 use crate::stream::{Stream, StreamParams};
 
@@ -33,6 +35,9 @@ use crate::stream::{Stream, StreamParams};
 const AGAIN: Duration = Duration::from_millis(200);
 /// Partitions that are committed together at most.
 const TOGETHER: usize = 16;
+/// A partition with a panic is committed at each look for so long: what is learned before the next one is
+/// not learned again.
+const WARY: Duration = Duration::from_secs(60);
 
 /// Parts that a membership works with.
 pub(super) struct Membership<C: Carrier> {
@@ -43,6 +48,8 @@ pub(super) struct Membership<C: Carrier> {
     pub(super) intake: Intake,
     pub(super) orders: Sender<PartitionOrder>,
     pub(super) flush: OutletFlush,
+    /// Panics of engines come from here.
+    pub(super) panicked: mpsc::UnboundedReceiver<EnginePanic>,
     pub(super) shared: Arc<Status>,
     /// Nothing is claimed before this is true.
     pub(super) may_begin: watch::Receiver<bool>,
@@ -77,6 +84,10 @@ struct ClusterMember<C: Carrier> {
     held: BTreeMap<Partition, HeldPartition>,
     generation: u64,
     reading: Option<JoinHandle<()>>,
+    /// Panics in a row over the same reading, by stream.
+    failures: HashMap<Arc<str>, Failures>,
+    /// When an engine of a partition last panicked.
+    wary: HashMap<Partition, Instant>,
     /// Why it cannot do its work.
     trouble: Option<String>,
     pulse: Arc<Pulse>,
@@ -134,6 +145,8 @@ impl<C: Carrier> Membership<C> {
             held: BTreeMap::new(),
             generation: 0,
             reading: None,
+            failures: HashMap::new(),
+            wary: HashMap::new(),
             trouble: None,
             pulse: pulse.clone(),
         };
@@ -210,6 +223,7 @@ impl<C: Carrier> ClusterMember<C> {
                         tokio::time::sleep(AGAIN).await;
                     }
                 },
+                Some(panic) = self.parts.panicked.recv() => self.note_panic(panic).await,
                 () = tokio::time::sleep(tick) => {}
                 _ = stop.changed() => return,
             }
@@ -245,6 +259,9 @@ impl<C: Carrier> ClusterMember<C> {
         }
         self.trouble = None;
         self.pulse.beat();
+        while let Ok(panic) = self.parts.panicked.try_recv() {
+            self.note_panic(panic).await;
+        }
         self.hand_over().await;
         self.pulse.beat();
         self.claim_all().await;
@@ -335,6 +352,60 @@ impl<C: Carrier> ClusterMember<C> {
         }
     }
 
+    /// Gives up the partition of a stream whose engine panicked, as it is: with its next claim it goes on from
+    /// its last commit. A reading that panics again and again is set apart.
+    async fn note_panic(&mut self, panic: EnginePanic) {
+        let EnginePanic { reading, reason } = panic;
+        let partition = partition_of(&reading.stream, self.parts.settings.partitions);
+        let failures = self.failures.entry(reading.stream.clone()).or_default();
+        let is_condemned = failures.again(reading.seq);
+        self.parts.shared.note_panic();
+        error!(
+            stream = %reading.stream,
+            seq = reading.seq,
+            channel = %reading.channel,
+            value = reading.value,
+            reason,
+            is_condemned,
+            partition,
+            "an engine panicked; its partition goes on from the last commit"
+        );
+        let Some(held) = self.held.remove(&partition) else {
+            return;
+        };
+        self.wary.insert(partition, Instant::now());
+        // Its state is of no use.
+        let _ = self.order_cut(partition, true).await;
+        let dead_letter = is_condemned.then(|| DeadLetter {
+            seq: reading.seq,
+            stream: reading.stream.to_string(),
+            reading: serde_json::to_string(&reading).unwrap_or_default(),
+            reason,
+        });
+        let commit = PartitionCommit {
+            dead_letter,
+            releases: true,
+            ..PartitionCommit::default()
+        };
+        match self
+            .parts
+            .carrier
+            .commit(partition, held.epoch, commit)
+            .await
+        {
+            Ok(()) if is_condemned => {
+                self.failures.remove(&reading.stream);
+                self.parts.shared.metrics.cluster.quarantined.inc();
+            }
+            Ok(()) => {}
+            Err(CarrierError::Fenced { epoch, .. }) => {
+                self.note_refused(partition, epoch).await;
+            }
+            // It is claimed again all the same; the reading is condemned again.
+            Err(error) => warn!(partition, %error, "a partition cannot be given up"),
+        }
+    }
+
     /// Gives up the partitions that are dealt to others.
     async fn hand_over(&mut self) {
         let now = Instant::now();
@@ -406,10 +477,10 @@ impl<C: Carrier> ClusterMember<C> {
         let own = self.parts.carrier.worker().to_owned();
         let all = 0..self.parts.settings.partitions;
         let free = all.filter(|p| {
+            let is_dealt = self.roster.owner(*p, now) == Some(own.as_str());
+            // One that is ours and not here is handed over in order, where it is dealt to another.
             let is_ours = self.roster.lease_of(*p).owner == own;
-            !self.held.contains_key(p)
-                && (self.roster.is_free(*p, now) || is_ours)
-                && self.roster.owner(*p, now) == Some(own.as_str())
+            !self.held.contains_key(p) && (is_ours || (is_dealt && self.roster.is_free(*p, now)))
         });
         let mut earliest: Option<u64> = None;
         let mut n = 0;
@@ -449,6 +520,7 @@ impl<C: Carrier> ClusterMember<C> {
             epoch,
             state,
             position,
+            dead_letters,
         } = claimed;
         let params = self.parts.params.clone();
         let opened = tokio::task::spawn_blocking(move || open(state.unwrap_or_default(), &params));
@@ -468,6 +540,7 @@ impl<C: Carrier> ClusterMember<C> {
             partition,
             position,
             streams,
+            set_apart: dead_letters.iter().map(|letter| letter.seq).collect(),
         };
         // An error means that the intake thread has ended: so will the daemon.
         self.parts.orders.send(order).is_ok()
@@ -538,7 +611,7 @@ impl<C: Carrier> ClusterMember<C> {
                     is_whole.then(|| PartitionState { streams }.to_bytes())
                 });
                 let bytes = gathered.await.ok().flatten();
-                Some(bytes.ok_or_else(|| gone("a worker thread has ended"))?)
+                Some(bytes.ok_or_else(|| gone("an engine has panicked"))?)
             }
         };
         let flushed = tokio::time::timeout(self.parts.settings.lease, self.parts.flush.flushed());
@@ -550,17 +623,17 @@ impl<C: Carrier> ClusterMember<C> {
         Ok(PartitionCommit {
             state,
             position: Some(cut.position),
-            releases: false,
+            ..PartitionCommit::default()
         })
     }
 
     /// Commits the partitions whose time has come.
     async fn commit_due(&mut self) {
         let every = self.parts.settings.commit;
-        let due = self
-            .held
-            .iter()
-            .filter(|(_, held)| held.committed.elapsed() >= every);
+        self.wary.retain(|_, since| since.elapsed() < WARY);
+        let due = self.held.iter().filter(|(partition, held)| {
+            held.committed.elapsed() >= every || self.wary.contains_key(*partition)
+        });
         let mut due: Vec<(Instant, Partition)> =
             due.map(|(p, held)| (held.committed, *p)).collect();
         due.sort_unstable();

@@ -10,8 +10,11 @@ mod balance_tests;
 mod clock;
 #[cfg(feature = "jetstream")]
 mod cluster;
+#[cfg(all(test, feature = "jetstream", feature = "embedded-broker"))]
+mod cluster_panic_tests;
 mod cutting;
 pub mod disk;
+mod engine_panic;
 mod expiry;
 mod input_counts;
 mod intake;

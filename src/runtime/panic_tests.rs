@@ -18,7 +18,7 @@ use crate::state::{Reader, digest, journal};
 use crate::stream::Stream;
 
 /// Readings published, to three streams in turn.
-const N: u64 = 900;
+pub(super) const N: u64 = 900;
 
 fn settings(broker: std::net::SocketAddr, dir: &Path) -> Settings {
     load_plain(&[
@@ -32,7 +32,7 @@ fn settings(broker: std::net::SocketAddr, dir: &Path) -> Settings {
     .unwrap()
 }
 
-async fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     for _ in 0..2000 {
         if holds() {
             return;
@@ -42,7 +42,8 @@ async fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     panic!("not within 20 s: {what}");
 }
 
-async fn publish(broker: std::net::SocketAddr) {
+/// Readings to three streams, one of which is panicked over twice, and one always.
+pub(super) async fn publish(broker: std::net::SocketAddr, streams: &str) {
     let options = MqttOptions::new("source", "127.0.0.1", broker.port());
     let (client, mut events) = AsyncClient::new(options, 50);
     let polling = tokio::spawn(async move { while events.poll().await.is_ok() {} });
@@ -56,7 +57,7 @@ async fn publish(broker: std::net::SocketAddr) {
             "{{\"value\":{value},\"ts\":{}}}",
             1_700_000_000_000 + 100 * k
         );
-        let topic = format!("plant/s{}/c", k % 3);
+        let topic = format!("plant/{streams}{}/c", k % 3);
         client
             .publish(topic, QoS::AtLeastOnce, false, text)
             .await
@@ -93,7 +94,7 @@ async fn a_stream_that_panics_is_restored_the_others_run_on_and_a_deadly_reading
     }));
     let shared = told.await.unwrap().shared;
     wait_for("ready", || shared.health().ready).await;
-    publish(broker).await;
+    publish(broker, "s").await;
     wait_for("all but the deadly reading are learned", || {
         readings_learned(&shared) == N - 1
     })

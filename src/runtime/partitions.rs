@@ -24,7 +24,7 @@ use crate::state::snapshot::Snapshot;
 use crate::stream::Stream;
 
 /// Readings are numbered by the message that they came in: its number and this many bits for theirs.
-const READING_BITS: u32 = 16;
+pub(super) const READING_BITS: u32 = 16;
 /// Topics whose partition is remembered.
 const MAX_TOPICS: usize = 1_000_000;
 
@@ -35,6 +35,8 @@ pub(super) enum PartitionOrder {
         partition: Partition,
         position: u64,
         streams: Vec<Stream>,
+        /// Numbers of readings to leave out.
+        set_apart: HashSet<u64>,
     },
     /// The journal is to be read behind message `after`, for the partitions that have come; what was read
     /// before counts no more. The answer is the message behind which it is to be read for all of them.
@@ -72,6 +74,8 @@ pub(super) struct Partitions {
     admitted: BTreeMap<Partition, u64>,
     /// Partitions with readings since their last cut.
     changed: HashSet<Partition>,
+    /// Numbers of readings to leave out, of the partitions that have any.
+    set_apart: HashMap<Partition, HashSet<u64>>,
     generation: u64,
     /// Number of the last message.
     last: u64,
@@ -88,6 +92,7 @@ impl Partitions {
             done: BTreeMap::new(),
             admitted: BTreeMap::new(),
             changed: HashSet::new(),
+            set_apart: HashMap::new(),
             generation: 0,
             last: 0,
             topics: HashMap::new(),
@@ -137,7 +142,9 @@ impl Partitions {
     pub(super) fn retain(&mut self, readings: &mut Vec<Reading>) {
         readings.retain(|reading| {
             let partition = partition_of(&reading.stream, self.n_partitions);
-            let wanted = self.is_wanted(partition);
+            let apart = self.set_apart.get(&partition);
+            let is_apart = apart.is_some_and(|apart| apart.contains(&reading.seq));
+            let wanted = self.is_wanted(partition) && !is_apart;
             if wanted {
                 self.changed.insert(partition);
             }
@@ -179,9 +186,13 @@ impl Partitions {
                 partition,
                 position,
                 streams,
+                set_apart,
             } => {
                 self.admitted.insert(partition, position);
                 self.changed.remove(&partition);
+                if !set_apart.is_empty() {
+                    self.set_apart.insert(partition, set_apart);
+                }
                 for stream in streams {
                     admit(scope.decoder, &stream);
                     scope.dispatch.bring(stream, scope.output);
@@ -239,6 +250,7 @@ impl Partitions {
         if gives_up {
             self.done.remove(&partition);
             self.admitted.remove(&partition);
+            self.set_apart.remove(&partition);
         }
         if !changed && !gives_up {
             return PartitionCut {
@@ -365,5 +377,19 @@ mod tests {
         partitions.retain(&mut readings);
         assert_eq!(readings.len(), 1);
         assert_eq!(partitions.changed, HashSet::from([mine]));
+    }
+
+    #[test]
+    fn a_reading_that_is_set_apart_is_left_out_and_the_others_of_its_message_are_not() {
+        let (mut partitions, _) = partitions();
+        partitions.last = 6;
+        partitions.set_apart.insert(0, HashSet::from([1]));
+        let other = Reading {
+            seq: 2,
+            ..reading("press")
+        };
+        let mut readings = vec![reading("press"), other];
+        partitions.retain(&mut readings);
+        assert_eq!(readings.iter().map(|r| r.seq).collect::<Vec<_>>(), [2]);
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::balance::{Dispatch, HANDOVER};
+use super::engine_panic::EnginePanic;
 use super::expiry::Expiry;
 use super::input_counts::InputCounts;
 use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
@@ -340,6 +341,8 @@ struct Clients {
     filters: watch::Sender<Filters>,
     /// Orders of a cluster to the intake thread.
     partitions: Option<Partitions>,
+    /// Panics of engines go here, in a cluster.
+    panics: Option<mpsc::UnboundedSender<EnginePanic>>,
     ways: Ways,
 }
 
@@ -406,6 +409,7 @@ impl Clients {
             acks: mpsc::unbounded_channel().0,
             filters: watch::channel(Filters::default()).0,
             partitions: Some(Partitions::new(n_partitions, handles.orders.clone())),
+            panics: Some(handles.panics.clone()),
             ways: Ways::Cluster(handles),
         })
     }
@@ -487,6 +491,7 @@ impl Clients {
             acks: incoming.acks.clone(),
             filters: incoming.filters.clone(),
             partitions: None,
+            panics: None,
             ways: Ways::Broker(incoming, outgoing),
         })
     }
@@ -616,6 +621,7 @@ impl Threads {
             let mut worker = Worker::new((idx, rx), settings, out, store.clone(), shared.clone());
             worker.tap = tap.clone();
             worker.webhook = webhook.clone();
+            worker.panics = clients.panics.clone();
             worker.told = told.clone();
             worker.streams = streams;
             workers.push(spawn(&format!("worker-{idx}"), move || worker.run())?);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tokio::sync::mpsc::UnboundedSender;
 use tracing::{error, warn};
 
 use super::Tap;
+use super::engine_panic::EnginePanic;
 use super::moving::{Coming, Work};
 use super::store::{Store, StoreError};
 use crate::assemble::Verdict;
@@ -64,6 +66,9 @@ pub struct Worker {
     pub webhook: Option<WebhookQueue>,
     /// Snapshots and edges go here.
     pub store: Arc<dyn Store>,
+    /// Panics of engines are told here, and their streams stand still until they come anew; without it they
+    /// are restored from the store.
+    pub panics: Option<UnboundedSender<EnginePanic>>,
     /// Observer of every outcome.
     pub tap: Option<Tap>,
     /// Flags, metrics, views.
@@ -115,6 +120,8 @@ pub struct Said {
 /// One stream and what was last said of it.
 pub struct Slot {
     pub(super) stream: Stream,
+    /// Its engine panicked: it learns nothing until it comes anew.
+    pub(super) is_broken: bool,
     pub(super) prediction_topic: Arc<str>,
     pub(super) anomaly_topic: Arc<str>,
     /// The state last published; `None` before the first.
@@ -177,6 +184,7 @@ impl Slot {
             touched: Instant::now(),
             busy: Duration::ZERO,
             unsaved_busy: Duration::ZERO,
+            is_broken: false,
             stream,
         }
     }
@@ -225,6 +233,7 @@ impl Worker {
             out,
             webhook: None,
             store,
+            panics: None,
             tap: None,
             shared,
             told: Arc::default(),
@@ -398,7 +407,13 @@ impl Worker {
             rebuild(&**store, shared, params, (reading, reason, condemned))
         };
         let begin = Instant::now();
-        let pushed = push_supervised(&mut slot.stream, reading, outcomes, rebuild);
+        let pushed = match &self.panics {
+            None => push_supervised(&mut slot.stream, reading, outcomes, rebuild),
+            Some(tell) => match slot.push_or_break(reading, outcomes, params, tell) {
+                Some(verdict) => Pushed::Done { verdict, panics: 0 },
+                None => return,
+            },
+        };
         let seconds = begin.elapsed().as_secs_f64();
         shared.metrics.learning_seconds.inc_by(seconds);
         slot.dirty = true;

@@ -55,6 +55,9 @@ pub use recover::{
 pub use report::Report;
 pub use snapshot::{digest, unfit_changes};
 pub use store::Store;
+#[cfg(feature = "jetstream")]
+pub(crate) use supervise::Failures;
+pub(crate) use supervise::push_caught;
 #[cfg(test)]
 pub(crate) use supervise::tests;
 pub use supervise::{Pushed, push_supervised};

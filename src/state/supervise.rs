@@ -104,7 +104,8 @@ pub(crate) mod tests {
     use crate::state::snapshot::{Snapshot, tests::params};
     use crate::state::{Accepted, Reader, Store, StoreOptions, digest};
     use std::cell::Cell;
-    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+    use std::collections::BTreeMap;
+    use std::sync::{Arc, Mutex};
 
     thread_local! {
         /// The reading that panics, and how often it does so yet.
@@ -116,13 +117,17 @@ pub(crate) mod tests {
     /// The value over which they always do.
     pub(crate) const ALWAYS: f64 = 666.75;
 
-    static LEFT: AtomicU32 = AtomicU32::new(2);
+    /// Panics over [`TWICE`] so far, by stream.
+    static SO_FAR: Mutex<BTreeMap<Arc<str>, u32>> = Mutex::new(BTreeMap::new());
 
     pub(super) fn panic_if_asked(reading: &Reading) {
-        let left = |n: u32| n.checked_sub(1);
-        if reading.value == ALWAYS
-            || (reading.value == TWICE && LEFT.fetch_update(SeqCst, SeqCst, left).is_ok())
-        {
+        let is_due = || {
+            let mut so_far = SO_FAR.lock().unwrap();
+            let panics = so_far.entry(reading.stream.clone()).or_default();
+            *panics += 1;
+            *panics <= 2
+        };
+        if reading.value == ALWAYS || (reading.value == TWICE && is_due()) {
             panic!("asked to panic over {}", reading.value);
         }
         let seq = reading.seq;

@@ -17,3 +17,5 @@ mod membership;
 )]
 mod plant;
 mod server;
+
+use plant::waiting;

@@ -39,6 +39,7 @@ async fn a_commit_of_a_worker_that_has_lost_its_lease_is_refused_and_changes_not
         state: Some(PartitionState::default().to_bytes()),
         position: Some(position),
         releases,
+        ..PartitionCommit::default()
     };
     old.commit(7, 1, commit(10, false)).await.unwrap();
     let refused = new.claim(7, "").await.unwrap_err();

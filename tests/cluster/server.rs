@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::plant::{free_port, wait_until};
+use super::waiting::{free_port, wait_until};
 
 /// Where tests/run installs it, beside the search path.
 const INSTALLED: &str = concat!(
