@@ -134,11 +134,21 @@ impl Cluster {
         since.elapsed()
     }
 
-    /// The whole name of a worker that has partitions.
-    pub fn whole_name(&self, name: &str) -> Option<String> {
-        let leases = self.view().leases;
-        let mut owners = leases.into_values().map(|lease| lease.owner);
-        owners.find(|owner| owner.split('.').next() == Some(name))
+    /// Waits until a worker has partitions; returns its whole name.
+    pub fn wait_for_partitions(&self, name: &str) -> String {
+        let mut whole = None;
+        let has_some = || {
+            let leases = self.view().leases;
+            let mut owners = leases.into_values().map(|lease| lease.owner);
+            whole = owners.find(|owner| owner.split('.').next() == Some(name));
+            whole.is_some()
+        };
+        wait_until(
+            "the worker has partitions",
+            Duration::from_secs(30),
+            has_some,
+        );
+        whole.unwrap()
     }
 
     /// Waits until the commits have come to the journal's end.

@@ -39,9 +39,7 @@ fn three_workers_killed_and_stopped_at_random_learn_every_reading_once_and_in_or
     for kill in 0..kills {
         std::thread::sleep(Duration::from_millis(300 + dice.below(700)));
         let name = WORKERS[dice.below(3) as usize];
-        let Some(whole) = cluster.whole_name(name) else {
-            continue;
-        };
+        let whole = cluster.wait_for_partitions(name);
         let is_stop = kill % 4 == 3;
         let since = Instant::now();
         if is_stop {
