@@ -4,6 +4,8 @@
 
 #![expect(clippy::print_stdout, reason = "a test prints what it measured")]
 
+#[path = "kit/authority.rs"]
+mod authority;
 #[path = "plant/day.rs"]
 mod day;
 mod kit;

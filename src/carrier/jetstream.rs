@@ -12,9 +12,10 @@
 //! failure there leaves an object that nobody points to, which is deleted.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use async_nats::Client;
 use async_nats::connection::State;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
@@ -24,12 +25,12 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::object_store::{self, ObjectStore};
 use async_nats::jetstream::stream::{self, DiscardPolicy, Republish};
 use async_nats::jetstream::{self, Context};
-use async_nats::{Client, ConnectOptions};
 use futures_util::{FutureExt, StreamExt};
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 use tracing::warn;
 
+use super::connecting::{self, Obstacle};
 use super::records::{
     AGREED_KEY, Agreed, LAYOUT, PartitionRecord, RecordKey, WorkerRecord, parse_key, partition_key,
     worker_key,
@@ -49,8 +50,6 @@ use crate::status::lock;
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
 /// Outputs are there for those who come later for so long.
 const OUTPUTS_AGE: Duration = Duration::from_secs(3600);
-/// Longest wait between two attempts to connect.
-const RECONNECT_MAX: Duration = Duration::from_millis(500);
 /// Messages of the journal that are handed over together at most.
 const MAX_BATCH: usize = 512;
 /// Outputs that wait for their acknowledgement at once.
@@ -65,6 +64,8 @@ pub struct JetStream {
     own_topic: String,
     worker: String,
     client: Client,
+    /// Why there is no connection.
+    obstacle: Arc<Obstacle>,
     context: Context,
     leases: OnceCell<kv::Store>,
     states: OnceCell<ObjectStore>,
@@ -97,10 +98,8 @@ impl JetStream {
             "" => format!("w{}.1", client_name()),
             name => format!("{name}.{}", client_name()),
         };
-        let options = options(settings).await?.name(format!("spiked {worker}"));
-        let servers: Vec<&str> = settings.servers.iter().map(String::as_str).collect();
-        let client = options.retry_on_initial_connect().connect(servers).await;
-        let client = client.map_err(|error| CarrierError::Settings(error.to_string()))?;
+        let obstacle = Arc::default();
+        let client = connecting::connect(settings, &format!("spiked {worker}"), &obstacle).await?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(settings.lease);
         Ok(JetStream {
@@ -109,6 +108,7 @@ impl JetStream {
             own_topic: own_topic.to_owned(),
             worker,
             client,
+            obstacle,
             context,
             leases: OnceCell::new(),
             states: OnceCell::new(),
@@ -151,14 +151,13 @@ impl JetStream {
     /// # Errors
     /// If it has not.
     pub async fn reach(&self, limit: Duration) -> Result<(), CarrierError> {
-        let asked = tokio::time::timeout(limit, self.context.query_account()).await;
-        match asked {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(away(error)),
-            Err(_) => Err(CarrierError::Away(format!(
-                "no answer from {} within {limit:?}",
-                self.settings.servers.join(", ")
-            ))),
+        let asking = async {
+            connecting::attempt(&self.settings).await?;
+            self.context.query_account().await.map_err(away)
+        };
+        match tokio::time::timeout(limit, asking).await {
+            Ok(asked) => asked.map(drop),
+            Err(_) => Err(CarrierError::Away(format!("no answer within {limit:?}"))),
         }
     }
 
@@ -421,37 +420,6 @@ fn id_of(message: &Message) -> String {
     format!("{hash:032x}")
 }
 
-async fn options(settings: &ClusterSettings) -> Result<ConnectOptions, CarrierError> {
-    let limit = settings.lease / 2;
-    let mut options = ConnectOptions::new()
-        .max_reconnects(None)
-        .ping_interval(limit)
-        .request_timeout(Some(settings.lease))
-        .reconnect_delay_callback(|attempts| {
-            let wait = Duration::from_millis(20 << attempts.min(5));
-            wait.min(RECONNECT_MAX)
-        });
-    if let Some(path) = &settings.credentials_file {
-        let read = options.credentials_file(path).await;
-        options = read.map_err(|error| {
-            CarrierError::Settings(format!("credentials {}: {error}", path.display()))
-        })?;
-    }
-    if !settings.username.is_empty() {
-        let (user, password) = (settings.username.clone(), settings.password.clone());
-        options = options.user_and_password(user, password);
-    }
-    if let Some(path) = &settings.ca_file {
-        options = options
-            .add_root_certificates(path.clone())
-            .require_tls(true);
-    }
-    if let Some((cert, key)) = &settings.client_auth {
-        options = options.add_client_certificate(cert.clone(), key.clone());
-    }
-    Ok(options)
-}
-
 /// Subjects of filters, without those that others cover.
 fn subjects(filters: &[String]) -> Vec<String> {
     let all: Vec<String> = filters.iter().flat_map(|f| subject_of_filter(f)).collect();
@@ -507,6 +475,13 @@ impl Carrier for JetStream {
 
     fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    fn obstacle(&self) -> Option<CarrierError> {
+        match self.is_connected() {
+            true => self.obstacle.denied().map(CarrierError::Settings),
+            false => self.obstacle.of_connection(),
+        }
     }
 
     async fn prepare(&self) -> Result<(), CarrierError> {

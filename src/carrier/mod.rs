@@ -12,6 +12,8 @@
 
 mod assignment;
 #[cfg(feature = "jetstream")]
+mod connecting;
+#[cfg(feature = "jetstream")]
 pub mod jetstream;
 mod partition_state;
 #[cfg(feature = "jetstream")]
@@ -154,6 +156,9 @@ pub trait Carrier: Send + Sync + 'static {
 
     /// There is a connection.
     fn is_connected(&self) -> bool;
+
+    /// Why there is no connection, or what the server denied last; `None` where nothing is known.
+    fn obstacle(&self) -> Option<CarrierError>;
 
     /// Makes what is missing, and checks that it fits the settings.
     fn prepare(&self) -> impl Future<Output = Result<(), CarrierError>> + Send;

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
@@ -15,10 +16,20 @@ static LEVEL: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 /// Goes on logging at `level`, which the settings have checked.
 pub fn set_level(level: &str) {
     let Some(handle) = LEVEL.get() else { return };
-    if let Ok(filter) = EnvFilter::try_new(level)
+    if let Ok(filter) = filter(level)
         && let Err(error) = handle.reload(filter)
     {
         tracing::error!(%error, "the log level cannot be changed");
+    }
+}
+
+/// A filter of events. The client of NATS logs each attempt to connect: without a word of it in `level` it is
+/// silent, and the cluster says once why it is not connected.
+fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    const CLIENT: &str = "async_nats";
+    match level.contains(CLIENT) {
+        true => EnvFilter::try_new(level),
+        false => EnvFilter::try_new(format!("{level},{CLIENT}=off")),
     }
 }
 
@@ -28,7 +39,7 @@ pub fn set_level(level: &str) {
 /// # Errors
 /// If `level` is not a filter.
 pub fn init(level: &str) -> Result<(), CliError> {
-    let filter = EnvFilter::try_new(level).map_err(|error| {
+    let filter = filter(level).map_err(|error| {
         CliError::Config(format!(
             "log.level: a level or a filter, got {level:?}: {error}"
         ))

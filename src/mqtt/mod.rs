@@ -37,6 +37,8 @@ use crate::config::MqttSettings;
 use crate::metrics::Class;
 
 pub use client::{Ack, Client, ClientHandles, Out, start};
+#[cfg(feature = "jetstream")]
+pub use misuse::TlsPeer;
 pub use probe::{ask, listen, probe};
 pub use queue::Intake;
 pub use socket::tls_config;

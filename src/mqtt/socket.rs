@@ -218,7 +218,7 @@ fn not_shaken(error: io::Error) -> LinkError {
 }
 
 fn lost(error: io::Error) -> LinkError {
-    match misuse::of_tls(&error) {
+    match misuse::BROKER.words_of(&error) {
         Some(words) => LinkError::Settings(words),
         None => LinkError::Lost(error.to_string()),
     }

@@ -33,6 +33,8 @@ use crate::stream::{Stream, StreamParams};
 
 /// Wait before what failed is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// Time between two looks whether there is a connection.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Partitions that are committed together at most.
 const TOGETHER: usize = 16;
 /// A partition with a panic is committed at each look for so long: what is learned before the next one is
@@ -88,6 +90,8 @@ struct ClusterMember<C: Carrier> {
     failures: HashMap<Arc<str>, Failures>,
     /// When an engine of a partition last panicked.
     wary: HashMap<Partition, Instant>,
+    /// Why there is no connection, as it was last said.
+    obstacle: Option<CarrierError>,
     /// Why it cannot do its work.
     trouble: Option<String>,
     pulse: Arc<Pulse>,
@@ -108,21 +112,19 @@ impl<C: Carrier> Membership<C> {
                 () = tokio::time::sleep(BEAT_EVERY) => {}
             }
         }
+        let mut said = None;
         loop {
             pulse.beat();
             let prepared = tokio::select! {
-                prepared = self.carrier.prepare() => prepared,
+                prepared = self.prepare() => prepared,
                 _ = stop.wait_for(|stop| *stop) => return pulse.end(),
-                () = tokio::time::sleep(BEAT_EVERY * 4) => {
-                    Err(CarrierError::Away("no answer from the server".to_owned()))
-                }
             };
             let Err(error) = prepared else { break };
-            if self
-                .shared
-                .note_cluster(Some(format!("the cluster: {error}")))
-            {
+            self.shared
+                .note_cluster(Some(format!("the cluster: {error}")));
+            if said.as_ref() != Some(&error) {
                 warn!(%error, "the cluster cannot be joined, trying again");
+                said = Some(error);
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -147,6 +149,7 @@ impl<C: Carrier> Membership<C> {
             reading: None,
             failures: HashMap::new(),
             wary: HashMap::new(),
+            obstacle: None,
             trouble: None,
             pulse: pulse.clone(),
         };
@@ -158,6 +161,30 @@ impl<C: Carrier> Membership<C> {
             warn!(%error, "the others are not told that this worker has left");
         }
         pulse.end();
+    }
+}
+
+impl<C: Carrier> Membership<C> {
+    /// Prepares the carrier as soon as there is a connection.
+    async fn prepare(&self) -> Result<(), CarrierError> {
+        let limit = BEAT_EVERY * 4;
+        let connected = async {
+            while !self.carrier.is_connected() && self.carrier.obstacle().is_none() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        // An error means that nothing is known.
+        let _ = tokio::time::timeout(limit, connected).await;
+        let prepared = match self.carrier.is_connected() {
+            true => tokio::time::timeout(limit, self.carrier.prepare())
+                .await
+                .ok(),
+            false => None,
+        };
+        prepared.unwrap_or_else(|| {
+            let unknown = || CarrierError::Away("no answer from the server".to_owned());
+            Err(self.carrier.obstacle().unwrap_or_else(unknown))
+        })
     }
 }
 
@@ -245,8 +272,9 @@ impl<C: Carrier> ClusterMember<C> {
     /// Looks at who has what, and does what follows.
     async fn look(&mut self) {
         if !self.parts.carrier.is_connected() {
-            return self.tell(Some("no connection to the cluster's server".to_owned()));
+            return self.tell_obstacle();
         }
+        self.obstacle = None;
         let lease = self.parts.settings.lease;
         let is_late = lock(&self.heartbeat.sent).elapsed() > lease;
         if self.heartbeat.was_late.swap(false, Ordering::AcqRel) || is_late {
@@ -290,6 +318,21 @@ impl<C: Carrier> ClusterMember<C> {
             self.parts.shared.set_subscribed(true);
         }
         self.tell(trouble);
+    }
+
+    /// Says that there is no connection, and why as soon as that is known.
+    fn tell_obstacle(&mut self) {
+        let obstacle = self.parts.carrier.obstacle();
+        let said = "no connection to the cluster's server";
+        let said = match &obstacle {
+            Some(why) => format!("{said}: {why}"),
+            None => said.to_owned(),
+        };
+        if obstacle.is_some() && obstacle != self.obstacle {
+            warn!("{said}");
+        }
+        self.obstacle = obstacle;
+        self.tell(Some(said));
     }
 
     fn tell(&self, trouble: Option<String>) {

@@ -7,6 +7,8 @@
 
 #![expect(clippy::print_stdout, reason = "a test prints what it measured")]
 
+#[path = "../kit/authority.rs"]
+mod authority;
 mod cluster;
 mod kills;
 mod membership;
@@ -16,6 +18,7 @@ mod membership;
     reason = "the plant of the durability tests has more than is needed here"
 )]
 mod plant;
+mod security;
 mod server;
 
 use plant::waiting;

@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::authority::Authority;
 use crate::kit::{Broker, Daemon, free_port, installed, wait_for};
-use crate::security::Authority;
 
 /// Midnight of a day long past, unix milliseconds.
 const MIDNIGHT_MS: u64 = 1_704_067_200_000;

@@ -15,8 +15,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use crate::authority::Authority;
 use crate::kit::{Broker, Daemon, installed, wait_for};
-use crate::security::Authority;
 
 const SECRET: &str = "a secret of the receiver";
 
