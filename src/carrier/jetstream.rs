@@ -79,8 +79,15 @@ struct HeldRecord {
     revision: u64,
 }
 
+/// The server's words where it stores nothing more.
+const FULL: &str = "insufficient resources";
+
 fn away(error: impl std::fmt::Display) -> CarrierError {
-    CarrierError::Away(error.to_string())
+    let text = error.to_string();
+    CarrierError::Away(match text.contains(FULL) {
+        true => format!("the server's storage is full, max_file_store or its disk ({text})"),
+        false => text,
+    })
 }
 
 impl JetStream {

@@ -75,6 +75,8 @@ struct Heartbeat {
     sent: std::sync::Mutex<Instant>,
     /// One came later than the lease allows.
     was_late: AtomicBool,
+    /// Why the last one was not taken.
+    refused: std::sync::Mutex<Option<CarrierError>>,
     is_leaving: AtomicBool,
 }
 
@@ -90,6 +92,8 @@ struct ClusterMember<C: Carrier> {
     failures: HashMap<Arc<str>, Failures>,
     /// When an engine of a partition last panicked.
     wary: HashMap<Partition, Instant>,
+    /// It is not heard any more.
+    is_mute: bool,
     /// Why there is no connection, as it was last said.
     obstacle: Option<CarrierError>,
     /// Why it cannot do its work.
@@ -131,6 +135,7 @@ impl<C: Carrier> Membership<C> {
         let heartbeat = Arc::new(Heartbeat {
             sent: std::sync::Mutex::new(Instant::now()),
             was_late: AtomicBool::new(false),
+            refused: std::sync::Mutex::default(),
             is_leaving: AtomicBool::new(false),
         });
         let beating = tokio::spawn(beat(
@@ -149,6 +154,7 @@ impl<C: Carrier> Membership<C> {
             reading: None,
             failures: HashMap::new(),
             wary: HashMap::new(),
+            is_mute: false,
             obstacle: None,
             trouble: None,
             pulse: pulse.clone(),
@@ -196,7 +202,12 @@ async fn beat<C: Carrier>(carrier: Arc<C>, heartbeat: Arc<Heartbeat>, lease: Dur
         ticks.tick().await;
         let sent = Instant::now();
         let announced = carrier.announce(heartbeat.is_leaving.load(Ordering::Acquire));
-        if let Ok(Ok(())) = tokio::time::timeout(lease / 2, announced).await {
+        let no_answer = || Err(CarrierError::Away("no answer from the server".to_owned()));
+        let announced = tokio::time::timeout(lease / 2, announced).await;
+        let announced = announced.unwrap_or_else(|_| no_answer());
+        let is_taken = announced.is_ok();
+        *lock(&heartbeat.refused) = announced.err();
+        if is_taken {
             let before = std::mem::replace(&mut *lock(&heartbeat.sent), sent);
             if before.elapsed() > lease {
                 heartbeat.was_late.store(true, Ordering::Release);
@@ -277,10 +288,19 @@ impl<C: Carrier> ClusterMember<C> {
         self.obstacle = None;
         let lease = self.parts.settings.lease;
         let is_late = lock(&self.heartbeat.sent).elapsed() > lease;
-        if self.heartbeat.was_late.swap(false, Ordering::AcqRel) || is_late {
+        let is_heard_again = self.heartbeat.was_late.swap(false, Ordering::AcqRel);
+        if is_heard_again || (is_late && !self.is_mute) {
             self.defend().await;
         }
+        self.is_mute = is_late;
         self.drop_lost().await;
+        if is_late {
+            // It may have lost everything, and cannot find out.
+            let why = lock(&self.heartbeat.refused).clone();
+            let said = "the others do not hear this worker";
+            let said = why.map_or(said.to_owned(), |why| format!("{said}: {why}"));
+            return self.tell(Some(said));
+        }
         let now = Instant::now();
         if !self.roster.is_fresh(now) {
             return self.tell(Some("the cluster's news do not come".to_owned()));
@@ -726,11 +746,12 @@ impl<C: Carrier> ClusterMember<C> {
                 }
                 Err(error) => {
                     held.is_due = true;
-                    is_away = true;
-                    warn!(partition, %error, "a partition cannot be committed, trying again");
-                    self.trouble = Some(format!(
-                        "partition {partition} cannot be committed: {error}"
-                    ));
+                    // The others fail with it.
+                    if !std::mem::replace(&mut is_away, true) {
+                        warn!(partition, %error, "a partition cannot be committed, trying again");
+                        let said = format!("partition {partition} cannot be committed: {error}");
+                        self.trouble = Some(said);
+                    }
                 }
             }
         }

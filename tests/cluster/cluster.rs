@@ -15,6 +15,9 @@ use crate::plant::{Daemon, http_get, spiked, wait_until};
 /// Seconds of a lease in the tests: the shortest there is.
 pub const LEASE_S: f64 = 1.0;
 
+/// A stream that is in the way.
+const FILLER: &str = "filler";
+
 /// A cluster's settings and workers.
 pub struct Cluster {
     dir: PathBuf,
@@ -187,6 +190,32 @@ impl Cluster {
             let mut stream = self.context.get_stream(stream).await.unwrap();
             stream.info().await.unwrap().state.messages
         })
+    }
+
+    /// Has another stream take all the room that the server has.
+    pub fn fill_storage(&self) {
+        let filler = jetstream::stream::Config {
+            name: FILLER.to_owned(),
+            subjects: vec![FILLER.to_owned()],
+            ..jetstream::stream::Config::default()
+        };
+        self.runtime.block_on(async {
+            self.context.create_stream(filler).await.unwrap();
+            for size in [500_000, 1_000] {
+                while self.store(size).await.is_ok() {}
+            }
+        });
+    }
+
+    async fn store(&self, bytes: usize) -> Result<(), jetstream::context::PublishError> {
+        let sent = self.context.publish(FILLER, vec![0; bytes].into()).await?;
+        sent.await.map(drop)
+    }
+
+    /// Takes back what [`Cluster::fill_storage`] did.
+    pub fn make_room(&self) {
+        let deleted = self.context.delete_stream(FILLER);
+        self.runtime.block_on(deleted).unwrap();
     }
 
     /// Forgets leases and states, but not the journal: the next worker learns everything anew.

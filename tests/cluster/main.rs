@@ -20,5 +20,6 @@ mod membership;
 mod plant;
 mod security;
 mod server;
+mod storage;
 
 use plant::waiting;

@@ -74,7 +74,7 @@ async fn a_commit_of_a_worker_that_has_lost_its_lease_is_refused_and_changes_not
 }
 
 /// Readings of 24 streams over MQTT.
-fn source(server: &Server) -> Source {
+pub fn source(server: &Server) -> Source {
     let message = |k: u64, base_ms| (format!("plant/s{}/c", k % 24), payload(k, base_ms));
     Source::publish(message, server.mqtt, 300, now_ms() - 86_400_000)
 }

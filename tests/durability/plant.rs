@@ -407,9 +407,11 @@ impl Source {
                 while k < due {
                     k += 1;
                     let (topic, payload) = message(k, base_ms);
-                    client
-                        .publish(topic, QoS::AtLeastOnce, false, payload)
-                        .unwrap();
+                    let sent = client.publish(topic, QoS::AtLeastOnce, false, payload);
+                    // The broker has ended the connection.
+                    if sent.is_err() {
+                        return;
+                    }
                     count.store(k, SeqCst);
                 }
                 std::thread::sleep(Duration::from_millis(2));
