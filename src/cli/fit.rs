@@ -187,6 +187,10 @@ pub struct FitArgs {
     /// predicts, without any library
     #[arg(long, value_name = "FOLDER")]
     export_c: Option<PathBuf>,
+    /// Write the network in integers to a file as a graph of the Neuromorphic Intermediate
+    /// Representation (HDF5)
+    #[arg(long, value_name = "NIR")]
+    export_nir: Option<PathBuf>,
 }
 
 fn parse_family(text: &str) -> Result<Family, String> {
@@ -363,7 +367,10 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
         predictions::write(path, trainer.ensemble(), &data)?;
     }
     if let Some(folder) = &args.export_c {
-        export::write(folder, &trainer, &data)?;
+        export::write_c(folder, &trainer, &data)?;
+    }
+    if let Some(path) = &args.export_nir {
+        export::write_nir(path, &trainer, &data)?;
     }
     if let Some(path) = &args.report {
         report::write(path, trainer.ensemble(), &data, &fitted.passes)?;

@@ -9,6 +9,15 @@ use crate::ep::{Family, Input, LayerWeights, Network};
 /// Largest 8 bit weight.
 const TOP: f32 = 127.0;
 
+/// Weights of one layer, unit by unit, and the bias of each unit: whole numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct AffineLayer {
+    pub inputs: usize,
+    pub units: usize,
+    pub weight: Vec<f32>,
+    pub bias: Vec<f32>,
+}
+
 /// One layer of integer weights.
 #[derive(Clone, Debug, PartialEq)]
 struct Layer {
@@ -140,6 +149,31 @@ impl IntegerNetwork {
             below = sums;
         }
         below
+    }
+
+    /// Integer of an input of value 1.
+    pub fn unit(&self) -> i32 {
+        self.unit
+    }
+
+    /// The layers, the last input of each being its bias; that of the first has the value `bias`.
+    pub(super) fn affine_layers(&self, bias: f32) -> Vec<AffineLayer> {
+        let first = (bias * self.unit as f32).round() as i32;
+        let layers = self.layers.iter().enumerate();
+        let affine = |(i, layer): (usize, &Layer)| {
+            let (inputs, units) = (layer.inputs - 1, layer.units);
+            let value = if i == 0 { first } else { 1 };
+            let weights = (0..units).flat_map(|k| (0..inputs).map(move |j| layer.weight(j, k)));
+            AffineLayer {
+                inputs,
+                units,
+                weight: weights.map(|w| w as f32).collect(),
+                bias: (0..units)
+                    .map(|k| (value * layer.weight(inputs, k)) as f32)
+                    .collect(),
+            }
+        };
+        layers.map(affine).collect()
     }
 
     /// A real output over its sum.
@@ -327,5 +361,72 @@ mod tests {
         assert_eq!(bytes(Family::Binary), 21 * 8 + 62 * 4 + 28);
         assert_eq!(bytes(Family::Levels(3)), 21 * 16 + 62 * 7 + 28);
         assert_eq!(bytes(Family::Gaussian), 21 * 61 + 62 * 27 + 28 * 3);
+    }
+
+    /// Python with the package `nir`; tests/run installs it.
+    const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/nir/bin/python");
+
+    /// Reads a graph and lines of inputs, walks along the edges, prints a line of outputs each.
+    const WALK: &str = "
+import sys
+import nir, numpy as np
+graph = nir.read(sys.argv[1])
+after = dict(graph.edges)
+print(graph.metadata['input_unit'], graph.metadata['output_scale'])
+for line in sys.stdin:
+    x = np.array(line.split(), dtype=np.float32)
+    assert x.shape == tuple(graph.input_type['input']), (x.shape, graph.input_type)
+    name = 'input'
+    while name != 'output':
+        name = after[name]
+        node = graph.nodes[name]
+        if isinstance(node, nir.Affine):
+            x = node.weight @ x + node.bias
+        elif isinstance(node, nir.Threshold):
+            x = (x > node.threshold).astype(np.float32)
+        else:
+            assert isinstance(node, nir.Output), node
+    print(*[int(v) for v in x])
+";
+
+    #[test]
+    fn the_package_nir_reads_a_graph_that_gives_the_same_sums() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for family in [Family::Binary, Family::Levels(3), Family::Gaussian] {
+            let network = IntegerNetwork::new(&learned(family), 1).unwrap();
+            std::fs::write(path("graph.nir"), network.nir(1.0)).unwrap();
+            let (mut lines, mut want) = (String::new(), Vec::new());
+            for i in 1000..1040 {
+                let (index, value) = sample(i);
+                let input = network.quantise(Input {
+                    index: &index,
+                    value: &value,
+                });
+                want.push(words(&network.outputs(&input)));
+                // The bias is no input of the graph.
+                lines += &(words(&input[..input.len() - 1]) + "\n");
+            }
+            std::fs::write(path("inputs"), lines).unwrap();
+            let ran = Command::new(PYTHON)
+                .args(["-c", WALK])
+                .arg(path("graph.nir"))
+                .stdin(std::fs::File::open(path("inputs")).unwrap())
+                .output()
+                .unwrap_or_else(|e| panic!("{PYTHON}: {e}; tests/run installs it"));
+            let errors = String::from_utf8_lossy(&ran.stderr);
+            assert!(ran.status.success(), "{errors}");
+            let text = String::from_utf8(ran.stdout).unwrap();
+            let mut got: Vec<&str> = text.lines().collect();
+            let head = got.remove(0);
+            let scale: f32 = head.split(' ').nth(1).unwrap().parse().unwrap();
+            assert!((scale / network.scale() - 1.0).abs() < 1e-5, "{head}");
+            assert_eq!(got, want, "{family:?}");
+        }
+    }
+
+    fn words(numbers: &[i32]) -> String {
+        let words: Vec<String> = numbers.iter().map(i32::to_string).collect();
+        words.join(" ")
     }
 }

@@ -2,8 +2,10 @@
 
 mod annealing;
 mod ensemble;
+mod hdf5;
 mod integers;
 mod member;
+mod nir;
 mod plan;
 mod samples;
 mod scaling;

@@ -1,4 +1,4 @@
-//! Writes the network in integers as C, and says how large and how good it is.
+//! Writes the network in integers as C or as a graph of NIR, and says how large and how good it is.
 
 use std::io::Write;
 use std::path::Path;
@@ -17,32 +17,55 @@ const PIXEL_UNIT: i32 = 255;
 ///
 /// # Errors
 /// If the network has direct synapses or a file cannot be written.
-pub fn write(folder: &Path, trainer: &Trainer, data: &FitData) -> Result<(), CliError> {
-    let samples = &data.train.0;
-    let Some(network) = trainer
-        .networks()
-        .next()
-        .and_then(|network| IntegerNetwork::new(network, unit(samples, data)))
-    else {
-        let text = "--export-c needs a network without --direct: its synapses are real numbers";
-        return Err(CliError::Config(text.into()));
-    };
+pub fn write_c(folder: &Path, trainer: &Trainer, data: &FitData) -> Result<(), CliError> {
+    let network = integers(trainer, data)?;
     let failed = |e: std::io::Error| CliError::Runtime(format!("{}: {e}", folder.display()));
     std::fs::create_dir_all(folder).map_err(failed)?;
     std::fs::write(folder.join("spiked_model.h"), network.header()).map_err(failed)?;
     std::fs::write(folder.join("spiked_infer.c"), IntegerNetwork::source()).map_err(failed)?;
+    report(folder, &network, data)
+}
+
+/// Writes a graph of the Neuromorphic Intermediate Representation into a file.
+///
+/// # Errors
+/// If the network has direct synapses or the file cannot be written.
+pub fn write_nir(path: &Path, trainer: &Trainer, data: &FitData) -> Result<(), CliError> {
+    let network = integers(trainer, data)?;
+    // The bias is the last of every sample.
+    let bias = data.train.0.get(0).value.last().copied().unwrap_or(1.0);
+    std::fs::write(path, network.nir(bias))
+        .map_err(|e| CliError::Runtime(format!("{}: {e}", path.display())))?;
+    report(path, &network, data)
+}
+
+/// The first network in integers.
+fn integers(trainer: &Trainer, data: &FitData) -> Result<IntegerNetwork, CliError> {
+    let unit = unit(&data.train.0, data);
+    let first = trainer.networks().next();
+    first
+        .and_then(|network| IntegerNetwork::new(network, unit))
+        .ok_or_else(|| {
+            let text = "an export needs a network without --direct: its synapses are real numbers";
+            CliError::Config(text.into())
+        })
+}
+
+/// Says how large the network is and how well it does on the rows to test on.
+fn report(path: &Path, network: &IntegerNetwork, data: &FitData) -> Result<(), CliError> {
+    let samples = &data.train.0;
     let active = (0..samples.len()).map(|i| samples.get(i).index.len());
     let active = active.sum::<usize>() as f64 / samples.len().max(1) as f64;
     let score = data
         .test
         .as_ref()
         .map_or(String::new(), |(samples, targets)| {
-            format!(", test {}", score(&network, samples, targets, data.scale))
+            format!(", test {}", score(network, samples, targets, data.scale))
         });
     writeln!(
         std::io::stderr(),
         "{}: {} bytes of weights, {:.0} additions a sample{score}",
-        folder.display(),
+        path.display(),
         network.bytes(),
         network.additions(active),
     )?;

@@ -80,7 +80,7 @@ fn bad_arguments_are_refused_with_the_code_of_a_bad_configuration() {
 }
 
 #[test]
-fn a_saved_model_predicts_without_learning_and_goes_out_as_c() {
+fn a_saved_model_predicts_without_learning_and_goes_out_as_c_and_nir() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let mut text = String::from("\"a, b\",x,kind\n");
@@ -99,8 +99,8 @@ fn a_saved_model_predicts_without_learning_and_goes_out_as_c() {
     let learn = [
         "--train", &csv, "--test", &csv, "--passes", "3", "--save", &model,
     ];
-    let (first, c) = (path("first.csv"), path("c"));
-    let more = ["--predict", &first, "--export-c", &c];
+    let (first, c, nir) = (path("first.csv"), path("c"), path("graph.nir"));
+    let more = ["--predict", &first, "--export-c", &c, "--export-nir", &nir];
     run(args(&[&base[..], &learn, &more].concat())).unwrap();
     let second = path("second.csv");
     let apply = ["--test", &csv, "--load", &model, "--predict", &second];
@@ -116,4 +116,5 @@ fn a_saved_model_predicts_without_learning_and_goes_out_as_c() {
     assert!(right.count() > 100);
     assert!(read(&path("c/spiked_model.h")).contains("#define SPIKED_OUTPUTS 3"));
     assert!(read(&path("c/spiked_infer.c")).contains("spiked_infer"));
+    assert!(std::fs::read(&nir).unwrap().starts_with(b"\x89HDF\r\n"));
 }
