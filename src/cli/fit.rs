@@ -17,13 +17,13 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use self::data::{Column, Encoding, FitData};
+use self::data::{Column, Encoding, FitData, InputCode};
 use crate::cli::CliError;
 use crate::ep::{BatchSchedule, Family, Spikes};
 use crate::fit::{Learned, Plan, Scaling, Schedule, Score, Trainer};
 
 /// Marks a saved model, and its version.
-const MAGIC: [u8; 8] = *b"SPKFIT\x00\x07";
+const MAGIC: [u8; 8] = *b"SPKFIT\x00\x08";
 
 /// A saved model: the networks, and how a table's columns become their inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,8 @@ struct Model {
     texts: Vec<table::Texts>,
     /// Numbers that stand for the classes, in order.
     labels: Vec<f64>,
+    /// How rows become inputs; `None` of images.
+    code: Option<InputCode>,
 }
 
 /// Changes of the log score in a pass that count as better and as worse, in nats a row.
@@ -157,8 +159,9 @@ pub struct FitArgs {
     /// without another tenth), and the width of its predictions is that which these rows ask for
     #[arg(long)]
     no_calibration: bool,
-    /// Inputs as numbers, as spikes of a population, or both; without it, as numbers, and as both
-    /// where hidden weights of a regression are on a grid, whose thresholds numbers alone cannot place
+    /// Inputs as numbers, as spikes of a population, as latencies, or as numbers and latencies; without
+    /// it, as numbers, and as both where hidden weights of a regression are on a grid, whose
+    /// thresholds numbers alone cannot place
     #[arg(long, value_enum)]
     encode: Option<Encoding>,
     /// Seed of the split, the order and the networks
@@ -360,6 +363,7 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
             columns: data.columns.clone(),
             texts: data.texts.clone(),
             labels: data.labels.clone(),
+            code: data.code,
         };
         save(path, &model)?;
     }

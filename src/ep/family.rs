@@ -14,7 +14,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::num::fast;
+use crate::num::{counter, fast};
 
 /// Values handled together.
 pub(super) const LANES: usize = 8;
@@ -370,6 +370,37 @@ impl AnyRule {
         }
     }
 
+    /// A value drawn from the belief about a weight, by draw `lane` of `key`.
+    pub(super) fn draw(self, weight: [f32; 4], key: u32, lane: u32) -> f32 {
+        let [m, s, h, p] = weight;
+        match self {
+            AnyRule::Gaussian(_) => s.sqrt().mul_add(counter::bell(key, lane), m),
+            AnyRule::Binary(rule) => {
+                let up = 0.5 * (1.0 + f64::from(m * rule.inv_scale));
+                rule.scale.copysign(if counter::uniform(key, lane) < up {
+                    1.0
+                } else {
+                    -1.0
+                })
+            }
+            AnyRule::Levels(rule) => {
+                let (h, p) = (f64::from(h), f64::from(p));
+                let level = |i: u16| 2.0 * f64::from(i) / f64::from(rule.count - 1) - 1.0;
+                let log = |i: u16| h * level(i) - 0.5 * p * level(i) * level(i);
+                let top = (0..rule.count).map(log).fold(f64::MIN, f64::max);
+                let share = |i: u16| libm::exp(log(i) - top);
+                let total: f64 = (0..rule.count).map(share).sum();
+                let mut left = total * counter::uniform(key, lane);
+                let passes = |i: &u16| {
+                    left -= share(*i);
+                    left < 0.0
+                };
+                let found = (0..rule.count).find(passes).unwrap_or(rule.count - 1);
+                rule.scale * level(found) as f32
+            }
+        }
+    }
+
     /// Moves a single weight, given as (m, s, h, P).
     pub(super) fn step_one(self, weight: [&mut f32; 4], g: f32, lambda: f32) -> u64 {
         let [m, s, h, p] = weight;
@@ -461,6 +492,42 @@ mod tests {
             }
         }
         assert!(m < 1.0 && s > 1e-4, "{m} {s}");
+    }
+
+    #[test]
+    fn draws_lie_on_the_grid_and_have_the_moments_of_the_belief() {
+        for family in [Family::Gaussian, Family::Binary, Family::Levels(5)] {
+            let rule = AnyRule::new(family, 1.0, 0.25, 0.5);
+            let prior = rule.prior(0.8);
+            let mut weight = [prior.mean, prior.variance, prior.site, 0.0];
+            let [m, s, h, p] = &mut weight;
+            rule.step_one([m, s, h, p], 0.7, 1.2);
+            let draws: Vec<f64> = (0..20_000)
+                .map(|i| rule.draw(weight, 7, i).into())
+                .collect();
+            let n = draws.len() as f64;
+            let mean = draws.iter().sum::<f64>() / n;
+            let variance = draws.iter().map(|w| (w - mean) * (w - mean)).sum::<f64>() / n;
+            let [m, s, ..] = weight.map(f64::from);
+            assert!(
+                (mean - m).abs() < 5.0 * (s / n).sqrt(),
+                "{family:?} {mean} {m}"
+            );
+            assert!(
+                (variance / s - 1.0).abs() < 0.05,
+                "{family:?} {variance} {s}"
+            );
+            let steps = match family {
+                Family::Gaussian => continue,
+                Family::Binary => 1.0,
+                Family::Levels(count) => f64::from(count - 1),
+            };
+            let on_grid = |w: &f64| {
+                let place = (w / 0.5 + 1.0) / 2.0 * steps;
+                (place - place.round()).abs() < 1e-5
+            };
+            assert!(draws.iter().all(on_grid), "{family:?}");
+        }
     }
 
     #[test]

@@ -280,6 +280,22 @@ impl InputLayer {
         }
     }
 
+    /// Sets the hidden weights of the `chosen` units to a draw of their belief, by row keys of `key`; their
+    /// variance becomes `left` of what it was.
+    pub(super) fn draw(&mut self, chosen: &[bool], key: u32, left: f32) {
+        let (rule, at) = (self.kept.rules.0, self.direct_at);
+        for j in 0..self.rows {
+            let key = counter::row_key(key, j as u32);
+            let row = self.row(j, 0, at);
+            for k in (0..chosen.len()).filter(|k| chosen[*k]) {
+                let site = |column: &[f32]| column.get(k).copied().unwrap_or(0.0);
+                let weight = [row.mean[k], row.variance[k], site(row.h), site(row.p)];
+                row.mean[k] = rule.draw(weight, key, k as u32);
+                row.variance[k] *= left;
+            }
+        }
+    }
+
     /// Moves all weights towards the prior.
     pub(super) fn forget(&mut self, keep: f32) {
         for j in 0..self.rows {

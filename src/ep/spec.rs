@@ -231,18 +231,19 @@ impl NetworkDraft {
             families: vec![Family::Gaussian; hidden.len() + 1],
             priors: Priors::table(inputs, hidden, OutputKind::Regression),
             power: 1.0,
-            grid_power: 2.0,
+            grid_power: 1.0,
             seed: 0,
         }
     }
 
-    /// A classification network, one output a class: priors for tables, likelihood power 3, no
-    /// forgetting.
+    /// A classification network, one output a class: priors for tables, likelihood power 3 (2 of weights
+    /// on a grid), no forgetting.
     pub fn classification(inputs: usize, hidden: &[usize], classes: usize) -> NetworkDraft {
         NetworkDraft {
             output: OutputKind::Classification,
             priors: Priors::table(inputs, hidden, OutputKind::Classification),
             power: 3.0,
+            grid_power: 2.0,
             ..NetworkDraft::regression(inputs, hidden, classes)
         }
     }

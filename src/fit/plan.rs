@@ -44,8 +44,8 @@ pub struct Plan {
     /// Schedule; `None` chooses: exact where sites for all samples fit (Gaussian weights,
     /// regression, 1 GiB a network), else sequential.
     pub schedule: Option<Schedule>,
-    /// Memory of stochastic EP; `None` is the number of samples from the second pass on (three times
-    /// that for weights on a grid), or for classes what [`Annealing`] says.
+    /// Memory of stochastic EP; `None` is the number of samples from the second pass on (for weights on a
+    /// grid three times that, and more in later passes), or for classes what [`Annealing`] says.
     pub memory: Option<f64>,
     /// Predictions of a regression know the output weights jointly.
     pub joint: bool,

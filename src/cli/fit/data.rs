@@ -10,27 +10,51 @@ use super::images;
 use super::table::{Tables, Texts, Wanted};
 use super::{FitArgs, Model, Task};
 use crate::cli::CliError;
-use crate::encode::{ReceptiveFields, Spikes};
+use crate::encode::{Encode, Latency, Population, ReceptiveFields, Spikes};
 use crate::ep::Family;
 use crate::fit::{Samples, Scaling, Targets, shuffled};
 
 /// How columns become inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 pub enum Encoding {
     /// Standardised numbers
     Raw,
     /// Spikes of 12 overlapping fields a column
     Population,
-    /// Both
+    /// The two of 12 fields a column beside the value, by closeness
+    Latency,
+    /// Numbers and latencies
     Both,
 }
 
-/// Receptive fields of a column, on [-2.5, 2.5] standard deviations.
-const FIELDS: usize = 12;
-/// Half-width of a field, in fields.
-const HALF_WIDTH: f64 = 1.5;
-/// Ends of the fields.
-const REACH: f64 = 2.5;
+/// How a row becomes inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputCode {
+    /// How its columns do.
+    pub encoding: Encoding,
+    /// [`CONSTANTS`] are inputs as well: weights on a grid place their thresholds by them.
+    pub constants: bool,
+}
+
+/// Constant inputs beside the bias of weights on a grid. A weight of +-c on each is a binary fraction: their
+/// sum is any multiple of the last within twice the first, so that a threshold may lie anywhere in a
+/// column. The bias alone knows one place in front of the data and one behind it.
+const CONSTANTS: [f32; 6] = [1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125];
+
+/// Overlapping fields of a column, on [-2.5, 2.5] standard deviations.
+const POPULATION: Population = Population {
+    fields: 12,
+    range: 2.5,
+    half_width: 1.5,
+};
+
+/// The same fields by closeness. The sum of such inputs has no jumps, so that a threshold may lie between
+/// two fields; spikes of overlapping fields put all thresholds of a column at the same eleven places,
+/// and where no row was seen a curve that is learned from them is a step.
+const LATENCY: Latency = Latency {
+    fields: 12,
+    range: 2.5,
+};
 
 /// Value of a regression's bias, in standard deviations of a column: its weights share the prior of
 /// the other inputs, and thresholds should reach beyond the data. Chosen on held-out parts of the
@@ -61,6 +85,8 @@ pub struct FitData {
     pub texts: Vec<Texts>,
     /// Numbers that stand for the classes, in order.
     pub labels: Vec<f64>,
+    /// How rows became inputs; `None` of images.
+    pub code: Option<InputCode>,
     /// The one column of a regression on a single one; `None` of more.
     pub curve: Option<Curve>,
     /// Cells limited to the reach of their column, rows left out for their target.
@@ -73,7 +99,7 @@ pub struct FitData {
 pub struct Curve {
     /// The column.
     column: Column,
-    encoding: Encoding,
+    code: InputCode,
     /// Rows learned.
     pub learned: Vec<DataPoint>,
     /// Rows to test on.
@@ -96,11 +122,8 @@ impl Curve {
             number: 0,
             ..self.column
         };
-        let mut samples = Samples::default();
-        for x in x {
-            samples.push(encode_row(&[*x], &[column], self.encoding), BIAS);
-        }
-        samples
+        let rows = x.iter().map(std::slice::from_ref);
+        encode(rows, &[column], self.code, BIAS)
     }
 }
 
@@ -192,9 +215,12 @@ impl FitData {
         }
         let grid = args.task == Task::Regression && args.weights != Family::Gaussian;
         let usual = if grid { Encoding::Both } else { Encoding::Raw };
-        let encoding = args.encode.unwrap_or(usual);
+        let code = saved.and_then(|saved| saved.code).unwrap_or(InputCode {
+            encoding: args.encode.unwrap_or(usual),
+            constants: grid,
+        });
         let task = args.task;
-        let data = FitData::from_tables(&train, &test, read.target, task, encoding, saved)?;
+        let data = FitData::from_tables(&train, &test, read.target, task, code, saved)?;
         let texts = read.texts;
         Ok(FitData { texts, ..data })
     }
@@ -208,7 +234,7 @@ impl FitData {
         test: &DataTable,
         target: usize,
         task: Task,
-        encoding: Encoding,
+        code: InputCode,
         saved: Option<&Model>,
     ) -> Result<FitData, DataError> {
         let whole = Scaling::of((0..train.rows()).map(|i| train.row(i)[target]));
@@ -244,12 +270,13 @@ impl FitData {
             Task::Regression => BIAS,
             Task::Classification => 1.0,
         };
-        let encode = |table: &DataTable| {
-            let mut samples = Samples::default();
-            for i in 0..table.rows() {
-                samples.push(encode_row(table.row(i), &columns, encoding), bias);
-            }
-            samples
+        let encoded = |table: &DataTable| {
+            encode(
+                (0..table.rows()).map(|i| table.row(i)),
+                &columns,
+                code,
+                bias,
+            )
         };
         let cells = [&train, &test].into_iter().flat_map(|table| {
             let rows = (0..table.rows()).map(|i| table.row(i));
@@ -260,7 +287,7 @@ impl FitData {
             (0..table.rows()).map(|i| table.row(i)[target]).collect()
         };
         let (y, y_test) = (column(&train), column(&test));
-        let inputs = (encode(&train), encode(&test));
+        let inputs = (encoded(&train), encoded(&test));
         let (parts, classes, labels) = match task {
             Task::Regression => {
                 let scaled =
@@ -291,7 +318,7 @@ impl FitData {
                 };
                 Some(Curve {
                     column,
-                    encoding,
+                    code,
                     learned: points(&train),
                     tested: points(&test),
                 })
@@ -308,6 +335,7 @@ impl FitData {
             shown: Some((test, target)),
             texts: Vec::new(),
             labels,
+            code: Some(code),
             curve,
             limited,
             left_out,
@@ -375,6 +403,7 @@ impl FitData {
             shown: None,
             texts: Vec::new(),
             labels: known,
+            code: None,
             curve: None,
             limited: 0,
             left_out: 0,
@@ -393,28 +422,53 @@ fn split(table: &DataTable, args: &FitArgs) -> Result<(DataTable, DataTable), Cl
     Ok((table.select(train), table.select(test)))
 }
 
-/// The inputs of one row. A missing cell is its column's mean, with a spike of its own where the
-/// rows to learn had any.
-fn encode_row<'a>(
-    row: &'a [f64],
-    columns: &'a [Column],
-    encoding: Encoding,
-) -> impl Iterator<Item = f32> + 'a {
-    let scaled = |c: &Column| c.scaling.scaled(row[c.number]);
-    let raw = columns.iter().map(move |c| scaled(c) as f32);
-    let fields = columns.iter().flat_map(move |c| {
-        let z = scaled(c);
-        let place = (z.clamp(-REACH, REACH) + REACH) / (2.0 * REACH) * (FIELDS - 1) as f64;
-        (0..FIELDS).map(move |i| {
-            let near = (i as f64 - place).abs() <= HALF_WIDTH;
-            f32::from(u8::from(near))
-        })
-    });
+/// Samples of rows, each with the bias as its last input.
+fn encode<'a>(
+    rows: impl Iterator<Item = &'a [f64]>,
+    columns: &[Column],
+    code: InputCode,
+    bias: f32,
+) -> Samples {
+    let (mut samples, mut active) = (Samples::default(), Spikes::default());
+    for row in rows {
+        active.clear();
+        let width = encode_row(row, columns, code, &mut active);
+        samples.push_spikes(&active, width as usize, bias);
+    }
+    samples
+}
+
+/// Writes the active inputs of one row to `out`; the number of all. A missing cell is its column's mean,
+/// with a spike of its own where the rows to learn had any.
+fn encode_row(row: &[f64], columns: &[Column], code: InputCode, out: &mut Spikes) -> u32 {
+    let fields: Option<&dyn Encode> = match code.encoding {
+        Encoding::Raw => None,
+        Encoding::Population => Some(&POPULATION),
+        Encoding::Latency | Encoding::Both => Some(&LATENCY),
+    };
+    let numbers = matches!(code.encoding, Encoding::Raw | Encoding::Both);
+    let scaled = |c: &Column| c.scaling.scaled(row[c.number]) as f32;
+    let mut at = 0;
+    for column in fields.iter().flat_map(|_| columns) {
+        if let Some(fields) = fields {
+            let z = scaled(column);
+            if !z.is_nan() {
+                fields.encode(z, at, out);
+            }
+            at += fields.width();
+        }
+    }
+    let numbers = columns.iter().filter(|_| numbers).map(scaled);
     let missing = columns.iter().filter(|c| c.missing);
     let missing = missing.map(|c| f32::from(u8::from(!row[c.number].is_finite())));
-    let raw = raw.filter(move |_| encoding != Encoding::Population);
-    let fields = fields.filter(move |_| encoding != Encoding::Raw);
-    fields.chain(raw).chain(missing)
+    let constants = CONSTANTS.into_iter().filter(|_| code.constants);
+    for value in numbers.chain(missing).chain(constants) {
+        if value.is_finite() {
+            out.push(at, value);
+        }
+        at += 1;
+    }
+    at
 }
 
 fn classes(y: &[f64], labels: &[f64]) -> Result<Targets, DataError> {
@@ -432,14 +486,18 @@ fn classes(y: &[f64], labels: &[f64]) -> Result<Targets, DataError> {
 mod tests {
     use super::*;
 
+    const RAW: InputCode = InputCode {
+        encoding: Encoding::Raw,
+        constants: false,
+    };
+
     #[test]
     fn columns_are_standardised_by_the_rows_to_learn() {
         let files = ["a,b,y\n1,5,10\n3,5,30\n", "a,b,y\n5,,20\n"];
         let texts = files.map(|text| (text.to_owned(), "t".to_owned()));
         let tables = Tables::parse(&texts, Wanted::default()).unwrap().tables;
         let (train, test) = (&tables[0], &tables[1]);
-        let data =
-            FitData::from_tables(train, test, 2, Task::Regression, Encoding::Raw, None).unwrap();
+        let data = FitData::from_tables(train, test, 2, Task::Regression, RAW, None).unwrap();
         assert_eq!(data.scale, 10.0);
         // A constant column is silent, the bias is last.
         assert_eq!(data.train.0.get(0).index, [0, 2]);
@@ -455,8 +513,7 @@ mod tests {
         let texts = files.map(|text| (text.to_owned(), "t".to_owned()));
         let tables = Tables::parse(&texts, Wanted::default()).unwrap().tables;
         let task = Task::Regression;
-        let data =
-            FitData::from_tables(&tables[0], &tables[1], 1, task, Encoding::Raw, None).unwrap();
+        let data = FitData::from_tables(&tables[0], &tables[1], 1, task, RAW, None).unwrap();
         let (samples, _) = data.test.unwrap();
         assert_eq!(samples.get(0).index, [1, 2]);
         assert_eq!(samples.get(1).index, [2]);
@@ -481,7 +538,7 @@ mod tests {
         let texts = [(text, "t".to_owned())];
         let table = &Tables::parse(&texts, Wanted::default()).unwrap().tables[0];
         let task = Task::Regression;
-        let data = FitData::from_tables(table, table, 1, task, Encoding::Raw, None).unwrap();
+        let data = FitData::from_tables(table, table, 1, task, RAW, None).unwrap();
         assert_eq!((data.limited, data.left_out), (2, 2));
         let (samples, Targets::Real(y)) = &data.train else {
             panic!()
@@ -491,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn population_fields_spike_around_the_value() {
+    fn fields_are_active_around_the_value() {
         let row = [0.0];
         let columns = [Column {
             number: 0,
@@ -502,14 +559,24 @@ mod tests {
             },
             missing: false,
         }];
-        let spikes: Vec<f32> = encode_row(&row, &columns, Encoding::Population).collect();
-        assert_eq!(spikes.len(), FIELDS);
-        let on: Vec<usize> = (0..FIELDS).filter(|i| spikes[*i] == 1.0).collect();
-        assert_eq!(on, [4, 5, 6, 7]);
-        assert_eq!(
-            encode_row(&row, &columns, Encoding::Both).count(),
-            FIELDS + 1
-        );
+        let encoded = |encoding, constants| {
+            let code = InputCode {
+                encoding,
+                constants,
+            };
+            let mut out = Spikes::default();
+            let width = encode_row(&row, &columns, code, &mut out);
+            (out, width)
+        };
+        let (spikes, width) = encoded(Encoding::Population, false);
+        assert_eq!(spikes.index, [4, 5, 6, 7]);
+        assert_eq!((spikes.value, width), (vec![1.0; 4], 12));
+        // The number itself is 0, which is silence.
+        let (both, width) = encoded(Encoding::Both, false);
+        assert_eq!((both.index, both.value), (vec![5, 6], vec![0.5, 0.5]));
+        assert_eq!(width, 13);
+        let (constants, width) = encoded(Encoding::Raw, true);
+        assert_eq!((&constants.value[..], width), (&CONSTANTS[..], 7));
     }
 
     #[test]

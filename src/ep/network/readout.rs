@@ -350,21 +350,7 @@ impl Network {
     fn drawn(&self, idle: &[bool], draw: u32) -> Network {
         let mut network = self.clone();
         let key = counter::key(self.spec.seed, draw.wrapping_add(0xd4a3));
-        let index: Vec<u32> = (0..self.inputs() as u32).collect();
-        let (mut row, mut hidden) = (0, true);
-        network.input.visit(&index, &mut |m, s, _| {
-            if hidden {
-                let key = counter::row_key(key, row);
-                let units = m.iter_mut().zip(s).zip(idle).enumerate();
-                for (k, ((m, s), _)) in units.filter(|(_, (_, idle))| **idle) {
-                    *m += s.sqrt() * counter::bell(key, k as u32);
-                    *s *= DRAWN;
-                }
-                row += 1;
-            }
-            // Rows of two parts: the hidden units' and the direct synapses'.
-            hidden = !hidden || !self.spec.direct;
-        });
+        network.input.draw(idle, key, DRAWN);
         network
     }
 }
