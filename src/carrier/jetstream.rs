@@ -18,27 +18,28 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use async_nats::Client;
 use async_nats::connection::State;
 use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::context::PublishAckFuture;
-use async_nats::jetstream::kv::{self, Operation, UpdateErrorKind, Watch};
+use async_nats::jetstream::kv::{self, Operation, UpdateErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::object_store::{self, ObjectStore};
-use async_nats::jetstream::stream::{self, DiscardPolicy, Republish};
+use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::{self, Context};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 use tracing::warn;
 
+use super::answers::{away, json, now_ms, parse, unix_ms};
 use super::connecting::{self, Obstacle};
+use super::journal_reading::{JetStreamJournal, JetStreamNews};
+use super::provision::{Provision, leases_name, states_name};
 use super::records::{
     AGREED_KEY, Agreed, LAYOUT, PartitionRecord, RecordKey, WorkerRecord, parse_key, partition_key,
     worker_key,
 };
 use super::{
-    Carrier, CarrierError, CarrierNews, ClaimedPartition, ClusterView, JournalMessage,
-    JournalReader, Lease, NewsReader, Partition, PartitionCommit, PartitionState, is_covered,
-    subject_of_filter, subject_of_topic, topic_of_subject,
+    Carrier, CarrierError, ClaimedPartition, ClusterView, Partition, PartitionCommit,
+    PartitionState, is_covered, subject_of_filter, subject_of_topic,
 };
 use crate::config::ClusterSettings;
 use crate::metrics::Class;
@@ -46,12 +47,6 @@ use crate::mqtt::Message;
 use crate::payload::InstructionTopic;
 use crate::status::lock;
 
-/// Repetitions of an output are dropped for so long: outputs are repeated since the last commit.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
-/// Outputs are there for those who come later for so long.
-const OUTPUTS_AGE: Duration = Duration::from_secs(3600);
-/// Messages of the journal that are handed over together at most.
-const MAX_BATCH: usize = 512;
 /// Outputs that wait for their acknowledgement at once.
 const IN_FLIGHT: usize = 512;
 
@@ -77,17 +72,6 @@ pub struct JetStream {
 struct HeldRecord {
     record: PartitionRecord,
     revision: u64,
-}
-
-/// The server's words where it stores nothing more.
-const FULL: &str = "insufficient resources";
-
-fn away(error: impl std::fmt::Display) -> CarrierError {
-    let text = error.to_string();
-    CarrierError::Away(match text.contains(FULL) {
-        true => format!("the server's storage is full, max_file_store or its disk ({text})"),
-        false => text,
-    })
 }
 
 impl JetStream {
@@ -128,14 +112,6 @@ impl JetStream {
         &self.subjects
     }
 
-    fn leases_name(&self) -> String {
-        format!("{}-leases", self.settings.name)
-    }
-
-    fn states_name(&self) -> String {
-        format!("{}-states", self.settings.name)
-    }
-
     /// Subject under which an output enters the stream of outputs.
     fn output_subject(&self, topic: &str) -> String {
         let rest = topic.strip_prefix(&self.own_topic).unwrap_or(topic);
@@ -144,12 +120,12 @@ impl JetStream {
     }
 
     async fn leases(&self) -> Result<&kv::Store, CarrierError> {
-        let bucket = || self.context.get_key_value(self.leases_name());
+        let bucket = || self.context.get_key_value(leases_name(&self.settings));
         self.leases.get_or_try_init(bucket).await.map_err(away)
     }
 
     async fn states(&self) -> Result<&ObjectStore, CarrierError> {
-        let bucket = || self.context.get_object_store(self.states_name());
+        let bucket = || self.context.get_object_store(states_name(&self.settings));
         self.states.get_or_try_init(bucket).await.map_err(away)
     }
 
@@ -237,90 +213,6 @@ impl JetStream {
         state
             .map(Some)
             .map_err(|error| CarrierError::Settings(format!("{}: {error}", record.object)))
-    }
-
-    /// The journal, the outputs and the buckets.
-    async fn make(&self) -> Result<(), CarrierError> {
-        let settings = &self.settings;
-        let (name, replicas) = (&settings.name, settings.replicas);
-        let journal = stream::Config {
-            name: name.clone(),
-            subjects: self.subjects.clone(),
-            max_age: settings.journal_age,
-            max_bytes: i64::try_from(settings.journal_max_bytes).unwrap_or(0),
-            // Messages that are not learned yet must not make room for others.
-            discard: DiscardPolicy::New,
-            num_replicas: replicas,
-            ..stream::Config::default()
-        };
-        self.make_stream(journal).await?;
-        let out = format!("{name}-out.>");
-        self.make_stream(stream::Config {
-            name: format!("{name}-outputs"),
-            subjects: vec![out.clone()],
-            max_age: OUTPUTS_AGE,
-            duplicate_window: DUPLICATE_WINDOW,
-            num_replicas: replicas,
-            republish: Some(Republish {
-                source: out,
-                destination: format!("{}.>", subject_of_topic(&self.own_topic)),
-                headers_only: false,
-            }),
-            ..stream::Config::default()
-        })
-        .await?;
-        let bucket = kv::Config {
-            bucket: self.leases_name(),
-            history: 1,
-            num_replicas: replicas,
-            ..kv::Config::default()
-        };
-        if self
-            .context
-            .get_key_value(self.leases_name())
-            .await
-            .is_err()
-        {
-            self.context.create_key_value(bucket).await.map_err(away)?;
-        }
-        let bucket = object_store::Config {
-            bucket: self.states_name(),
-            num_replicas: replicas,
-            ..object_store::Config::default()
-        };
-        if self
-            .context
-            .get_object_store(self.states_name())
-            .await
-            .is_err()
-        {
-            self.context
-                .create_object_store(bucket)
-                .await
-                .map_err(away)?;
-        }
-        Ok(())
-    }
-
-    /// Makes a stream, or gives an existing one the subjects and limits that are wanted.
-    async fn make_stream(&self, wanted: stream::Config) -> Result<(), CarrierError> {
-        let existing = self.context.get_or_create_stream(wanted.clone()).await;
-        let existing = existing.map_err(|error| {
-            CarrierError::Away(format!(
-                "stream {} ({}): {error}",
-                wanted.name,
-                wanted.subjects.join(" ")
-            ))
-        })?;
-        let is = &existing.cached_info().config;
-        let fits = is.subjects == wanted.subjects
-            && is.max_age == wanted.max_age
-            && is.max_bytes.max(0) == wanted.max_bytes
-            && is.num_replicas == wanted.num_replicas;
-        if !fits {
-            self.context.update_stream(wanted).await.map_err(away)?;
-        }
-        Ok(())
     }
 
     /// Writes a record in the place of ours, as long as it still is; says what is there otherwise.
@@ -453,25 +345,6 @@ fn client_name() -> String {
     format!("{:x}{:x}", id, nanos & 0xffff_ffff_ffff)
 }
 
-fn json(record: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(record).expect("plain data serialises")
-}
-
-fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, CarrierError> {
-    let parsed = serde_json::from_slice(bytes);
-    parsed.map_err(|error| CarrierError::Settings(format!("a record in the bucket: {error}")))
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
-}
-
-/// Unix milliseconds of nanoseconds.
-fn unix_ms(nanos: i128) -> i64 {
-    i64::try_from(nanos / 1_000_000).unwrap_or(0)
-}
-
 impl Carrier for JetStream {
     type Journal = JetStreamJournal;
     type News = JetStreamNews;
@@ -492,7 +365,13 @@ impl Carrier for JetStream {
     }
 
     async fn prepare(&self) -> Result<(), CarrierError> {
-        self.make().await?;
+        let provision = Provision {
+            context: &self.context,
+            settings: &self.settings,
+            subjects: &self.subjects,
+            own_topic: &self.own_topic,
+        };
+        provision.make().await?;
         let leases = self.leases().await?;
         let wanted = Agreed {
             layout: LAYOUT,
@@ -533,11 +412,7 @@ impl Carrier for JetStream {
     async fn news(&self) -> Result<JetStreamNews, CarrierError> {
         let leases = self.leases().await?;
         let watch = leases.watch_with_history(">").await.map_err(away)?;
-        Ok(JetStreamNews {
-            watch,
-            is_current: false,
-            next: None,
-        })
+        Ok(JetStreamNews::new(watch))
     }
 
     async fn claim(
@@ -607,7 +482,7 @@ impl Carrier for JetStream {
         };
         let consumer = stream.create_consumer(config).await.map_err(away)?;
         let messages = consumer.messages().await.map_err(away)?;
-        Ok(JetStreamJournal { messages })
+        Ok(JetStreamJournal::new(messages))
     }
 
     async fn commit(
@@ -666,83 +541,6 @@ impl Carrier for JetStream {
             }
         }
         Ok(())
-    }
-}
-
-/// Reads the journal's stream.
-pub struct JetStreamJournal {
-    messages: Ordered,
-}
-
-impl JournalReader for JetStreamJournal {
-    async fn next(&mut self, out: &mut Vec<JournalMessage>) -> Result<(), CarrierError> {
-        let mut next = self.messages.next().await;
-        for n in 1.. {
-            let message = match next {
-                Some(message) => message.map_err(away)?,
-                None => return Err(CarrierError::Away("the journal ends".to_owned())),
-            };
-            let info = message.info().map_err(away)?;
-            out.push(JournalMessage {
-                sequence: info.stream_sequence,
-                stored_ms: unix_ms(info.published.unix_timestamp_nanos()),
-                pending: info.pending,
-                topic: topic_of_subject(&message.subject),
-                payload: message.payload.to_vec(),
-            });
-            if n == MAX_BATCH {
-                break;
-            }
-            next = match self.messages.next().now_or_never() {
-                Some(further) => further,
-                None => break,
-            };
-        }
-        Ok(())
-    }
-}
-
-/// Watches the bucket of leases.
-pub struct JetStreamNews {
-    watch: Watch,
-    is_current: bool,
-    next: Option<CarrierNews>,
-}
-
-impl NewsReader for JetStreamNews {
-    async fn next(&mut self) -> Result<CarrierNews, CarrierError> {
-        loop {
-            if let Some(next) = self.next.take() {
-                return Ok(next);
-            }
-            let entry = self.watch.next().await;
-            let entry = entry.ok_or_else(|| CarrierError::Away("the watch ends".to_owned()))?;
-            let entry = entry.map_err(away)?;
-            let is_there = entry.operation == Operation::Put;
-            let news = match parse_key(&entry.key) {
-                RecordKey::Worker(worker) if is_there => Some(CarrierNews::Heard {
-                    worker: worker.to_owned(),
-                    revision: entry.revision,
-                    is_leaving: parse::<WorkerRecord>(&entry.value)?.is_leaving,
-                }),
-                RecordKey::Worker(worker) => Some(CarrierNews::Left(worker.to_owned())),
-                RecordKey::Partition(partition) => {
-                    let lease = match is_there {
-                        true => parse::<PartitionRecord>(&entry.value)?.lease(),
-                        false => Lease::default(),
-                    };
-                    Some(CarrierNews::Leased(partition, lease))
-                }
-                RecordKey::Other => None,
-            };
-            if entry.seen_current && !self.is_current {
-                self.is_current = true;
-                self.next = Some(CarrierNews::Current);
-            }
-            if let Some(news) = news {
-                return Ok(news);
-            }
-        }
     }
 }
 

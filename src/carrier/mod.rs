@@ -10,12 +10,18 @@
 //! state file for a journal and the snapshots there for commits: `runtime::store::Store`. Both hand their
 //! messages to the same intake thread and their outputs to the same outbox.
 
+#[cfg(feature = "jetstream")]
+mod answers;
 mod assignment;
 #[cfg(feature = "jetstream")]
 mod connecting;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
+#[cfg(feature = "jetstream")]
+mod journal_reading;
 mod partition_state;
+#[cfg(feature = "jetstream")]
+mod provision;
 #[cfg(feature = "jetstream")]
 mod records;
 mod subject;

@@ -12,10 +12,14 @@ mod clock;
 mod cluster;
 #[cfg(all(test, feature = "jetstream", feature = "embedded-broker"))]
 mod cluster_panic_tests;
+#[cfg(feature = "jetstream")]
+mod committing;
 mod cutting;
 pub mod disk;
 mod engine_panic;
 mod expiry;
+#[cfg(feature = "jetstream")]
+mod heartbeat;
 mod input_counts;
 mod intake;
 #[cfg(feature = "jetstream")]
@@ -27,10 +31,15 @@ mod outlet;
 mod panic_tests;
 mod partitions;
 #[cfg(feature = "jetstream")]
+mod reading_on;
+mod rebuilding;
+#[cfg(feature = "jetstream")]
 mod roster;
 mod serve;
 pub mod store;
 mod supervise;
+#[cfg(feature = "jetstream")]
+mod taking_over;
 mod telling;
 mod tuning;
 mod worker;

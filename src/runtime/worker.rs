@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{error, warn};
 
 use super::Tap;
 use super::engine_panic::EnginePanic;
 use super::moving::{Coming, Work};
-use super::store::{Store, StoreError};
+use super::rebuilding::{or_anew, rebuild};
+use super::store::Store;
 use crate::assemble::Verdict;
 use crate::config::{OutputSettings, Settings};
 use crate::decode::refused_reading;
@@ -542,55 +542,6 @@ impl Worker {
 fn save_history(store: &dyn Store, slot: &Slot) {
     if let Some(history) = &slot.history {
         history.save(|history| store.save_history(slot.stream.name(), history));
-    }
-}
-
-/// An engine panicked over a reading: its stream goes on from what is kept, or anew. A condemned
-/// reading is set apart.
-pub(super) fn rebuild(
-    store: &dyn Store,
-    shared: &Status,
-    params: &StreamParams,
-    (reading, reason, condemned): (&Reading, &str, bool),
-) -> Stream {
-    shared.note_panic();
-    let name = &*reading.stream;
-    error!(
-        stream = name,
-        seq = reading.seq,
-        channel = %reading.channel,
-        value = reading.value,
-        reason,
-        condemned,
-        "an engine panicked; its stream is restored"
-    );
-    if condemned {
-        store.quarantine(reading, reason);
-    }
-    or_anew(store.recover(name, reading, params), shared, name, params)
-}
-
-/// The stored stream; where nothing is stored, or it cannot be read, the stream at its beginning.
-fn or_anew(
-    kept: Result<Option<Stream>, StoreError>,
-    shared: &Status,
-    name: &str,
-    params: &StreamParams,
-) -> Stream {
-    match kept {
-        Ok(Some(stream)) => stream,
-        Ok(None) => {
-            warn!(
-                stream = name,
-                "nothing is kept of the stream: it learns anew"
-            );
-            Stream::new(name, params)
-        }
-        Err(error) => {
-            shared.set_store_failed(true);
-            error!(stream = name, %error, "the stream cannot be restored: it learns anew");
-            Stream::new(name, params)
-        }
     }
 }
 

@@ -112,15 +112,6 @@ impl Cluster {
         self.runtime.block_on(self.client.view()).ok()
     }
 
-    /// Partitions by the name of their worker, without what differs from start to start.
-    pub fn owners(&self) -> BTreeMap<u16, String> {
-        let leases = self.view().leases.into_iter();
-        let name = |owner: &str| owner.split('.').next().unwrap_or_default().to_owned();
-        leases
-            .map(|(partition, lease)| (partition, name(&lease.owner)))
-            .collect()
-    }
-
     /// Waits until the partitions of `worker` (its whole name) have another; returns how long that took
     /// since `since`.
     pub fn taken_over(&self, worker: &str, since: Instant) -> Duration {
@@ -155,19 +146,22 @@ impl Cluster {
     }
 
     /// Waits until the commits have come to the journal's end.
-    pub fn wait_committed(&self, messages: u64, limit: Duration) {
-        wait_until("everything is committed", limit, || {
+    fn wait_committed(&self, messages: u64, limit: Duration) {
+        let start = Instant::now();
+        loop {
             let view = self.view();
-            view.last_sequence >= messages
-                && view
-                    .leases
-                    .values()
-                    .all(|lease| lease.position >= view.last_sequence)
-        });
+            let mut leases = view.leases.values();
+            let is_there = view.last_sequence >= messages;
+            if is_there && leases.all(|lease| lease.position >= view.last_sequence) {
+                return;
+            }
+            assert!(start.elapsed() < limit, "{messages} messages: {view:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Streams of the last commits, as the command prints them.
-    pub fn streams(&self) -> BTreeMap<String, Value> {
+    fn streams(&self) -> BTreeMap<String, Value> {
         let config = self.dir.join("cluster.toml");
         std::fs::write(&config, &self.settings).unwrap();
         let output = spiked()
@@ -182,6 +176,27 @@ impl Cluster {
         named
             .map(|stream| (stream["stream"].as_str().unwrap().to_owned(), stream))
             .collect()
+    }
+
+    /// Waits until `messages` of the journal are committed, and stops all workers: each reading was learned once,
+    /// and the streams are those of one worker in peace.
+    pub fn assert_learned_once(&mut self, messages: u64) {
+        self.wait_committed(messages, Duration::from_secs(300));
+        self.stop_all();
+        let streams = self.streams();
+        let learned = streams.values().map(|s| s["readings"].as_u64().unwrap());
+        assert_eq!(learned.sum::<u64>(), messages, "readings");
+        let outputs = self.messages("t-outputs");
+        let calm = self.calm_run();
+        let differ = differences(&streams, &calm);
+        let n = differ.len();
+        assert!(
+            differ.is_empty(),
+            "{n} streams differ: {}",
+            differ.join("\n")
+        );
+        // Equal outputs have equal ids: had one been wrong or missing, the calm run would have added it.
+        assert_eq!(self.messages("t-outputs"), outputs, "outputs");
     }
 
     /// Messages of a stream of the server.
@@ -219,7 +234,7 @@ impl Cluster {
     }
 
     /// Forgets leases and states, but not the journal: the next worker learns everything anew.
-    pub fn forget(&self) {
+    fn forget(&self) {
         self.runtime.block_on(async {
             self.context.delete_key_value("t-leases").await.unwrap();
             self.context.delete_object_store("t-states").await.unwrap();
@@ -227,7 +242,7 @@ impl Cluster {
     }
 
     /// Learns the whole journal again, with one worker and in peace; returns its streams.
-    pub fn calm_run(&mut self) -> BTreeMap<String, Value> {
+    fn calm_run(&mut self) -> BTreeMap<String, Value> {
         let last = self.view().last_sequence;
         self.forget();
         self.start("calm");
@@ -239,7 +254,7 @@ impl Cluster {
 }
 
 /// The streams that differ in anything.
-pub fn differences(a: &BTreeMap<String, Value>, b: &BTreeMap<String, Value>) -> Vec<String> {
+fn differences(a: &BTreeMap<String, Value>, b: &BTreeMap<String, Value>) -> Vec<String> {
     let names = a.keys().chain(b.keys());
     let mut names: Vec<String> = names
         .filter(|name| a.get(*name) != b.get(*name))
@@ -249,12 +264,4 @@ pub fn differences(a: &BTreeMap<String, Value>, b: &BTreeMap<String, Value>) -> 
     names.dedup();
     let show = |name: &String| format!("{name}: {:?} and {:?}", a.get(name), b.get(name));
     names.iter().map(show).collect()
-}
-
-/// Readings of all streams.
-pub fn readings(streams: &BTreeMap<String, Value>) -> u64 {
-    streams
-        .values()
-        .map(|stream| stream["readings"].as_u64().unwrap())
-        .sum()
 }
