@@ -52,7 +52,8 @@ impl<'a> Lines<'a> {
         let Separator::Byte(separator) = self.separator else {
             return Ok(Some(first));
         };
-        if !is_open(text, separator) {
+        let mut place = place_after(FieldPlace::Start, text, separator);
+        if place != FieldPlace::Quoted {
             return Ok(Some(first));
         }
         let alone = text.len();
@@ -64,8 +65,10 @@ impl<'a> Lines<'a> {
             }
             text.push(b'\n');
             text.extend_from_slice(&next);
+            // The line break leaves the place as it is.
+            place = place_after(place, &next, separator);
             joined.push(next);
-            if !is_open(text, separator) {
+            if place != FieldPlace::Quoted {
                 self.line += joined.len() as u64;
                 return Ok(Some(first));
             }
@@ -93,12 +96,14 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// The line ends within a quoted field.
-fn is_open(line: &[u8], separator: u8) -> bool {
+/// Where in a field a line ends that begins at `place`.
+fn place_after(mut place: FieldPlace, line: &[u8], separator: u8) -> FieldPlace {
     if !line.contains(&b'"') {
-        return false;
+        return match place {
+            FieldPlace::Quoted => FieldPlace::Quoted,
+            _ => FieldPlace::Bare,
+        };
     }
-    let mut place = FieldPlace::Start;
     for &byte in line {
         place = match (place, byte) {
             (FieldPlace::Start, b'"') | (FieldPlace::QuoteInQuotes, b'"') => FieldPlace::Quoted,
@@ -108,7 +113,7 @@ fn is_open(line: &[u8], separator: u8) -> bool {
             _ => FieldPlace::Bare,
         };
     }
-    place == FieldPlace::Quoted
+    place
 }
 
 /// Where in a field a byte stands.
