@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use spiked::ep::{Input, Network, NetworkDraft, Spikes};
+use spiked::ep::{Input, Network, NetworkDraft, SpikeFunction};
 use spiked::num::{counter, fast};
 
 fn draw(i: u32, j: u32) -> f32 {
@@ -81,7 +81,10 @@ fn networks(c: &mut Criterion) {
         129,
         false,
     );
-    for (name, spikes) in [("", Spikes::Deterministic), ("/sigmoid", Spikes::Sigmoid)] {
+    for (name, spikes) in [
+        ("", SpikeFunction::Deterministic),
+        ("/sigmoid", SpikeFunction::Sigmoid),
+    ] {
         let mut draft = NetworkDraft::classification(785, &[100, 100], 10);
         draft.spikes = spikes;
         let mut net = Network::new(&draft.build().expect("valid"));

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::Path;
 
 use spiked::ep::Family;
-use spiked::fit::{IntegerNetwork, Plan, Samples, Score, Targets, Trainer};
+use spiked::fit::{FitPlan, IntegerNetwork, Samples, Score, Targets, Trainer};
 use spiked::num::counter;
 
 /// Three patterns of 24 pixels, one pixel in ten turned round.
@@ -33,11 +33,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("16 levels", Family::Levels(16)),
         ("gaussian", Family::Gaussian),
     ] {
-        let plan = Plan {
+        let plan = FitPlan {
             family,
             hidden: vec![40],
             passes: 3,
-            ..Plan::default()
+            ..FitPlan::default()
         };
         let mut trainer = Trainer::learn(&plan, &train, &classes)?;
         let Score::Classification(score) = trainer.ensemble().test(&test, &truth, 1.0) else {

@@ -4,8 +4,8 @@
 
 #![expect(clippy::print_stdout, reason = "an example prints its result")]
 
-use spiked::ep::{BatchSchedule, SpecErrors, Spikes};
-use spiked::fit::{Plan, Samples, Schedule, Targets, Trainer};
+use spiked::ep::{BatchSchedule, SpecErrors, SpikeFunction};
+use spiked::fit::{FitPlan, Samples, Schedule, Targets, Trainer};
 use spiked::num::counter;
 
 /// Standard deviation of the noise.
@@ -34,11 +34,11 @@ fn main() -> Result<(), SpecErrors> {
             Schedule::Batches(BatchSchedule::Averaged, 32),
         ),
     ] {
-        let plan = Plan {
+        let plan = FitPlan {
             schedule: Some(schedule),
-            spikes: Some(Spikes::Deterministic),
+            spikes: Some(SpikeFunction::Deterministic),
             passes: 40,
-            ..Plan::default()
+            ..FitPlan::default()
         };
         let mut trainer = Trainer::learn(&plan, &samples, &targets)?;
         println!("{name}: noise {:.3}", trainer.ensemble().noise_sd());

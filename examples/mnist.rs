@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::Path;
 
 use spiked::encode::{ReceptiveFields, Spikes};
-use spiked::fit::{Plan, Samples, Score, Targets, Trainer};
+use spiked::fit::{FitPlan, Samples, Score, Targets, Trainer};
 
 /// Samples and classes of images and their labels in IDX format.
 fn read(folder: &Path, name: &str) -> Result<(Samples, Targets), Box<dyn Error>> {
@@ -31,10 +31,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("which folder?")?;
     let (train, classes) = read(Path::new(&folder), "train")?;
     let (test, truth) = read(Path::new(&folder), "t10k")?;
-    let plan = Plan {
+    let plan = FitPlan {
         hidden: vec![200],
         passes: 1,
-        ..Plan::default()
+        ..FitPlan::default()
     };
     let mut trainer = Trainer::learn(&plan, &train, &classes)?;
     if let Score::Classification(score) = trainer.ensemble().test(&test, &truth, 1.0) {

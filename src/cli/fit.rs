@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use self::data::{Column, Encoding, FitData, InputCode};
 use crate::cli::CliError;
-use crate::ep::{BatchSchedule, Family, Spikes};
-use crate::fit::{Learned, Plan, Scaling, Schedule, Score, Trainer};
+use crate::ep::{BatchSchedule, Family, SpikeFunction};
+use crate::fit::{FitPlan, LearnedEnsemble, Scaling, Schedule, Score, Trainer};
 
 /// Marks a saved model, and its version.
 const MAGIC: [u8; 8] = *b"SPKFIT\x00\x08";
@@ -28,7 +28,7 @@ const MAGIC: [u8; 8] = *b"SPKFIT\x00\x08";
 /// A saved model: the networks, and how a table's columns become their inputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Model {
-    fit: Learned,
+    fit: LearnedEnsemble,
     /// Scale of the targets.
     target: Scaling,
     /// Every other column of a table; empty for images.
@@ -122,7 +122,7 @@ pub struct FitArgs {
     /// Spikes: deterministic, probit:NOISE or sigmoid; without it, probit spikes whose noise
     /// follows the learned noise (regression), or deterministic ones (classification)
     #[arg(long, value_parser = parse_spikes)]
-    spikes: Option<Spikes>,
+    spikes: Option<SpikeFunction>,
     /// Synapses from the inputs straight to the outputs as well
     #[arg(long)]
     direct: bool,
@@ -209,12 +209,14 @@ fn parse_family(text: &str) -> Result<Family, String> {
     }
 }
 
-fn parse_spikes(text: &str) -> Result<Spikes, String> {
+fn parse_spikes(text: &str) -> Result<SpikeFunction, String> {
     match text {
-        "deterministic" => Ok(Spikes::Deterministic),
-        "sigmoid" => Ok(Spikes::Sigmoid),
+        "deterministic" => Ok(SpikeFunction::Deterministic),
+        "sigmoid" => Ok(SpikeFunction::Sigmoid),
         _ => match text.strip_prefix("probit:").map(str::parse::<f32>) {
-            Some(Ok(noise)) if noise > 0.0 && noise.is_finite() => Ok(Spikes::Probit { noise }),
+            Some(Ok(noise)) if noise > 0.0 && noise.is_finite() => {
+                Ok(SpikeFunction::Probit { noise })
+            }
             _ => Err("deterministic, sigmoid or probit:NOISE with NOISE above 0".into()),
         },
     }
@@ -265,7 +267,7 @@ pub fn run(args: FitArgs) -> Result<(), CliError> {
     let saved = args.load.as_ref().map(load).transpose()?;
     let data = FitData::load(&args, saved.as_ref())?;
     let batch = args.batch.map(|size| size as usize);
-    let plan = Plan {
+    let plan = FitPlan {
         hidden: args.hidden.clone(),
         spikes: args.spikes,
         family: args.weights,

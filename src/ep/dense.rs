@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::factor::gaussian::Observed;
+use super::factor::gaussian::GaussianObservation;
 use super::family::{AnyRule, Family, Visitor};
 use super::few::{self, Below, Factor};
 use super::input::DECAY_BLOCK;
@@ -17,7 +17,7 @@ use crate::num::counter;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum OutputEvidence {
     /// A real number with Gaussian noise.
-    Gaussian(Observed),
+    Gaussian(GaussianObservation),
     /// Anything else: g and Gamma.
     Linear(f32, f32),
     /// Nothing.
@@ -285,7 +285,7 @@ impl DenseLayer {
         k: usize,
         a: &[f32],
         rho: &mut [f32],
-        seen: Observed,
+        seen: GaussianObservation,
     ) -> u64 {
         let total = seen.variance + seen.noise;
         let message = UnitMessage {

@@ -176,14 +176,14 @@ impl LaneRule for Binary {
 
 /// Weights on a grid of levels.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Levels {
+pub(super) struct LevelGrid {
     eta: f32,
     scale: f32,
     prior_sd: f32,
     count: u16,
 }
 
-impl Levels {
+impl LevelGrid {
     /// h <- h + c (g + lambda m), P <- P + c^2 lambda (never below 0, and h never limited while P
     /// grows: all weights would end at 0).
     #[inline(always)]
@@ -268,7 +268,7 @@ impl Levels {
     }
 }
 
-impl Levels {
+impl LevelGrid {
     /// The same of three levels, in closed form: with e = exp(-P/2), u = exp(-|h|) and
     /// z = u + e (1 + u^2), m = +-e (1 - u^2)/z and s = e u (1 + u^2 + 4 e u)/z^2.
     #[inline(always)]
@@ -293,7 +293,7 @@ impl Levels {
 pub(super) enum AnyRule {
     Gaussian(Gaussian),
     Binary(Binary),
-    Levels(Levels),
+    Levels(LevelGrid),
 }
 
 impl AnyRule {
@@ -313,7 +313,7 @@ impl AnyRule {
                 inv_scale: 1.0 / scale,
                 prior_sd: mean_scale,
             }),
-            Family::Levels(count) => AnyRule::Levels(Levels {
+            Family::Levels(count) => AnyRule::Levels(LevelGrid {
                 eta,
                 scale,
                 prior_sd: mean_scale,
@@ -435,7 +435,7 @@ mod tests {
     use crate::num::oracle;
 
     fn moments(count: u16, h: f32, p: f32) -> (f64, f64) {
-        let rule = Levels {
+        let rule = LevelGrid {
             eta: 1.0,
             scale: 1.0,
             prior_sd: 0.0,

@@ -8,7 +8,7 @@
 //! g_w = sum of W_b b_j g_b, Lambda = g_w^2 - sum of W_b b_j (g_b^2 - Gamma_b).
 
 use super::factor::hidden::MIN_VARIANCE;
-use super::factor::{Moments, hidden, probit, sigmoid};
+use super::factor::{FactorMoments, hidden, probit, sigmoid};
 use super::family::LANES;
 
 /// Most spikes below a unit whose patterns are enumerated: with more, a sum is near enough to a
@@ -27,7 +27,7 @@ pub(super) enum Factor {
 }
 
 impl Factor {
-    fn at(self, omega: f64, v: f64) -> Moments {
+    fn at(self, omega: f64, v: f64) -> FactorMoments {
         let limited = |rho: f32| f64::from(rho.clamp(-hidden::MAX_RHO, hidden::MAX_RHO));
         let v = v.max(f64::from(MIN_VARIANCE));
         match self {
@@ -74,7 +74,7 @@ pub(super) fn messages(below: Below<'_>, factor: Factor) -> SpikeMessages {
     }
     let patterns = 0..1usize << n;
     let on = |b: usize, j: usize| b >> j & 1 == 1;
-    let seen: Vec<Moments> = patterns
+    let seen: Vec<FactorMoments> = patterns
         .clone()
         .map(|b| {
             let spikes = || (0..n).filter(move |j| on(b, *j));
@@ -82,7 +82,7 @@ pub(super) fn messages(below: Below<'_>, factor: Factor) -> SpikeMessages {
             let moments = factor.at(omega, rest_v.max(0.0) + spikes().map(s).sum::<f64>());
             let prior = (0..n).map(|j| libm::log(if on(b, j) { a(j) } else { 1.0 - a(j) }));
             let log_z = moments.log_z + prior.sum::<f64>();
-            Moments { log_z, ..moments }
+            FactorMoments { log_z, ..moments }
         })
         .collect();
     let top = seen.iter().map(|b| b.log_z).fold(f64::MIN, f64::max);
@@ -207,8 +207,8 @@ mod tests {
                 omega,
                 v,
             };
-            type Likelihood<'a> = &'a dyn Fn(f64) -> f64;
-            let cases: [(Factor, Likelihood<'_>); 3] = [
+            type FactorOfInput<'a> = &'a dyn Fn(f64) -> f64;
+            let cases: [(Factor, FactorOfInput<'_>); 3] = [
                 (
                     Factor::Spike {
                         rho: rho as f32,

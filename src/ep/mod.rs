@@ -5,8 +5,8 @@
 //!
 //! # 1. The model
 //!
-//! A unit sums its inputs, u = sum of w v, and spikes: v = 1 where u >= 0 ([`Spikes::Deterministic`]),
-//! or with probability Phi(u/sqrt(noise)) ([`Spikes::Probit`]) or sigma(u) ([`Spikes::Sigmoid`]). The
+//! A unit sums its inputs, u = sum of w v, and spikes: v = 1 where u >= 0 ([`SpikeFunction::Deterministic`]),
+//! or with probability Phi(u/sqrt(noise)) ([`SpikeFunction::Probit`]) or sigma(u) ([`SpikeFunction::Sigmoid`]). The
 //! last layer's u is the output: a real number with Gaussian noise, or the argument of a probit or a
 //! softmax over classes ([`OutputKind`]). Every weight has a belief of its own, independent of all
 //! others: mean m, variance s ([`Family`] lists the kinds of weights).
@@ -56,10 +56,10 @@
 //!
 //! A stream is stochastic EP whose number of samples is the memory. The noise of the observations is
 //! learned beside the weights ([`noise`]), by the moment of the tilted distribution under the same
-//! cavity. After a table, [`Readout`] knows the output weights jointly.
+//! cavity. After a table, [`LinearReadout`] knows the output weights jointly.
 //!
 //! ```
-//! use spiked::fit::{Plan, Samples, Targets, Trainer};
+//! use spiked::fit::{FitPlan, Samples, Targets, Trainer};
 //!
 //! // The whole loop: sites, noise, held-out width, readout.
 //! let (mut samples, mut y) = (Samples::default(), Vec::new());
@@ -68,7 +68,7 @@
 //!     samples.push([x].into_iter(), 2.0);
 //!     y.push((2.0 * x).sin());
 //! }
-//! let plan = Plan { hidden: vec![20], passes: 5, ..Plan::default() };
+//! let plan = FitPlan { hidden: vec![20], passes: 5, ..FitPlan::default() };
 //! let mut trainer = Trainer::learn(&plan, &samples, &Targets::Real(y))?;
 //! let seen = trainer.predict(samples.get(50));
 //! assert!(seen.mean.abs() < 0.5 && seen.sd > seen.ignorance);
@@ -120,12 +120,12 @@ pub use family::Family;
 pub use linear::Linear;
 pub use network::batch::{BatchLearner, BatchSchedule};
 pub use network::committee::Committee;
-pub use network::readout::{Predicted, Readout};
-pub use network::sample::{Lesson, Sample};
+pub use network::readout::{LinearReadout, Predicted};
+pub use network::sample::{LabelledInput, Observation};
 pub use network::weights::LayerWeights;
-pub use network::{Input, Moments, Network, Summary};
+pub use network::{Input, Network, OutputMoments, Summary};
 pub use report::{LayerSummary, Report};
 pub use sites::Sites;
 pub use spec::{
-    NetworkDraft, NetworkSpec, OutputKind, Prior, Priors, SpecError, SpecErrors, Spikes,
+    NetworkDraft, NetworkSpec, OutputKind, Prior, Priors, SpecError, SpecErrors, SpikeFunction,
 };

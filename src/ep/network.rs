@@ -3,15 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::dense::{DenseDraft, DenseLayer, OutputEvidence};
-use super::factor::gaussian::Observed;
+use super::factor::gaussian::GaussianObservation;
 use super::factor::{hidden, probit};
 use super::few::Factor;
 use super::input::InputLayer;
 use super::kernel::{self, UnitCache};
 use super::report::{LayerSummary, Report};
 use super::runs::{ActiveRun, MessageRunMut, MomentRun, UnitInput, UnitMessage};
-use super::scratch::Scratch;
-use super::spec::{NetworkSpec, OutputKind, Spikes};
+use super::scratch::NetworkScratch;
+use super::spec::{NetworkSpec, OutputKind, SpikeFunction};
 use inner::View;
 
 /// One input: the active entries only. Silent inputs cost nothing.
@@ -29,7 +29,7 @@ pub struct Input<'a> {
 /// Moments of the outputs, one entry an output. The variance is ignorance (weights and hidden
 /// spikes); it holds no observation noise.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moments<'a> {
+pub struct OutputMoments<'a> {
     /// Means.
     pub mean: &'a [f32],
     /// Variances.
@@ -77,7 +77,7 @@ pub struct Network {
     #[serde(skip)]
     inner: u32,
     #[serde(skip)]
-    scratch: Scratch,
+    scratch: NetworkScratch,
 }
 
 impl Network {
@@ -111,12 +111,12 @@ impl Network {
             clock: 0.0,
             ln_keep: spec.memory.map_or(0.0, |n| libm::log1p(-1.0 / n)),
             spike_noise: match spec.spikes {
-                Spikes::Deterministic => Some(0.0),
-                Spikes::Probit { noise } => Some(noise),
-                Spikes::Sigmoid => None,
+                SpikeFunction::Deterministic => Some(0.0),
+                SpikeFunction::Probit { noise } => Some(noise),
+                SpikeFunction::Sigmoid => None,
             },
             inner: 0,
-            scratch: Scratch::default(),
+            scratch: NetworkScratch::default(),
         }
     }
 
@@ -136,13 +136,13 @@ impl Network {
     ///
     /// # Panics
     /// If an index is out of range or the two slices differ in length.
-    pub fn predict(&mut self, x: Input<'_>) -> Moments<'_> {
+    pub fn predict(&mut self, x: Input<'_>) -> OutputMoments<'_> {
         self.forward(x);
         self.moments()
     }
 
-    fn moments(&self) -> Moments<'_> {
-        Moments {
+    fn moments(&self) -> OutputMoments<'_> {
+        OutputMoments {
             mean: &self.scratch.mean,
             variance: &self.scratch.out_variance,
         }
@@ -268,7 +268,7 @@ impl Network {
             self.views(&|mean, variance| {
                 let seen = |k: usize| match target[k].is_nan() {
                     true => OutputEvidence::Nothing,
-                    false => OutputEvidence::Gaussian(Observed {
+                    false => OutputEvidence::Gaussian(GaussianObservation {
                         error: target[k] - mean[k],
                         variance: variance[k],
                         noise: noise[k],
@@ -306,8 +306,8 @@ impl Network {
         report
     }
 
-    fn observed(&self, k: usize, target: &[f32], noise: &[f32]) -> Observed {
-        Observed {
+    fn observed(&self, k: usize, target: &[f32], noise: &[f32]) -> GaussianObservation {
+        GaussianObservation {
             error: target[k] - self.scratch.mean[k],
             variance: self.scratch.out_variance[k],
             noise: noise[k],

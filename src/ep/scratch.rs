@@ -38,7 +38,7 @@ impl UnitScratch {
 
 /// Buffers of a whole network.
 #[derive(Debug, Default)]
-pub(super) struct Scratch {
+pub(super) struct NetworkScratch {
     /// Moments of the input layer's lanes.
     pub omega: Vec<f32>,
     pub variance: Vec<f32>,
@@ -63,7 +63,7 @@ pub(super) struct Scratch {
     pub finite: bool,
 }
 
-impl Scratch {
+impl NetworkScratch {
     /// Keeps the input of a forward pass, in no more memory than the largest one needs.
     pub(super) fn keep(&mut self, index: &[u32], value: &[f32]) {
         self.index.clear();
@@ -101,14 +101,14 @@ impl Scratch {
     }
 }
 
-impl Clone for Scratch {
-    fn clone(&self) -> Scratch {
-        Scratch::default()
+impl Clone for NetworkScratch {
+    fn clone(&self) -> NetworkScratch {
+        NetworkScratch::default()
     }
 }
 
-impl PartialEq for Scratch {
-    fn eq(&self, _: &Scratch) -> bool {
+impl PartialEq for NetworkScratch {
+    fn eq(&self, _: &NetworkScratch) -> bool {
         true
     }
 }

@@ -7,7 +7,7 @@ use super::family::Family;
 
 /// How a hidden unit turns its input u into a spike.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Spikes {
+pub enum SpikeFunction {
     /// Spikes when u >= 0.
     Deterministic,
     /// Spikes with probability Phi(u / sqrt(noise)).
@@ -199,7 +199,7 @@ pub struct NetworkDraft {
     /// Direct Gaussian synapses from every input to every output.
     pub direct: bool,
     /// The hidden units' spikes.
-    pub spikes: Spikes,
+    pub spikes: SpikeFunction,
     /// Meaning of the outputs.
     pub output: OutputKind,
     /// Memory N of stochastic EP in samples, above 1; `None` keeps everything.
@@ -225,7 +225,7 @@ impl NetworkDraft {
             hidden: hidden.to_vec(),
             outputs,
             direct: hidden.is_empty(),
-            spikes: Spikes::Deterministic,
+            spikes: SpikeFunction::Deterministic,
             output: OutputKind::Regression,
             memory: None,
             families: vec![Family::Gaussian; hidden.len() + 1],
@@ -330,7 +330,7 @@ impl NetworkDraft {
                 });
             }
         }
-        if let Spikes::Probit { noise } = self.spikes {
+        if let SpikeFunction::Probit { noise } = self.spikes {
             positive("spike noise", noise.into(), &mut errors);
         }
         if let Some(memory) = self.memory

@@ -7,7 +7,7 @@ use super::samples::{Samples, Targets, shuffled};
 use super::score::{RegressionSums, ScoreSums};
 use crate::ep::factor::student;
 use crate::ep::noise::NoiseVariance;
-use crate::ep::{BatchLearner, Lesson, Network, Report, Sites};
+use crate::ep::{BatchLearner, Network, Observation, Report, Sites};
 
 /// Sweeps over a mini-batch whose schedule keeps sites.
 const SWEEPS: usize = 3;
@@ -62,10 +62,12 @@ impl Round<'_> {
     }
 
     /// The evidence of sample `i`, the `k`th of the batch that was judged.
-    fn lesson(&self, k: usize, i: usize) -> Lesson<'_> {
+    fn lesson(&self, k: usize, i: usize) -> Observation<'_> {
         match self.targets {
-            Targets::Real(y) => Lesson::Values(std::slice::from_ref(&y[i]), &self.noise[k..=k]),
-            Targets::Class(c) => Lesson::Class(c[i]),
+            Targets::Real(y) => {
+                Observation::Values(std::slice::from_ref(&y[i]), &self.noise[k..=k])
+            }
+            Targets::Class(c) => Observation::Class(c[i]),
         }
     }
 

@@ -14,8 +14,8 @@ mod trainer;
 
 pub use ensemble::{Ensemble, EnsembleForecast};
 pub use integers::IntegerNetwork;
-pub use plan::{Plan, Schedule};
+pub use plan::{FitPlan, Schedule};
 pub use samples::{Samples, Targets, shuffled};
 pub use scaling::Scaling;
 pub use score::{Classification, Regression, Score};
-pub use trainer::{Learned, Trainer};
+pub use trainer::{LearnedEnsemble, Trainer};

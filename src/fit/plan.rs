@@ -2,7 +2,7 @@
 
 use super::annealing::Annealing;
 use super::samples::Samples;
-use crate::ep::{BatchSchedule, Family, Network, NetworkDraft, OutputKind, Sites, Spikes};
+use crate::ep::{BatchSchedule, Family, Network, NetworkDraft, OutputKind, Sites, SpikeFunction};
 
 /// Largest memory of the sites of one network, in f32 values (1 GiB).
 const MAX_SITE_VALUES: usize = 1 << 28;
@@ -21,22 +21,22 @@ pub enum Schedule {
 /// Prior variance of hidden weights before noisy spikes, over that before sure ones: the noise of a
 /// probit (given) or a sigmoid (variance near 3) must not drown the input, whose variance is near .4
 /// else. Ten times the noise, chosen on the last 10,000 of MNIST's training images.
-fn gain(spikes: Spikes) -> f32 {
+fn gain(spikes: SpikeFunction) -> f32 {
     match spikes {
-        Spikes::Deterministic => 1.0,
-        Spikes::Probit { noise } => 1.0 + 10.0 * noise,
-        Spikes::Sigmoid => 32.0,
+        SpikeFunction::Deterministic => 1.0,
+        SpikeFunction::Probit { noise } => 1.0 + 10.0 * noise,
+        SpikeFunction::Sigmoid => 32.0,
     }
 }
 
 /// How to learn.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub struct FitPlan {
     /// Widths of the hidden layers.
     pub hidden: Vec<usize>,
     /// The hidden units' spikes; `None`: probit, their noise following that of the observations
     /// (a regression), or deterministic (a classification).
-    pub spikes: Option<Spikes>,
+    pub spikes: Option<SpikeFunction>,
     /// Families of the layers.
     pub family: Family,
     /// Direct synapses from input to output.
@@ -65,10 +65,10 @@ pub struct Plan {
     pub seed: u64,
 }
 
-impl Default for Plan {
+impl Default for FitPlan {
     /// 50 units, ten passes, one network, everything else as the table asks for.
-    fn default() -> Plan {
-        Plan {
+    fn default() -> FitPlan {
+        FitPlan {
             hidden: vec![50],
             spikes: None,
             family: Family::Gaussian,
@@ -86,7 +86,7 @@ impl Default for Plan {
     }
 }
 
-impl Plan {
+impl FitPlan {
     /// Seed of network `i`.
     pub(super) fn seed_of(&self, i: usize) -> u64 {
         self.seed.wrapping_mul(1000).wrapping_add(i as u64)
@@ -115,7 +115,7 @@ impl Plan {
     }
 }
 
-impl Plan {
+impl FitPlan {
     /// The network of this plan.
     pub(super) fn draft(&self, inputs: usize, classes: Option<usize>, seed: u64) -> NetworkDraft {
         let plan = self;
@@ -126,7 +126,7 @@ impl Plan {
         if classes.is_some() && plan.family != Family::Gaussian {
             draft.output = OutputKind::Softmax;
         }
-        draft.spikes = plan.spikes.unwrap_or(Spikes::Deterministic);
+        draft.spikes = plan.spikes.unwrap_or(SpikeFunction::Deterministic);
         draft.direct = plan.direct || plan.hidden.is_empty();
         draft.seed = seed;
         for prior in &mut draft.priors.layers[..plan.hidden.len()] {

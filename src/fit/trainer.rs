@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ensemble::Ensemble;
 use super::member::EnsembleMember;
-use super::plan::{Plan, Schedule};
+use super::plan::{FitPlan, Schedule};
 use super::samples::{Samples, Targets, shuffled};
 use super::score::{RegressionSums, Score, ScoreSums};
 use crate::ep::noise::NoiseVariance;
@@ -36,7 +36,7 @@ pub struct Trainer {
     members: Vec<EnsembleMember>,
     /// The predictor.
     ensemble: Ensemble,
-    plan: Plan,
+    plan: FitPlan,
     /// Spike noise follows observation noise.
     follow: bool,
     /// Passes so far, and whether the samples were learned before these.
@@ -63,7 +63,7 @@ struct Calibration {
 
 /// The stored form of a trainer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Learned {
+pub struct LearnedEnsemble {
     /// Networks with the variance of their noise.
     pub networks: Vec<(Network, NoiseVariance)>,
     /// The predictor.
@@ -83,7 +83,7 @@ impl Trainer {
     /// # Errors
     /// If the plan makes no valid network.
     pub fn new(
-        plan: &Plan,
+        plan: &FitPlan,
         samples: &Samples,
         classes: Option<usize>,
     ) -> Result<Trainer, SpecErrors> {
@@ -126,8 +126,8 @@ impl Trainer {
     /// # Errors
     /// If it was learned on other inputs or classes, in words.
     pub fn resume(
-        learned: Learned,
-        plan: &Plan,
+        learned: LearnedEnsemble,
+        plan: &FitPlan,
         samples: &Samples,
         targets: &Targets,
     ) -> Result<Trainer, String> {
@@ -172,7 +172,11 @@ impl Trainer {
     ///
     /// # Errors
     /// If the plan makes no valid network.
-    pub fn learn(plan: &Plan, samples: &Samples, targets: &Targets) -> Result<Trainer, SpecErrors> {
+    pub fn learn(
+        plan: &FitPlan,
+        samples: &Samples,
+        targets: &Targets,
+    ) -> Result<Trainer, SpecErrors> {
         let classes = match targets {
             Targets::Real(_) => None,
             Targets::Class(classes) => Some(classes.iter().max().map_or(1, |top| top + 1)),
@@ -312,8 +316,8 @@ impl Trainer {
     }
 
     /// Returns the stored form, after a table.
-    pub fn learned(&self, samples: &Samples, targets: &Targets) -> Learned {
-        Learned {
+    pub fn learned(&self, samples: &Samples, targets: &Targets) -> LearnedEnsemble {
+        LearnedEnsemble {
             networks: self
                 .members
                 .iter()
@@ -333,7 +337,7 @@ fn without(n: usize, held_out: &[usize]) -> Vec<usize> {
     (0..n).filter(|i| !held.contains(i)).collect()
 }
 
-impl Plan {
+impl FitPlan {
     /// Rows that a regression of this plan holds out to calibrate the width of its predictions, a
     /// tenth for each of one or more fits, in random order; none of a short table, a single pass or a
     /// stream.
@@ -384,13 +388,13 @@ mod tests {
         (samples, Targets::Real(y))
     }
 
-    fn plan() -> Plan {
-        Plan {
+    fn plan() -> FitPlan {
+        FitPlan {
             hidden: vec![30],
             passes: 2,
             inits: 2,
             seed: 3,
-            ..Plan::default()
+            ..FitPlan::default()
         }
     }
 
@@ -403,7 +407,7 @@ mod tests {
             Schedule::Batches(BatchSchedule::Exact, 16),
             Schedule::Batches(BatchSchedule::Averaged, 16),
         ] {
-            let plan = Plan {
+            let plan = FitPlan {
                 schedule: Some(schedule),
                 ..plan()
             };
@@ -434,7 +438,7 @@ mod tests {
             }
         }
         assert!((5..20).contains(&wild), "{wild}");
-        let plan = Plan {
+        let plan = FitPlan {
             inits: 1,
             joint: false,
             ..plan()
@@ -456,7 +460,7 @@ mod tests {
             panic!()
         };
         let schedule = Some(Schedule::Sequential);
-        let random = Plan {
+        let random = FitPlan {
             schedule,
             inits: 1,
             ..plan()
@@ -468,11 +472,11 @@ mod tests {
                 .push(samples.get(i).value[..1].iter().copied(), 1.0);
             shuffled.1.push(y[i]);
         }
-        let ordered = Plan {
+        let ordered = FitPlan {
             in_order: true,
             ..random.clone()
         };
-        let learn = |plan: &Plan, samples: &Samples, y: &[f32]| {
+        let learn = |plan: &FitPlan, samples: &Samples, y: &[f32]| {
             let mut trainer = Trainer::new(plan, samples, None).unwrap();
             let score = trainer.pass(samples, &Targets::Real(y.to_vec()), 1.0, &mut |_| ());
             (score, trainer.members[0].network.clone())
@@ -497,7 +501,7 @@ mod tests {
         }
         let targets = Targets::Class(classes);
         for family in [Family::Gaussian, Family::Binary, Family::Levels(3)] {
-            let plan = Plan { family, ..plan() };
+            let plan = FitPlan { family, ..plan() };
             let mut trainer = Trainer::new(&plan, &samples, Some(3)).unwrap();
             for _ in 0..2 {
                 trainer.pass(&samples, &targets, 1.0, &mut |_| ());

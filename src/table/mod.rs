@@ -43,7 +43,7 @@ use crate::engine::{EngineParams, State};
 /// # Errors
 /// If the file cannot be read or holds no text.
 pub fn text_of(path: &std::path::Path) -> Result<Box<dyn io::BufRead>, TableError> {
-    Ok(source::Source::open(path, None)?.text)
+    Ok(source::TextSource::open(path, None)?.text)
 }
 
 /// Where the line with the names stands.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::layout::{FileHead, Layout};
 use super::number::Decimal;
 use super::record::{Lines, Splitter, TableRecord};
-use super::source::Source;
+use super::source::TextSource;
 use super::{LayoutOptions, TableError};
 
 /// Records of a file whose layout was found.
@@ -60,7 +60,7 @@ impl<'a> Sheet<'a> {
     /// # Errors
     /// As [`Sheet::open`].
     pub fn of(input: impl Read + 'a, options: &LayoutOptions) -> Result<Sheet<'a>, TableError> {
-        let mut source = Source::of(input, options.encoding)?;
+        let mut source = TextSource::of(input, options.encoding)?;
         let head = FileHead::read(&mut source.text)?;
         if let Some(advice) = json_advice(&head.text) {
             return Err(TableError::NoText(advice));

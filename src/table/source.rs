@@ -40,7 +40,7 @@ const NO_TEXT: [(&[u8], &str); 9] = [
 ];
 
 /// Text of a file, as UTF-8 line by line.
-pub(super) struct Source<'a> {
+pub(super) struct TextSource<'a> {
     /// Where the text comes from.
     pub(super) text: Box<dyn BufRead + 'a>,
     /// Compression and encoding, where they are not the usual ones.
@@ -63,20 +63,20 @@ impl<R: Read> Read for Counting<R> {
     }
 }
 
-impl<'a> Source<'a> {
+impl<'a> TextSource<'a> {
     /// Opens a file; `encoding` overrides the one that is found.
     pub(super) fn open(
         path: &Path,
         encoding: Option<&'static Encoding>,
-    ) -> Result<Source<'a>, TableError> {
-        Source::of(File::open(path)?, encoding)
+    ) -> Result<TextSource<'a>, TableError> {
+        TextSource::of(File::open(path)?, encoding)
     }
 
     /// The same over any bytes.
     pub(super) fn of(
         input: impl Read + 'a,
         encoding: Option<&'static Encoding>,
-    ) -> Result<Source<'a>, TableError> {
+    ) -> Result<TextSource<'a>, TableError> {
         let bytes_read = Arc::new(AtomicU64::new(0));
         let mut input: Box<dyn Read + 'a> = Box::new(Counting {
             inner: input,
@@ -107,7 +107,7 @@ impl<'a> Source<'a> {
             .strip_bom(true)
             .utf8_passthru(true)
             .build(Cursor::new(head).chain(input));
-        Ok(Source {
+        Ok(TextSource {
             text: Box::new(BufReader::with_capacity(1 << 16, decoded)),
             found,
             bytes_read,
@@ -154,7 +154,7 @@ mod tests {
     use std::io::Write;
 
     fn read(bytes: &[u8]) -> (String, Vec<String>) {
-        let mut source = Source::of(bytes, None).expect("text");
+        let mut source = TextSource::of(bytes, None).expect("text");
         let mut text = String::new();
         source.text.read_to_string(&mut text).expect("UTF-8");
         (text, source.found)
@@ -208,7 +208,10 @@ mod tests {
             (&b"PK\x03\x04rest"[..], "save the sheet as CSV"),
             (b"1,2\n\0\0\0\x07\n", "binary"),
         ] {
-            let error = Source::of(bytes, None).err().expect("no text").to_string();
+            let error = TextSource::of(bytes, None)
+                .err()
+                .expect("no text")
+                .to_string();
             assert!(error.contains(said), "{error}");
         }
     }

@@ -4,14 +4,14 @@ use super::*;
 use clap::Parser;
 
 #[derive(Parser)]
-struct Cli {
+struct FitCli {
     #[command(flatten)]
     fit: FitArgs,
 }
 
 fn args(rest: &[&str]) -> FitArgs {
     let all = ["fit"].iter().chain(rest);
-    Cli::try_parse_from(all)
+    FitCli::try_parse_from(all)
         .unwrap_or_else(|e| panic!("{e}"))
         .fit
 }
@@ -23,7 +23,7 @@ fn families_and_spikes_are_parsed() {
     assert!(parse_family("levels:1").is_err());
     assert_eq!(
         parse_spikes("probit:0.5"),
-        Ok(Spikes::Probit { noise: 0.5 })
+        Ok(SpikeFunction::Probit { noise: 0.5 })
     );
     assert!(parse_spikes("probit:-1").is_err());
 }

@@ -4,14 +4,14 @@
 //! the linear one: with V0, e0 the variance and error without the spike, V1 = V0 + s and
 //! e1 = e0 - m with it, rho = (ln(V0/V1) - e1^2/V1 + e0^2/V0)/2.
 
-use super::Moments;
+use super::FactorMoments;
 use crate::num::fast;
 
 /// The factor in f64; `sigma2` is above 0 or V is.
-pub fn reference(y: f64, omega: f64, v: f64, sigma2: f64) -> Moments {
+pub fn reference(y: f64, omega: f64, v: f64, sigma2: f64) -> FactorMoments {
     let total = v + sigma2;
     let error = y - omega;
-    Moments {
+    FactorMoments {
         log_z: -0.5 * (libm::log(2.0 * std::f64::consts::PI * total) + error * error / total),
         g: error / total,
         gamma: 1.0 / total,
@@ -27,7 +27,7 @@ pub fn expected_noise(y: f64, omega: f64, v: f64, sigma2: f64) -> f64 {
 
 /// A Gaussian observation of one unit's input.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Observed {
+pub struct GaussianObservation {
     /// y - omega.
     pub error: f32,
     /// V.
@@ -40,7 +40,7 @@ pub struct Observed {
 /// weights move as far as the error, and their squares and sums of these must fit into f32.
 const MAX_SQUARE: f32 = 1e30;
 
-impl Observed {
+impl GaussianObservation {
     /// Whether weights that learn from this stay within what f32 can square and add up.
     pub fn is_usable(self) -> bool {
         let square = self.error * self.error;
@@ -65,7 +65,7 @@ pub struct SpikeMessage {
 /// rho is written so that nothing cancels for small m and s;
 /// q = a/(a + (1-a) e^-rho); g_w = q e1/V1; Lambda = q/V1 - q (1-q) (e1/V1)^2.
 #[inline(always)]
-pub fn spike(seen: Observed, a: f32, m: f32, s: f32) -> SpikeMessage {
+pub fn spike(seen: GaussianObservation, a: f32, m: f32, s: f32) -> SpikeMessage {
     let spread = (m * m).mul_add(1.0 - a, s) * a;
     let v0 = (seen.variance - spread).max(0.0) + seen.noise;
     let ratio = s / v0;
@@ -125,7 +125,7 @@ mod tests {
     }
 
     /// The mixture in f64, straight from its definition: two Gaussians, one a spike, one not.
-    fn mixture(seen: Observed, a: f64, m: f64, s: f64) -> (f64, f64, f64) {
+    fn mixture(seen: GaussianObservation, a: f64, m: f64, s: f64) -> (f64, f64, f64) {
         let (e, v, n) = (
             f64::from(seen.error),
             f64::from(seen.variance),
@@ -165,7 +165,7 @@ mod tests {
             (1.0, 0.02, -0.7, 0.05),
             (0.1, 0.5, 0.01, 0.001),
         ] {
-            let seen = Observed {
+            let seen = GaussianObservation {
                 error,
                 variance: 1.0,
                 noise: 0.3,
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_sure_spike_is_an_ordinary_input() {
-        let seen = Observed {
+        let seen = GaussianObservation {
             error: 0.7,
             variance: 0.5,
             noise: 0.25,

@@ -8,7 +8,7 @@
     reason = "clamp keeps loops from becoming vector code where it must pass on NaN"
 )]
 
-use super::Moments;
+use super::FactorMoments;
 use crate::num::{fast, special};
 
 /// Smallest variance of a unit's input: below it the unit is a sure step.
@@ -28,7 +28,7 @@ const MIN_G: f32 = 1e-18;
 pub const MAX_RHO: f32 = 30.0;
 
 /// The factor in f64. `noise` is 0 for a deterministic spike; V + noise is above 0.
-pub fn reference(omega: f64, v: f64, noise: f64, rho: f64) -> Moments {
+pub fn reference(omega: f64, v: f64, noise: f64, rho: f64) -> FactorMoments {
     let sd = (v + noise).sqrt();
     let t = omega / sd;
     let (on, off) = (special::sigmoid(rho), special::sigmoid(-rho));
@@ -39,7 +39,7 @@ pub fn reference(omega: f64, v: f64, noise: f64, rho: f64) -> Moments {
     // phi / Z through logarithms: both may be too small for a double.
     let ratio = libm::exp(-0.5 * t * t - special::LN_SQRT_2PI - log_z);
     let g = libm::tanh(0.5 * rho) * ratio / sd;
-    Moments {
+    FactorMoments {
         log_z,
         g,
         gamma: g * (g + t / sd),

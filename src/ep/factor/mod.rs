@@ -12,7 +12,7 @@ pub mod student;
 
 /// A factor's normaliser and its first two derivatives, in f64.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moments {
+pub struct FactorMoments {
     /// ln Z.
     pub log_z: f64,
     /// d ln Z / d omega.
@@ -24,11 +24,11 @@ pub struct Moments {
 /// Quadrature for the tests: expectations over a Gaussian without using the factor's own formulas.
 #[cfg(test)]
 pub(crate) mod quadrature {
-    use super::Moments;
+    use super::FactorMoments;
 
     /// Trapezoid sum of exp(ln_f) over omega +- 12 sd, split at 0 where thresholds sit.
     /// Derivatives come from the identity d Z / d omega = E[(u - omega) f] / V.
-    pub(crate) fn moments(omega: f64, v: f64, f: impl Fn(f64) -> f64) -> Moments {
+    pub(crate) fn moments(omega: f64, v: f64, f: impl Fn(f64) -> f64) -> FactorMoments {
         let sd = v.sqrt();
         let (low, high) = (omega - 12.0 * sd, omega + 12.0 * sd);
         let cut = 0.0f64.clamp(low, high);
@@ -52,7 +52,7 @@ pub(crate) mod quadrature {
         let z = sums[0] / (sd * (2.0 * std::f64::consts::PI).sqrt());
         let g = sums[1] / sums[0] / sd;
         let second = (sums[2] / sums[0] - 1.0) / v;
-        Moments {
+        FactorMoments {
             log_z: z.ln(),
             g,
             gamma: g * g - second,

@@ -3,18 +3,18 @@
 //! With r = phi(t) / Phi(t): g = y r / sqrt(T), Gamma = r (r + t) / T. A class is one of these
 //! against the rest: +1 for the class seen, -1 for the others.
 
-use super::Moments;
+use super::FactorMoments;
 use crate::num::{fast, special};
 
 /// Variance of the noise in front of an output's threshold.
 pub const NOISE: f32 = 1.0;
 
 /// The factor in f64; `y` is 1 or -1.
-pub fn reference(y: f64, omega: f64, v: f64) -> Moments {
+pub fn reference(y: f64, omega: f64, v: f64) -> FactorMoments {
     let total = v + f64::from(NOISE);
     let root = total.sqrt();
     let t = y * omega / root;
-    Moments {
+    FactorMoments {
         log_z: special::ln_cdf(t),
         g: y * special::inverse_mills(t) / root,
         gamma: special::curvature(t) / total,

@@ -9,7 +9,7 @@
     reason = "clamp keeps loops from becoming vector code where it must pass on NaN"
 )]
 
-use super::Moments;
+use super::FactorMoments;
 use super::hidden::MAX_RHO;
 use crate::num::{fast, special};
 
@@ -38,12 +38,12 @@ pub fn reference_forward(omega: f64, v: f64) -> (f64, f64, f64) {
 }
 
 /// The factor in f64 (up to the mixture's error).
-pub fn reference(omega: f64, v: f64, rho: f64) -> Moments {
+pub fn reference(omega: f64, v: f64, rho: f64) -> FactorMoments {
     let (s, s1, s2) = reference_forward(omega, v);
     let odds = libm::tanh(0.5 * rho);
     let z = special::sigmoid(-rho) + odds * s;
     let g = odds * s1 / z;
-    Moments {
+    FactorMoments {
         log_z: libm::log(z),
         g,
         gamma: g * g - odds * s2 / z,

@@ -18,7 +18,8 @@
     reason = "as everywhere in the factors: clamp must pass on NaN, and lanes advance together"
 )]
 
-use super::Moments;
+use super::FactorMoments;
+use crate::ep::family::{Chunk, LANES};
 use crate::num::{fast, special};
 
 /// exp(-e^x) = sum of w Phi((b - x)/s) within 3e-4, its derivative within 0.0014: weights w, centres
@@ -73,10 +74,6 @@ const STRETCH: f32 = 0.15;
 
 /// Newton steps to the mode.
 const STEPS: usize = 6;
-
-/// Values handled together.
-const LANES: usize = 8;
-type Chunk = [f32; LANES];
 
 /// h, h' and h'' at `x` for terms of precision `inv` squared.
 #[inline(always)]
@@ -198,7 +195,7 @@ fn survival_64(x: f64, v: f64) -> [f64; 3] {
 }
 
 /// The factor in f64 for each output, all of the same Z; the class seen is `class`.
-pub fn reference(class: usize, omega: &[f64], v: &[f64]) -> Vec<Moments> {
+pub fn reference(class: usize, omega: &[f64], v: &[f64]) -> Vec<FactorMoments> {
     let limit = f64::from(MAX_VARIANCE);
     let scale = (limit / v.iter().copied().fold(limit, f64::max)).sqrt();
     let omega: Vec<f64> = omega.iter().map(|x| scale * x).collect();
@@ -248,7 +245,7 @@ pub fn reference(class: usize, omega: &[f64], v: &[f64]) -> Vec<Moments> {
             terms.sum::<f64>()
         };
         let (g, second) = (mean(1), mean(2));
-        Moments {
+        FactorMoments {
             log_z: ln_total + (f64::from(GAP) * width).ln(),
             g: scale * g,
             gamma: scale * scale * (g * g - second),

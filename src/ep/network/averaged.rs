@@ -8,19 +8,19 @@
 //! sweep (a line search), and at most half a step in those that follow.
 
 use super::Network;
-use super::sample::{Flat, Lesson, Sample};
+use super::sample::{Flat, LabelledInput, Observation};
 use crate::ep::kernel::padded;
 use crate::ep::report::Report;
 
 /// The messages of a sample to the units: g and Gamma of the input lanes, then of each upper layer, and
 /// the spike probabilities below each.
-struct Sent {
+struct SampleMessages {
     lanes: (Vec<f32>, Vec<f32>),
     upper: Vec<(Vec<f32>, Vec<f32>, Vec<f32>)>,
 }
 
-impl Sent {
-    fn of(network: &Network, lesson: Lesson<'_>) -> Sent {
+impl SampleMessages {
+    fn of(network: &Network, lesson: Observation<'_>) -> SampleMessages {
         let s = &network.scratch;
         let mut upper = Vec::new();
         for (i, units) in s.units.iter().enumerate() {
@@ -30,16 +30,16 @@ impl Sent {
             };
             upper.push((g, gamma, units.a.clone()));
         }
-        Sent {
+        SampleMessages {
             lanes: (s.g.clone(), s.gamma.clone()),
             upper,
         }
     }
 }
 
-fn output_messages(network: &Network, lesson: Lesson<'_>) -> (Vec<f32>, Vec<f32>) {
+fn output_messages(network: &Network, lesson: Observation<'_>) -> (Vec<f32>, Vec<f32>) {
     let s = &network.scratch;
-    let Lesson::Values(target, noise) = lesson else {
+    let Observation::Values(target, noise) = lesson else {
         return (s.out_g.clone(), s.out_gamma.clone());
     };
     let moments = s.mean.iter().zip(&s.out_variance).enumerate();
@@ -60,7 +60,11 @@ fn output_messages(network: &Network, lesson: Lesson<'_>) -> (Vec<f32>, Vec<f32>
 const LATER: f32 = 0.5;
 
 /// Learns a batch in `sweeps` sweeps (1 and more) by averaged EP.
-pub(super) fn averaged(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Report {
+pub(super) fn averaged(
+    network: &mut Network,
+    batch: &[LabelledInput<'_>],
+    sweeps: usize,
+) -> Report {
     let base = Flat::of(network);
     let n = base.mean.len();
     // f^B, in natural parameters.
@@ -113,9 +117,9 @@ type SiteSums = (Vec<f32>, Vec<f32>);
 /// The product of the samples' sites, each against the cavity, and what they sent to the units.
 fn project(
     network: &mut Network,
-    batch: &[Sample<'_>],
+    batch: &[LabelledInput<'_>],
     cavity: &Flat,
-) -> (SiteSums, Vec<Sent>, Report) {
+) -> (SiteSums, Vec<SampleMessages>, Report) {
     let stride = network.input.stride();
     let upper_at = cavity.index.len() * stride;
     let n = cavity.mean.len();
@@ -125,7 +129,7 @@ fn project(
     cavity.write(network);
     for &sample in batch {
         report += sample.1.teach(network, sample.0, 1.0);
-        sent.push(Sent::of(network, sample.1));
+        sent.push(SampleMessages::of(network, sample.1));
         let places = |index: &[u32]| {
             let rows: Vec<usize> = index.iter().map(|j| *j as usize * stride).collect();
             let rows = rows.into_iter().flat_map(move |at| at..at + stride);
@@ -171,8 +175,8 @@ impl Search {
 /// The share of its step that every weight takes: that of its unit.
 fn damping(
     network: &Network,
-    batch: &[Sample<'_>],
-    sent: &[Sent],
+    batch: &[LabelledInput<'_>],
+    sent: &[SampleMessages],
     base: &Flat,
     change: &[f32],
 ) -> Vec<f32> {

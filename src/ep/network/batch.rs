@@ -11,7 +11,7 @@
 
 use super::Network;
 use super::averaged::averaged;
-use super::sample::{Lesson, Sample};
+use super::sample::{LabelledInput, Observation};
 use crate::ep::factor::{gaussian, probit, softmax};
 use crate::ep::family::Family;
 use crate::ep::report::Report;
@@ -73,7 +73,12 @@ impl BatchLearner {
     ///
     /// # Panics
     /// If a weight is not Gaussian (unless sequential) or a sample does not fit the network.
-    pub fn learn(&mut self, network: &mut Network, samples: &[Sample<'_>], weight: f32) -> Report {
+    pub fn learn(
+        &mut self,
+        network: &mut Network,
+        samples: &[LabelledInput<'_>],
+        weight: f32,
+    ) -> Report {
         let gaussian = network.spec.families.iter().all(|f| *f == Family::Gaussian);
         assert!(
             gaussian || self.schedule == BatchSchedule::Sequential,
@@ -88,7 +93,12 @@ impl BatchLearner {
         report
     }
 
-    fn guarded(&mut self, network: &mut Network, batch: &[Sample<'_>], weight: f32) -> Report {
+    fn guarded(
+        &mut self,
+        network: &mut Network,
+        batch: &[LabelledInput<'_>],
+        weight: f32,
+    ) -> Report {
         if self.schedule == BatchSchedule::Sequential || batch.len() < 2 {
             return sequential(network, batch, weight);
         }
@@ -134,12 +144,12 @@ impl BatchLearner {
 }
 
 /// Log evidence of a batch, each sample by itself.
-fn evidence(network: &mut Network, batch: &[Sample<'_>]) -> f64 {
+fn evidence(network: &mut Network, batch: &[LabelledInput<'_>]) -> f64 {
     let mut sum = 0.0;
     let output = network.spec.output;
     for &(x, lesson) in batch {
         let moments = network.predict(x);
-        if let (Lesson::Class(class), OutputKind::Softmax) = (lesson, output) {
+        if let (Observation::Class(class), OutputKind::Softmax) = (lesson, output) {
             let double = |x: &[f32]| -> Vec<f64> { x.iter().map(|x| f64::from(*x)).collect() };
             let seen = (double(moments.mean), double(moments.variance));
             sum += softmax::reference(class, &seen.0, &seen.1)[0].log_z;
@@ -148,11 +158,11 @@ fn evidence(network: &mut Network, batch: &[Sample<'_>]) -> f64 {
         for (k, (m, v)) in moments.mean.iter().zip(moments.variance).enumerate() {
             let (m, v) = (f64::from(*m), f64::from(*v));
             sum += match lesson {
-                Lesson::Values(target, _) if target[k].is_nan() => 0.0,
-                Lesson::Values(target, noise) => {
+                Observation::Values(target, _) if target[k].is_nan() => 0.0,
+                Observation::Values(target, noise) => {
                     gaussian::reference(target[k].into(), m, v, noise[k].into()).log_z
                 }
-                Lesson::Class(class) => probit::reference(sign(k == class), m, v).log_z,
+                Observation::Class(class) => probit::reference(sign(k == class), m, v).log_z,
             };
         }
     }
@@ -163,7 +173,7 @@ fn sign(yes: bool) -> f64 {
     if yes { 1.0 } else { -1.0 }
 }
 
-fn sequential(network: &mut Network, batch: &[Sample<'_>], weight: f32) -> Report {
+fn sequential(network: &mut Network, batch: &[LabelledInput<'_>], weight: f32) -> Report {
     let mut report = Report::default();
     for &(x, lesson) in batch {
         report += lesson.teach(network, x, weight);
@@ -171,7 +181,7 @@ fn sequential(network: &mut Network, batch: &[Sample<'_>], weight: f32) -> Repor
     report
 }
 
-fn exact(network: &mut Network, batch: &[Sample<'_>], sweeps: usize) -> Report {
+fn exact(network: &mut Network, batch: &[LabelledInput<'_>], sweeps: usize) -> Report {
     let mut sites = Sites::new(batch.len());
     let mut report = Report::default();
     for _ in 0..sweeps {
@@ -194,21 +204,21 @@ mod tests {
         Input { index, value }
     }
 
-    struct Rows(Vec<([f32; 4], [f32; 1])>);
+    struct BatchRows(Vec<([f32; 4], [f32; 1])>);
 
-    impl Rows {
-        fn new(n: u32) -> Rows {
+    impl BatchRows {
+        fn new(n: u32) -> BatchRows {
             let draw = |i, j| counter::bell(counter::row_key(5, i), j);
             let row = |i| {
                 let x = [draw(i, 0), draw(i, 1), draw(i, 2), 1.0];
                 (x, [(2.0 * x[0]).sin() + 0.3 * x[1] + 0.1 * draw(i, 3)])
             };
-            Rows((0..n).map(row).collect())
+            BatchRows((0..n).map(row).collect())
         }
 
-        fn samples(&self) -> Vec<Sample<'_>> {
+        fn samples(&self) -> Vec<LabelledInput<'_>> {
             let rows = self.0.iter();
-            rows.map(|(x, y)| (all(x), Lesson::Values(y, &[0.05])))
+            rows.map(|(x, y)| (all(x), Observation::Values(y, &[0.05])))
                 .collect()
         }
     }
@@ -219,7 +229,7 @@ mod tests {
         Network::new(&draft.build().unwrap())
     }
 
-    fn square_error(net: &mut Network, rows: &Rows) -> f32 {
+    fn square_error(net: &mut Network, rows: &BatchRows) -> f32 {
         let error = |(x, y): &([f32; 4], [f32; 1])| (y[0] - net.predict(all(x)).mean[0]).powi(2);
         rows.0.iter().map(error).sum::<f32>() / rows.0.len() as f32
     }
@@ -232,7 +242,10 @@ mod tests {
 
     #[test]
     fn every_schedule_learns_a_curve() {
-        let (rows, test) = (Rows::new(1500), Rows(Rows::new(1800).0.split_off(1500)));
+        let (rows, test) = (
+            BatchRows::new(1500),
+            BatchRows(BatchRows::new(1800).0.split_off(1500)),
+        );
         for schedule in EVERY {
             for hidden in [&[16][..], &[16, 8]] {
                 let mut net = network(hidden);
@@ -252,7 +265,7 @@ mod tests {
     #[test]
     fn splitting_and_merging_batches_is_nothing_to_the_sequential_schedule_and_one_sweep_of_exact()
     {
-        let rows = Rows::new(60);
+        let rows = BatchRows::new(60);
         let all = rows.samples();
         let mut want = network(&[16]);
         want.set_memory(None);
@@ -275,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_batch_of_one_is_the_sequential_step_for_every_schedule() {
-        let rows = Rows::new(30);
+        let rows = BatchRows::new(30);
         let mut want = network(&[16]);
         sequential(&mut want, &rows.samples(), 1.0);
         for schedule in EVERY {
@@ -292,11 +305,11 @@ mod tests {
         let spec = draft.build().unwrap();
         let rows: Vec<([u32; 1], [f32; 1])> =
             (0..12).map(|i| ([i % 3], [i as f32 * 0.2 - 1.0])).collect();
-        let batch: Vec<Sample<'_>> = rows
+        let batch: Vec<LabelledInput<'_>> = rows
             .iter()
             .map(|(index, y)| {
                 let value = &[1.0];
-                (Input { index, value }, Lesson::Values(y, &[4.0]))
+                (Input { index, value }, Observation::Values(y, &[4.0]))
             })
             .collect();
         let (mut one, mut all) = (Network::new(&spec), Network::new(&spec));
@@ -314,7 +327,7 @@ mod tests {
     fn the_guard_damps_falls_back_and_halves_where_batches_agree_too_much() {
         // One sample a thousand times over, a thousand times surer than the prior: undamped steps
         // against one cavity overshoot.
-        let mut rows = Rows::new(2000);
+        let mut rows = BatchRows::new(2000);
         let first = rows.0[0];
         for (i, row) in rows.0.iter_mut().enumerate() {
             *row = (first.0, [if i % 2 == 0 { 30.0 } else { -30.0 }]);
@@ -329,7 +342,7 @@ mod tests {
 
     #[test]
     fn odd_samples_are_skipped_and_counted_whatever_the_schedule() {
-        let mut rows = Rows::new(64);
+        let mut rows = BatchRows::new(64);
         for (i, row) in rows.0.iter_mut().enumerate() {
             match i % 8 {
                 0 => row.0[1] = f32::NAN,
@@ -352,13 +365,13 @@ mod tests {
 
     #[test]
     fn a_softmax_is_learned_in_batches_of_every_schedule() {
-        let rows = Rows::new(900);
+        let rows = BatchRows::new(900);
         let class = |x: &[f32; 4]| usize::from(x[0] > 0.4) + usize::from(x[0] > -0.4);
-        let samples: Vec<Sample<'_>> = rows
+        let samples: Vec<LabelledInput<'_>> = rows
             .samples()
             .into_iter()
             .zip(&rows.0)
-            .map(|((x, _), (row, _))| (x, Lesson::Class(class(row))))
+            .map(|((x, _), (row, _))| (x, Observation::Class(class(row))))
             .collect();
         for schedule in [
             BatchSchedule::Sequential,

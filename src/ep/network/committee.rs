@@ -10,13 +10,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::normal::Normal;
-use super::readout::{MAX_JOINT, Predicted, Readout, SampleTable};
+use super::readout::{LinearReadout, MAX_JOINT, Predicted, SampleTable};
 use super::{Input, Network};
 
 /// Networks with their readouts, and all output weights learned at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Committee {
-    members: Vec<Readout>,
+    members: Vec<LinearReadout>,
     /// Output weights of all members, one a draw of idle units; none where they are not known
     /// jointly.
     together: Vec<Vec<f64>>,
@@ -28,15 +28,15 @@ pub struct Committee {
 }
 
 impl Committee {
-    /// Networks by their own belief, as [`Readout::single`].
+    /// Networks by their own belief, as [`LinearReadout::single`].
     ///
     /// # Panics
     /// If a network has not one output.
     pub fn single<'a>(networks: impl Iterator<Item = &'a Network>) -> Committee {
-        Committee::of(networks.map(Readout::single).collect())
+        Committee::of(networks.map(LinearReadout::single).collect())
     }
 
-    /// Networks as [`Readout::joint`], each given with its noise; where there are several, their
+    /// Networks as [`LinearReadout::joint`], each given with its noise; where there are several, their
     /// output weights are learned at once (up to 512 of them).
     ///
     /// # Panics
@@ -46,14 +46,15 @@ impl Committee {
         n: usize,
         table: &SampleTable<'_>,
     ) -> Committee {
-        let surveyed = networks.map(|(network, noise)| Readout::surveyed(network, n, table, noise));
+        let surveyed =
+            networks.map(|(network, noise)| LinearReadout::surveyed(network, n, table, noise));
         let (members, noises): (_, Vec<_>) = surveyed.unzip();
         let mut committee = Committee::of(members);
         committee.learn_together(&noises, table);
         committee
     }
 
-    fn of(members: Vec<Readout>) -> Committee {
+    fn of(members: Vec<LinearReadout>) -> Committee {
         Committee {
             members,
             together: Vec::new(),
@@ -66,14 +67,19 @@ impl Committee {
     fn learn_together(&mut self, noises: &[Vec<f64>], table: &SampleTable<'_>) {
         let k = self.members.len();
         let weights: usize = self.members.iter().map(|m| m.prior().len()).sum();
-        let known = self.members.iter().all(Readout::is_joint);
+        let known = self.members.iter().all(LinearReadout::is_joint);
         if k < 2 || !known || weights > MAX_JOINT {
             return;
         }
         let noise: Vec<f64> = (0..noises[0].len())
             .map(|i| noises.iter().map(|noise| noise[i]).sum::<f64>() / k as f64)
             .collect();
-        let draws = self.members.iter().map(Readout::draws).max().unwrap_or(1);
+        let draws = self
+            .members
+            .iter()
+            .map(LinearReadout::draws)
+            .max()
+            .unwrap_or(1);
         let solved = (0..draws).map(|draw| self.weights(draw, &noise, table));
         // One draw that cannot be solved leaves the average.
         self.together = solved.collect::<Option<_>>().unwrap_or_default();
@@ -82,7 +88,7 @@ impl Committee {
     /// Output weights of all members for one draw.
     fn weights(&mut self, draw: usize, noise: &[f64], table: &SampleTable<'_>) -> Option<Vec<f64>> {
         let share = 1.0 / self.members.len() as f64;
-        let prior = self.members.iter().flat_map(Readout::prior);
+        let prior = self.members.iter().flat_map(LinearReadout::prior);
         let mut sums = Normal::new(prior.collect());
         for (i, noise) in noise.iter().enumerate() {
             let (x, y) = table(i);
@@ -100,12 +106,12 @@ impl Committee {
 
     /// Number of inputs, the bias included.
     pub fn inputs(&self) -> usize {
-        self.members.first().map_or(0, Readout::inputs)
+        self.members.first().map_or(0, LinearReadout::inputs)
     }
 
     /// Output weights are known jointly.
     pub fn is_joint(&self) -> bool {
-        self.members.iter().all(Readout::is_joint)
+        self.members.iter().all(LinearReadout::is_joint)
     }
 
     /// Output weights of several networks were learned at once: otherwise their mixture is an average.
@@ -233,7 +239,11 @@ mod tests {
                 }
                 seen.push((features, f64::from(y), noise));
             }
-            let prior: Vec<f64> = committee.members.iter().flat_map(Readout::prior).collect();
+            let prior: Vec<f64> = committee
+                .members
+                .iter()
+                .flat_map(LinearReadout::prior)
+                .collect();
             let cost = |w: &[f64]| {
                 let fits = seen.iter().map(|(f, y, noise)| {
                     let error = y - f.iter().zip(w).map(|(f, w)| f * w).sum::<f64>();

@@ -2,7 +2,7 @@
 //! hidden units and the numbering of inputs.
 
 use super::batch::{BatchLearner, BatchSchedule};
-use super::sample::{Lesson, Sample};
+use super::sample::{LabelledInput, Observation};
 use super::*;
 use crate::ep::{NetworkDraft, Prior};
 use crate::num::{counter, oracle};
@@ -50,14 +50,14 @@ fn a_tiny_spiking_network_stays_as_near_to_exact_enumeration_as_it_was() {
         .iter()
         .map(|r| ([r[0] as f32, r[1] as f32], [r[2] as f32]))
         .collect();
-    let batch: Vec<Sample<'_>> = rows
+    let batch: Vec<LabelledInput<'_>> = rows
         .iter()
         .map(|(x, y)| {
             let x = Input {
                 index: &[0, 1],
                 value: x,
             };
-            (x, Lesson::Values(y, &[0.05]))
+            (x, Observation::Values(y, &[0.05]))
         })
         .collect();
     let exact = oracle::lines("tiny_heaviside_posterior");

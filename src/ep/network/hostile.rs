@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::batch::{BatchLearner, BatchSchedule};
-use super::sample::{Lesson, Sample};
+use super::sample::{LabelledInput, Observation};
 use super::*;
 use crate::ep::{Family, NetworkDraft, Sites};
 use crate::num::counter;
@@ -15,7 +15,7 @@ const SCHEDULES: [BatchSchedule; 3] = [
     BatchSchedule::Averaged,
 ];
 
-type Row = ([f32; 3], [f32; 1]);
+type HostileSample = ([f32; 3], [f32; 1]);
 
 fn network(inputs: usize) -> Network {
     let mut draft = NetworkDraft::stream(inputs, &[12], 1, inputs as f32);
@@ -33,7 +33,7 @@ fn assert_sane(net: &mut Network) {
     });
 }
 
-fn normal(i: u32) -> Row {
+fn normal(i: u32) -> HostileSample {
     let draw = |j| counter::bell(counter::row_key(11, i), j);
     let x = [draw(0), draw(1), 1.0];
     (x, [0.5 * x[0] - 0.3 * x[1] + 0.1 * draw(2)])
@@ -47,10 +47,10 @@ fn input(x: &[f32; 3]) -> Input<'_> {
 }
 
 /// Learns the rows in batches of `size`.
-fn learn(schedule: BatchSchedule, size: usize, rows: &[Row]) -> (Network, Report) {
-    let samples: Vec<Sample<'_>> = rows
+fn learn(schedule: BatchSchedule, size: usize, rows: &[HostileSample]) -> (Network, Report) {
+    let samples: Vec<LabelledInput<'_>> = rows
         .iter()
-        .map(|(x, y)| (input(x), Lesson::Values(y, &[0.05])))
+        .map(|(x, y)| (input(x), Observation::Values(y, &[0.05])))
         .collect();
     let mut net = network(3);
     let report = BatchLearner::new(schedule, size, 3).learn(&mut net, &samples, 1.0);
@@ -73,7 +73,7 @@ fn constants_are_learned_and_nothing_is_skipped() {
 
 #[test]
 fn duplicates_are_learned_and_counted_whatever_the_schedule() {
-    let rows: Vec<Row> = (0..640).map(|i| normal(i / 64)).collect();
+    let rows: Vec<HostileSample> = (0..640).map(|i| normal(i / 64)).collect();
     for schedule in SCHEDULES {
         let (mut net, report) = learn(schedule, 64, &rows);
         assert_eq!(report.skipped, 0, "{schedule:?}");
@@ -88,7 +88,7 @@ fn duplicates_are_learned_and_counted_whatever_the_schedule() {
 fn a_millionfold_outlier_is_survived_and_told() {
     // In the target, in an input, in both: then two thousand normal rows.
     for (x, y) in [(1.0, 1e6), (1e6, 1.0), (1e6, 1e6)] {
-        let mut rows: Vec<Row> = (0..3000).map(normal).collect();
+        let mut rows: Vec<HostileSample> = (0..3000).map(normal).collect();
         rows[1000].0[0] *= x;
         rows[1000].1[0] *= y;
         for schedule in SCHEDULES {
@@ -157,11 +157,11 @@ fn targets_at_the_ends_of_single_precision_are_skipped_or_leave_it_finite() {
     }
 }
 
-fn spikes() -> impl Strategy<Value = Spikes> {
+fn spikes() -> impl Strategy<Value = SpikeFunction> {
     prop_oneof![
-        Just(Spikes::Deterministic),
-        Just(Spikes::Probit { noise: 0.3 }),
-        Just(Spikes::Sigmoid)
+        Just(SpikeFunction::Deterministic),
+        Just(SpikeFunction::Probit { noise: 0.3 }),
+        Just(SpikeFunction::Sigmoid)
     ]
 }
 
@@ -180,7 +180,12 @@ fn value() -> impl Strategy<Value = f32> {
     prop_oneof![-3.0f32..3.0, Just(0.0), -1e6f32..1e6, Just(1e6), any]
 }
 
-fn draft(output: OutputKind, hidden: &[usize], spikes: Spikes, family: Family) -> NetworkDraft {
+fn draft(
+    output: OutputKind,
+    hidden: &[usize],
+    spikes: SpikeFunction,
+    family: Family,
+) -> NetworkDraft {
     let mut draft = match output {
         OutputKind::Regression => NetworkDraft::stream(3, hidden, 1, 3.0),
         _ => NetworkDraft::classification(3, hidden, 3),
@@ -192,7 +197,7 @@ fn draft(output: OutputKind, hidden: &[usize], spikes: Spikes, family: Family) -
 }
 
 /// Learns one sample and asserts that the belief is finite and the report says what happened.
-fn learn_one(net: &mut Network, x: Input<'_>, lesson: Lesson<'_>) {
+fn learn_one(net: &mut Network, x: Input<'_>, lesson: Observation<'_>) {
     net.predict(x);
     let before = net.clone();
     let report = lesson.teach(net, x, 1.0);
@@ -218,7 +223,7 @@ proptest! {
         let hidden: &[usize] = if deep { &[9, 5] } else { &[9] };
         let mut net = Network::new(&draft(OutputKind::Regression, hidden, kind.0, kind.1).build().unwrap());
         for (a, b, y, noise) in samples {
-            learn_one(&mut net, input(&[a, b, 1.0]), Lesson::Values(&[y], &[noise]));
+            learn_one(&mut net, input(&[a, b, 1.0]), Observation::Values(&[y], &[noise]));
         }
     }
 
@@ -232,7 +237,7 @@ proptest! {
         let hidden: &[usize] = if deep { &[9, 5] } else { &[9] };
         let mut net = Network::new(&draft(output, hidden, kind.0, kind.1).build().unwrap());
         for (a, b, class) in samples {
-            learn_one(&mut net, input(&[a, b, 1.0]), Lesson::Class(class));
+            learn_one(&mut net, input(&[a, b, 1.0]), Observation::Class(class));
             let mut p = [0.0; 3];
             net.predict_class(input(&[0.5, -0.5, 1.0]), &mut p);
             prop_assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{p:?}");
@@ -250,7 +255,7 @@ proptest! {
         let mut sites = Sites::new(rows.len());
         for _ in 0..4 {
             for (i, &(a, b, y)) in rows.iter().enumerate() {
-                let (x, lesson) = ([a, b, 1.0], Lesson::Values(&[y], &[0.05]));
+                let (x, lesson) = ([a, b, 1.0], Observation::Values(&[y], &[0.05]));
                 let step = |net: &mut Network| lesson.teach(net, input(&x), 1.0);
                 let report = sites.learn(i, &mut net, input(&x), step);
                 prop_assert_eq!(report.accepted + report.skipped, 1);
@@ -268,10 +273,10 @@ proptest! {
     ) {
         let kind = (spikes, Family::Gaussian);
         let mut net = Network::new(&draft(OutputKind::Regression, &[9], kind.0, kind.1).build().unwrap());
-        let rows: Vec<Row> = rows.iter().map(|&(a, b, y)| ([a, b, 1.0], [y])).collect();
-        let samples: Vec<Sample<'_>> = rows
+        let rows: Vec<HostileSample> = rows.iter().map(|&(a, b, y)| ([a, b, 1.0], [y])).collect();
+        let samples: Vec<LabelledInput<'_>> = rows
             .iter()
-            .map(|(x, y)| (input(x), Lesson::Values(y, &[0.05])))
+            .map(|(x, y)| (input(x), Observation::Values(y, &[0.05])))
             .collect();
         let report = BatchLearner::new(schedule, size, 3).learn(&mut net, &samples, 1.0);
         assert_sane(&mut net);

@@ -71,7 +71,7 @@ struct EnsemblePart {
 
 /// Predicts the single output of a regression as a mixture of equal parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Readout {
+pub struct LinearReadout {
     parts: Vec<EnsemblePart>,
     /// How often each part counts: any two joint readouts weigh the same.
     copies: u32,
@@ -84,19 +84,19 @@ pub struct Readout {
 /// The samples that output weights are learned from: sample `i` is `(input, target)`.
 pub(super) type SampleTable<'a> = dyn Fn(usize) -> (Input<'a>, f32) + 'a;
 
-impl Readout {
+impl LinearReadout {
     /// The network's own belief: one part, every output weight by itself.
     ///
     /// # Panics
     /// If the network has not one output.
-    pub fn single(network: &Network) -> Readout {
+    pub fn single(network: &Network) -> LinearReadout {
         assert_eq!(network.outputs, 1, "one output");
         let mut network = network.clone();
         network.set_memory(None);
         let (mean, variance) = network.output_weights();
         let spikes = network.spec.hidden.last().copied().unwrap_or(0);
         let moments = mean.iter().zip(&variance).take(spikes);
-        Readout {
+        LinearReadout {
             square: moments.map(|(m, s)| m * m + s).collect(),
             parts: vec![EnsemblePart {
                 network,
@@ -120,8 +120,8 @@ impl Readout {
         n: usize,
         table: &SampleTable<'_>,
         noise: (f64, f64),
-    ) -> Readout {
-        Readout::surveyed(network, n, table, noise).0
+    ) -> LinearReadout {
+        LinearReadout::surveyed(network, n, table, noise).0
     }
 
     /// The same with the noise variance of each sample; none where weights are not known jointly.
@@ -130,8 +130,8 @@ impl Readout {
         n: usize,
         table: &SampleTable<'_>,
         noise: (f64, f64),
-    ) -> (Readout, Vec<f64>) {
-        let mut readout = Readout::single(network);
+    ) -> (LinearReadout, Vec<f64>) {
+        let mut readout = LinearReadout::single(network);
         let EnsemblePart { network, mean, .. } = &mut readout.parts[0];
         readout.copies = DRAWS;
         let gaussian = network.spec.families.last() == Some(&Family::Gaussian);
@@ -164,7 +164,7 @@ impl Readout {
     }
 
     /// Shows an input to the hidden layers of draw `draw`: what the output's weights meet then is in
-    /// [`Readout::met`]. Returns the variance that the spikes, each by itself, add to the output.
+    /// [`LinearReadout::met`]. Returns the variance that the spikes, each by itself, add to the output.
     pub(super) fn look(&mut self, draw: usize, x: Input<'_>) -> f64 {
         let draw = draw % self.parts.len();
         let part = &mut self.parts[draw];
@@ -387,7 +387,7 @@ mod tests {
             };
             (input, rows[i].1)
         };
-        let mut readout = Readout::joint(&network, rows.len(), &table, (0.1, nu));
+        let mut readout = LinearReadout::joint(&network, rows.len(), &table, (0.1, nu));
         assert!(readout.is_joint());
         let (mut a, mut b, mut c, mut d, mut e) = (0.5, 0.0, 0.5, 0.0, 0.0);
         let mut faded = 0;
@@ -427,14 +427,14 @@ mod tests {
         for direct in [false, true] {
             let mut draft = NetworkDraft::regression(3, &[6, 5], 1);
             draft.direct = direct;
-            draft.spikes = crate::ep::Spikes::Probit { noise: 0.3 };
+            draft.spikes = crate::ep::SpikeFunction::Probit { noise: 0.3 };
             let mut network = Network::new(&draft.build().unwrap());
             let x = Input {
                 index: &[0, 1, 2],
                 value: &[0.3, -1.2, 1.0],
             };
             network.learn(x, &[0.7], &[0.1], 1.0);
-            let mut readout = Readout::single(&network);
+            let mut readout = LinearReadout::single(&network);
             let moments = network.predict(x);
             let (mean, variance) = (f64::from(moments.mean[0]), f64::from(moments.variance[0]));
             readout.predict(x, |seen| {

@@ -5,28 +5,28 @@ use crate::ep::report::Report;
 
 /// The evidence of one sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Lesson<'a> {
+pub enum Observation<'a> {
     /// Targets and their noise variances, one each an output (see [`Network::learn`]).
     Values(&'a [f32], &'a [f32]),
     /// A class (see [`Network::learn_class`]).
     Class(usize),
 }
 
-impl Lesson<'_> {
+impl Observation<'_> {
     /// Teaches the network that this belongs to `x`; it counts for `weight` steps of forgetting.
     ///
     /// # Panics
     /// As [`Network::learn`] and [`Network::learn_class`].
     pub fn teach(self, network: &mut Network, x: Input<'_>, weight: f32) -> Report {
         match self {
-            Lesson::Values(target, noise) => network.learn(x, target, noise, weight),
-            Lesson::Class(class) => network.learn_class(x, class, weight),
+            Observation::Values(target, noise) => network.learn(x, target, noise, weight),
+            Observation::Class(class) => network.learn_class(x, class, weight),
         }
     }
 }
 
 /// One sample of a batch.
-pub type Sample<'a> = (Input<'a>, Lesson<'a>);
+pub type LabelledInput<'a> = (Input<'a>, Observation<'a>);
 
 /// Every weight of a network in one row: all inputs' rows, then each upper layer with its biases.
 #[derive(Clone)]
