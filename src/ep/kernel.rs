@@ -14,7 +14,7 @@
 
 use multiversion::multiversion;
 
-use super::factor::gaussian::{self, Observed};
+use super::factor::gaussian::{self, GaussianObservation};
 use super::factor::hidden::{self, Forward};
 use super::factor::{sigmoid, softmax};
 use super::family::{AnyRule, Chunk, LANES, LaneCell, LaneRule, MAX_SHARE, powered};
@@ -265,6 +265,47 @@ pub(super) fn input_learn(
     any_row!(row, rule, |i, _m, _s| (g[i] * x, gamma[i] * x2))
 }
 
+/// Precisions and shifts of a run of weights.
+pub(super) struct NaturalRun<'a> {
+    pub precision: &'a mut [f32],
+    pub shift: &'a mut [f32],
+}
+
+/// Takes a site out of a belief. The cavity, of precision `floor` and more, takes the place of both: its
+/// moments that of the belief, its natural parameters that of the site. Returns how many cavities
+/// had to be limited.
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub(super) fn remove_site(belief: MomentRunMut<'_>, site: NaturalRun<'_>, floor: f32) -> u64 {
+    let n = belief.mean.len();
+    let (m, s) = (&mut belief.mean[..n], &mut belief.variance[..n]);
+    let (precision, shift) = (&mut site.precision[..n], &mut site.shift[..n]);
+    let mut limited = 0u32;
+    for i in 0..n {
+        let whole = 1.0 / s[i];
+        let wanted = whole - precision[i];
+        let cavity = if wanted < floor { floor } else { wanted };
+        limited += u32::from(wanted < 0.999 * floor);
+        let variance = 1.0 / cavity;
+        let h = whole * m[i] - shift[i];
+        (s[i], m[i]) = (variance, h * variance);
+        (precision[i], shift[i]) = (cavity, h);
+    }
+    limited.into()
+}
+
+/// Turns the natural parameters of a cavity into the site that leads from it to the belief.
+#[multiversion(targets("x86_64+avx2+fma"))]
+pub(super) fn store_site(belief: MomentRun<'_>, cavity: NaturalRun<'_>) {
+    let n = belief.mean.len();
+    let (m, s) = (&belief.mean[..n], &belief.variance[..n]);
+    let (precision, shift) = (&mut cavity.precision[..n], &mut cavity.shift[..n]);
+    for i in 0..n {
+        let whole = 1.0 / s[i];
+        precision[i] = whole - precision[i];
+        shift[i] = whole * m[i] - shift[i];
+    }
+}
+
 /// Dense layer, forward: adds the moments of each unit's input from the spikes `a` below.
 /// Weights are unit-major, one row of `a.len()` a unit.
 #[multiversion(targets("x86_64+avx2+fma"))]
@@ -295,7 +336,7 @@ pub(super) fn dense_gaussian(
     a: &[f32],
     row: WeightRow<'_>,
     rho: &mut [f32],
-    seen: Observed,
+    seen: GaussianObservation,
     rule: AnyRule,
 ) -> u64 {
     let n = row.mean.len();

@@ -1,7 +1,9 @@
 //! Full expectation propagation on a table: one site a sample, for every weight that it touches.
 
+use super::kernel::{self, NaturalRun};
 use super::network::{Input, Network};
 use super::report::Report;
+use super::runs::{MomentRun, MomentRunMut};
 
 /// The sites of all samples of a table, in natural parameters. Gaussian weights only.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,27 +39,33 @@ impl Sites {
         2 * network.weights_touched(active)
     }
 
-    /// Takes sample `i` out of the belief: leaves the cavity. Returns how many cavities had to be
-    /// limited to the prior's precision.
-    fn remove(&self, i: usize, network: &mut Network, index: &[u32]) -> u64 {
-        let (mut at, end) = self.runs[i];
+    /// Takes sample `i` out of the belief: leaves the cavity, whose natural parameters wait in the
+    /// site's own place. Returns how many cavities had to be limited to the prior's precision.
+    fn remove(&mut self, i: usize, network: &mut Network, index: &[u32]) -> u64 {
+        let (start, end) = self.runs[i];
         let mut limited = 0;
-        if at == end {
+        if start == end {
+            let start = self.precision.len();
+            network.visit(index, &mut |m, s, _| {
+                self.precision.extend(s.iter().map(|s| 1.0 / s));
+                self.shift.extend(m.iter().zip(s).map(|(m, s)| *m / *s));
+            });
+            self.runs[i] = (start, self.precision.len());
             return 0;
         }
+        let mut at = start;
         network.visit(index, &mut |m, s, floor| {
-            let dp = &self.precision[at..at + m.len()];
-            let dh = &self.shift[at..at + m.len()];
-            at += m.len();
-            for (((m, s), dp), dh) in m.iter_mut().zip(s).zip(dp).zip(dh) {
-                let p = 1.0 / *s;
-                let h = p * *m - dh;
-                let wanted = p - dp;
-                let cavity = if wanted < floor { floor } else { wanted };
-                limited += u64::from(wanted < 0.999 * floor);
-                *s = 1.0 / cavity;
-                *m = h / cavity;
-            }
+            let run = at..at + m.len();
+            at = run.end;
+            let site = NaturalRun {
+                precision: &mut self.precision[run.clone()],
+                shift: &mut self.shift[run],
+            };
+            let belief = MomentRunMut {
+                mean: m,
+                variance: s,
+            };
+            limited += kernel::remove_site(belief, site, floor);
         });
         limited
     }
@@ -76,31 +84,20 @@ impl Sites {
         mut step: impl FnMut(&mut Network) -> Report,
     ) -> Report {
         let limited = self.remove(i, network, x.index);
-        let n = network.weights_touched(x.index.len());
-        if self.runs[i].0 == self.runs[i].1 {
-            let start = self.precision.len();
-            self.runs[i] = (start, start + n);
-            self.precision.resize(start + n, 0.0);
-            self.shift.resize(start + n, 0.0);
-        }
-        let start = self.runs[i].0;
-        let mut at = start;
-        // The cavity waits in the site's own place.
-        network.visit(x.index, &mut |m, s, _| {
-            for (m, s) in m.iter().zip(s) {
-                self.precision[at] = 1.0 / *s;
-                self.shift[at] = *m / *s;
-                at += 1;
-            }
-        });
         let mut report = step(network);
-        at = start;
+        let mut at = self.runs[i].0;
         network.visit(x.index, &mut |m, s, _| {
-            for (m, s) in m.iter().zip(s) {
-                self.precision[at] = 1.0 / *s - self.precision[at];
-                self.shift[at] = *m / *s - self.shift[at];
-                at += 1;
-            }
+            let run = at..at + m.len();
+            at = run.end;
+            let site = NaturalRun {
+                precision: &mut self.precision[run.clone()],
+                shift: &mut self.shift[run],
+            };
+            let belief = MomentRun {
+                mean: m,
+                variance: s,
+            };
+            kernel::store_site(belief, site);
         });
         report.clipped += limited;
         report
@@ -114,16 +111,24 @@ impl Sites {
         let (mut p, mut h) = base.unwrap_or_else(|| natural(&mut network.at_prior()));
         let stride = network.weights_touched(1) - network.weights_touched(0);
         let dense = stride * all.len();
+        let width = p.len();
         for (i, &(start, end)) in self.runs.iter().enumerate() {
             if start == end {
                 continue;
             }
-            let rows = index(i).iter().map(|&j| j as usize * stride);
-            let places = rows.flat_map(|at| at..at + stride).chain(dense..p.len());
-            for (at, from) in places.zip(start..end) {
-                p[at] += f64::from(self.precision[from]);
-                h[at] += f64::from(self.shift[from]);
+            let mut from = start;
+            let mut add = |at: usize, n: usize| {
+                let run = from..from + n;
+                from = run.end;
+                let sums = p[at..at + n].iter_mut().zip(&self.precision[run.clone()]);
+                sums.for_each(|(sum, site)| *sum += f64::from(*site));
+                let sums = h[at..at + n].iter_mut().zip(&self.shift[run]);
+                sums.for_each(|(sum, site)| *sum += f64::from(*site));
+            };
+            for &j in index(i) {
+                add(j as usize * stride, stride);
             }
+            add(dense, width - dense);
         }
         let mut at = 0;
         network.visit(&all, &mut |m, s, floor| {
@@ -153,7 +158,7 @@ fn natural(network: &mut Network) -> (Vec<f64>, Vec<f64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ep::{NetworkDraft, Readout};
+    use crate::ep::{LinearReadout, NetworkDraft};
     use crate::num::oracle;
 
     #[test]
@@ -200,7 +205,8 @@ mod tests {
             };
             (x, (rows[i][4] - shift) as f32)
         };
-        let mut readout = Readout::joint(&network, rows.len(), &table, (noise, f64::INFINITY));
+        let mut readout =
+            LinearReadout::joint(&network, rows.len(), &table, (noise, f64::INFINITY));
         for (j, row) in exact.iter().enumerate() {
             let unit = Input {
                 index: &[j as u32],
