@@ -5,7 +5,8 @@
 //! | messages | stream `NAME`, whose subjects are those of the inputs and of operators' instructions |
 //! | leases, positions, signs of life | key-value bucket `NAME-leases` |
 //! | states | object store `NAME-states`, an object a commit |
-//! | outputs | stream `NAME-outputs`: drops repetitions by their id, and publishes the others again under the topic's own subject |
+//! | outputs to retain | stream `NAME-retained`, from which a worker takes them as an MQTT client |
+//! | other outputs | stream `NAME-outputs`: drops repetitions by their id, and publishes the others again under the topic's own subject |
 //!
 //! An object store knows no compare-and-set, but its objects can have a name of their own each: a commit
 //! writes the object first, then has the partition's record point to it, by compare-and-set. A
@@ -37,6 +38,7 @@ use super::records::{
     AGREED_KEY, Agreed, LAYOUT, PartitionRecord, RecordKey, WorkerRecord, parse_key, partition_key,
     worker_key,
 };
+use super::retained::{self, RetainedQueue, is_retained};
 use super::{
     Carrier, CarrierError, ClaimedPartition, ClusterView, Partition, PartitionCommit,
     PartitionState, is_covered, subject_of_filter, subject_of_topic,
@@ -182,6 +184,14 @@ impl JetStream {
         Ok(view)
     }
 
+    /// The outputs that wait to be retained.
+    ///
+    /// # Errors
+    /// If the server does not answer.
+    pub async fn retained(&self) -> Result<RetainedQueue, CarrierError> {
+        RetainedQueue::open(&self.context, &self.settings).await
+    }
+
     /// The state of a partition's last commit.
     ///
     /// # Errors
@@ -289,6 +299,12 @@ impl JetStream {
         let sent = if is_instruction {
             let subject = subject_of_topic(&message.topic);
             self.context.send_publish(subject, build).await
+        } else if is_retained(&self.settings, message) {
+            // A status or an empty message has no row that would tell it from one before.
+            let is_of_row = message.class == Class::Anomaly && !message.payload.is_empty();
+            let id = is_of_row.then(|| id_of(message));
+            let put = retained::put(&self.context, &self.settings, message, id).await?;
+            return Ok(Some(put));
         } else if message.class == Class::Status {
             let subject = subject_of_topic(&message.topic);
             let payload = message.payload.clone().into();

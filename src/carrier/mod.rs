@@ -24,6 +24,8 @@ mod partition_state;
 mod provision;
 #[cfg(feature = "jetstream")]
 mod records;
+#[cfg(feature = "jetstream")]
+mod retained;
 mod subject;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use async_nats::jetstream::stream::{self, DiscardPolicy, Republish};
 use async_nats::jetstream::{Context, kv, object_store};
 
 use super::answers::away;
-use super::{CarrierError, subject_of_topic};
+use super::{CarrierError, retained, subject_of_topic};
 use crate::config::ClusterSettings;
 
 /// Repetitions of an output are dropped for so long: outputs are repeated since the last commit.
@@ -78,6 +78,9 @@ impl Provision<'_> {
             ..stream::Config::default()
         })
         .await?;
+        if settings.retain_over_mqtt {
+            self.make_stream(retained::stream_config(settings)).await?;
+        }
         let leases = kv::Config {
             bucket: leases_name(settings),
             history: 1,

@@ -12,7 +12,8 @@ impl Settings {
         let mut warnings = Vec::new();
         if self.output.predictions_retain {
             warnings.push(
-                "output.predictions_retain = true: nothing is retained in a cluster".to_owned(),
+                "output.predictions_retain = true: no prediction is retained in a cluster"
+                    .to_owned(),
             );
         }
         if self.state.idle_evict.is_some() {

@@ -28,6 +28,8 @@ pub struct ClusterSettings {
     pub ca_file: Option<PathBuf>,
     /// Client certificate and its key.
     pub client_auth: Option<(PathBuf, PathBuf)>,
+    /// Outputs that are to be retained go to the MQTT listener of the server, which `[mqtt]` says.
+    pub retain_over_mqtt: bool,
     /// Beginning of the names of streams and buckets on the server.
     pub name: String,
     /// This worker's name; empty for a new one at each start.
@@ -89,6 +91,7 @@ pub(super) fn cluster(
     if !key.is_empty() {
         files.push(PathBuf::from(&key));
     }
+    let retain_over_mqtt = s.flag("retain_over_mqtt", false);
     let name = s.text("name", "spiked", plain_name);
     let worker = s.text("worker", "", |text| match text {
         "" => Ok(()),
@@ -120,6 +123,7 @@ pub(super) fn cluster(
         password,
         ca_file,
         client_auth: (!cert.is_empty()).then(|| (PathBuf::from(cert), PathBuf::from(key))),
+        retain_over_mqtt,
         name,
         worker,
         lease: Duration::from_secs_f64(lease),

@@ -14,11 +14,12 @@ use super::engine_panic::EnginePanic;
 use super::membership::Membership;
 use super::outlet::{OutletFlush, publish_all};
 use super::partitions::PartitionOrder;
+use super::retaining::{Retaining, RetainingTrouble, status};
 use crate::carrier::jetstream::JetStream;
 use crate::config::Settings;
 use crate::mqtt::outbox::Outbox;
 use crate::mqtt::{Intake, Out};
-use crate::status::Status;
+use crate::status::{Status, lock};
 
 /// A running membership of a cluster.
 pub(super) struct ClusterHandles {
@@ -32,6 +33,7 @@ pub(super) struct ClusterHandles {
     stop: watch::Sender<bool>,
     membership: JoinHandle<()>,
     outlet: JoinHandle<()>,
+    retaining: Option<(watch::Sender<bool>, JoinHandle<()>)>,
 }
 
 impl ClusterHandles {
@@ -56,6 +58,20 @@ impl ClusterHandles {
         let (orders_tx, orders) = crossbeam_channel::unbounded();
         let (panics, panicked) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
+        let status_topic: Arc<str> = format!("{own_topic}/status").into();
+        let trouble = RetainingTrouble::default();
+        let retaining = cluster.retain_over_mqtt.then(|| {
+            let (stop, stopped) = watch::channel(false);
+            *lock(&trouble) = Some("the MQTT listener is not reached yet".to_owned());
+            let retaining = Retaining {
+                carrier: carrier.clone(),
+                mqtt: settings.mqtt.clone(),
+                status_topic: status_topic.clone(),
+                trouble: trouble.clone(),
+                stop: stopped,
+            };
+            (stop, tokio::spawn(retaining.run()))
+        });
         let membership = Membership {
             carrier: carrier.clone(),
             settings: cluster.clone(),
@@ -64,6 +80,9 @@ impl ClusterHandles {
             intake: intake.clone(),
             orders: orders_tx,
             flush: flush.clone(),
+            farewell: (cluster.retain_over_mqtt).then(|| status(&status_topic, "offline")),
+            out: out.clone(),
+            retaining: trouble,
             panicked,
             shared: shared.clone(),
             may_begin,
@@ -77,6 +96,7 @@ impl ClusterHandles {
             panics,
             flush,
             stop,
+            retaining,
         })
     }
 
@@ -95,6 +115,16 @@ impl ClusterHandles {
     /// Publishes what waits, until `deadline` at the latest. Returns whether all of it was.
     pub(super) async fn finish(self, deadline: Instant) -> bool {
         let flushed = tokio::time::timeout_at(deadline, self.flush.flushed()).await;
+        if let Some((stop, mut retaining)) = self.retaining {
+            // An error means that it has ended.
+            let _ = stop.send(true);
+            if tokio::time::timeout_at(deadline, &mut retaining)
+                .await
+                .is_err()
+            {
+                retaining.abort();
+            }
+        }
         drop(self.flush);
         let mut outlet = self.outlet;
         if tokio::time::timeout(Duration::from_millis(500), &mut outlet)

@@ -20,10 +20,11 @@ use super::engine_panic::EnginePanic;
 use super::heartbeat::{Heartbeat, beat};
 use super::outlet::OutletFlush;
 use super::partitions::PartitionOrder;
+use super::retaining::RetainingTrouble;
 use super::roster::Roster;
 use crate::carrier::{Carrier, CarrierError, NewsReader, Partition, PartitionCommit};
 use crate::config::ClusterSettings;
-use crate::mqtt::Intake;
+use crate::mqtt::{Intake, Message, Out};
 use crate::progress::{BEAT_EVERY, Pulse};
 use crate::state::Failures;
 use crate::status::{Role, Status, lock};
@@ -45,6 +46,12 @@ pub(super) struct Membership<C: Carrier> {
     pub(super) intake: Intake,
     pub(super) orders: Sender<PartitionOrder>,
     pub(super) flush: OutletFlush,
+    /// Says that no worker is left, where outputs are retained.
+    pub(super) farewell: Option<Message>,
+    /// Messages to publish go here.
+    pub(super) out: Out,
+    /// Why retained outputs wait.
+    pub(super) retaining: RetainingTrouble,
     /// Panics of engines come from here.
     pub(super) panicked: mpsc::UnboundedReceiver<EnginePanic>,
     pub(super) shared: Arc<Status>,
@@ -298,6 +305,7 @@ impl<C: Carrier> ClusterMember<C> {
         let n = self.parts.settings.partitions;
         let missing = (unowned > 0).then(|| format!("{unowned} of {n} partitions have no worker"));
         let trouble = self.trouble.take().or(missing);
+        let trouble = trouble.or_else(|| lock(&self.parts.retaining).clone());
         // Each time that this is said it is logged.
         if self.parts.shared.metrics.broker_subscribed.get() == 0 {
             self.parts.shared.set_subscribed(true);

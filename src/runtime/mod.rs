@@ -34,6 +34,8 @@ mod partitions;
 mod reading_on;
 mod rebuilding;
 #[cfg(feature = "jetstream")]
+mod retaining;
+#[cfg(feature = "jetstream")]
 mod roster;
 mod serve;
 pub mod store;

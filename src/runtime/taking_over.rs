@@ -283,6 +283,10 @@ impl<C: Carrier> ClusterMember<C> {
             self.pulse.beat();
             self.give_up(some).await;
         }
+        let is_last = self.roster.n_live(Instant::now()) <= 1;
+        if let Some(farewell) = self.parts.farewell.take().filter(|_| is_last) {
+            self.parts.out.push(farewell);
+        }
         info!(partitions = all.len(), "has left the cluster");
     }
 }

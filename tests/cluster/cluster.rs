@@ -22,6 +22,10 @@ const FILLER: &str = "filler";
 pub struct Cluster {
     dir: PathBuf,
     settings: String,
+    /// Port of the MQTT listener, where workers use it.
+    pub mqtt: u16,
+    /// Further tables of settings.
+    pub further: String,
     pub workers: BTreeMap<String, Daemon>,
     runtime: tokio::runtime::Runtime,
     client: JetStream,
@@ -53,6 +57,8 @@ impl Cluster {
         Cluster {
             dir: dir.to_owned(),
             settings,
+            mqtt: 1,
+            further: String::new(),
             workers: BTreeMap::new(),
             runtime,
             client,
@@ -64,9 +70,9 @@ impl Cluster {
     pub fn start(&mut self, name: &str) {
         let dir = self.dir.join(name);
         std::fs::create_dir_all(&dir).unwrap();
-        let settings = format!("{}worker = \"{name}\"\n", self.settings);
+        let settings = format!("{}worker = \"{name}\"\n{}", self.settings, self.further);
         self.workers
-            .insert(name.to_owned(), Daemon::start(&dir, 1, &settings));
+            .insert(name.to_owned(), Daemon::start(&dir, self.mqtt, &settings));
     }
 
     /// Waits until every partition has a worker that is ready.

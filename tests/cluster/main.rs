@@ -18,6 +18,7 @@ mod membership;
     reason = "the plant of the durability tests has more than is needed here"
 )]
 mod plant;
+mod retained;
 mod security;
 mod server;
 mod storage;
