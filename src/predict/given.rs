@@ -31,10 +31,10 @@ const UNIT_ACTIVE: f64 = 0.3;
 /// Noise variance before anything is known, and its floor, in squared usual steps.
 const NOISE: f64 = 0.5;
 const NOISE_FLOOR: f64 = 1e-5;
+/// The same as a share of the squared spread of levels: covariances are kept in single precision.
+const FLOOR_OF_SPREAD: f64 = 1e-7;
 /// Errors are limited to this many standard deviations before a filter learns them.
 const ERROR_LIMIT: f64 = 5.0;
-/// Targets are limited to this many usual steps.
-const TARGET_LIMIT: f64 = 20.0;
 
 /// One expert of one channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,6 +101,11 @@ impl Given {
             .iter()
             .filter_map(|&p| pasts[p].as_ref().history());
         let codes = histories.map(History::code_width).sum::<u32>() + own.code_width();
+        // Weights of levels: a change may be as large as the channel's own spread.
+        let spread = own
+            .unit()
+            .map_or(1.0, |unit| own.level.sd() / unit)
+            .max(1.0);
         let nominal = 3.0 + f64::from(LINEAR_WIDTH + PARTNER_WIDTH * m);
         let experts = shape.kinds.iter().map(|&kind| {
             let code = if kind == Kind::Linear { 0 } else { codes };
@@ -120,13 +125,13 @@ impl Given {
                     seed: shape.seed.wrapping_add(1 + shape.channel as u64),
                 })
             });
-            let prior = 1.0 / (active + UNIT_ACTIVE * units as f64);
+            let prior = spread * spread / (active + UNIT_ACTIVE * units as f64);
             let width = (linear + code) as usize + units;
             GivenExpert {
                 kind,
                 hidden,
                 filter: RecursiveFilter::new(width, 1, prior, Forgetting::RandomWalk(WALK_ROWS)),
-                noise: Noise::new(NOISE, NOISE_FLOOR),
+                noise: Noise::new(NOISE, NOISE_FLOOR.max(FLOOR_OF_SPREAD * spread * spread)),
                 now: Scrap::default(),
             }
         });
@@ -211,11 +216,11 @@ impl Given {
         let Some(history) = pasts[self.channel].as_ref().history() else {
             return;
         };
-        let known = history.unit().filter(|_| !value.is_nan() && weight > 0.0);
-        let Some(unit) = known else { return };
+        let target = history.target(value);
+        if target.is_nan() || weight <= 0.0 {
+            return;
+        }
         self.mixture.learn(value, history, true);
-        let target = (value - history.last()) / unit;
-        let target = target.clamp(-TARGET_LIMIT, TARGET_LIMIT);
         for expert in &mut self.experts {
             expert.learn(target, weight);
         }

@@ -8,6 +8,8 @@ use crate::encode::{Encode, Encoder, Level, Spikes, StepScale};
 const TRACE_ROWS: [f64; 4] = [3.0, 10.0, 30.0, 100.0];
 /// Standardised levels, and traces against the level, are limited to this many standard deviations.
 const LEVEL_LIMIT: f64 = 5.0;
+/// Targets of a channel whose level hardly varies are limited to this many usual steps.
+const TARGET_LIMIT: f64 = 20.0;
 /// Steps are limited to this many usual steps.
 const STEP_LIMIT: f64 = 8.0;
 /// Real-valued inputs of a channel: its level, its step, a trace for each time constant.
@@ -96,6 +98,18 @@ impl History {
         }
         let steps = change / self.step_scale.get();
         steps.clamp(-STEP_LIMIT, STEP_LIMIT) as f32
+    }
+
+    /// The step to `value` in usual steps, as a target: limited to as many as lead from the lowest to the
+    /// highest level that is told apart, and no less than [`TARGET_LIMIT`], so that a load that is switched
+    /// seldom is learned as large as it is. NaN before the first step that was not 0.
+    pub fn target(&self, value: f64) -> f64 {
+        let Some(unit) = self.unit() else {
+            return f64::NAN;
+        };
+        let span = 2.0 * LEVEL_LIMIT * self.level.sd() / unit;
+        let limit = span.max(TARGET_LIMIT);
+        ((value - self.last) / unit).clamp(-limit, limit)
     }
 
     /// Appends level, step and traces, numbered from `at`.
@@ -217,6 +231,22 @@ mod tests {
         for (a, b) in one.value.iter().zip(&other.value) {
             assert!((a - b).abs() < 1e-4, "{a} {b}");
         }
+    }
+
+    #[test]
+    fn a_switch_of_a_seldom_switched_load_is_a_target_as_large_as_it_is_and_a_giant_is_not() {
+        // A load of 4 that is switched every hundred rows, beside noise of 0.02.
+        let values = (0..2_000).map(|t| {
+            let noise = 0.02 * f64::from(t * 7 % 5 - 2);
+            noise + if t / 100 % 2 == 1 { 4.0 } else { 0.0 }
+        });
+        let history = run(values);
+        let unit = history.unit().expect("it has moved");
+        assert!(4.0 / unit > 2.0 * TARGET_LIMIT, "{unit}");
+        let switched = history.target(history.last() - 4.0);
+        assert!((switched * unit + 4.0).abs() < 1e-9);
+        let giant = history.target(1e6) * unit;
+        assert!(giant < 2.5 * LEVEL_LIMIT * 4.0, "{giant}");
     }
 
     #[test]

@@ -19,8 +19,6 @@ use crate::num::scrap::Scrap;
 pub const GROUP: usize = 16;
 /// Memory of the short expert, as a share of the memory of the weights.
 const FAST_SHARE: f64 = 1.0 / 6.0;
-/// Targets are limited to this many usual steps.
-const TARGET_LIMIT: f64 = 20.0;
 /// Rows before anything is learned: scales are not known yet.
 const LEARN_AFTER: u64 = 20;
 /// An expert whose gain stays below this, nats a value, is left out.
@@ -237,11 +235,8 @@ impl NextStep {
             targets.clear();
             for c in group.first..group.first + group.size {
                 let history = pasts[c].as_ref().history();
-                let history = history.filter(|h| h.unit().is_some() && !rests[c]);
-                targets.push(history.map_or(f64::NAN, |history| {
-                    let steps = (values[c] - history.last()) / history.step_scale.get();
-                    steps.clamp(-TARGET_LIMIT, TARGET_LIMIT)
-                }));
+                let history = history.filter(|_| !rests[c]);
+                targets.push(history.map_or(f64::NAN, |history| history.target(values[c])));
             }
             for expert in &mut group.experts {
                 report += expert.learn(targets);
