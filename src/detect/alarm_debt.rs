@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{lasting_level, usual_level};
+
 /// Memory, in wanted times between alarms.
 const MEMORY: f64 = 4.0;
 /// A quiet stream saves up no more than one incident.
@@ -20,8 +22,104 @@ const REPEAT: f64 = 0.1;
 const TOLD: f64 = 0.1;
 const TOLD_FREE: f64 = 1.0;
 const TOLD_SPAN: f64 = 2.0;
+/// Wanted times between alarms of each test, as multiples of that of the stream.
+const SHARES: [f64; 4] = [1.0, 1.0, lasting_level::SHARE, usual_level::SHARE];
 
-/// Incidents opened, less those wanted, fading.
+/// A test that raises incidents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AlarmSource {
+    /// Evidence of surprising residuals.
+    Evidence,
+    /// The joint level.
+    JointLevel,
+    /// A level that is off from what the others let expect.
+    Lasting,
+    /// A level that is not usual.
+    Usual,
+}
+
+impl AlarmSource {
+    /// All of them.
+    pub const ALL: [AlarmSource; 4] = [
+        AlarmSource::Evidence,
+        AlarmSource::JointLevel,
+        AlarmSource::Lasting,
+        AlarmSource::Usual,
+    ];
+
+    /// Each channel has a test of its own. The joint level is one of all channels, and of levels given the
+    /// others only one channel's is told, since one that is off makes others look off.
+    pub fn is_of_channel(self) -> bool {
+        matches!(self, AlarmSource::Evidence | AlarmSource::Usual)
+    }
+}
+
+/// Debt that an incident made.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlarmCharge {
+    /// The test that opened it.
+    pub source: AlarmSource,
+    /// The channel that is charged; `None` for the stream.
+    pub channel: Option<u16>,
+    /// Incidents that it counts for.
+    pub incidents: f64,
+}
+
+/// Debts of each test, of a stream or of one of its channels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AlarmDebts([AlarmDebt; 4]);
+
+impl AlarmDebts {
+    /// Adds `n` rows in which one incident in `between` rows was wanted of the stream or channel.
+    pub fn rows(&mut self, n: f64, between: f64) {
+        for (debt, share) in self.0.iter_mut().zip(SHARES) {
+            debt.rows(n, share * between);
+        }
+    }
+
+    /// A test opened an incident at `row`. Returns what it counts for.
+    pub fn opened(&mut self, source: AlarmSource, row: u64, between: f64) -> f64 {
+        self.0[source as usize].opened(row, between)
+    }
+
+    /// Adds so many incidents to the debt of a test.
+    pub fn add(&mut self, source: AlarmSource, incidents: f64) {
+        self.0[source as usize].add(incidents);
+    }
+
+    /// Debt of a test.
+    pub fn of(&self, source: AlarmSource) -> &AlarmDebt {
+        &self.0[source as usize]
+    }
+
+    /// Rows since the last incident opened.
+    pub fn rows_since(&self, row: u64) -> Option<u64> {
+        self.0.iter().filter_map(|debt| debt.rows_since(row)).min()
+    }
+
+    /// Debt of a test in a channel that has these debts, in a stream of `n_channels` that has the debts
+    /// `all`: its own, and of those of the others the part of the mean channel; that of the stream where the
+    /// test is the stream's.
+    pub fn in_channel(
+        &self,
+        source: AlarmSource,
+        all: &AlarmDebts,
+        n_channels: usize,
+    ) -> AlarmDebt {
+        let (own, all) = (&self.0[source as usize], &all.0[source as usize]);
+        let part = if source.is_of_channel() {
+            1.0 / n_channels.max(1) as f64
+        } else {
+            1.0
+        };
+        AlarmDebt {
+            incidents: (1.0 - part) * own.incidents + part * all.incidents,
+            last_row: own.last_row,
+        }
+    }
+}
+
+/// Incidents that a test opened, less those wanted, fading.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AlarmDebt {
     incidents: f64,
@@ -36,16 +134,23 @@ impl AlarmDebt {
         self.incidents = (keep * self.incidents - n / between).max(-SAVED);
     }
 
-    /// An incident opened at `row`.
-    pub fn opened(&mut self, row: u64, between: f64) {
+    /// An incident opened at `row`. Returns what it counts for.
+    pub fn opened(&mut self, row: u64, between: f64) -> f64 {
         let span = (EPISODE_SHARE * between).min(EPISODE_OF_LIFE * row as f64);
         let since = self.last_row.map(|last| row.saturating_sub(last) as f64);
-        self.incidents += if since.is_some_and(|rows| rows < span) {
+        let counts = if since.is_some_and(|rows| rows < span) {
             REPEAT
         } else {
             1.0
         };
+        self.add(counts);
         self.last_row = Some(row);
+        counts
+    }
+
+    /// Adds so many incidents; an operator who confirms one takes it out.
+    fn add(&mut self, incidents: f64) {
+        self.incidents = (self.incidents + incidents).max(-SAVED);
     }
 
     /// Weight of what was told in the record of what is quiet: little, until there were more incidents
@@ -79,8 +184,33 @@ mod tests {
         let mut debt = AlarmDebt::default();
         debt.opened(20_000, 10_000.0);
         assert_eq!(debt.told_weight(), TOLD);
-        (3..6).for_each(|n| debt.opened(n * 10_000, 10_000.0));
+        for n in 3..6 {
+            debt.opened(n * 10_000, 10_000.0);
+        }
         assert_eq!(debt.told_weight(), 1.0);
+    }
+
+    #[test]
+    fn a_channel_pays_for_its_own_alarms_and_a_little_for_those_of_the_others() {
+        let (mut all, mut one, other) = Default::default();
+        let counts = |debts: &mut AlarmDebts, source| {
+            (1..5)
+                .map(|n| debts.opened(source, n * 100_000, 1e9))
+                .sum::<f64>()
+        };
+        let told = counts(&mut all, AlarmSource::Evidence);
+        counts(&mut one, AlarmSource::Evidence);
+        let debt = |own: &AlarmDebts, source, n| own.in_channel(source, &all, n).incidents;
+        assert_eq!(debt(&one, AlarmSource::Evidence, 8), told);
+        assert_eq!(debt(&other, AlarmSource::Evidence, 8), told / 8.0);
+        assert_eq!(
+            debt(&other, AlarmSource::Evidence, 1),
+            told,
+            "alone it is the stream"
+        );
+        counts(&mut all, AlarmSource::Lasting);
+        let debt = other.in_channel(AlarmSource::Lasting, &all, 8).incidents;
+        assert_eq!(debt, told, "a test of the stream");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::alarm_debt::AlarmDebt;
+use super::alarm_debt::{AlarmDebts, AlarmSource};
 use super::channel::ChannelOptions;
 use super::cross_channel::CrossChannelTest;
 use super::history::{Learning, score_all};
@@ -14,7 +14,6 @@ use super::monitor::{ChannelMonitor, Thresholds};
 use super::residuals::{ChannelResiduals, Scored, Witness};
 use super::rulings::Rulings;
 use super::settings::DetectSettings;
-use super::usual_level;
 use crate::num::scrap::Scrap;
 use crate::row::{Incident, IncidentEdge, Kind};
 
@@ -99,12 +98,8 @@ pub struct Detector {
     cross_channel: CrossChannelTest,
     pub(super) level: JointLevel,
     pub(super) rulings: Rulings,
-    /// Each test pays for its own alarms: debts of the evidence, of the joint level, of levels given the
-    /// others, of levels that are not usual.
-    pub(super) debt: AlarmDebt,
-    pub(super) level_debt: AlarmDebt,
-    pub(super) lasting_debt: AlarmDebt,
-    pub(super) usual_debt: AlarmDebt,
+    /// Each test pays for its own alarms, and most of all in the channels that raised them.
+    pub(super) debts: AlarmDebts,
     /// Base bar of the evidence, nats.
     pub(super) base: f64,
     /// Rows wanted between two alarms.
@@ -136,10 +131,7 @@ impl Detector {
             cross_channel: CrossChannelTest::default(),
             level: JointLevel::default(),
             rulings: Rulings::default(),
-            debt: AlarmDebt::default(),
-            level_debt: AlarmDebt::default(),
-            lasting_debt: AlarmDebt::default(),
-            usual_debt: AlarmDebt::default(),
+            debts: AlarmDebts::default(),
             base: f64::INFINITY,
             between: f64::INFINITY,
             muted_until_ms: i64::MIN,
@@ -333,11 +325,16 @@ impl Detector {
         }
     }
 
+    /// Channel that contributes most to the joint level.
+    pub(super) fn level_channel(&self) -> Option<usize> {
+        let parts = self.level.contributions().iter().enumerate();
+        parts.max_by(|a, b| a.1.total_cmp(b.1)).map(|(c, _)| c)
+    }
+
     /// Score of the joint level, 0 while the stream, or the channel that contributes most, is muted.
     pub(super) fn audible_level(&self, ts_ms: i64) -> f64 {
-        let parts = self.level.contributions().iter().enumerate();
-        let most = parts.max_by(|a, b| a.1.total_cmp(b.1));
-        let muted = most.is_some_and(|(c, _)| self.channels[c].is_muted(ts_ms));
+        let most = self.level_channel();
+        let muted = most.is_some_and(|c| self.channels[c].is_muted(ts_ms));
         if muted || ts_ms < self.muted_until_ms {
             0.0
         } else {
@@ -384,7 +381,7 @@ impl Detector {
             base: self.base,
             between: self.between,
             n_channels: self.channels.len().max(1) as f64,
-            stretch: self.debt.stretch(),
+            stretch: 1.0,
         }
     }
 
@@ -405,13 +402,10 @@ impl Detector {
         self.base = base.clamp(MIN_BAR, MAX_BAR);
         self.limited += u64::from(self.base != base);
         if at.row > self.settings.warm_up_rows {
-            for debt in [&mut self.debt, &mut self.level_debt] {
-                debt.rows(rows, self.between);
+            self.debts.rows(rows, self.between);
+            for monitor in &mut self.channels {
+                monitor.debts.rows(rows, n_channels * self.between);
             }
-            self.lasting_debt
-                .rows(rows, lasting_level::SHARE * self.between);
-            self.usual_debt
-                .rows(rows, usual_level::SHARE * self.between);
         }
         let open = self.is_open();
         if self.settings.level && at.row > RECORD_LEVEL_AFTER {
@@ -422,9 +416,15 @@ impl Detector {
         }
         let thresholds = self.thresholds();
         let known = if at.row > LEARN_AFTER { rows } else { 0.0 };
-        let lasting_stretch = self.lasting_debt.stretch();
-        let usual_stretch = self.usual_debt.stretch();
+        let n = self.channels.len();
         for (c, monitor) in self.channels.iter_mut().enumerate() {
+            let stretch_of = |source| monitor.debts.in_channel(source, &self.debts, n).stretch();
+            let lasting_stretch = stretch_of(AlarmSource::Lasting);
+            let usual_stretch = stretch_of(AlarmSource::Usual);
+            let thresholds = Thresholds {
+                stretch: stretch_of(AlarmSource::Evidence),
+                ..thresholds
+            };
             monitor.set_bar(known, open, self.settings.calibrate, thresholds);
             if self.settings.lasting {
                 let between = thresholds.between * thresholds.n_channels;
@@ -454,16 +454,11 @@ impl Detector {
             memory: at.statistics_rows,
         };
         let open = self.is_open();
-        let debts = [
-            &self.debt,
-            &self.level_debt,
-            &self.lasting_debt,
-            &self.usual_debt,
-        ];
-        let since = debts.iter().filter_map(|debt| debt.rows_since(at.row));
-        let recent = since.min().is_some_and(|rows| rows < REST_ROWS);
+        let since = self.debts.rows_since(at.row);
+        let recent = since.is_some_and(|rows| rows < REST_ROWS);
         let rest_weight = if open || recent { REST_WEIGHT } else { 1.0 };
         let confirmed = open && self.log.is_confirmed();
+        let n = self.channels.len();
         let rows = self.channels.iter_mut().zip(&self.scored.0);
         for (c, ((monitor, scored), residuals)) in rows.zip(residuals).enumerate() {
             if at.row > LEARN_AFTER && !confirmed {
@@ -479,25 +474,29 @@ impl Detector {
             }
         }
         if self.settings.lasting && !confirmed {
-            let told = open.then(|| self.lasting_debt.told_weight());
             for (monitor, residuals) in self.channels.iter_mut().zip(residuals) {
+                let debt = monitor
+                    .debts
+                    .in_channel(AlarmSource::Lasting, &self.debts, n);
+                let told = open.then(|| debt.told_weight());
                 if residuals.lasting.is_some() {
                     monitor.lasting.learn(told, at.memory_rows);
                 }
             }
         }
         if self.settings.usual && !confirmed {
-            let told = open.then(|| self.usual_debt.told_weight());
             for (monitor, residuals) in self.channels.iter_mut().zip(residuals) {
-                if let Some(told) = told {
-                    monitor.usual.was_told(told);
+                if open {
+                    let debt = monitor.debts.in_channel(AlarmSource::Usual, &self.debts, n);
+                    monitor.usual.was_told(debt.told_weight());
                 }
                 let is_beyond = monitor.learn_usual(residuals, how.weight, at.memory_rows);
                 self.limited += u64::from(is_beyond);
             }
         }
         if open {
-            self.level.was_told(self.level_debt.told_weight());
+            let debt = self.debts.of(AlarmSource::JointLevel);
+            self.level.was_told(debt.told_weight());
         }
         if self.settings.level && !confirmed {
             self.level.learn(&self.levels.0, open, at.memory_rows);

@@ -42,7 +42,7 @@ impl Detector {
     /// | ruling | an open incident | any |
     /// |---|---|---|
     /// | false | ends, its evidence is forgotten; channels that stand still or are silent may | what it taught counts in full, and it counts as a false alarm measured by hand, see [`super::rulings`] |
-    /// | true | goes on until the fault is gone, teaches nothing more | what it taught is taken out: the fault is no precedent when it returns |
+    /// | true | goes on until the fault is gone, teaches nothing more | what it taught is taken out, and it was no alarm too many: the fault is no precedent when it returns |
     /// | new normal | ends as if it had reached the hold limit | kept with the incident |
     ///
     /// A later ruling replaces an earlier one; changes that a closed incident had made stay.
@@ -56,10 +56,16 @@ impl Detector {
             return FeedbackResult::nothing(Ruled::Known);
         }
         let mut lessons = std::mem::take(&mut entry.lessons);
+        let charges = std::mem::take(&mut entry.charges);
         match feedback.ruling {
             Ruling::False => self.learn_in_full(&mut lessons),
             Ruling::True => self.unlearn(&mut lessons),
             Ruling::NewNormal => {}
+        }
+        match (before, feedback.ruling) {
+            (_, Ruling::True) => self.recharge(&charges, -1.0),
+            (Some(Ruling::True), _) => self.recharge(&charges, 1.0),
+            _ => {}
         }
         match (before, feedback.ruling) {
             (_, Ruling::False) => self.rulings.false_alarm(),
@@ -73,7 +79,7 @@ impl Detector {
             result.edges.extend(closed);
         }
         if let Some(entry) = self.log.find_mut(feedback.incident) {
-            entry.lessons = lessons;
+            (entry.lessons, entry.charges) = (lessons, charges);
             let edge = IncidentEdge::Judged(entry.incident.clone());
             result.edges.push(edge);
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::alarm_debt::{AlarmCharge, AlarmSource};
 use super::detector::{Detector, Judgement, Moment};
 use super::incident::{IncidentParams, Step};
 use super::joint_level::{JointLevel, Recorded};
@@ -27,6 +28,8 @@ const LEAST_HOLD_ROWS: f64 = 100.0;
 pub(super) struct Entry {
     pub incident: Incident,
     pub lessons: Lessons,
+    /// Debts that it made.
+    pub charges: Vec<AlarmCharge>,
 }
 
 /// The last incidents of a stream.
@@ -64,10 +67,11 @@ impl IncidentLog {
     }
 
     /// Adds a new incident; the ones before are kept for rulings.
-    pub(super) fn push(&mut self, incident: Incident) {
+    pub(super) fn push(&mut self, incident: Incident, charges: Vec<AlarmCharge>) {
         self.entries.push(Entry {
             incident,
             lessons: Lessons::default(),
+            charges,
         });
         let excess = self.entries.len().saturating_sub(PAST + 1);
         self.entries.drain(..excess);
@@ -160,7 +164,7 @@ impl Detector {
             }
         }
         judgement.anomaly = self.incidents.is_open();
-        self.join(step, judgement);
+        self.join(at, step, judgement);
         if judgement.anomaly
             && let Some(entry) = self.log.entries.last_mut()
         {
@@ -194,7 +198,7 @@ impl Detector {
     }
 
     /// A channel that passes its bar while an incident is open without it joins it, once.
-    fn join(&mut self, step: Step, judgement: &mut Judgement) {
+    fn join(&mut self, at: Moment, step: Step, judgement: &mut Judgement) {
         let members = &mut self.log.members;
         members.resize(self.channels.len(), false);
         if !judgement.anomaly {
@@ -220,6 +224,15 @@ impl Detector {
         }
         let hold = self.settings.incident.hold_rows;
         self.incidents.renew(JOINED_ROWS, hold);
+        let mut charges = Vec::new();
+        for source in AlarmSource::ALL {
+            let over = |c: &usize| self.is_over(source, *c, at.ts_ms);
+            let raised: Vec<usize> = joined.iter().copied().filter(over).collect();
+            charges.extend(self.charge_channels(source, &raised, at.row));
+        }
+        if let Some(entry) = self.log.entries.last_mut() {
+            entry.charges.extend(charges);
+        }
         if let Some(incident) = self.log.last_mut() {
             fill_shares(&self.channels, &self.level, &mut incident.channels);
             judgement.edge = Some(IncidentEdge::Joined {
@@ -243,7 +256,7 @@ impl Detector {
         }
         let first = channels.first().map_or(0, |share| share.channel);
         let kind = self.kind_of(first, residuals);
-        self.charge(at);
+        let charges = self.charge(at);
         let incident = Incident {
             id: self.log.next_id(kind),
             kind,
@@ -255,25 +268,69 @@ impl Detector {
             accepted: false,
             verdict: None,
         };
-        self.log.push(incident.clone());
+        self.log.push(incident.clone(), charges);
         IncidentEdge::Opened(incident)
     }
 
-    /// Charges the tests that are over their bar with the incident that opens.
-    fn charge(&mut self, at: Moment) {
-        let (row, between) = (at.row, self.between);
-        if self.channels.iter().any(ChannelMonitor::is_over) {
-            self.debt.opened(row, between);
+    /// Charges the tests that are over their bar, and the channels in which they are, with the incident that
+    /// opens.
+    fn charge(&mut self, at: Moment) -> Vec<AlarmCharge> {
+        let mut charges = Vec::new();
+        for source in AlarmSource::ALL {
+            let over: Vec<usize> = (0..self.channels.len())
+                .filter(|&c| self.is_over(source, c, at.ts_ms))
+                .collect();
+            if over.is_empty() {
+                continue;
+            }
+            charges.push(AlarmCharge {
+                source,
+                channel: None,
+                incidents: self.debts.opened(source, at.row, self.between),
+            });
+            charges.extend(self.charge_channels(source, &over, at.row));
         }
-        if self.audible_level(at.ts_ms) > 1.0 {
-            self.level_debt.opened(row, between);
+        charges
+    }
+
+    /// Charges channels with an incident that they raised by this test.
+    fn charge_channels(
+        &mut self,
+        source: AlarmSource,
+        raised: &[usize],
+        row: u64,
+    ) -> Vec<AlarmCharge> {
+        if !source.is_of_channel() {
+            return Vec::new();
         }
-        if self.channels.iter().any(|c| c.lasting.score() >= 1.0) {
-            self.lasting_debt.opened(row, between);
+        let between = self.between * self.channels.len() as f64;
+        let charge = |&c: &usize| AlarmCharge {
+            source,
+            channel: Some(c as u16),
+            incidents: self.channels[c].debts.opened(source, row, between),
+        };
+        raised.iter().map(charge).collect()
+    }
+
+    /// The channel is over the bar of this test.
+    fn is_over(&self, source: AlarmSource, c: usize, ts_ms: i64) -> bool {
+        let monitor = &self.channels[c];
+        match source {
+            AlarmSource::Evidence => monitor.is_over(),
+            AlarmSource::JointLevel => self.audible_level(ts_ms) > 1.0,
+            AlarmSource::Lasting => monitor.lasting.score() >= 1.0,
+            AlarmSource::Usual => self.scores[c] > 1.0 && monitor.usual.deviation() > 1.0,
         }
-        let mut scored = self.channels.iter().zip(&self.scores);
-        if scored.any(|(c, &score)| score > 1.0 && c.usual.deviation() > 1.0) {
-            self.usual_debt.opened(row, between);
+    }
+
+    /// Takes what an incident was charged with out of the debts, or back in with `sign` 1.
+    pub(super) fn recharge(&mut self, charges: &[AlarmCharge], sign: f64) {
+        for charge in charges {
+            let debts = match charge.channel {
+                Some(c) => &mut self.channels[usize::from(c)].debts,
+                None => &mut self.debts,
+            };
+            debts.add(charge.source, sign * charge.incidents);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::alarm_debt::AlarmDebts;
 use super::channel::{ChannelKind, ChannelOptions};
 use super::evidence::EvidenceCusum;
 use super::history::{Learning, ResidualHistory};
@@ -46,6 +47,8 @@ pub struct Thresholds {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChannelMonitor {
     pub(super) options: ChannelOptions,
+    /// Incidents that the channel raised.
+    pub(super) debts: AlarmDebts,
     histories: [Option<Box<ResidualHistory>>; Witness::ALL.len()],
     evidence: EvidenceCusum,
     mean_shift: MeanShiftCusum,
@@ -79,6 +82,7 @@ impl ChannelMonitor {
     pub fn new(options: ChannelOptions) -> ChannelMonitor {
         ChannelMonitor {
             options,
+            debts: AlarmDebts::default(),
             histories: Default::default(),
             evidence: EvidenceCusum::default(),
             mean_shift: MeanShiftCusum::default(),

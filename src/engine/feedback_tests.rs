@@ -103,3 +103,33 @@ fn a_restart_right_after_a_ruling_changes_no_bit_of_what_follows() {
     run(&mut engine, 1530..1531, 12.0);
     same_after(&engine, 1531, "a row after a ruling");
 }
+
+/// Times of ten that a fault which comes back every 500 rows is flagged, where each incident is ruled so once it
+/// has ended.
+fn flagged_again(ruling: Option<Ruling>) -> usize {
+    let mut engine = engine();
+    let mut flagged = 0;
+    for n in 4..14 {
+        let at = n * 500;
+        let mut outcomes = run(&mut engine, at..at + 15, 2.0);
+        flagged += usize::from(outcomes.iter().any(|outcome| outcome.anomaly));
+        outcomes.extend(run(&mut engine, at + 15..at + 500, 0.0));
+        for outcome in &outcomes {
+            if let (Some(IncidentEdge::Closed(incident)), Some(ruling)) = (&outcome.edge, ruling) {
+                rule(&mut engine, incident.id, ruling);
+            }
+        }
+    }
+    flagged
+}
+
+#[test]
+fn a_fault_that_is_confirmed_is_flagged_whenever_it_returns() {
+    let confirmed = flagged_again(Some(Ruling::True));
+    assert_eq!(confirmed, 10);
+    let (unanswered, denied) = (flagged_again(None), flagged_again(Some(Ruling::False)));
+    assert!(
+        denied < confirmed && unanswered <= confirmed,
+        "{unanswered} {denied}"
+    );
+}
