@@ -4,6 +4,7 @@
 //! cargo bench --bench plants -- faults [SEEDS]          faults found, a line a fault
 //! cargo bench --bench plants -- again                   a fault that returns, also where it is confirmed; a schedule
 //! cargo bench --bench plants -- named [SEEDS] [FIRST]   whether the channel named first is the faulty one
+//! cargo bench --bench plants -- demo [SEEDS] [FAULTS] [FIRST] [ruled]   the plant of the demo, for long
 //! cargo bench --bench plants -- state                   bytes a stream of 1, 8, 64 channels
 //!
 //! --without NAME switches one part off: rest, joint_level, lasting_level, usual_level, run_lengths, mean_shift,
@@ -11,6 +12,7 @@
 #![expect(clippy::print_stdout, reason = "tables are the purpose")]
 
 mod coupled;
+mod demo;
 mod kinds;
 
 use std::collections::BTreeMap;
@@ -42,6 +44,10 @@ fn main() {
         Some("faults") => faults(&params, number(1, 5)),
         Some("again") => again(&params),
         Some("named") => named(&params, number(1, 4), number(2, 0)),
+        Some("demo") => {
+            let is_ruled = args.last().is_some_and(|arg| arg == "ruled");
+            demo(&params, number(1, 5), number(2, 30), number(3, 1), is_ruled);
+        }
         Some("state") => state(&params),
         _ => {
             normal(&params, 1, 12_000);
@@ -141,6 +147,33 @@ fn is_tried(kind: &Kind, fault: Fault) -> bool {
         Fault::Bias | Fault::Drift | Fault::Noise | Fault::Spikes => {
             matches!(kind.sensor, Sensor::Plain | Sensor::Grid(_))
         }
+    }
+}
+
+/// Plays the demo's plant with `seeds` seeds from `first` on.
+fn demo(params: &EngineParams, seeds: u64, n_faults: u64, first: u64, is_ruled: bool) {
+    let mut sums = demo::Scores::new();
+    for seed in first..first + seeds {
+        for (key, score) in demo::play(params, seed, n_faults, is_ruled) {
+            let all = ("all".to_owned(), key.1);
+            for key in [key, all] {
+                let sum = sums.entry(key).or_default();
+                sum.flagged += score.flagged;
+                sum.faults += score.faults;
+                sum.false_alarms += score.false_alarms;
+            }
+        }
+    }
+    println!("| fault | when | flagged | of | without a fault |\n|---|---|---|---|---|");
+    for ((kind, is_early), score) in sums {
+        let when = if is_early { "first ten" } else { "later" };
+        let demo::Score {
+            flagged, faults, ..
+        } = score;
+        println!(
+            "| {kind} | {when} | {flagged} | {faults} | {} |",
+            score.false_alarms
+        );
     }
 }
 
