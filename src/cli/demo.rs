@@ -2,7 +2,8 @@
 //!
 //! The daemon is the one of `spiked run`; plant and watcher are clients of the broker like any
 //! other. The watcher knows of faults only what is announced on a topic that the daemon does not
-//! read, and of the daemon only what it publishes.
+//! read, and of the daemon only what it publishes. It stands for the operator too, who answers each incident
+//! once it has ended: a fault, or none.
 
 #[cfg(feature = "embedded-broker")]
 pub(crate) mod broker;
@@ -114,13 +115,14 @@ fn start_broker() -> Result<SocketAddr, CliError> {
     ))
 }
 
-/// The defaults, except for addresses, for keeping nothing on disk, and for what a sensor's value means.
+/// The defaults, except for addresses, for keeping nothing on disk, for what a sensor's value means, and for the
+/// operator's verdicts.
 fn settings(broker: SocketAddr) -> Result<Settings, CliError> {
     let n_streams = PUMPS.len() + 1;
     let mut text = format!(
         "[mqtt]\nurl = \"mqtt://{broker}\"\nclient_id = \"spiked-demo\"\n\
          # The embedded broker counts nothing.\nwatch_broker = false\n\
-         [output]\ninstance = \"{INSTANCE}\"\n\
+         [output]\ninstance = \"{INSTANCE}\"\nfeedback = \"on\"\n\
          [http]\nmax_labelled_streams = {n_streams}\n\
          [state]\ndurability = \"none\"\n"
     );
@@ -189,7 +191,7 @@ async fn play(
         .map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
     let feed = tokio::spawn(feed::feed(source.client, plant, cooler, args.speed, end));
     tokio::select! {
-        watched = show.watch(&mut watcher.inbox, http, feed) => watched?,
+        watched = show.watch(&mut watcher, http, feed) => watched?,
         signal = tokio::signal::ctrl_c() => signal?,
     }
     source.polling.abort();

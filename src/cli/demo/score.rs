@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+
 use super::faults::FaultEdge;
 use super::plant::PERIOD_S;
 
@@ -49,6 +51,20 @@ struct Page {
     last_ms: i64,
 }
 
+/// An incident that ended, as the daemon published it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Ended {
+    /// The stream.
+    pub stream: String,
+    /// Number of the incident in its stream.
+    pub incident: u64,
+    /// Moments at which it opened and ended, unix milliseconds.
+    #[serde(rename = "start")]
+    pub start_ms: i64,
+    #[serde(rename = "end")]
+    pub end_ms: i64,
+}
+
 /// Something worth a line on the screen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
@@ -60,6 +76,8 @@ pub enum News {
     Flagged(FaultEdge, i64),
     /// An incident opened without a fault: stream and moment.
     False(String, i64),
+    /// The operator has ruled on an incident that ended.
+    Ruled(Ended, bool),
 }
 
 /// The book of all streams.
@@ -137,6 +155,13 @@ impl Book {
         let in_fault = page.faults.iter().any(|f| f.lasts_at(ts_ms, AFTERMATH_MS));
         page.judged_rows += u64::from(!warming_up && !in_fault);
         page.settle(stream)
+    }
+
+    /// Whether an incident was a fault, or the end of one.
+    pub fn was_fault(&self, ended: &Ended) -> bool {
+        let page = self.pages.get(&ended.stream);
+        let mut faults = page.into_iter().flat_map(|page| &page.faults);
+        faults.any(|fault| fault.lasts_at(ended.start_ms, AFTERMATH_MS))
     }
 
     /// The state of the account.
@@ -287,6 +312,21 @@ mod tests {
         book.announce(edge(1, 200, true));
         let news = book.predict("pump-1", 202 * ROW_MS, true, false);
         assert_eq!(news, [News::Flagged(edge(1, 200, true), 0)]);
+    }
+
+    #[test]
+    fn an_operator_tells_a_fault_and_its_end_from_neither() {
+        let mut book = Book::default();
+        book.announce(edge(1, 200, true));
+        book.announce(edge(1, 260, false));
+        let ended = |row: i64| Ended {
+            stream: "pump-1".into(),
+            incident: 1,
+            start_ms: row * ROW_MS,
+            end_ms: (row + 20) * ROW_MS,
+        };
+        assert!(book.was_fault(&ended(210)) && book.was_fault(&ended(300)));
+        assert!(!book.was_fault(&ended(150)) && !book.was_fault(&ended(400)));
     }
 
     #[test]

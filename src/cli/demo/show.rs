@@ -11,7 +11,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::feed::FAULTS;
 use super::health;
-use super::score::Book;
+use super::score::{Book, Ended, News};
 use super::view::{Screen, summary};
 
 /// Time between two drawings.
@@ -84,7 +84,7 @@ impl Drop for Fullscreen {
     }
 }
 
-/// The watcher.
+/// The watcher, and the operator who answers each incident once it has ended.
 pub struct Show {
     screen: Screen,
     book: Book,
@@ -116,10 +116,11 @@ impl Show {
     /// If standard output is gone, or the feed failed.
     pub async fn watch(
         &mut self,
-        inbox: &mut mpsc::Receiver<Publish>,
+        watcher: &mut DemoClient,
         http: SocketAddr,
         mut feed: JoinHandle<Result<i64, rumqttc::ClientError>>,
     ) -> io::Result<()> {
+        let DemoClient { client, inbox, .. } = watcher;
         let fullscreen = match self.terminal {
             true => Some(Fullscreen::enter()?),
             false => None,
@@ -134,7 +135,10 @@ impl Show {
                     break last_ms.map_err(io::Error::other)?;
                 }
                 publish = inbox.recv() => match publish {
-                    Some(publish) => self.enter(&publish)?,
+                    Some(publish) => {
+                        self.enter(&publish)?;
+                        self.answer(client, &publish)?;
+                    }
                     None => return Err(io::Error::other("the demo's client ended")),
                 },
                 _ = redraw.tick() => self.draw()?,
@@ -198,7 +202,32 @@ impl Show {
                 None => Vec::new(),
             }
         };
-        for news in &news {
+        self.tell(&news)
+    }
+
+    /// Answers an incident that has ended with the operator's verdict.
+    fn answer(&mut self, client: &AsyncClient, publish: &Publish) -> io::Result<()> {
+        let Some(topic) = publish.topic.strip_suffix("/anomaly") else {
+            return Ok(());
+        };
+        let change: serde_json::Value = serde_json::from_slice(&publish.payload)?;
+        if change["event"] != "closed" {
+            return Ok(());
+        }
+        let ended: Ended = serde_json::from_value(change)?;
+        let was_fault = self.book.was_fault(&ended);
+        let verdict = if was_fault { "true" } else { "false" };
+        let text = format!(
+            "{{\"incident\":{},\"verdict\":\"{verdict}\"}}",
+            ended.incident
+        );
+        let sent = client.try_publish(format!("{topic}/feedback"), QoS::AtLeastOnce, false, text);
+        sent.map_err(io::Error::other)?;
+        self.tell(&[News::Ruled(ended, was_fault)])
+    }
+
+    fn tell(&mut self, news: &[News]) -> io::Result<()> {
+        for news in news {
             let line = self.screen.tell(news);
             if !self.terminal {
                 self.say(&line)?;
@@ -247,6 +276,7 @@ pub async fn subscribe(client: &AsyncClient, daemon: &str) -> Result<(), rumqttc
     for filter in [
         format!("{daemon}/status"),
         format!("{daemon}/+/prediction"),
+        format!("{daemon}/+/anomaly"),
         format!("{FAULTS}/+"),
     ] {
         client.subscribe(filter, QoS::AtMostOnce).await?;

@@ -427,6 +427,13 @@ pub fn describe(news: &News) -> String {
         News::False(stream, ts_ms) => {
             format!("{}  {stream}  flag without a fault", clock(*ts_ms))
         }
+        News::Ruled(ended, was_fault) => format!(
+            "{}  {}  the operator says of incident {}: {}",
+            clock(ended.end_ms),
+            ended.stream,
+            ended.incident,
+            if *was_fault { "a fault" } else { "no fault" }
+        ),
     }
 }
 
