@@ -107,7 +107,8 @@ impl FitPlan {
         let size = Sites::size_of_sample(network, samples.get(0).index.len());
         let fits = size.saturating_mul(samples.len()) <= MAX_SITE_VALUES;
         match self.schedule {
-            Some(Schedule::Exact) if !gaussian => Schedule::Sequential,
+            // Others are for Gaussian weights.
+            Some(_) if !gaussian => Schedule::Sequential,
             Some(schedule) => schedule,
             None if fits && gaussian && classes.is_none() => Schedule::Exact,
             None => Schedule::Sequential,

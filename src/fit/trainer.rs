@@ -120,7 +120,7 @@ impl Trainer {
         })
     }
 
-    /// Continues from what was saved. The belief of then is the prior of what is new; samples that
+    /// Continues from what was saved, with weights of the family that was saved. The belief of then is the prior of what is new; samples that
     /// are those of the last table are visited again, one after the other, their sites being gone.
     ///
     /// # Errors
@@ -132,6 +132,11 @@ impl Trainer {
         targets: &Targets,
     ) -> Result<Trainer, String> {
         let (mut members, inputs) = (Vec::new(), samples.inputs);
+        let first = learned.networks.first();
+        let plan = &FitPlan {
+            family: first.map_or(plan.family, |(network, _)| network.family()),
+            ..plan.clone()
+        };
         let classes = learned.ensemble.classes();
         let known = learned.table == checksum(samples, targets);
         let annealing = classes.map(|_| plan.annealing(samples, true));
@@ -452,6 +457,33 @@ mod tests {
         };
         // With Gaussian noise it is 5.2.
         assert!(score.rmse < 0.3, "{score:?}");
+    }
+
+    #[test]
+    fn a_network_goes_on_with_the_weights_that_it_was_saved_with() {
+        let (samples, targets) = curve(300);
+        let binary = FitPlan {
+            family: Family::Binary,
+            inits: 1,
+            passes: 3,
+            ..plan()
+        };
+        for schedule in [
+            None,
+            Some(Schedule::Exact),
+            Some(Schedule::Batches(BatchSchedule::Averaged, 16)),
+        ] {
+            let learned = Trainer::learn(&binary, &samples, &targets).unwrap();
+            let saved = learned.learned(&samples, &targets);
+            let plan = FitPlan { schedule, ..plan() };
+            let mut trainer = Trainer::resume(saved, &plan, &samples, &targets).unwrap();
+            assert_eq!(trainer.schedule(), Schedule::Sequential);
+            trainer.pass(&samples, &targets, 1.0, &mut |_| ());
+            let Score::Regression(score) = trainer.ensemble().test(&samples, &targets, 1.0) else {
+                panic!()
+            };
+            assert!(score.rmse < 0.7, "{score:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,15 @@ pub struct LayerWeights {
 }
 
 impl Network {
+    /// Which values the weights of the first layer may take.
+    pub fn family(&self) -> Family {
+        self.spec
+            .families
+            .first()
+            .copied()
+            .unwrap_or(Family::Gaussian)
+    }
+
     /// Means of all weights, layer by layer; `None` where direct synapses join input and output.
     pub fn layer_weights(&self) -> Option<Vec<LayerWeights>> {
         if self.spec.direct {
