@@ -1,15 +1,14 @@
 //! The plant of `spiked demo`, played through one engine a stream for as long as is wanted.
 
-#[allow(dead_code, unused_imports, reason = "the demo uses all of it")]
+#[expect(dead_code, unused_imports, reason = "the demo uses all of it")]
 #[path = "../../src/cli/demo/cooler.rs"]
 mod cooler;
-#[allow(dead_code, unused_imports, reason = "the demo uses all of it")]
+#[expect(dead_code, unused_imports, reason = "the demo uses all of it")]
 #[path = "../../src/cli/demo/faults.rs"]
 mod faults;
-#[allow(dead_code, unused_imports, reason = "the demo uses all of it")]
+#[expect(dead_code, unused_imports, reason = "the demo uses all of it")]
 #[path = "../../src/cli/demo/plant.rs"]
 mod plant;
-#[allow(dead_code, unused_imports, reason = "the demo uses all of it")]
 #[path = "../../src/cli/demo/sensors.rs"]
 mod sensors;
 
