@@ -163,13 +163,18 @@ impl JetStream {
             ..ClusterView::default()
         };
         let leases = self.leases().await?;
-        let mut keys = leases.keys().await.map_err(away)?;
-        while let Some(key) = keys.next().await {
-            let key = key.map_err(away)?;
-            let Some(entry) = leases.entry(&key).await.map_err(away)? else {
+        // Its subjects are the keys. To ask for keys would leave a consumer at the server for some seconds.
+        let subjects = format!("{}>", leases.prefix);
+        let subjects = leases.stream.info_with_subjects(subjects).await;
+        let mut subjects = subjects.map_err(away)?;
+        while let Some(subject) = subjects.next().await {
+            let (subject, _) = subject.map_err(away)?;
+            let key = subject.strip_prefix(&leases.prefix).unwrap_or(&subject);
+            let entry = leases.entry(key).await.map_err(away)?;
+            let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
                 continue;
             };
-            match parse_key(&key) {
+            match parse_key(key) {
                 RecordKey::Worker(worker) => {
                     let heard_ms = unix_ms(entry.created.unix_timestamp_nanos());
                     view.workers.insert(worker.to_owned(), now_ms() - heard_ms);
