@@ -10,7 +10,7 @@ use spiked::carrier::ClusterView;
 use spiked::carrier::jetstream::JetStream;
 use spiked::config::{ClusterSettings, from_text};
 
-use crate::plant::{Daemon, http_get, spiked, wait_until};
+use crate::plant::{Daemon, http_get, now_ms, payload, spiked, wait_until};
 
 /// Seconds of a lease in the tests: the shortest there is.
 pub const LEASE_S: f64 = 1.0;
@@ -162,7 +162,7 @@ impl Cluster {
                 return;
             }
             assert!(start.elapsed() < limit, "{messages} messages: {view:?}");
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 
@@ -226,6 +226,34 @@ impl Cluster {
                 while self.store(size).await.is_ok() {}
             }
         });
+    }
+
+    /// Stores readings 1 to `n` in the journal, each acknowledged before the next one and `rate` a second. One
+    /// that is not acknowledged is sent again: the journal knows its id.
+    pub fn feed(&self, n: u64, rate: f64) -> tokio::task::JoinHandle<()> {
+        let context = self.context.clone();
+        let base_ms = now_ms() - 86_400_000;
+        self.runtime.spawn(async move {
+            let mut due = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
+            for k in 1..=n {
+                due.tick().await;
+                let publish = || async {
+                    let message = jetstream::message::PublishMessage::build()
+                        .payload(payload(k, base_ms).into())
+                        .message_id(k.to_string());
+                    let sent = context.send_publish(format!("plant.s{}.c", k % 24), message);
+                    sent.await?.await.map(drop)
+                };
+                while publish().await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        })
+    }
+
+    /// Waits until all readings of a [`Cluster::feed`] are stored.
+    pub fn fed(&self, feed: tokio::task::JoinHandle<()>) {
+        self.runtime.block_on(feed).unwrap();
     }
 
     async fn store(&self, bytes: usize) -> Result<(), jetstream::context::PublishError> {
