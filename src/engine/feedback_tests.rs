@@ -127,9 +127,6 @@ fn flagged_again(ruling: Option<Ruling>) -> usize {
 fn a_fault_that_is_confirmed_is_flagged_whenever_it_returns() {
     let confirmed = flagged_again(Some(Ruling::True));
     assert_eq!(confirmed, 10);
-    let (unanswered, denied) = (flagged_again(None), flagged_again(Some(Ruling::False)));
-    assert!(
-        denied < confirmed && unanswered <= confirmed,
-        "{unanswered} {denied}"
-    );
+    let denied = flagged_again(Some(Ruling::False));
+    assert!(denied < confirmed, "{denied}");
 }

@@ -14,7 +14,7 @@ use super::backoff::Backoff;
 use super::broker_drops::BrokerDrops;
 use super::outbox::{Dropped, Outbox};
 use super::queue::Intake;
-use super::sending::{send_all, status};
+use super::sending::send_all;
 use super::subscriptions::{Filters, Subscriptions};
 use super::window::Window;
 use super::{DROPPED_TOPIC, Delivered, Event, Link, LinkError, Message};
@@ -542,7 +542,7 @@ impl ClientHandles {
         let drain_until = deadline - GOODBYE;
         let mut clean = self.drained(drain_until, shared).await;
         if let Some(topic) = &self.status_topic {
-            self.out.push(status(topic, "offline"));
+            self.out.push(Message::status(topic, "offline"));
         }
         clean &= self.drained(drain_until, shared).await;
         let ClientHandles {

@@ -133,6 +133,21 @@ pub struct Message {
     pub kept: Option<u64>,
 }
 
+impl Message {
+    /// The status of a daemon, or of all workers of a cluster together: retained, by QoS 1.
+    pub fn status(topic: &Arc<str>, text: &str) -> Message {
+        Message {
+            topic: topic.clone(),
+            payload: text.into(),
+            qos: 1,
+            retain: true,
+            class: Class::Status,
+            arrived: None,
+            kept: None,
+        }
+    }
+}
+
 /// Events of a connection.
 #[derive(Clone, Debug)]
 pub enum Event {

@@ -7,7 +7,6 @@ use tokio::sync::{mpsc, watch};
 
 use super::client::{Ack, ClientParts, Connected, Stop, reached};
 use super::{Link, LinkSender, Message};
-use crate::metrics::Class;
 use crate::progress::BEAT_EVERY;
 use crate::status::lock;
 
@@ -84,7 +83,7 @@ async fn flush<L: Link>(
 async fn welcome<L: Link>(client: &ClientParts<L>, sender: &L::Sender) {
     client.subscriptions.request(sender).await;
     if let Some(topic) = &client.status_topic {
-        lock(&client.out.outbox).push_first(status(topic, "online"));
+        lock(&client.out.outbox).push_first(Message::status(topic, "online"));
     }
 }
 
@@ -111,17 +110,5 @@ async fn acknowledge<L: Link>(
         && sender.ack(fresh).await.is_ok()
     {
         metrics.acks.inc_by(n_fresh);
-    }
-}
-
-pub(super) fn status(topic: &Arc<str>, text: &str) -> Message {
-    Message {
-        topic: topic.clone(),
-        payload: text.into(),
-        qos: 1,
-        retain: true,
-        class: Class::Status,
-        arrived: None,
-        kept: None,
     }
 }

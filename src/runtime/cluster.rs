@@ -14,11 +14,11 @@ use super::engine_panic::EnginePanic;
 use super::membership::Membership;
 use super::outlet::{OutletFlush, publish_all};
 use super::partitions::PartitionOrder;
-use super::retaining::{Retaining, RetainingTrouble, status};
+use super::retaining::{Retaining, RetainingTrouble};
 use crate::carrier::jetstream::JetStream;
 use crate::config::Settings;
 use crate::mqtt::outbox::Outbox;
-use crate::mqtt::{Intake, Out};
+use crate::mqtt::{Intake, Message, Out};
 use crate::status::{Status, lock};
 
 /// A running membership of a cluster.
@@ -80,7 +80,7 @@ impl ClusterHandles {
             intake: intake.clone(),
             orders: orders_tx,
             flush: flush.clone(),
-            farewell: (cluster.retain_over_mqtt).then(|| status(&status_topic, "offline")),
+            farewell: (cluster.retain_over_mqtt).then(|| Message::status(&status_topic, "offline")),
             out: out.clone(),
             retaining: trouble,
             panicked,

@@ -11,7 +11,6 @@ use tracing::{info, warn};
 use crate::carrier::jetstream::JetStream;
 use crate::carrier::{Carrier, CarrierError};
 use crate::config::MqttSettings;
-use crate::metrics::Class;
 use crate::mqtt::backoff::Backoff;
 use crate::mqtt::{Event, Link, LinkError, LinkOptions, LinkSender, Message, V4};
 use crate::status::lock;
@@ -32,19 +31,6 @@ pub(super) struct Retaining {
     pub(super) trouble: RetainingTrouble,
     /// True when the end has come: what waits is published before.
     pub(super) stop: watch::Receiver<bool>,
-}
-
-/// The status of all workers together.
-pub(super) fn status(topic: &Arc<str>, text: &str) -> Message {
-    Message {
-        topic: topic.clone(),
-        payload: text.into(),
-        qos: 1,
-        retain: true,
-        class: Class::Status,
-        arrived: None,
-        kept: None,
-    }
 }
 
 /// One connection to the listener.
@@ -129,7 +115,7 @@ impl Retaining {
         let mut listener = Listener::connect(options).await?;
         let queue = self.carrier.retained().await.map_err(lost)?;
         listener
-            .publish(status(&self.status_topic, "online"))
+            .publish(Message::status(&self.status_topic, "online"))
             .await?;
         *lock(&self.trouble) = None;
         info!("retained outputs go to the MQTT listener");

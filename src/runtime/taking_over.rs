@@ -44,7 +44,7 @@ impl<C: Carrier> ClusterMember<C> {
         let dead_letter = is_condemned.then(|| DeadLetter {
             seq: reading.seq,
             stream: reading.stream.to_string(),
-            reading: serde_json::to_string(&reading).unwrap_or_default(),
+            reading: serde_json::to_string(&reading).expect("plain data serialises"),
             reason,
         });
         let commit = PartitionCommit {
