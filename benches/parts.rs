@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use spiked::assemble::{Align, AssembleParams, Assembler};
-use spiked::decode::Message;
+use spiked::decode::InboundMessage;
 use spiked::encode::{Encode, Encoder, Spikes};
 use spiked::engine::{Engine, EngineParams};
 use spiked::payload::{Format, Parsed, Pointer, TimeUnit, prediction_json};
@@ -122,11 +122,11 @@ fn decode(c: &mut Criterion) {
         let settings = spiked::config::from_text(&format!("[[input]]\n{input}\n"));
         let mut decoder = settings.expect("valid").decoder(0);
         let mut readings = Vec::new();
-        let message = Message {
+        let message = InboundMessage {
             topic,
             payload,
             arrival_ms: 1_700_000_000_200,
-            ..Message::default()
+            ..InboundMessage::default()
         };
         decoder.read(message, &mut readings).expect("good");
         assert!(!readings.is_empty());

@@ -5,12 +5,14 @@
 use std::cell::RefCell;
 
 use spiked::config::Settings;
-use spiked::decode::{Decoder, Message};
+use spiked::decode::{Decoder, InboundMessage};
 use spiked::payload::{self, Format, Parsed, Pointer, TimeUnit};
 use spiked::replay::Messages;
 use spiked::route::Pattern;
 use spiked::row::{Instruction, Row};
-use spiked::table::{Decimal, Header, LayoutOptions, Separator, Table, TableOptions, TableShape};
+use spiked::table::{
+    Decimal, Header, LayoutOptions, Separator, TableOptions, TableShape, WideTable,
+};
 
 /// A parser and inputs from which others are made.
 pub struct Entry {
@@ -178,11 +180,11 @@ pub fn message(data: &[u8]) {
     let mut readings = Vec::new();
     DECODER.with_borrow_mut(|decoder| {
         let decoder = decoder.get_or_insert_with(|| SETTINGS.with(|s| s.decoder(0)));
-        let message = Message {
+        let message = InboundMessage {
             topic: &topic,
             payload,
             arrival_ms: 1_772_323_200_000,
-            ..Message::default()
+            ..InboundMessage::default()
         };
         if let Err(reason) = decoder.read(message, &mut readings) {
             let _ = decoder.explain(reason, None, &message);
@@ -241,7 +243,7 @@ pub fn table(data: &[u8]) {
 }
 
 fn read_table(data: &[u8], options: &TableOptions) {
-    let Ok(mut table) = Table::of(data, options) else {
+    let Ok(mut table) = WideTable::of(data, options) else {
         return;
     };
     let mut row = Row {

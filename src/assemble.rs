@@ -173,7 +173,7 @@ impl Verdict {
 
 /// State of one channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Slot {
+struct ChannelSlot {
     /// Source stamps of the last readings, newest at `taken % 8`: redeliveries are among them.
     recent: [i64; 8],
     /// Readings taken.
@@ -194,9 +194,9 @@ struct Slot {
     late_since: Option<(i64, i64)>,
 }
 
-impl Slot {
-    fn new(awaited: bool) -> Slot {
-        Slot {
+impl ChannelSlot {
+    fn new(awaited: bool) -> ChannelSlot {
+        ChannelSlot {
             recent: [i64::MIN; 8],
             taken: 0,
             value: 0.0,
@@ -260,7 +260,7 @@ impl Slot {
 pub struct Assembler {
     params: AssembleParams,
     channels: Vec<Arc<str>>,
-    slots: Vec<Slot>,
+    slots: Vec<ChannelSlot>,
     /// Channel indices in the order of their names, for the search.
     by_name: Vec<u32>,
     /// The channel that is likely to report next: sources keep their order.
@@ -572,7 +572,7 @@ impl Assembler {
             self.by_name.insert(place, channel as u32);
         }
         self.channels.push(Arc::clone(name));
-        self.slots.push(Slot::new(awaited));
+        self.slots.push(ChannelSlot::new(awaited));
         channel
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use spiked::config;
-use spiked::decode::{Decoder, Message, Refusals};
+use spiked::decode::{Decoder, InboundMessage, Refusals};
 use spiked::row::Reading;
 
 /// Arrival of a message that names none: 2026-03-01T00:00:00Z.
@@ -119,11 +119,11 @@ fn read_all(path: &Path) -> (Vec<String>, Refused) {
             Some(hex) => bytes(hex),
             None => sent.payload.clone().into_bytes(),
         };
-        let message = Message {
+        let message = InboundMessage {
             topic: &sent.topic,
             payload: &payload,
             arrival_ms,
-            ..Message::default()
+            ..InboundMessage::default()
         };
         let whole = decoder.read(message, &mut readings).err();
         let parts: Vec<_> = decoder.refused().collect();
@@ -337,11 +337,11 @@ fn wrong_messages_get_a_line_that_says_what_to_change() {
     for (settings, topic, payload, says) in WRONG {
         let settings: toml::Table = format!("[[input]]\n{settings}").parse().expect("TOML");
         let mut decoder = decoder(&settings);
-        let message = Message {
+        let message = InboundMessage {
             topic,
             payload: payload.as_bytes(),
             arrival_ms: ARRIVAL_MS,
-            ..Message::default()
+            ..InboundMessage::default()
         };
         let mut readings = Vec::new();
         let whole = decoder.read(message, &mut readings).err();
@@ -371,12 +371,12 @@ fn a_user_property_is_the_timestamp_where_the_payload_has_none() {
         r#"{"value": 21.5}"#,
         r#"{"value": 21.5, "ts": 1772323199000}"#,
     ] {
-        let message = Message {
+        let message = InboundMessage {
             topic: "plant/a/x",
             payload: payload.as_bytes(),
             arrival_ms: ARRIVAL_MS,
             properties: &properties,
-            ..Message::default()
+            ..InboundMessage::default()
         };
         decoder.read(message, &mut readings).expect("read");
     }

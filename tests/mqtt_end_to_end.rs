@@ -48,7 +48,7 @@ fn recording(n_rows: usize) -> Vec<(i64, f64)> {
         .map(|line| {
             let (time, value) = line.split_once(',').unwrap();
             let ts = spiked::time::parse_moment(time)
-                .and_then(spiked::time::Moment::utc_ms)
+                .and_then(spiked::time::ParsedTime::utc_ms)
                 .unwrap();
             (ts, value.parse().unwrap())
         })
@@ -178,7 +178,7 @@ fn recorded_messages_replayed_give_what_the_daemon_published() {
 
 fn ms(time: &str) -> i64 {
     spiked::time::parse_moment(time)
-        .and_then(spiked::time::Moment::utc_ms)
+        .and_then(spiked::time::ParsedTime::utc_ms)
         .unwrap()
 }
 

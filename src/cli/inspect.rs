@@ -9,7 +9,7 @@ use clap::Args;
 use crate::cli::CliError;
 use crate::state::inspect::{current, inspect};
 use crate::state::snapshot::Snapshot;
-use crate::state::{Durability, FILE_NAME, Store, StoreOptions, export, import};
+use crate::state::{Durability, FILE_NAME, StateStore, StoreOptions, export, import};
 
 /// Arguments of `spiked inspect`.
 #[derive(Debug, Args)]
@@ -77,7 +77,7 @@ fn take_over(file: &Path, stream: &str, source: &Path) -> Result<(), crate::stat
         durability: Durability::Snapshot,
         ..StoreOptions::new(dir)
     };
-    let store = Store::open(options)?;
+    let store = StateStore::open(options)?;
     // The settings of other streams do not matter: nothing of theirs is written.
     let last_seq = store.recover(&|_| None)?.last_seq.max(1);
     let model = model.carried_over(stream, last_seq);

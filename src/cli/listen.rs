@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::cli::CliError;
 use crate::config::{MqttSettings, Protocol};
-use crate::decode::{Decoder, Message, Refusals};
+use crate::decode::{Decoder, InboundMessage, Refusals};
 use crate::mqtt::{Delivered, LinkOptions, V4, V5, listen};
 use crate::replay::SeenValues;
 use crate::row::Reading;
@@ -157,7 +157,7 @@ impl Made {
             arrival_ms,
         } in heard
         {
-            let message = Message {
+            let message = InboundMessage {
                 topic: &delivered.topic,
                 payload: &delivered.payload,
                 retained: delivered.retain,
@@ -169,7 +169,12 @@ impl Made {
         made
     }
 
-    fn read(&mut self, message: Message<'_>, decoder: &mut Decoder, readings: &mut Vec<Reading>) {
+    fn read(
+        &mut self,
+        message: InboundMessage<'_>,
+        decoder: &mut Decoder,
+        readings: &mut Vec<Reading>,
+    ) {
         let whole = decoder.read(message, readings).err();
         self.remarks.extend(decoder.remarks());
         if message.retained && whole.is_some() {

@@ -112,7 +112,7 @@ mod tests {
     fn a_daemon_that_runs_with_this_state_is_no_fault() {
         let dir = tempfile::tempdir().unwrap();
         let options = crate::state::StoreOptions::new(dir.path());
-        let store = crate::state::Store::open(options).unwrap();
+        let store = crate::state::StateStore::open(options).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let lines = check(&settings(dir.path(), &address)).unwrap();

@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::engine::EngineParams;
 use crate::payload::Reject;
 use crate::replay::{Costs, Messages, Money, Recorder, Replayed, StreamOutputs, Summary};
-use crate::table::{Table, TableOptions};
+use crate::table::{TableOptions, WideTable};
 use print::table_of;
 pub use reading::ReadingArgs;
 
@@ -292,7 +292,7 @@ fn replay_file(
             .then(|| (params.clone(), stream.clone())),
         ..args.reading.options()?
     };
-    let mut table = Table::open(file, &options).map_err(|e| fail(&e))?;
+    let mut table = WideTable::open(file, &options).map_err(|e| fail(&e))?;
     let mut recorder = (args.report.is_some() || args.labels.is_some()).then(|| {
         let units = table.channels().iter().map(|name| table.unit(name));
         let units = units.map(|unit| unit.unwrap_or_default().to_owned());
@@ -382,7 +382,7 @@ fn say(file: &Path, text: String) {
 }
 
 /// Says on standard error what was read differently from what one might expect.
-fn report_oddities(table: &Table<'_>, file: &Path) {
+fn report_oddities(table: &WideTable<'_>, file: &Path) {
     let say = |text: String| say(file, text);
     if !table.found().is_empty() {
         say(format!("read as: {}", table.found().join("; ")));

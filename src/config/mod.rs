@@ -22,7 +22,7 @@ use config::{Config, Environment, File, FileFormat};
 pub use changes::Changes;
 pub use channels::Unit;
 pub use cluster::ClusterSettings;
-pub use mqtt::{Input, MqttSettings, Protocol, TlsSettings};
+pub use mqtt::{InputSettings, MqttSettings, Protocol, TlsSettings};
 pub use schema::json_schema;
 pub use settings::{
     Durability, FeedbackMode, HttpSettings, OutputSettings, Overload, RuntimeSettings, Settings,

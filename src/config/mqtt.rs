@@ -78,7 +78,7 @@ pub struct TlsSettings {
 
 /// One subscription.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Input {
+pub struct InputSettings {
     /// Topic pattern.
     pub pattern: Pattern,
     /// Payload format.
@@ -232,7 +232,10 @@ fn parse_url(url: &str) -> Result<(String, u16, bool), String> {
     Ok((host.to_owned(), port, tls))
 }
 
-pub(super) fn inputs(value: Option<Value>, report: &mut ProblemReport) -> Option<Vec<Input>> {
+pub(super) fn inputs(
+    value: Option<Value>,
+    report: &mut ProblemReport,
+) -> Option<Vec<InputSettings>> {
     let tables = match value.map(|value| value.kind) {
         // Without any: one topic a channel.
         None => vec![None],
@@ -244,7 +247,7 @@ pub(super) fn inputs(value: Option<Value>, report: &mut ProblemReport) -> Option
             return None;
         }
     };
-    let inputs: Vec<Option<Input>> = tables
+    let inputs: Vec<Option<InputSettings>> = tables
         .into_iter()
         .enumerate()
         .map(|(idx, table)| input(idx, table, report))
@@ -257,7 +260,7 @@ pub(super) fn inputs(value: Option<Value>, report: &mut ProblemReport) -> Option
     inputs.into_iter().collect()
 }
 
-fn input(idx: usize, value: Option<Value>, report: &mut ProblemReport) -> Option<Input> {
+fn input(idx: usize, value: Option<Value>, report: &mut ProblemReport) -> Option<InputSettings> {
     let mut s = Section::new(&format!("input[{idx}]"), "[[input]]", value, report);
     let topic = s.text("topic", "plant/{stream}/{channel}", any);
     let stream = s.text("stream", "", any);
@@ -312,7 +315,7 @@ fn input(idx: usize, value: Option<Value>, report: &mut ProblemReport) -> Option
         }
     };
     s.done();
-    Some(Input {
+    Some(InputSettings {
         pattern: pattern?,
         format: format?,
         qos: u8::try_from(qos).unwrap_or(1),

@@ -11,7 +11,7 @@ use config::{Value, ValueKind};
 use super::channels::{Unit, channels, predict};
 use super::cluster::{ClusterSettings, cluster};
 use super::model::{engine, stream};
-use super::mqtt::{Input, MqttSettings, inputs, mqtt};
+use super::mqtt::{InputSettings, MqttSettings, inputs, mqtt};
 use super::reader::{Described, ProblemReport, Section, any, not_empty, unknown};
 use super::secrets::{SecretFiles, readable_by_all, secret_file};
 use super::webhook::{WebhookSettings, webhook};
@@ -28,7 +28,7 @@ pub struct Settings {
     /// The broker.
     pub mqtt: MqttSettings,
     /// Subscriptions and their inputs.
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<InputSettings>,
     /// The inputs are written down; else the default one is there.
     pub inputs_given: bool,
     /// Settings of the published messages.

@@ -6,7 +6,7 @@ use crate::route::is_invisible;
 use crate::row::Reading;
 
 use super::advice::{self, advice};
-use super::{Decoder, Message};
+use super::{Decoder, InboundMessage};
 
 /// Bytes of a payload that are shown.
 const EXCERPT_BYTES: usize = 80;
@@ -134,7 +134,7 @@ pub(super) fn refusal(
     decoder: &Decoder,
     reason: Reject,
     detail: &str,
-    message: &Message<'_>,
+    message: &InboundMessage<'_>,
 ) -> Refusal {
     let input = match decoder.router.known(message.topic) {
         Some(route) => Some(route.input),

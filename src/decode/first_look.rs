@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Message;
+use super::InboundMessage;
 use super::remarks::Remark;
 use crate::payload::{Format, Names};
 
@@ -37,7 +37,7 @@ impl FirstLook {
         input: usize,
         format: &Format,
         names: Option<&Names>,
-        message: &Message<'_>,
+        message: &InboundMessage<'_>,
         timed: bool,
     ) -> Vec<(Remark, String)> {
         if self.inputs.len() <= input {

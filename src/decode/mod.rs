@@ -17,7 +17,7 @@ use crate::assemble::MAX_AHEAD_MS;
 use crate::engine::EngineParams;
 use crate::payload::node::Node;
 use crate::payload::{
-    Form, Format, Found, InstructionTopic, Measured, Order, Parsed, Refused, Reject, Scope,
+    Form, Format, FoundValue, InstructionTopic, Measured, Order, Parsed, Refused, Reject, Scope,
     parse_instruction, parse_sparkplug,
 };
 use crate::route::{Match, Pattern, Route, Router};
@@ -28,7 +28,7 @@ pub use origins::StreamOrigins;
 use origins::{Origins, instances_of};
 pub use refusals::{Refusals, RefusedTopic};
 use remarks::Remark;
-pub use sparkplug::{Command, Sessions, SparkplugTopic};
+pub use sparkplug::{NodeCommand, Sessions, SparkplugTopic};
 use states::number_of;
 
 /// Sources whose last stamp within a repeated hour is remembered.
@@ -36,7 +36,7 @@ const MAX_FOLDS: usize = 100_000;
 
 /// One message as the broker delivered it, or as a recording has it.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Message<'a> {
+pub struct InboundMessage<'a> {
     /// Its topic.
     pub topic: &'a str,
     /// Its payload.
@@ -161,7 +161,7 @@ impl Decoder {
     /// are in [`Decoder::refused`].
     pub fn read(
         &mut self,
-        message: Message<'_>,
+        message: InboundMessage<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), Reject> {
         self.parsed.refused.clear();
@@ -180,7 +180,7 @@ impl Decoder {
     fn predicted(
         &mut self,
         instances: &BTreeSet<String>,
-        message: Message<'_>,
+        message: InboundMessage<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), Reject> {
         let own = self.router.own_topics();
@@ -221,7 +221,7 @@ impl Decoder {
     }
 
     /// Requests to be published: Sparkplug nodes are asked for their births.
-    pub fn commands(&mut self) -> Drain<'_, Command> {
+    pub fn commands(&mut self) -> Drain<'_, NodeCommand> {
         self.sessions.commands()
     }
 
@@ -231,7 +231,12 @@ impl Decoder {
     }
 
     /// Explains why the last message, or a part of it, was refused.
-    pub fn explain(&self, reason: Reject, detail: Option<&str>, message: &Message<'_>) -> Refusal {
+    pub fn explain(
+        &self,
+        reason: Reject,
+        detail: Option<&str>,
+        message: &InboundMessage<'_>,
+    ) -> Refusal {
         let detail = detail.unwrap_or(&self.parsed.detail);
         explain::refusal(self, reason, detail, message)
     }
@@ -264,7 +269,7 @@ impl Decoder {
         &mut self,
         stream: &str,
         topic: InstructionTopic,
-        message: Message<'_>,
+        message: InboundMessage<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), Reject> {
         // Said once and for all, not to each that connects.
@@ -286,7 +291,7 @@ impl Decoder {
     /// The readings of a message.
     fn measured(
         &mut self,
-        message: Message<'_>,
+        message: InboundMessage<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), Reject> {
         if message.payload.len() > self.max_payload_bytes {
@@ -355,7 +360,7 @@ impl Decoder {
     fn take_first(
         &mut self,
         found: Match,
-        message: &Message<'_>,
+        message: &InboundMessage<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), Reject> {
         // A single value that cannot be used admits nothing.
@@ -383,7 +388,7 @@ impl Decoder {
     fn take(
         &mut self,
         route: &Arc<Route>,
-        message: &Message<'_>,
+        message: &InboundMessage<'_>,
         readings: &mut Vec<Reading>,
     ) -> Result<(), Reject> {
         let single = self.parsed.len() == 1 && self.parsed.refused.is_empty();
@@ -457,8 +462,8 @@ fn one(
     router: &mut Router,
     states: Option<&EngineParams>,
     route: &Route,
-    found: &Found<'_>,
-    message: &Message<'_>,
+    found: &FoundValue<'_>,
+    message: &InboundMessage<'_>,
 ) -> Result<Taken, (Reject, String)> {
     let of_channel = |reason| (reason, found.channel.unwrap_or_default().to_owned());
     let stream = match (&route.stream, found.stream) {
@@ -496,7 +501,7 @@ fn one(
 }
 
 /// Whether a reading's time can be used: an age that is known, and not ahead of the arrival.
-fn usable_time(found: &Found<'_>, message: &Message<'_>) -> Result<(), Reject> {
+fn usable_time(found: &FoundValue<'_>, message: &InboundMessage<'_>) -> Result<(), Reject> {
     match found.ts {
         Some(stamp) if stamp.ms > message.arrival_ms.saturating_add(MAX_AHEAD_MS) => {
             Err(Reject::Future)
@@ -512,7 +517,7 @@ fn collision(router: &Router, stream: &str, channel: &str) -> String {
 }
 
 /// The timestamp that came beside the payload: a user property of the name that `ts` has.
-fn property<'a>(format: &Format, message: &Message<'a>) -> Option<&'a str> {
+fn property<'a>(format: &Format, message: &InboundMessage<'a>) -> Option<&'a str> {
     if message.properties.is_empty() {
         return None;
     }

@@ -99,7 +99,7 @@ fn via_of(payload: &[u8]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::decode::Message;
+    use crate::decode::InboundMessage;
     use crate::payload::{OutputForm, Reject, add_via};
 
     /// A decoder of the plant and of other instances' predictions, by arrival.
@@ -114,12 +114,12 @@ mod tests {
         crate::config::from_text(&text).unwrap().decoder(0)
     }
 
-    fn message<'a>(topic: &'a str, payload: &'a str) -> Message<'a> {
-        Message {
+    fn message<'a>(topic: &'a str, payload: &'a str) -> InboundMessage<'a> {
+        InboundMessage {
             topic,
             payload: payload.as_bytes(),
             arrival_ms: 1_772_323_200_000,
-            ..Message::default()
+            ..InboundMessage::default()
         }
     }
 

@@ -1,7 +1,7 @@
 //! Remarks on the inputs that a person should hear once: units, zones, times among the channels.
 
 use super::explain::advice_on_time;
-use super::{Decoder, MAX_FOLDS, Message};
+use super::{Decoder, InboundMessage, MAX_FOLDS};
 use crate::payload::{Measured, Order, TimeUnit, is_missing_mark, names_a_time};
 
 /// Kinds of remarks.
@@ -23,7 +23,7 @@ const YEAR_MS: i64 = 31_557_600_000;
 impl Decoder {
     /// Remarks once on a channel that is named like a time and lies within a day of the arrival, where
     /// the message has no other time.
-    pub(super) fn note_time_among_channels(&mut self, input: usize, message: &Message<'_>) {
+    pub(super) fn note_time_among_channels(&mut self, input: usize, message: &InboundMessage<'_>) {
         let is_time = |(name, value): &(&str, f64)| {
             let last = name.rsplit('.').next().unwrap_or(name);
             let ms = TimeUnit::Auto.fractional(*value);
@@ -48,7 +48,7 @@ impl Decoder {
         &mut self,
         input: usize,
         before: &Order,
-        message: &Message<'_>,
+        message: &InboundMessage<'_>,
     ) {
         if self.parsed.order != *before
             && let Some(last_ms) = self.parsed.order.last_ms
@@ -109,11 +109,11 @@ mod tests {
     fn remarks(input: &str, payload: &str) -> Vec<String> {
         let settings = crate::config::from_text(&format!("[[input]]\n{input}\n")).unwrap();
         let mut decoder = settings.decoder(0);
-        let message = Message {
+        let message = InboundMessage {
             topic: "plant/press",
             payload: payload.as_bytes(),
             arrival_ms: 1_772_323_200_000,
-            ..Message::default()
+            ..InboundMessage::default()
         };
         let (mut readings, mut all) = (Vec::new(), Vec::new());
         for _ in 0..2 {
@@ -193,11 +193,11 @@ mod tests {
             let (mut readings, mut said) = (Vec::new(), Vec::new());
             for id in ids {
                 let payload = format!("{{\"id\":{id},\"temp\":21.5}}");
-                let message = Message {
+                let message = InboundMessage {
                     topic: "plant/press",
                     payload: payload.as_bytes(),
                     arrival_ms: 1_772_323_200_000,
-                    ..Message::default()
+                    ..InboundMessage::default()
                 };
                 decoder.read(message, &mut readings).unwrap();
                 said.extend(decoder.remarks());

@@ -19,7 +19,7 @@ const ASK_EVERY_MS: i64 = 60_000;
 
 /// A message to be published: a request to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
+pub struct NodeCommand {
     /// Topic.
     pub topic: String,
     /// Payload.
@@ -42,7 +42,7 @@ struct EdgeNode {
 #[derive(Clone, Debug, Default)]
 pub struct Sessions {
     nodes: HashMap<(String, String), EdgeNode>,
-    commands: Vec<Command>,
+    commands: Vec<NodeCommand>,
     gaps: u64,
     /// Texts are wanted: they may name states.
     pub wants_words: bool,
@@ -175,7 +175,7 @@ impl Sessions {
     }
 
     /// Requests to be published.
-    pub fn commands(&mut self) -> std::vec::Drain<'_, Command> {
+    pub fn commands(&mut self) -> std::vec::Drain<'_, NodeCommand> {
         self.commands.drain(..)
     }
 
@@ -195,7 +195,12 @@ fn follow(node: &mut EdgeNode, seq: Option<u64>) -> bool {
 }
 
 /// Asks a node for its births, unless that was done a moment ago.
-fn ask(node: &mut EdgeNode, topic: &SparkplugTopic<'_>, now_ms: i64, commands: &mut Vec<Command>) {
+fn ask(
+    node: &mut EdgeNode,
+    topic: &SparkplugTopic<'_>,
+    now_ms: i64,
+    commands: &mut Vec<NodeCommand>,
+) {
     if node
         .asked_ms
         .is_some_and(|at| (0..ASK_EVERY_MS).contains(&(now_ms - at)))
@@ -203,7 +208,7 @@ fn ask(node: &mut EdgeNode, topic: &SparkplugTopic<'_>, now_ms: i64, commands: &
         return;
     }
     node.asked_ms = Some(now_ms);
-    commands.push(Command {
+    commands.push(NodeCommand {
         topic: format!("spBv1.0/{}/NCMD/{}", topic.group, topic.node),
         payload: rebirth_request(now_ms),
     });
@@ -245,7 +250,7 @@ mod tests {
             send(s, "spBv1.0/g/NDATA/n", Some(3), data),
             Err(Reject::UnknownMetric)
         );
-        let asked: Vec<Command> = s.commands().collect();
+        let asked: Vec<NodeCommand> = s.commands().collect();
         assert_eq!(asked[0].topic, "spBv1.0/g/NCMD/n");
         assert_eq!(
             send(s, "spBv1.0/g/NDATA/n", Some(4), data),
@@ -283,7 +288,7 @@ mod tests {
         let s = &mut Sessions::default();
         let first = send(s, "spBv1.0/g/DDATA/n/press", Some(3), data);
         assert_eq!(first, Err(Reject::UnknownMetric));
-        let asked: Vec<Command> = s.commands().collect();
+        let asked: Vec<NodeCommand> = s.commands().collect();
         assert_eq!(asked.len(), 1);
         assert_eq!(asked[0].topic, "spBv1.0/g/NCMD/n");
         let request = parse_sparkplug(&asked[0].payload).unwrap();

@@ -21,7 +21,7 @@ use super::states::States;
 use super::stats::{Figures, Moving};
 use crate::detect::Residual;
 use crate::encode::{Calendar, Spikes, StepScale, encode_calendar, hour_of_day};
-use crate::ep::{NetworkDraft, Summary};
+use crate::ep::{NetworkDraft, NetworkSummary};
 use crate::predict::student;
 use crate::row::{ChannelOutcome, Forecast, Odds, Row};
 
@@ -528,7 +528,7 @@ impl Forecaster {
     }
 
     /// Summarises the network in figures.
-    pub fn summary(&self) -> Option<Summary> {
+    pub fn summary(&self) -> Option<NetworkSummary> {
         self.head.summary()
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::interval::IntervalCalibration;
 use crate::encode::Spikes;
-use crate::ep::{Input, Network, NetworkSpec, Report, Summary};
+use crate::ep::{Input, Network, NetworkSpec, NetworkSummary, Report};
 use crate::num::scrap::Scrap;
 use crate::num::special;
 use crate::predict::{Forgetting, RecursiveFilter};
@@ -18,21 +18,21 @@ const NOISE_PRIOR_WEIGHT: f64 = 4.0;
 
 /// Observation noise of one output: fading mean of the posterior expectation of its square.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Noise {
+struct OutputNoise {
     variance: f64,
     weight: f64,
 }
 
-impl Default for Noise {
-    fn default() -> Noise {
-        Noise {
+impl Default for OutputNoise {
+    fn default() -> OutputNoise {
+        OutputNoise {
             variance: 1.0,
             weight: 0.0,
         }
     }
 }
 
-impl Noise {
+impl OutputNoise {
     /// Takes one posterior expectation of the squared noise. True if it was capped.
     fn observe(&mut self, square: f64, weight: f64, memory: f64) -> bool {
         let cap = NOISE_CAP * self.variance;
@@ -141,7 +141,7 @@ pub struct Head {
     /// Reads the inputs and the hidden layer's spikes jointly, in place of the network's own outputs.
     readout: Option<RecursiveFilter>,
     likelihood: Likelihood,
-    noise: Vec<Noise>,
+    noise: Vec<OutputNoise>,
     profile: Vec<Profile>,
     intervals: Vec<IntervalCalibration>,
     /// Spikes and inputs, as the readout sees them, and its means.
@@ -227,7 +227,7 @@ impl Head {
 
     fn add_outputs(&mut self, n: usize) {
         let outputs = self.noise.len() + n;
-        self.noise.resize_with(outputs, Noise::default);
+        self.noise.resize_with(outputs, OutputNoise::default);
         self.profile.resize_with(outputs, Profile::default);
         self.ratio.resize(outputs, 1.0);
         self.intervals
@@ -408,7 +408,7 @@ impl Head {
     }
 
     /// Summarises the network in figures. Walks over all weights.
-    pub fn summary(&self) -> Option<Summary> {
+    pub fn summary(&self) -> Option<NetworkSummary> {
         self.net.as_ref().map(Network::summary)
     }
 

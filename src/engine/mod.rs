@@ -39,7 +39,7 @@ use self::networks::context_head;
 use self::stats::Moving;
 use crate::detect::{ChannelKind, ChannelOptions, ChannelResiduals, Detector, Watch};
 use crate::encode::CALENDAR_WIDTH;
-use crate::ep::Summary;
+use crate::ep::NetworkSummary;
 use crate::num::scrap::Scrap;
 use crate::predict::{
     GivenOthers, GivenSettings, LevelResidual, NextStep, NextStepSettings, Published, Verified,
@@ -318,12 +318,12 @@ impl Engine {
     }
 
     /// Summarises each network in figures; empty before the first row. Walks over all weights.
-    pub fn weights(&self) -> Vec<(String, Summary)> {
+    pub fn weights(&self) -> Vec<(String, NetworkSummary)> {
         let Some(context) = &self.context else {
             return Vec::new();
         };
         let steps = self.next.summaries().enumerate();
-        let mut all: Vec<(String, Summary)> = steps
+        let mut all: Vec<(String, NetworkSummary)> = steps
             .map(|(i, summary)| match i {
                 0 => ("step".to_owned(), summary),
                 _ => (format!("step {i}"), summary),

@@ -123,7 +123,7 @@ pub use network::committee::Committee;
 pub use network::readout::{LinearReadout, Predicted};
 pub use network::sample::{LabelledInput, Observation};
 pub use network::weights::LayerWeights;
-pub use network::{Input, Network, OutputMoments, Summary};
+pub use network::{Input, Network, NetworkSummary, OutputMoments};
 pub use report::{LayerSummary, Report};
 pub use sites::Sites;
 pub use spec::{

@@ -50,7 +50,7 @@ const MAX_TARGET: f32 = 1e15;
 
 /// Summary figures of a network's weights.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct NetworkSummary {
     /// One entry a layer, from the input: the hidden layers, then the output layer.
     pub layers: Vec<LayerSummary>,
     /// Direct synapses.

@@ -9,14 +9,14 @@ const KEPT: usize = 256;
 
 /// Samples of the learning's figures, evenly spaced in rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Learning {
-    samples: Vec<Sample>,
+pub struct LearningRecord {
+    samples: Vec<LearningSample>,
     /// Rows between two samples; 0 before the first.
     every_rows: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Sample {
+struct LearningSample {
     ts_ms: i64,
     rows: u64,
     log_density: f32,
@@ -51,7 +51,7 @@ pub struct LearningView {
     pub noise_variance: Vec<f32>,
 }
 
-impl Learning {
+impl LearningRecord {
     /// Takes a sample where one is due.
     pub fn push(&mut self, ts_ms: i64, stats: &EngineStats) {
         self.every_rows = self.every_rows.max(1);
@@ -60,7 +60,7 @@ impl Learning {
         if stats.learned == 0 || (stats.rows < next && !anew) {
             return;
         }
-        self.samples.push(Sample {
+        self.samples.push(LearningSample {
             ts_ms,
             rows: stats.rows,
             log_density: stats.log_density as f32,
@@ -84,7 +84,7 @@ impl Learning {
     /// The samples as columns.
     pub fn view(&self) -> LearningView {
         let samples = &self.samples;
-        let column = |figure: fn(&Sample) -> f32| samples.iter().map(figure).collect();
+        let column = |figure: fn(&LearningSample) -> f32| samples.iter().map(figure).collect();
         LearningView {
             ts_ms: samples.iter().map(|s| s.ts_ms).collect(),
             rows: samples.iter().map(|s| s.rows).collect(),
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn samples_stay_few_and_even_however_long_it_goes_on() {
-        let mut learning = Learning::default();
+        let mut learning = LearningRecord::default();
         for rows in 1..=100_000 {
             let stats = EngineStats {
                 rows,

@@ -1,6 +1,6 @@
 //! Keeps a bounded, downsampled record of one stream for its pictures.
 //!
-//! The newest rows are kept one by one. Beyond [`History::capacity`] of them, the oldest eight
+//! The newest rows are kept one by one. Beyond [`StreamHistory::capacity`] of them, the oldest eight
 //! become one point of the next tier (mean, least and greatest value), and so on: eight tiers of
 //! 360 points hold more than 800 million rows. Nothing is sampled away: the least and greatest
 //! value and the highest score of the merged rows stay. The record is a deterministic function of
@@ -25,7 +25,7 @@ pub use view::{ChannelView, FanPoint, HistoryView, IncidentView, Range, SPARK_PO
 pub use what_if::AlarmThreshold;
 
 use self::incidents::IncidentRecords;
-use self::learning::Learning;
+use self::learning::LearningRecord;
 use self::point::Point;
 use crate::engine::EngineStats;
 use crate::row::{Incident, Outcome};
@@ -45,7 +45,7 @@ pub const MAX_CAPACITY: usize = 10_000;
 
 /// A bounded record of one stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct History {
+pub struct StreamHistory {
     capacity: usize,
     channels: Vec<ChannelNames>,
     /// Finest first; within a tier oldest first.
@@ -57,7 +57,7 @@ pub struct History {
     /// Points that fell off the coarsest tier.
     dropped: u64,
     incidents: IncidentRecords,
-    learning: Learning,
+    learning: LearningRecord,
     /// Bar of the evidence, nats, and false alarms a week that it is for; NaN before there is one.
     bar: (f64, f64),
     /// Forecasts of the last row; the next row brings them back after a restart.
@@ -77,23 +77,23 @@ struct ChannelNames {
 /// Points that each tier may keep, so that histories of `n_channels` channels together fit into
 /// `bytes`; [`DEFAULT_CAPACITY`] at most.
 pub fn capacity_within(bytes: usize, n_channels: usize) -> usize {
-    let bytes_a_point = n_channels.saturating_mul(size_of::<point::Cell>());
+    let bytes_a_point = n_channels.saturating_mul(size_of::<point::ChannelPoint>());
     let points = bytes / bytes_a_point.saturating_mul(USUAL_TIERS).max(1);
     points.clamp(MIN_CAPACITY, DEFAULT_CAPACITY)
 }
 
-impl Default for History {
+impl Default for StreamHistory {
     /// An empty record of the default capacity.
-    fn default() -> History {
-        History::new(DEFAULT_CAPACITY)
+    fn default() -> StreamHistory {
+        StreamHistory::new(DEFAULT_CAPACITY)
     }
 }
 
-impl History {
+impl StreamHistory {
     /// An empty record that keeps `capacity` points in each tier, limited to
     /// [`MIN_CAPACITY`]..=[`MAX_CAPACITY`].
-    pub fn new(capacity: usize) -> History {
-        History {
+    pub fn new(capacity: usize) -> StreamHistory {
+        StreamHistory {
             capacity: capacity.clamp(MIN_CAPACITY, MAX_CAPACITY),
             channels: Vec::new(),
             tiers: vec![VecDeque::new()],
@@ -101,7 +101,7 @@ impl History {
             taken: 0,
             dropped: 0,
             incidents: IncidentRecords::default(),
-            learning: Learning::default(),
+            learning: LearningRecord::default(),
             bar: (f64::NAN, f64::NAN),
             fan: Vec::new(),
             period_ms: 0.0,

@@ -21,13 +21,13 @@ pub struct Point {
     /// One of the rows was too early to judge.
     pub warming_up: bool,
     /// One a channel that was known then.
-    pub cells: Box<[Cell]>,
+    pub cells: Box<[ChannelPoint]>,
 }
 
 /// One channel of a point. Of a channel of states, `value` and `predicted` are places of states and
 /// `sd` is the probability that the state seen had before.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Cell {
+pub struct ChannelPoint {
     /// Mean of the measured values; NaN where all are missing.
     pub value: f64,
     /// Least measured value.
@@ -46,8 +46,8 @@ pub struct Cell {
     pub seen: u32,
 }
 
-impl Cell {
-    const MISSING: Cell = Cell {
+impl ChannelPoint {
+    const MISSING: ChannelPoint = ChannelPoint {
         value: f64::NAN,
         low: f64::NAN,
         high: f64::NAN,
@@ -58,8 +58,8 @@ impl Cell {
         seen: 0,
     };
 
-    fn of_number(channel: &ChannelOutcome) -> Cell {
-        Cell {
+    fn of_number(channel: &ChannelOutcome) -> ChannelPoint {
+        ChannelPoint {
             value: channel.value,
             low: channel.value,
             high: channel.value,
@@ -71,11 +71,11 @@ impl Cell {
         }
     }
 
-    fn of_states(channel: &ChannelOutcome, odds: &Odds) -> Cell {
+    fn of_states(channel: &ChannelOutcome, odds: &Odds) -> ChannelPoint {
         let place = |place: Option<usize>| place.map_or(f64::NAN, |place| place as f64);
         let seen = place(odds.seen);
         let p = odds.seen.and_then(|seen| odds.states.get(seen));
-        Cell {
+        ChannelPoint {
             value: seen,
             low: seen,
             high: seen,
@@ -96,8 +96,8 @@ impl Point {
             .iter()
             .find(|odds| odds.channel == c)
         {
-            Some(odds) => Cell::of_states(channel, odds),
-            None => Cell::of_number(channel),
+            Some(odds) => ChannelPoint::of_states(channel, odds),
+            None => ChannelPoint::of_number(channel),
         };
         Point {
             start_ms: outcome.ts_ms,
@@ -120,7 +120,7 @@ impl Point {
             let cells = points
                 .iter()
                 .map(move |point| (point.rows, point.cells.get(c)));
-            let cells = cells.map(|(rows, cell)| (rows, cell.unwrap_or(&Cell::MISSING)));
+            let cells = cells.map(|(rows, cell)| (rows, cell.unwrap_or(&ChannelPoint::MISSING)));
             if states.get(c).copied().unwrap_or(false) {
                 merge_states(cells)
             } else {
@@ -165,8 +165,8 @@ impl Mean {
     }
 }
 
-fn merge_numbers<'a>(cells: impl Iterator<Item = (u32, &'a Cell)>) -> Cell {
-    let mut merged = Cell::MISSING;
+fn merge_numbers<'a>(cells: impl Iterator<Item = (u32, &'a ChannelPoint)>) -> ChannelPoint {
+    let mut merged = ChannelPoint::MISSING;
     let [mut value, mut predicted, mut variance, mut ignorance] = <[Mean; 4]>::default();
     for (rows, cell) in cells {
         let rows = f64::from(rows);
@@ -176,7 +176,7 @@ fn merge_numbers<'a>(cells: impl Iterator<Item = (u32, &'a Cell)>) -> Cell {
         ignorance.add(f64::from(cell.ignorance_sd).powi(2), rows);
         add_extremes(&mut merged, cell);
     }
-    Cell {
+    ChannelPoint {
         value: value.get(),
         predicted: predicted.get(),
         sd: variance.get().sqrt() as f32,
@@ -185,8 +185,8 @@ fn merge_numbers<'a>(cells: impl Iterator<Item = (u32, &'a Cell)>) -> Cell {
     }
 }
 
-fn merge_states<'a>(cells: impl Iterator<Item = (u32, &'a Cell)>) -> Cell {
-    let mut merged = Cell::MISSING;
+fn merge_states<'a>(cells: impl Iterator<Item = (u32, &'a ChannelPoint)>) -> ChannelPoint {
+    let mut merged = ChannelPoint::MISSING;
     for (_, cell) in cells {
         if cell.seen > 0 {
             merged.value = cell.value;
@@ -200,7 +200,7 @@ fn merge_states<'a>(cells: impl Iterator<Item = (u32, &'a Cell)>) -> Cell {
 }
 
 /// `min` and `max` pass over NaN.
-fn add_extremes(merged: &mut Cell, cell: &Cell) {
+fn add_extremes(merged: &mut ChannelPoint, cell: &ChannelPoint) {
     merged.low = merged.low.min(cell.low);
     merged.high = merged.high.max(cell.high);
     merged.score = merged.score.max(cell.score);

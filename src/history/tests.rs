@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FAN, History, MIN_CAPACITY, Range};
+use super::{FAN, MIN_CAPACITY, Range, StreamHistory};
 use crate::row::{ChannelOutcome, Incident, IncidentEdge, Kind, Odds, Outcome, Ruling, Share};
 
 fn names(n: usize) -> Vec<Arc<str>> {
@@ -34,8 +34,8 @@ fn row(row: u64, ts_ms: i64, values: &[f64]) -> Outcome {
 }
 
 /// `n` rows a second apart; the value is the row's number, but for one spike.
-fn filled(n: u64, spike_at: u64) -> History {
-    let mut history = History::new(MIN_CAPACITY);
+fn filled(n: u64, spike_at: u64) -> StreamHistory {
+    let mut history = StreamHistory::new(MIN_CAPACITY);
     for i in 1..=n {
         let value = if i == spike_at { 1e6 } else { i as f64 };
         history.push(&names(1), &row(i, i as i64 * 1000, &[value]), None);
@@ -99,7 +99,7 @@ fn a_view_is_thinned_by_time_and_cut_to_its_range() {
 #[test]
 fn a_row_taken_twice_counts_once() {
     let mut history = filled(10, 0);
-    let bytes = |history: &History| postcard::to_stdvec(history).unwrap();
+    let bytes = |history: &StreamHistory| postcard::to_stdvec(history).unwrap();
     let before = bytes(&history);
     history.push(&names(1), &row(10, 10_000, &[10.0]), None);
     history.push(&names(1), &row(4, 4_000, &[4.0]), None);
@@ -128,7 +128,7 @@ fn it_comes_back_from_bytes_as_it_was() {
     outcome.edge = Some(IncidentEdge::Opened(channel.clone()));
     history.push(&names(1), &outcome, Some(&channel));
     let bytes = postcard::to_stdvec(&history).unwrap();
-    let back: History = postcard::from_bytes(&bytes).unwrap();
+    let back: StreamHistory = postcard::from_bytes(&bytes).unwrap();
     // NaN is not equal to itself, so bytes are compared.
     assert_eq!(postcard::to_stdvec(&back).unwrap(), bytes);
     assert_eq!(back.rows(), 3001);
@@ -136,7 +136,7 @@ fn it_comes_back_from_bytes_as_it_was() {
 
 #[test]
 fn a_smaller_capacity_merges_what_is_there() {
-    let mut history = History::new(1000);
+    let mut history = StreamHistory::new(1000);
     for i in 1..=900 {
         history.push(&names(1), &row(i, i as i64, &[1.0]), None);
     }
@@ -149,7 +149,7 @@ fn a_smaller_capacity_merges_what_is_there() {
 
 #[test]
 fn a_missing_value_is_null_and_a_later_channel_has_nothing_before() {
-    let mut history = History::new(100);
+    let mut history = StreamHistory::new(100);
     history.push(&names(1), &row(1, 1000, &[f64::NAN]), None);
     history.push(&names(2), &row(2, 2000, &[5.0, 7.0]), None);
     let view = history.view(&"s".into(), Range::all(10));
@@ -161,7 +161,7 @@ fn a_missing_value_is_null_and_a_later_channel_has_nothing_before() {
 
 #[test]
 fn states_are_places_in_their_list() {
-    let mut history = History::new(100);
+    let mut history = StreamHistory::new(100);
     let mut outcome = row(1, 1000, &[1.0]);
     let states = vec![("shut".into(), 0.9), ("open".into(), 0.1)];
     outcome.odds.push(Odds {
@@ -179,7 +179,7 @@ fn states_are_places_in_their_list() {
 
 #[test]
 fn an_incident_keeps_the_least_expected_row_of_each_channel_and_its_verdict() {
-    let mut history = History::new(100);
+    let mut history = StreamHistory::new(100);
     let mut incident = Incident {
         id: 1,
         kind: Kind::Surprise,

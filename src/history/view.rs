@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::point::{Cell, Point};
+use super::point::{ChannelPoint, Point};
 use super::what_if::{AlarmThreshold, alarm_thresholds};
-use super::{ChannelEvidence, ChannelNames, History, IncidentRecord, LearningView};
+use super::{ChannelEvidence, ChannelNames, IncidentRecord, LearningView, StreamHistory};
 use crate::row::Ruling;
 
 /// Version of the shape.
@@ -167,7 +167,7 @@ pub struct ShareView {
     pub sd: Option<f64>,
 }
 
-impl History {
+impl StreamHistory {
     /// The part of the record in `range`, ready to draw.
     pub fn view(&self, stream: &Arc<str>, range: Range) -> HistoryView {
         let points = self.points();
@@ -298,16 +298,16 @@ fn thinned(points: &[&Point], max_points: usize, states: &[bool]) -> Vec<Point> 
 
 fn channel_view(
     names: &ChannelNames,
-    cells: &[Option<&Cell>],
+    cells: &[Option<&ChannelPoint>],
     single: bool,
     fan: impl Iterator<Item = FanPoint>,
 ) -> ChannelView {
     let decimals = decimals_of(cells);
-    let column = |figure: &dyn Fn(&Cell) -> f64| -> Vec<Option<f64>> {
+    let column = |figure: &dyn Fn(&ChannelPoint) -> f64| -> Vec<Option<f64>> {
         let figures = cells.iter().map(|cell| cell.map_or(f64::NAN, figure));
         figures.map(|x| rounded(x, decimals)).collect()
     };
-    let extremes = |figure: &dyn Fn(&Cell) -> f64| match single {
+    let extremes = |figure: &dyn Fn(&ChannelPoint) -> f64| match single {
         true => Vec::new(),
         false => column(figure),
     };
@@ -355,7 +355,7 @@ fn share_view(
 }
 
 /// Decimals that tell [`STEPS`] steps of a channel's range apart; negative for thousands.
-fn decimals_of(cells: &[Option<&Cell>]) -> i32 {
+fn decimals_of(cells: &[Option<&ChannelPoint>]) -> i32 {
     let (mut low, mut high, mut sd) = (f64::INFINITY, f64::NEG_INFINITY, f64::INFINITY);
     for cell in cells.iter().flatten() {
         (low, high) = (low.min(cell.low), high.max(cell.high));

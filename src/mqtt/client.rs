@@ -20,7 +20,7 @@ use super::window::Window;
 use super::{DROPPED_TOPIC, Delivered, Event, Link, LinkError, Message};
 use crate::metrics::Class;
 use crate::progress::{BEAT_EVERY, Pulse};
-use crate::status::{Role, Status, lock};
+use crate::status::{ConnectionRole, Status, lock};
 
 /// Bytes of a packet beyond its payload at most: topic, packet id, properties.
 const PACKET_OVERHEAD: usize = 70_000;
@@ -127,7 +127,7 @@ impl Out {
 /// Settings that the client is started with.
 pub struct Client<L: Link> {
     /// Which of the two connections it keeps.
-    pub side: Role,
+    pub side: ConnectionRole,
     /// How to connect.
     pub options: L::Options,
     /// Topics to subscribe to.
@@ -169,7 +169,7 @@ pub struct ClientHandles {
     polling: JoinHandle<()>,
     sending: JoinHandle<()>,
     status_topic: Option<Arc<str>>,
-    side: Role,
+    side: ConnectionRole,
 }
 
 /// How far the end has come.
@@ -204,7 +204,7 @@ struct Polling<L: Link> {
 }
 
 pub(super) struct ClientParts<L: Link> {
-    pub(super) side: Role,
+    pub(super) side: ConnectionRole,
     pub(super) options: L::Options,
     pub(super) subscriptions: Subscriptions,
     pub(super) status_topic: Option<Arc<str>>,
@@ -434,7 +434,7 @@ impl<L: Link> Polling<L> {
             shared.metrics.acks.get(),
             Instant::now(),
         );
-        if is_full && self.client.side == Role::Subscriber && !self.client.acks_at_once {
+        if is_full && self.client.side == ConnectionRole::Subscriber && !self.client.acks_at_once {
             shared.note_window_full();
         }
     }

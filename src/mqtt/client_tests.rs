@@ -8,11 +8,11 @@ use crate::metrics::Metrics;
 use crate::mqtt::LinkSender;
 
 /// Events that one connection yields before it waits for ever.
-type Script = Vec<Step>;
+type Script = Vec<ScriptStep>;
 
 /// A message, or another event.
 #[derive(Clone)]
-enum Step {
+enum ScriptStep {
     Message(u16),
     Event(Result<Event, LinkError>),
 }
@@ -37,7 +37,7 @@ struct FakeSender {
 }
 
 struct FakeLink {
-    script: VecDeque<Step>,
+    script: VecDeque<ScriptStep>,
     events: mpsc::UnboundedReceiver<Event>,
     cut: Arc<Notify>,
 }
@@ -73,8 +73,8 @@ impl Link for FakeLink {
             return std::future::pending().await;
         }
         match self.script.pop_front() {
-            Some(Step::Event(event)) => return event,
-            Some(Step::Message(packet_id)) => {
+            Some(ScriptStep::Event(event)) => return event,
+            Some(ScriptStep::Message(packet_id)) => {
                 delivered.push(message(packet_id));
                 return Ok(Event::Delivered);
             }
@@ -123,15 +123,15 @@ impl LinkSender for FakeSender {
     }
 }
 
-fn connected() -> Step {
-    Step::Event(Ok(Event::Connected {
+fn connected() -> ScriptStep {
+    ScriptStep::Event(Ok(Event::Connected {
         session_present: false,
         receive_maximum: None,
     }))
 }
 
-fn fails(error: LinkError) -> Step {
-    Step::Event(Err(error))
+fn fails(error: LinkError) -> ScriptStep {
+    ScriptStep::Event(Err(error))
 }
 
 fn message(packet_id: u16) -> Delivered {
@@ -161,11 +161,11 @@ fn fixture(scripts: Vec<Script>) -> Fixture {
     *lock(&broker.scripts) = scripts.into();
     let shared = Arc::new(Status::new(Metrics::new().unwrap(), 0, 0));
     // The other connection is none of this test's business.
-    shared.set_connected(Role::Publisher, true);
+    shared.set_connected(ConnectionRole::Publisher, true);
     shared.end_recovery();
     let intake = Intake::new(10, Overload::Block);
     let handles = start::<FakeLink>(Client {
-        side: Role::Subscriber,
+        side: ConnectionRole::Subscriber,
         may_connect: tokio::sync::watch::channel(true).1,
         options: broker.clone(),
         filters: Filters {
@@ -232,7 +232,7 @@ async fn each_connection_subscribes_and_says_that_it_is_online() {
 
 #[tokio::test]
 async fn other_filters_are_subscribed_to_while_the_connection_is_up_and_after_it() {
-    let refused = Step::Event(Ok(Event::Subscribed(vec![false, true, true])));
+    let refused = ScriptStep::Event(Ok(Event::Subscribed(vec![false, true, true])));
     let fixture = fixture(vec![vec![connected()], vec![connected(), refused]]);
     fixture
         .until("online", |f| has(&f.log(), 1, "publish online"))
@@ -258,10 +258,10 @@ async fn an_acknowledgement_for_a_lost_connection_is_dropped() {
     let fixture = fixture(vec![
         vec![
             connected(),
-            Step::Message(7),
+            ScriptStep::Message(7),
             fails(LinkError::Lost("x".into())),
         ],
-        vec![connected(), Step::Message(7), Step::Message(8)],
+        vec![connected(), ScriptStep::Message(7), ScriptStep::Message(8)],
     ]);
     fixture
         .until("three deliveries", |f| f.intake.len() == 3)
@@ -281,8 +281,14 @@ async fn an_acknowledgement_for_a_lost_connection_is_dropped() {
 #[tokio::test]
 async fn a_refused_subscription_is_not_ready_and_a_granted_one_is() {
     let fixture = fixture(vec![
-        vec![connected(), Step::Event(Ok(Event::Subscribed(vec![false])))],
-        vec![connected(), Step::Event(Ok(Event::Subscribed(vec![true])))],
+        vec![
+            connected(),
+            ScriptStep::Event(Ok(Event::Subscribed(vec![false]))),
+        ],
+        vec![
+            connected(),
+            ScriptStep::Event(Ok(Event::Subscribed(vec![true]))),
+        ],
     ]);
     fixture
         .until("the first connection", |f| {
@@ -296,7 +302,7 @@ async fn a_refused_subscription_is_not_ready_and_a_granted_one_is() {
 
 #[tokio::test]
 async fn what_was_read_is_taken_though_the_connection_has_ended_and_the_queue_is_full() {
-    let messages = (1..=15).map(Step::Message);
+    let messages = (1..=15).map(ScriptStep::Message);
     let mut script = vec![connected()];
     script.extend(messages);
     script.push(fails(LinkError::Lost("x".into())));

@@ -27,13 +27,13 @@ const READ: usize = 1 << 16;
 
 /// A connected socket.
 pub(super) struct Socket {
-    stream: Stream,
+    stream: Transport,
     gather: Gather,
     /// TLS has bytes that may not be on their way yet.
     unflushed: bool,
 }
 
-enum Stream {
+enum Transport {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -78,12 +78,12 @@ impl Socket {
         let addresses = tokio::net::lookup_host(host).await.map_err(lost)?;
         let tcp = tcp(addresses).await.map_err(lost)?;
         let stream = match tls {
-            None => Stream::Plain(tcp),
+            None => Transport::Plain(tcp),
             Some(config) => {
                 let name = ServerName::try_from(mqtt.host.clone());
                 let name = name.map_err(|error| LinkError::Settings(error.to_string()))?;
                 let tls = TlsConnector::from(config).connect(name, tcp).await;
-                Stream::Tls(Box::new(tls.map_err(not_shaken)?))
+                Transport::Tls(Box::new(tls.map_err(not_shaken)?))
             }
         };
         let now = Instant::now();
@@ -107,8 +107,8 @@ impl Socket {
         }
         buffer.reserve(READ);
         let n = match &mut self.stream {
-            Stream::Plain(tcp) => tcp.read_buf(buffer).await,
-            Stream::Tls(tls) => tls.read_buf(buffer).await,
+            Transport::Plain(tcp) => tcp.read_buf(buffer).await,
+            Transport::Tls(tls) => tls.read_buf(buffer).await,
         };
         match n.map_err(lost)? {
             0 => Err(LinkError::Lost(
@@ -134,8 +134,8 @@ impl Socket {
         #[cfg(target_os = "linux")]
         {
             let tcp = match &self.stream {
-                Stream::Plain(tcp) => tcp,
-                Stream::Tls(tls) => tls.get_ref().0,
+                Transport::Plain(tcp) => tcp,
+                Transport::Tls(tls) => tls.get_ref().0,
             };
             // Without it messages come later, and that is all.
             let _ = tcp.set_quickack(true);
@@ -152,8 +152,8 @@ impl Socket {
     pub(super) async fn write(&mut self, bytes: &mut BytesMut) -> Result<(), LinkError> {
         while !bytes.is_empty() {
             let written = match &mut self.stream {
-                Stream::Plain(tcp) => tcp.write_buf(bytes).await,
-                Stream::Tls(tls) => {
+                Transport::Plain(tcp) => tcp.write_buf(bytes).await,
+                Transport::Tls(tls) => {
                     self.unflushed = true;
                     tls.write_buf(bytes).await
                 }
@@ -162,7 +162,7 @@ impl Socket {
                 return Err(lost(io::ErrorKind::WriteZero.into()));
             }
         }
-        if let Stream::Tls(tls) = &mut self.stream {
+        if let Transport::Tls(tls) = &mut self.stream {
             tls.flush().await.map_err(lost)?;
             self.unflushed = false;
         }

@@ -6,7 +6,7 @@
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use super::Reject;
-use crate::time::{Moment, TimeUnit, by_pattern, parse_moment};
+use crate::time::{ParsedTime, TimeUnit, by_pattern, parse_moment};
 
 /// A local time that occurs twice is taken as the second one where the message arrived within
 /// this time of it (milliseconds): readings are sent within minutes, buffered ones hours later.
@@ -115,10 +115,10 @@ impl Clock {
     }
 
     /// Places a moment in time.
-    pub fn resolve(&self, moment: Moment, order: &mut Order) -> Option<Stamp> {
+    pub fn resolve(&self, moment: ParsedTime, order: &mut Order) -> Option<Stamp> {
         let civil = match moment {
-            Moment::Utc(ms) => return Some(ms.into()),
-            Moment::Local(civil) => civil,
+            ParsedTime::Utc(ms) => return Some(ms.into()),
+            ParsedTime::Local(civil) => civil,
         };
         let Some(zone) = &self.zone else {
             return Some(Stamp {
@@ -184,7 +184,7 @@ mod tests {
     fn local_times_are_placed_by_the_zone_in_summer_and_winter() {
         let order = &mut Order::default();
         let berlin = clock("Europe/Berlin");
-        let utc = |text| parse_moment(text).and_then(Moment::utc_ms).unwrap();
+        let utc = |text| parse_moment(text).and_then(ParsedTime::utc_ms).unwrap();
         assert_eq!(
             read(&berlin, "2026-07-01T12:00:00", order),
             utc("2026-07-01T10:00:00Z")
@@ -224,7 +224,7 @@ mod tests {
         let minutes: Vec<i64> = times.windows(2).map(|w| (w[1] - w[0]) / 60_000).collect();
         assert_eq!(minutes, [20, 40, 20, 40, 20]);
         // Alone, just sent in the second hour.
-        let utc = |text| parse_moment(text).and_then(Moment::utc_ms).unwrap();
+        let utc = |text| parse_moment(text).and_then(ParsedTime::utc_ms).unwrap();
         let mut order = Order {
             last_ms: None,
             arrival_ms: utc("2026-10-25T01:10:02Z"),
@@ -247,7 +247,7 @@ mod tests {
         };
         let order = &mut Order::default();
         let expected = parse_moment("2026-03-02T12:30:00Z")
-            .and_then(Moment::utc_ms)
+            .and_then(ParsedTime::utc_ms)
             .unwrap();
         assert_eq!(read(&clock, "02/03/2026 12:30", order), expected);
         assert_eq!(read(&clock, "2026-03-02T12:30:00Z", order), expected);

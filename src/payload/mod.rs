@@ -33,7 +33,7 @@ pub use node::Pointer;
 pub use number::truth;
 pub use output::{SCHEMA_VERSION, anomaly_json, prediction_json};
 pub use overlooked::{TextNumber, names_a_time};
-pub use parsed::{Found, Measured, Parsed, Refused};
+pub use parsed::{FoundValue, Measured, Parsed, Refused};
 pub use reject::Reject;
 pub use sparkplug::{
     SparkplugMetrics, Value as SparkplugValue, encode_sparkplug, parse_sparkplug, rebirth_request,

@@ -24,7 +24,7 @@ struct ParsedItem {
 
 /// One value of a payload.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Found<'a> {
+pub struct FoundValue<'a> {
     /// Stream; `None` where the topic decides it.
     pub stream: Option<&'a str>,
     /// Channel; `None` where the topic decides it.
@@ -79,8 +79,8 @@ impl Parsed {
     }
 
     /// The values, in the payload's order.
-    pub fn found(&self) -> impl Iterator<Item = Found<'_>> {
-        self.items.iter().map(|item| Found {
+    pub fn found(&self) -> impl Iterator<Item = FoundValue<'_>> {
+        self.items.iter().map(|item| FoundValue {
             stream: item.stream.clone().map(|span| self.text(span)),
             channel: item.channel.clone().map(|span| self.text(span)),
             value: match &item.value {

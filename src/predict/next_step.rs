@@ -12,7 +12,7 @@ use super::mixture::{Answer, Mixture, Published, Verified};
 use super::past::Past;
 use super::shape::Situation;
 use crate::encode::hour_of_day;
-use crate::ep::{Report, Summary};
+use crate::ep::{NetworkSummary, Report};
 use crate::num::scrap::Scrap;
 
 /// Most channels that are predicted from one another's past.
@@ -319,7 +319,7 @@ impl NextStep {
     }
 
     /// Summarises each hidden layer in figures. Walks over all weights.
-    pub fn summaries(&self) -> impl Iterator<Item = Summary> + '_ {
+    pub fn summaries(&self) -> impl Iterator<Item = NetworkSummary> + '_ {
         let experts = self.groups.iter().flat_map(|g| &g.experts);
         experts.filter_map(|e| Some(e.hidden()?.summary()))
     }

@@ -150,7 +150,7 @@ impl HiddenLayer {
     }
 
     /// Summarises the network in figures. Walks over all weights.
-    pub fn summary(&self) -> crate::ep::Summary {
+    pub fn summary(&self) -> crate::ep::NetworkSummary {
         self.net.summary()
     }
 

@@ -13,7 +13,7 @@ use std::io::Write;
 
 use crate::engine::{Engine, EngineParams, Plan};
 use crate::row::{Outcome, Row};
-use crate::table::{Table, TableError};
+use crate::table::{TableError, WideTable};
 
 pub use ahead::{HorizonSummary, StateSummary};
 pub use flagged::{Flagged, FlaggedIncident, IncidentPart};
@@ -52,7 +52,7 @@ pub struct Replayed {
 
 impl Replayed {
     /// A fresh engine for the channels of `table`, as those of the stream named `stream`.
-    pub fn fresh(params: &EngineParams, table: &Table<'_>, stream: &str) -> Replayed {
+    pub fn fresh(params: &EngineParams, table: &WideTable<'_>, stream: &str) -> Replayed {
         let channels = table.channels().to_vec();
         let plans = channels.iter().map(|name| params.plan(stream, name));
         let plans: Vec<Plan> = plans.collect();
@@ -69,7 +69,7 @@ impl Replayed {
     ///
     /// # Errors
     /// The channels that it was built for, when they are others.
-    pub fn fits(&self, table: &Table<'_>) -> Result<(), String> {
+    pub fn fits(&self, table: &WideTable<'_>) -> Result<(), String> {
         if self.channels == table.channels() {
             return Ok(());
         }
@@ -87,7 +87,7 @@ impl Replayed {
     /// A row that cannot be read, or a failure to write.
     pub fn run(
         &mut self,
-        table: &mut Table<'_>,
+        table: &mut WideTable<'_>,
         mut out: Option<&mut dyn Write>,
         mut recorder: Option<&mut Recorder>,
         mut progress: impl FnMut(u64),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::decode::Message;
+use crate::decode::InboundMessage;
 use crate::table::TimeFormat;
 
 /// Blanks of a line at which a topic may end.
@@ -26,8 +26,8 @@ pub(super) struct RecordedMessage<'a> {
 
 impl RecordedMessage<'_> {
     /// As the decoder takes it.
-    pub(super) fn message(&self) -> Message<'_> {
-        Message {
+    pub(super) fn message(&self) -> InboundMessage<'_> {
+        InboundMessage {
             topic: &self.topic,
             payload: &self.payload,
             retained: self.retained,

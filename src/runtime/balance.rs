@@ -1,8 +1,8 @@
 //! Which worker has which stream: readings go to their stream's worker, new streams to the least busy
 //! one, and streams move so that no worker is much busier than another.
 //!
-//! A stream moves by two messages, the two ends of a channel of its own: [`Work::Give`] goes to the
-//! worker that has it, behind all its readings so far, [`Work::Take`] to the other, before all its
+//! A stream moves by two messages, the two ends of a channel of its own: [`WorkerMessage::Give`] goes to the
+//! worker that has it, behind all its readings so far, [`WorkerMessage::Take`] to the other, before all its
 //! further ones. So every reading is learned once and in order, whichever worker is ahead.
 
 use std::collections::HashMap;
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{SendTimeoutError, Sender, TrySendError, bounded};
 use tracing::{debug, error};
 
-use super::moving::{Moved, Work};
-use super::worker::{Item, Slot};
+use super::moving::{Moved, WorkerMessage};
+use super::worker::{Item, StreamRuntime};
 use crate::config::OutputSettings;
 use crate::progress;
 use crate::status::Status;
@@ -43,7 +43,7 @@ const UNKNOWN: f64 = 1e-5;
 /// The way to one worker: readings gather here until nothing more has come, or they are
 /// [`HANDOVER`].
 struct Way {
-    tx: Sender<Work>,
+    tx: Sender<WorkerMessage>,
     gathered: Vec<Item>,
     /// Streams that it has.
     n_streams: usize,
@@ -74,7 +74,7 @@ pub struct Dispatch {
 
 impl Dispatch {
     /// To the workers at the other ends.
-    pub fn new(senders: Vec<Sender<Work>>, shared: Arc<Status>) -> Dispatch {
+    pub fn new(senders: Vec<Sender<WorkerMessage>>, shared: Arc<Status>) -> Dispatch {
         let way = |tx| Way {
             tx,
             gathered: Vec::new(),
@@ -140,10 +140,10 @@ impl Dispatch {
         let received = &self.shared.metrics.readings_received;
         received.inc_by(new as u64);
         self.shared.handed_over(batch.len());
-        self.send(worker, Work::Learn(batch));
+        self.send(worker, WorkerMessage::Learn(batch));
     }
 
-    fn send(&self, worker: usize, work: Work) {
+    fn send(&self, worker: usize, work: WorkerMessage) {
         let mut work = match self.ways[worker].tx.try_send(work) {
             Ok(()) => return,
             Err(TrySendError::Full(back) | TrySendError::Disconnected(back)) => back,
@@ -176,8 +176,8 @@ impl Dispatch {
         self.ways[worker].n_streams += 1;
         self.hand_over(from);
         let (gives, takes) = bounded(1);
-        self.send(from, Work::Give(stream.clone(), gives));
-        self.send(worker, Work::Take(stream.clone(), takes));
+        self.send(from, WorkerMessage::Give(stream.clone(), gives));
+        self.send(worker, WorkerMessage::Take(stream.clone(), takes));
         self.shared.metrics.stream_moves.inc();
         debug!(%stream, from, to = worker, "a stream moves");
     }
@@ -188,7 +188,7 @@ impl Dispatch {
     }
 
     /// Sends every worker an order.
-    pub(super) fn send_all(&self, order: impl Fn() -> Work) {
+    pub(super) fn send_all(&self, order: impl Fn() -> WorkerMessage) {
         (0..self.ways.len()).for_each(|worker| self.send(worker, order()));
     }
 
@@ -198,8 +198,8 @@ impl Dispatch {
         let worker = self.place(&name, stream.channels().len(), 0.0);
         let (gives, takes) = bounded(1);
         // There is room for one, and the other end is here.
-        let _ = gives.send(Moved::of(Slot::new(stream, output)));
-        self.send(worker, Work::Take(name, takes));
+        let _ = gives.send(Moved::of(StreamRuntime::new(stream, output)));
+        self.send(worker, WorkerMessage::Take(name, takes));
     }
 
     /// A stream has gone: it has no worker any more.
@@ -216,7 +216,7 @@ impl Dispatch {
         };
         self.ways[worker].n_streams -= 1;
         self.hand_over(worker);
-        self.send(worker, Work::Forget(stream.clone(), seq));
+        self.send(worker, WorkerMessage::Forget(stream.clone(), seq));
     }
 
     /// Now and then, looks at how busy the workers are.
@@ -252,7 +252,7 @@ impl Dispatch {
 
     /// Each stream with its worker, and the share of that worker's time that it takes, going by what it
     /// has taken since this was last called.
-    fn shares(&mut self, loads: &[f64]) -> Vec<Share> {
+    fn shares(&mut self, loads: &[f64]) -> Vec<StreamShare> {
         let mut shares = Vec::with_capacity(self.homes.len());
         let mut sums = vec![0.0; loads.len()];
         let homes = &mut self.homes;
@@ -276,7 +276,7 @@ impl Dispatch {
 }
 
 /// A stream, its worker, and the share of that worker's time that it takes.
-type Share = (Arc<str>, usize, f64);
+type StreamShare = (Arc<str>, usize, f64);
 
 /// The busiest and the least busy worker, where they differ enough.
 fn hottest_and_coldest(loads: &[f64]) -> Option<(usize, usize)> {
@@ -288,7 +288,7 @@ fn hottest_and_coldest(loads: &[f64]) -> Option<(usize, usize)> {
 
 /// Which streams go where: from the busiest worker to the least busy one the stream that brings them
 /// closest to each other, and again, until they do not differ much or nothing helps.
-fn plan(loads: &mut [f64], shares: &mut [Share]) -> Vec<(Arc<str>, usize)> {
+fn plan(loads: &mut [f64], shares: &mut [StreamShare]) -> Vec<(Arc<str>, usize)> {
     let mut moves = Vec::new();
     while moves.len() < MOVES
         && let Some((hot, cold)) = hottest_and_coldest(loads)

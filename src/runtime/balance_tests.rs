@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::balance::Dispatch;
 use super::disk::DiskStore;
-use super::moving::Work;
+use super::moving::WorkerMessage;
 use super::store::Store;
 use super::worker::{Item, Worker};
 use super::{Observed, Status, StreamView};
@@ -66,7 +66,7 @@ fn run(n: u64, n_workers: usize, every: u64) -> (Seen, u64) {
             .push(seen.outcome.ts_ms);
     });
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..n_workers)
-        .map(|_| crossbeam_channel::bounded::<Work>(4))
+        .map(|_| crossbeam_channel::bounded::<WorkerMessage>(4))
         .unzip();
     let start = |(idx, rx)| {
         let out = Out::new(Outbox::new(10, 1), shared.clone());

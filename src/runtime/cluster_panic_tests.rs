@@ -19,7 +19,7 @@ use super::{Hooks, serve};
 use crate::carrier::jetstream::JetStream;
 use crate::carrier::{Carrier, JournalReader};
 use crate::config::{Settings, load_plain};
-use crate::decode::Message;
+use crate::decode::InboundMessage;
 use crate::state::digest;
 use crate::stream::Stream;
 
@@ -49,7 +49,7 @@ async fn learned_in_peace(
     let mut decoder = settings.decoder(0);
     for message in &messages {
         decoder.last_seq = message.sequence << READING_BITS;
-        let sent = Message {
+        let sent = InboundMessage {
             topic: &message.topic,
             payload: &message.payload,
             retained: false,

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::engine_panic::EnginePanic;
 use super::moving::CutWork;
-use super::worker::{Slot, Worker};
+use super::worker::{StreamRuntime, Worker};
 use crate::assemble::Verdict;
 use crate::carrier::partition_of;
 use crate::row::{Outcome, Reading};
@@ -53,7 +53,7 @@ impl Worker {
     }
 }
 
-impl Slot {
+impl StreamRuntime {
     /// Has the stream take a reading; its word is `None` where the engine panics over it, or has before. The
     /// stream then stands still, with nothing that could be taken for its state.
     pub(super) fn push_or_break(

@@ -7,7 +7,7 @@ use tracing::{error, info, warn};
 
 use super::store::{Accepted, Delivery, KeptMessage, Replay, Restored, Store, StoreError};
 use crate::config::{Durability, StateSettings};
-use crate::history::History;
+use crate::history::StreamHistory;
 use crate::progress::Pulse;
 use crate::row::{IncidentEdge, Reading};
 use crate::state::snapshot::Snapshot;
@@ -27,7 +27,7 @@ impl From<StateError> for StoreError {
 /// Journal, snapshots and the rest in the state file.
 #[derive(Debug)]
 pub struct DiskStore {
-    store: state::Store,
+    store: state::StateStore,
     snapshot_every: Duration,
     params: OnceLock<StreamParams>,
     rounds: Mutex<Rounds>,
@@ -59,7 +59,7 @@ impl DiskStore {
             journal_max_bytes: settings.journal_max_bytes,
         };
         Ok(DiskStore {
-            store: state::Store::open(options)?,
+            store: state::StateStore::open(options)?,
             snapshot_every: settings.snapshot_every,
             params: OnceLock::new(),
             rounds: Mutex::new(Rounds {
@@ -114,7 +114,7 @@ impl Store for DiskStore {
     }
 
     fn accept(&self, group: Vec<Accepted>, done: Done) {
-        let readings = group.into_iter().map(|accepted| state::Accepted {
+        let readings = group.into_iter().map(|accepted| state::JournalEntry {
             reading: accepted.reading,
             key: accepted.delivery.map_or(0, delivery_key),
         });
@@ -178,7 +178,7 @@ impl Store for DiskStore {
         Ok(kept.into_iter().map(|message| message.id).collect())
     }
 
-    fn save_history(&self, stream: &str, history: &History) -> bool {
+    fn save_history(&self, stream: &str, history: &StreamHistory) -> bool {
         self.store.save_history(stream, history)
     }
 

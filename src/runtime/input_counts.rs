@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::decode::{Decoder, Message};
+use crate::decode::{Decoder, InboundMessage};
 use crate::status::{InputCount, Status};
 
 /// Time between two showings.
@@ -36,7 +36,13 @@ impl InputCounts {
     }
 
     /// Counts a message of an input, its readings and refusals.
-    pub fn note(&mut self, input: usize, message: &Message<'_>, readings: usize, refused: usize) {
+    pub fn note(
+        &mut self,
+        input: usize,
+        message: &InboundMessage<'_>,
+        readings: usize,
+        refused: usize,
+    ) {
         if let Some(count) = self.counts.get_mut(input) {
             count.note(message.topic, message.arrival_ms, readings, refused);
         }

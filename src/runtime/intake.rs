@@ -19,7 +19,7 @@ use super::store::{Accepted, Delivery, Replay, Store};
 use super::tuning::ChangedInputs;
 use super::worker::Item;
 use crate::config::OutputSettings;
-use crate::decode::{Decoder, Message};
+use crate::decode::{Decoder, InboundMessage};
 use crate::metrics::Class;
 use crate::mqtt::{self, Ack, Delivered, Fate, Intake, Out};
 use crate::payload::{Refused, Reject};
@@ -126,7 +126,7 @@ impl Deliveries {
 
 /// The group being filled.
 #[derive(Default)]
-struct Group {
+struct MessageGroup {
     accepted: Vec<Accepted>,
     acks: Vec<Ack>,
     messages: usize,
@@ -134,7 +134,7 @@ struct Group {
 
 /// Buffers that are used again from message to message.
 #[derive(Default)]
-struct Scratch {
+struct MessageBuffers {
     messages: VecDeque<Delivered>,
     readings: Vec<Reading>,
     /// Arrival of the messages, unix milliseconds.
@@ -145,8 +145,8 @@ struct Scratch {
 impl IntakeThread {
     /// Runs until the queue is closed and empty.
     pub fn run(mut self) {
-        let mut group = Group::default();
-        let mut scratch = Scratch::default();
+        let mut group = MessageGroup::default();
+        let mut scratch = MessageBuffers::default();
         let pulse = self.shared.pulses.add("intake");
         progress::enter(pulse.clone());
         if let Some(replay) = self.replay.take() {
@@ -244,7 +244,7 @@ impl IntakeThread {
         );
     }
 
-    fn receive(&self, scratch: &mut Scratch, most: usize, wait: Duration) -> bool {
+    fn receive(&self, scratch: &mut MessageBuffers, most: usize, wait: Duration) -> bool {
         let came = self.intake.recv(&mut scratch.messages, most, wait);
         if came {
             let (arrival_ms, step) = scratch.clock.stamp(Instant::now(), unix_ms());
@@ -277,7 +277,7 @@ impl IntakeThread {
     }
 
     /// Takes the messages that have come and those that belong to their group.
-    fn fill(&mut self, group: &mut Group, scratch: &mut Scratch) {
+    fn fill(&mut self, group: &mut MessageGroup, scratch: &mut MessageBuffers) {
         let until = Instant::now() + self.group.max_age;
         loop {
             while let Some(message) = scratch.messages.pop_front() {
@@ -303,7 +303,7 @@ impl IntakeThread {
     }
 
     /// One message: its readings go to their worker soon, the rest waits for the commit.
-    fn take(&mut self, message: Delivered, group: &mut Group, scratch: &mut Scratch) {
+    fn take(&mut self, message: Delivered, group: &mut MessageGroup, scratch: &mut MessageBuffers) {
         if self.store.groups_commits() {
             group.acks.extend(Ack::of(&message));
         }
@@ -332,7 +332,7 @@ impl IntakeThread {
             self.shared.metrics.cluster.note_lag(place.pending);
         }
         scratch.readings.clear();
-        let sent = Message {
+        let sent = InboundMessage {
             topic: &message.topic,
             payload: &message.payload,
             retained: message.retain,
@@ -390,7 +390,7 @@ impl IntakeThread {
     fn report_too_big(&self, message: &Delivered, bytes: usize, arrival_ms: i64) {
         let metrics = &self.shared.metrics;
         metrics.poison_packets.inc();
-        let sent = Message {
+        let sent = InboundMessage {
             topic: &message.topic,
             payload: &[],
             retained: message.retain,
@@ -405,7 +405,7 @@ impl IntakeThread {
     }
 
     /// Whether a message says that Home Assistant has started, or stops.
-    fn is_home_assistant(&self, message: &Message<'_>) -> bool {
+    fn is_home_assistant(&self, message: &InboundMessage<'_>) -> bool {
         let is_status = self.home_assistant.as_deref() == Some(message.topic);
         if is_status && message.payload == b"online" {
             self.shared.announce_anew();
@@ -437,7 +437,7 @@ impl IntakeThread {
 
     /// Counts what was refused of a message, and says it once a minute by reason and topic. Returns how much
     /// that was.
-    fn report_refusals(&mut self, whole: Option<Reject>, message: &Message<'_>) -> usize {
+    fn report_refusals(&mut self, whole: Option<Reject>, message: &InboundMessage<'_>) -> usize {
         for remark in self.decoder.remarks() {
             info!("{remark}");
         }
@@ -459,8 +459,8 @@ impl IntakeThread {
     /// Hands the group to the store and goes on; it is acknowledged once it is kept (where nothing
     /// is kept, the connection has done so). Groups without
     /// readings take the same way, since what was delivered again may still be on its way to disk.
-    fn commit(&mut self, group: &mut Group) {
-        let Group { accepted, acks, .. } = std::mem::take(group);
+    fn commit(&mut self, group: &mut MessageGroup) {
+        let MessageGroup { accepted, acks, .. } = std::mem::take(group);
         let (sender, shared) = (self.acks.clone(), self.shared.clone());
         let place = self.pipeline.enter(|waited| self.shared.note_wait(waited));
         let done = move |kept: Result<(), String>| {
@@ -492,9 +492,9 @@ pub struct Pipeline {
 }
 
 /// A group's place in the pipeline, free again when it is dropped.
-struct Place(Receiver<()>);
+struct PipelinePlace(Receiver<()>);
 
-impl Drop for Place {
+impl Drop for PipelinePlace {
     fn drop(&mut self) {
         // Whoever has a place has put a token in.
         let _ = self.0.try_recv();
@@ -509,9 +509,9 @@ impl Pipeline {
     }
 
     /// Waits for a place, and tells `waited` how long that takes.
-    fn enter(&self, waited: impl Fn(Duration)) -> Place {
+    fn enter(&self, waited: impl Fn(Duration)) -> PipelinePlace {
         if self.enter.try_send(()).is_ok() {
-            return Place(self.leave.clone());
+            return PipelinePlace(self.leave.clone());
         }
         loop {
             let begin = Instant::now();
@@ -519,7 +519,7 @@ impl Pipeline {
             let entered = self.enter.send_timeout((), PATIENCE).is_ok();
             waited(begin.elapsed());
             if entered {
-                return Place(self.leave.clone());
+                return PipelinePlace(self.leave.clone());
             }
             progress::beat();
         }
@@ -527,7 +527,7 @@ impl Pipeline {
 
     /// Waits until every group has left.
     fn finish(&self) {
-        let all: Vec<Place> = (0..PIPELINE).map(|_| self.enter(|_| ())).collect();
+        let all: Vec<PipelinePlace> = (0..PIPELINE).map(|_| self.enter(|_| ())).collect();
         drop(all);
     }
 }

@@ -27,7 +27,7 @@ use crate::config::ClusterSettings;
 use crate::mqtt::{Intake, Message, Out};
 use crate::progress::{BEAT_EVERY, Pulse};
 use crate::state::Failures;
-use crate::status::{Role, Status, lock};
+use crate::status::{ConnectionRole, Status, lock};
 use crate::stream::StreamParams;
 
 /// Wait before what failed is tried again.
@@ -197,7 +197,7 @@ impl<C: Carrier> ClusterMember<C> {
         while !*stop.borrow_and_update() {
             self.pulse.beat();
             let is_connected = self.parts.carrier.is_connected();
-            for side in [Role::Subscriber, Role::Publisher] {
+            for side in [ConnectionRole::Subscriber, ConnectionRole::Publisher] {
                 if self.parts.shared.is_connected(side) != is_connected {
                     self.parts.shared.set_connected(side, is_connected);
                 }

@@ -51,7 +51,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use crate::config::Input;
+use crate::config::InputSettings;
 use crate::engine::EngineStats;
 use crate::row::Outcome;
 use crate::stream::StreamParams;
@@ -90,7 +90,7 @@ pub struct LiveSettings {
     /// Of the models.
     pub params: Option<StreamParams>,
     /// Topics to subscribe to, and how their messages are read.
-    pub inputs: Option<Vec<Input>>,
+    pub inputs: Option<Vec<InputSettings>>,
 }
 
 /// Parts that a caller may bring along.
@@ -110,7 +110,7 @@ pub struct Hooks {
 
 /// Summary of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct RunSummary {
     /// Readings accepted.
     pub readings: u64,
     /// Rows learned.

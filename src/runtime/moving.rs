@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tracing::error;
 
-use super::worker::{Evicted, Item, Slot, Worker};
+use super::worker::{Evicted, Item, StreamRuntime, Worker};
 use crate::carrier::Partition;
 use crate::progress;
 use crate::row::Outcome;
@@ -20,7 +20,7 @@ const WAITING: usize = 1024;
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// A message to a worker.
-pub enum Work {
+pub enum WorkerMessage {
     /// Readings in order.
     Learn(Vec<Item>),
     /// The stream goes to another worker.
@@ -49,13 +49,13 @@ pub struct CutWork {
 
 /// A stream between two workers: live, evicted, or neither when it has had no reading.
 pub struct Moved {
-    slot: Option<Slot>,
+    slot: Option<StreamRuntime>,
     evicted: Option<Evicted>,
 }
 
 impl Moved {
     /// A stream that comes from outside.
-    pub(super) fn of(slot: Slot) -> Moved {
+    pub(super) fn of(slot: StreamRuntime) -> Moved {
         Moved {
             slot: Some(slot),
             evicted: None,
@@ -71,10 +71,10 @@ pub struct Coming {
 
 impl Worker {
     /// Does what it is told.
-    pub(super) fn work(&mut self, work: Work, outcomes: &mut Vec<Outcome>) {
+    pub(super) fn work(&mut self, work: WorkerMessage, outcomes: &mut Vec<Outcome>) {
         match work {
-            Work::Learn(items) => self.learn_in_turn(items, outcomes),
-            Work::Give(stream, to) => {
+            WorkerMessage::Learn(items) => self.learn_in_turn(items, outcomes),
+            WorkerMessage::Give(stream, to) => {
                 self.let_in(&stream, outcomes);
                 let slot = self.streams.remove(&stream);
                 let unsaved = slot.as_ref().map_or(Duration::ZERO, |s| s.unsaved_busy);
@@ -87,13 +87,13 @@ impl Worker {
                     error!(%stream, "a worker has ended: a stream on its way there is lost");
                 }
             }
-            Work::Tune(params) => self.tune(params),
-            Work::Cut(cut) => self.cut(&cut, outcomes),
-            Work::Forget(stream, seq) => {
+            WorkerMessage::Tune(params) => self.tune(params),
+            WorkerMessage::Cut(cut) => self.cut(&cut, outcomes),
+            WorkerMessage::Forget(stream, seq) => {
                 self.let_in(&stream, outcomes);
                 self.forget(&stream, seq);
             }
-            Work::Take(stream, from) => {
+            WorkerMessage::Take(stream, from) => {
                 let items = Vec::new();
                 self.coming.insert(stream, Coming { from, items });
             }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::balance::Dispatch;
-use super::moving::{CutWork, Work};
+use super::moving::{CutWork, WorkerMessage};
 use crate::carrier::{Partition, partition_of};
 use crate::config::OutputSettings;
 use crate::decode::Decoder;
@@ -262,7 +262,7 @@ impl Partitions {
         let n_partitions = self.n_partitions;
         scope.dispatch.flush();
         scope.dispatch.send_all(|| {
-            Work::Cut(CutWork {
+            WorkerMessage::Cut(CutWork {
                 partition,
                 n_partitions,
                 gives_up,

@@ -18,14 +18,14 @@ use super::engine_panic::EnginePanic;
 use super::expiry::Expiry;
 use super::input_counts::InputCounts;
 use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
-use super::moving::Work;
+use super::moving::WorkerMessage;
 use super::partitions::{Partitions, admit};
 use super::store::{KeptMessage, NoStore, Restored, Store, StoreError, WEBHOOK_TOPIC};
 use super::tuning::{ChangedInputs, Takers};
-use super::worker::{Slot, Worker};
-use super::{Hooks, ServeError, Started, Summary, supervise};
+use super::worker::{StreamRuntime, Worker};
+use super::{Hooks, RunSummary, ServeError, Started, supervise};
 use crate::config::{
-    FeedbackMode, Input, MqttSettings, OutputSettings, Overload, Protocol, Settings,
+    FeedbackMode, InputSettings, MqttSettings, OutputSettings, Overload, Protocol, Settings,
 };
 use crate::http::{Admin, Limits, Site};
 use crate::metrics::{Class, Metrics};
@@ -35,7 +35,7 @@ use crate::mqtt::{
 };
 use crate::payload::InstructionTopic;
 use crate::progress::{BEAT_EVERY, Pulse};
-use crate::status::{Role, Status};
+use crate::status::{ConnectionRole, Status};
 use crate::stream::Stream;
 use crate::webhook::{Webhook, WebhookQueue};
 
@@ -54,7 +54,7 @@ pub async fn serve(
     mut settings: Settings,
     hooks: Hooks,
     shutdown: impl Future<Output = ()>,
-) -> Result<Summary, ServeError> {
+) -> Result<RunSummary, ServeError> {
     if settings.cluster.is_some() {
         adapt_to_cluster(&mut settings);
     }
@@ -105,7 +105,7 @@ pub async fn serve(
     if let Some(pulse) = store.pulse() {
         shared.pulses.watch(pulse);
     }
-    let watch = supervise::Watch::start(shared.clone(), queues).map_err(ServeError::Thread)?;
+    let watch = supervise::Watchdog::start(shared.clone(), queues).map_err(ServeError::Thread)?;
     let runtime_pulse = tokio::spawn(beat(shared.pulses.add("edge")));
 
     let restoring = store.clone();
@@ -222,7 +222,7 @@ pub async fn serve(
     if let Some(http) = http {
         http.abort();
     }
-    let summary = Summary {
+    let summary = RunSummary {
         readings: shared.metrics.readings_received.get(),
         rows: shared.metrics.rows.get(),
         clean: joined && flushed && left,
@@ -444,7 +444,7 @@ impl Clients {
         // Settings that cannot be used now will not be usable at the next attempt.
         L::open(&options, 0).map_err(|error| ServeError::Mqtt(error.to_string()))?;
         let incoming = mqtt::start::<L>(Client {
-            side: Role::Subscriber,
+            side: ConnectionRole::Subscriber,
             options,
             filters: Filters {
                 needed: filters(&settings.inputs),
@@ -464,7 +464,7 @@ impl Clients {
         let mut mqtt = settings.mqtt.clone();
         mqtt.client_id.push_str("-out");
         let outgoing = mqtt::start::<L>(Client {
-            side: Role::Publisher,
+            side: ConnectionRole::Publisher,
             options: LinkOptions {
                 mqtt,
                 status_topic: Some(status_topic.clone()),
@@ -524,7 +524,7 @@ impl Clients {
 }
 
 /// The filters to subscribe to, each once.
-pub fn filters(inputs: &[Input]) -> Vec<(String, u8)> {
+pub fn filters(inputs: &[InputSettings]) -> Vec<(String, u8)> {
     let mut filters: Vec<(String, u8)> = Vec::new();
     for input in inputs {
         let filter = input.pattern.filter();
@@ -567,7 +567,7 @@ fn home_assistant_status(output: &OutputSettings) -> Option<String> {
 struct Threads {
     intake: JoinHandle<()>,
     workers: Vec<JoinHandle<u64>>,
-    senders: Vec<crossbeam_channel::Sender<Work>>,
+    senders: Vec<crossbeam_channel::Sender<WorkerMessage>>,
     changed_inputs: crossbeam_channel::Sender<ChangedInputs>,
 }
 
@@ -597,7 +597,7 @@ impl Threads {
         } = parts;
         let n_workers = settings.runtime.workers;
         let mut decoder = settings.decoder(restored.last_seq);
-        let (senders, receivers): (Vec<_>, Vec<Receiver<Work>>) = (0..n_workers)
+        let (senders, receivers): (Vec<_>, Vec<Receiver<WorkerMessage>>) = (0..n_workers)
             .map(|_| crossbeam_channel::bounded(WORKER_QUEUE / HANDOVER))
             .unzip();
         let mut dispatch = Dispatch::new(senders.clone(), shared.clone());
@@ -607,12 +607,15 @@ impl Threads {
         };
         shared.begin_recovery(pending.values().sum());
         place_all(&mut dispatch, &restored.streams, &pending);
-        let mut slots: Vec<HashMap<Arc<str>, Slot>> =
+        let mut slots: Vec<HashMap<Arc<str>, StreamRuntime>> =
             (0..n_workers).map(|_| HashMap::new()).collect();
         for stream in restored.streams {
             admit(&mut decoder, &stream);
             let worker = dispatch.place(stream.name(), stream.channels().len(), 0.0);
-            slots[worker].insert(stream.name().clone(), Slot::new(stream, &settings.output));
+            slots[worker].insert(
+                stream.name().clone(),
+                StreamRuntime::new(stream, &settings.output),
+            );
         }
         let told = Arc::new(told);
         let mut workers = Vec::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::history::History;
+use crate::history::StreamHistory;
 use crate::progress::Pulse;
 use crate::row::{IncidentEdge, Reading};
 use crate::state::{Done, StoreStats, Told};
@@ -58,7 +58,7 @@ pub struct Restored {
     /// Messages to publish again, oldest first.
     pub messages: Vec<KeptMessage>,
     /// Histories, by stream.
-    pub histories: Vec<(Arc<str>, History)>,
+    pub histories: Vec<(Arc<str>, StreamHistory)>,
     /// Filters to which the broker may hold a subscription from before.
     pub filters: Vec<String>,
     /// Readings that are kept and were not learned yet.
@@ -133,7 +133,7 @@ pub trait Store: Send + Sync {
     ) -> Result<Vec<u64>, StoreError>;
 
     /// Keeps a stream's history over a restart; false where the disk is too far behind to take it.
-    fn save_history(&self, stream: &str, history: &History) -> bool;
+    fn save_history(&self, stream: &str, history: &StreamHistory) -> bool;
 
     /// Gives up a stream whose last reading has number `seq`: a restart does not bring it back.
     fn forget(&self, stream: &str, seq: u64);
@@ -210,7 +210,7 @@ impl Store for NoStore {
         Ok(Vec::new())
     }
 
-    fn save_history(&self, _: &str, _: &History) -> bool {
+    fn save_history(&self, _: &str, _: &StreamHistory) -> bool {
         true
     }
 

@@ -42,17 +42,17 @@ pub fn notify(state: &[NotifyState<'_>]) {
 }
 
 /// The thread that watches the others.
-pub struct Watch {
+pub struct Watchdog {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
-impl Watch {
+impl Watchdog {
     /// Starts it.
     ///
     /// # Errors
     /// If there is no thread to be had.
-    pub fn start(shared: Arc<Status>, queues: Queues) -> std::io::Result<Watch> {
+    pub fn start(shared: Arc<Status>, queues: Queues) -> std::io::Result<Watchdog> {
         let every = sd_notify::watchdog_enabled().map_or(EVERY, |limit| (limit / 3).min(EVERY));
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
@@ -73,7 +73,7 @@ impl Watch {
             }
             pulse.end();
         })?;
-        Ok(Watch { stop, thread })
+        Ok(Watchdog { stop, thread })
     }
 
     /// Ends it.

@@ -8,14 +8,14 @@ use tracing::error;
 
 use super::Observed;
 use super::store::{Store, WEBHOOK_TOPIC};
-use super::worker::{Said, Slot, Worker};
+use super::worker::{Said, StreamRuntime, Worker};
 use crate::config::Overload;
 use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
 use crate::payload::{Discovery, add_via, anomaly_json};
 use crate::progress;
 use crate::row::{IncidentEdge, Outcome};
-use crate::status::{Role, Status};
+use crate::status::{ConnectionRole, Status};
 use crate::webhook::Pending;
 
 /// Messages that gather while readings keep coming, at most.
@@ -268,7 +268,7 @@ impl Worker {
     /// Publishes an incident of every stream that is silent far longer than usual, by arrival times;
     /// silences begin anew while the broker is away, since nothing can be heard then.
     pub(super) fn watch_silence(&mut self) {
-        if !self.shared.is_connected(Role::Subscriber) {
+        if !self.shared.is_connected(ConnectionRole::Subscriber) {
             self.heard_since_ms = None;
             return;
         }
@@ -306,7 +306,7 @@ impl Worker {
     }
 }
 
-impl Slot {
+impl StreamRuntime {
     /// Keeps the open incident.
     fn note_edge(&mut self, edge: Option<&IncidentEdge>) {
         match edge {
@@ -349,7 +349,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::mqtt::outbox::Outbox;
     use crate::row::Reading;
-    use crate::runtime::moving::Work;
+    use crate::runtime::moving::WorkerMessage;
     use crate::runtime::store::NoStore;
     use crate::runtime::worker::Item;
 
@@ -380,7 +380,7 @@ mod tests {
             arrived: Instant::now(),
             replayed: false,
         });
-        tx.send(Work::Learn(items.collect())).unwrap();
+        tx.send(WorkerMessage::Learn(items.collect())).unwrap();
         drop(tx);
         assert_eq!(worker.run(), rows, "every row is learned");
         // The state of the stream, said once, is among them.

@@ -10,11 +10,11 @@ use tracing::info;
 
 use super::LiveSettings;
 use super::intake::IntakeThread;
-use super::moving::Work;
+use super::moving::WorkerMessage;
 use super::serve::filters;
 use super::store::Store;
 use super::worker::Worker;
-use crate::config::Input;
+use crate::config::InputSettings;
 use crate::mqtt::Filters;
 use crate::status::Status;
 use crate::stream::StreamParams;
@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_millis(10);
 /// Threads and connections that take over changed settings.
 pub(super) struct Takers {
     /// Take the settings of the models.
-    pub(super) workers: Vec<Sender<Work>>,
+    pub(super) workers: Vec<Sender<WorkerMessage>>,
     /// Takes the inputs, for the intake thread.
     pub(super) intake: Sender<ChangedInputs>,
     /// Filters of the connection that receives.
@@ -38,7 +38,7 @@ pub(super) struct Takers {
 
 /// Inputs for the intake thread, which tells when it reads messages by them.
 pub(super) struct ChangedInputs {
-    inputs: Vec<Input>,
+    inputs: Vec<InputSettings>,
     taken: oneshot::Sender<()>,
 }
 
@@ -59,7 +59,7 @@ impl Takers {
         let allowed = params.engine.get().detect.false_alarms_per_week;
         self.shared.metrics.set_false_alarms_allowed(allowed);
         for worker in &self.workers {
-            let mut work = Work::Tune(params.clone());
+            let mut work = WorkerMessage::Tune(params.clone());
             while let Err(TrySendError::Full(back)) = worker.try_send(work) {
                 work = back;
                 tokio::time::sleep(AGAIN).await;
@@ -68,7 +68,7 @@ impl Takers {
     }
 
     /// The messages of a topic come once it is known how to read them.
-    async fn replace_inputs(&self, inputs: Vec<Input>) {
+    async fn replace_inputs(&self, inputs: Vec<InputSettings>) {
         let wanted = filters(&inputs);
         let (taken, told) = oneshot::channel();
         let changed = ChangedInputs { inputs, taken };

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::Tap;
 use super::engine_panic::EnginePanic;
-use super::moving::{Coming, Work};
+use super::moving::{Coming, WorkerMessage};
 use super::rebuilding::{or_anew, rebuild};
 use super::store::Store;
 use crate::assemble::Verdict;
@@ -53,7 +53,7 @@ pub struct Worker {
     /// Its number.
     pub idx: usize,
     /// Readings come from here, in batches, and streams.
-    pub rx: Receiver<Work>,
+    pub rx: Receiver<WorkerMessage>,
     /// Parameters of new streams.
     pub params: StreamParams,
     /// The settings of the models were changed since the start.
@@ -80,7 +80,7 @@ pub struct Worker {
     /// Learning that no snapshot has, of all streams together.
     pub unsaved_busy: Duration,
     /// Its streams.
-    pub streams: HashMap<Arc<str>, Slot>,
+    pub streams: HashMap<Arc<str>, StreamRuntime>,
     /// Streams without a reading for so long are forgotten; `None` for never.
     pub idle_evict: Option<Duration>,
     /// Forgotten streams, to be brought back by their next reading.
@@ -118,7 +118,7 @@ pub struct Said {
 }
 
 /// One stream and what was last said of it.
-pub struct Slot {
+pub struct StreamRuntime {
     pub(super) stream: Stream,
     /// Its engine panicked: it learns nothing until it comes anew.
     pub(super) is_broken: bool,
@@ -150,9 +150,9 @@ pub struct Slot {
     pub(super) unsaved_busy: Duration,
 }
 
-impl Slot {
+impl StreamRuntime {
     /// A stream under the topics of `output`.
-    pub fn new(stream: Stream, output: &OutputSettings) -> Slot {
+    pub fn new(stream: Stream, output: &OutputSettings) -> StreamRuntime {
         let topic = |what: &str| -> Arc<str> {
             format!(
                 "{}/{}/{}/{what}",
@@ -162,7 +162,7 @@ impl Slot {
             )
             .into()
         };
-        Slot {
+        StreamRuntime {
             prediction_topic: topic("prediction"),
             anomaly_topic: topic("anomaly"),
             said: None,
@@ -190,7 +190,7 @@ impl Slot {
     }
 }
 
-impl Slot {
+impl StreamRuntime {
     /// Puts an outcome into the stream's history.
     pub(super) fn record(&mut self, shared: &Status, outcome: &Outcome) {
         let name = self.stream.name();
@@ -218,7 +218,7 @@ impl Slot {
 impl Worker {
     /// Worker `idx` without streams, that takes its work from `rx`.
     pub fn new(
-        (idx, rx): (usize, Receiver<Work>),
+        (idx, rx): (usize, Receiver<WorkerMessage>),
         settings: &Settings,
         out: Out,
         store: Arc<dyn Store>,
@@ -471,10 +471,10 @@ impl Worker {
     }
 
     /// A stream that is not here: new, or back from where idle ones are kept.
-    fn bring(&mut self, reading: &Reading) -> Slot {
+    fn bring(&mut self, reading: &Reading) -> StreamRuntime {
         let name = &reading.stream;
         let Some(evicted) = self.evicted.remove(name) else {
-            return Slot::new(Stream::new(name, &self.params), &self.output);
+            return StreamRuntime::new(Stream::new(name, &self.params), &self.output);
         };
         let metrics = &self.shared.metrics;
         metrics.streams_evicted.dec();
@@ -485,7 +485,7 @@ impl Worker {
             name,
             &self.params,
         );
-        let mut slot = Slot::new(stream, &self.output);
+        let mut slot = StreamRuntime::new(stream, &self.output);
         slot.said = evicted.said;
         slot
     }
@@ -539,7 +539,7 @@ impl Worker {
 }
 
 /// Keeps a stream's history where it has changed: it is as old as the snapshot beside it.
-fn save_history(store: &dyn Store, slot: &Slot) {
+fn save_history(store: &dyn Store, slot: &StreamRuntime) {
     if let Some(history) = &slot.history {
         history.save(|history| store.save_history(slot.stream.name(), history));
     }

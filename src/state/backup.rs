@@ -124,13 +124,13 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> StateError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{Edge, Store, StoreOptions};
+    use crate::state::{Edge, StateStore, StoreOptions};
 
     fn edges(path: &Path) -> u64 {
         Reader::open(path).unwrap().counts().unwrap().incident_edges
     }
 
-    fn add(store: &Store, number: u64) {
+    fn add(store: &StateStore, number: u64) {
         let edge = Edge {
             stream: "pump".to_owned(),
             number,
@@ -148,7 +148,7 @@ mod tests {
         let state = dir.path().join("state");
         let path = state.join(FILE_NAME);
         let copy = dir.path().join("copy.db");
-        let store = Store::open(StoreOptions::new(&state)).unwrap();
+        let store = StateStore::open(StoreOptions::new(&state)).unwrap();
         add(&store, 1);
         backup(&path, &copy).unwrap();
         add(&store, 2);
@@ -161,7 +161,7 @@ mod tests {
         drop(store);
         let before = restore(&copy, &state).unwrap().unwrap();
         assert_eq!((edges(&path), edges(&before)), (1, 2));
-        let store = Store::open(StoreOptions::new(&state)).unwrap();
+        let store = StateStore::open(StoreOptions::new(&state)).unwrap();
         add(&store, 3);
         store.close();
         assert_eq!(edges(&path), 2);

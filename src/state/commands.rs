@@ -4,16 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::journal::Accepted;
+use super::journal::JournalEntry;
 use super::records::{Done, Edge, OutMessage, Spans};
 use super::snapshot::Snapshot;
 use crate::progress::Pulse;
 use crate::row::Reading;
 
 /// Requests to the writer.
-pub(crate) enum Command {
+pub(crate) enum WriterCommand {
     Append {
-        readings: Vec<Accepted>,
+        readings: Vec<JournalEntry>,
         done: Done,
     },
     Save {
@@ -51,17 +51,17 @@ pub(crate) enum Command {
     Stop,
 }
 
-impl Command {
+impl WriterCommand {
     pub(crate) fn into_done(self) -> Option<Done> {
         match self {
-            Command::Append { done, .. } | Command::Flush(done) => Some(done),
-            Command::Save { done, .. } => done,
+            WriterCommand::Append { done, .. } | WriterCommand::Flush(done) => Some(done),
+            WriterCommand::Save { done, .. } => done,
             _ => None,
         }
     }
 
     pub(crate) fn is_urgent(&self) -> bool {
-        matches!(self, Command::Flush(_) | Command::Stop)
+        matches!(self, WriterCommand::Flush(_) | WriterCommand::Stop)
     }
 }
 
@@ -108,10 +108,10 @@ impl Shared {
     }
 
     /// The snapshots among the commands are on their way no more.
-    pub fn note_saved(&self, commands: &[Command]) {
+    pub fn note_saved(&self, commands: &[WriterCommand]) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         for command in commands {
-            if let Command::Save { snapshot, .. } = command {
+            if let WriterCommand::Save { snapshot, .. } = command {
                 pending.remove(&snapshot.stream);
             }
         }

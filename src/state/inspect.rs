@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::error::StateError;
 use super::first_page;
 use super::journal;
-use super::listing::{Moment, incident_line};
+use super::listing::{UtcTime, incident_line};
 use super::reader::{Reader, SnapshotRow};
 use super::recover::recover;
-use super::report::Report;
+use super::report::RecoveryReport;
 use super::snapshot::{Snapshot, digest};
 use crate::stream::{Stream, StreamParams};
 
@@ -172,7 +172,10 @@ pub fn current(path: &Path, stream: &str, now_ms: i64) -> Result<Snapshot, State
     Ok(Snapshot::of(found.ok_or_else(missing)?, &params, now_ms))
 }
 
-fn restored(path: &Path, rows: &[SnapshotRow]) -> Result<(Vec<Stream>, Report), StateError> {
+fn restored(
+    path: &Path,
+    rows: &[SnapshotRow],
+) -> Result<(Vec<Stream>, RecoveryReport), StateError> {
     let recovered = recover(path, &|name| known_params(rows, name))?;
     Ok((recovered.streams, recovered.report))
 }
@@ -322,7 +325,7 @@ impl fmt::Display for StreamSummary {
                 "  snapshot    {state}, through reading {}, {} bytes, made at {}",
                 s.seq,
                 s.bytes,
-                Moment(s.created_ms)
+                UtcTime(s.created_ms)
             )?;
         }
         for w in &self.weights {

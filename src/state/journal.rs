@@ -17,7 +17,7 @@ use crate::row::Reading;
 
 /// A reading on its way into the journal.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Accepted {
+pub struct JournalEntry {
     /// The reading, with its number and arrival stamp.
     pub reading: Reading,
     /// Tells the delivery that brought it from others, should the broker deliver it again; on the
@@ -26,7 +26,7 @@ pub struct Accepted {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Group {
+struct JournalGroup {
     names: Vec<Arc<str>>,
     before: u64,
     arrival_ms: i64,
@@ -59,16 +59,16 @@ pub struct JournalRow {
 
 /// Packs readings, ascending in `seq`, that follow reading number `before` (0 for the first ever).
 /// `None` when there are none.
-pub fn pack(readings: &[impl Borrow<Accepted>], before: u64) -> Option<JournalRow> {
+pub fn pack(readings: &[impl Borrow<JournalEntry>], before: u64) -> Option<JournalRow> {
     let first = readings.first()?.borrow();
     let last = readings.last()?.borrow();
-    let mut names = Names::default();
+    let mut names = NameTable::default();
     let arrival_ms = first.reading.arrival_ms;
     let mut seq = first.reading.seq;
     let records = readings
         .iter()
         .map(|accepted| {
-            let accepted: &Accepted = accepted.borrow();
+            let accepted: &JournalEntry = accepted.borrow();
             let reading = &accepted.reading;
             debug_assert!(reading.seq >= seq, "journal readings must ascend");
             let seq_step = reading.seq.wrapping_sub(seq);
@@ -84,7 +84,7 @@ pub fn pack(readings: &[impl Borrow<Accepted>], before: u64) -> Option<JournalRo
             }
         })
         .collect();
-    let group = Group {
+    let group = JournalGroup {
         names: names.list,
         before,
         arrival_ms,
@@ -104,7 +104,7 @@ pub fn pack(readings: &[impl Borrow<Accepted>], before: u64) -> Option<JournalRo
 ///
 /// # Errors
 /// When the checksum or the layout is wrong.
-pub fn unpack(row: &JournalRow) -> Result<(Vec<Accepted>, u64), StateError> {
+pub fn unpack(row: &JournalRow) -> Result<(Vec<JournalEntry>, u64), StateError> {
     let bad = |detail: String| StateError::format("journal group", detail);
     if checksum(row.first_seq, row.last_seq, &row.data) != row.crc {
         return Err(bad(format!(
@@ -112,7 +112,7 @@ pub fn unpack(row: &JournalRow) -> Result<(Vec<Accepted>, u64), StateError> {
             row.first_seq, row.last_seq
         )));
     }
-    let group: Group = postcard::from_bytes(&row.data).map_err(|e| bad(e.to_string()))?;
+    let group: JournalGroup = postcard::from_bytes(&row.data).map_err(|e| bad(e.to_string()))?;
     let name = |index: u32| {
         group
             .names
@@ -125,7 +125,7 @@ pub fn unpack(row: &JournalRow) -> Result<(Vec<Accepted>, u64), StateError> {
     for record in &group.records {
         seq = seq.wrapping_add(record.seq_step);
         let arrival_ms = group.arrival_ms.wrapping_add(record.arrival_offset);
-        readings.push(Accepted {
+        readings.push(JournalEntry {
             reading: Reading {
                 seq,
                 stream: name(record.stream)?,
@@ -152,12 +152,12 @@ fn checksum(first_seq: u64, last_seq: u64, data: &[u8]) -> u32 {
 }
 
 #[derive(Default)]
-struct Names {
+struct NameTable {
     list: Vec<Arc<str>>,
     index: HashMap<Arc<str>, u32>,
 }
 
-impl Names {
+impl NameTable {
     fn index(&mut self, name: &Arc<str>) -> u32 {
         if let Some(&index) = self.index.get(name) {
             return index;
@@ -174,8 +174,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn accepted(seq: u64, value: f64, ts_ms: i64, arrival_ms: i64, key: u64) -> Accepted {
-        Accepted {
+    fn accepted(seq: u64, value: f64, ts_ms: i64, arrival_ms: i64, key: u64) -> JournalEntry {
+        JournalEntry {
             reading: Reading {
                 seq,
                 stream: format!("s{}", seq % 3).into(),

@@ -8,9 +8,9 @@ use serde_json::Value;
 use crate::row::Incident;
 
 /// Moments as UTC; a number that is none of the calendar's stays one.
-pub(super) struct Moment(pub i64);
+pub(super) struct UtcTime(pub i64);
 
-impl fmt::Display for Moment {
+impl fmt::Display for UtcTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match jiff::Timestamp::from_millisecond(self.0) {
             Ok(at) => write!(f, "{}", at.strftime("%Y-%m-%d %H:%M:%S UTC")),
@@ -25,7 +25,7 @@ pub(super) fn incident_line(stream: &str, channels: &[String], body: &Value) -> 
         return format!("{stream}: {body}");
     };
     let end = match incident.end_ms {
-        Some(end) => format!("to {}", Moment(end)),
+        Some(end) => format!("to {}", UtcTime(end)),
         None => "open".to_owned(),
     };
     let shares = incident.channels.iter().take(3).map(|share| {
@@ -46,9 +46,9 @@ pub(super) fn incident_line(stream: &str, channels: &[String], body: &Value) -> 
         "{stream} #{} {} from {} {end}, peak score {:.1} at {}: {}{verdict}{accepted}",
         incident.id,
         incident.kind.as_str(),
-        Moment(incident.start_ms),
+        UtcTime(incident.start_ms),
         incident.peak_score,
-        Moment(incident.peak_ms),
+        UtcTime(incident.peak_ms),
         shares.join(", "),
     )
 }

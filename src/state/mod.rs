@@ -1,6 +1,6 @@
 //! Journal, snapshots, incidents, outbox and dead letters, in one SQLite file.
 //!
-//! One writer thread owns the file ([`Store`]); everything else sends it commands over a bounded
+//! One writer thread owns the file ([`StateStore`]); everything else sends it commands over a bounded
 //! channel. Commands are written in the order in which they were sent and several share one
 //! commit, so a snapshot never holds a reading that the journal does not.
 //!
@@ -46,15 +46,16 @@ pub use backup::{backup, restore};
 pub use db::{FILE_NAME, is_in_use};
 pub use error::StateError;
 pub use export::{export, import};
-pub use journal::Accepted;
+pub use journal::JournalEntry;
 pub use reader::{Reader, SnapshotRow, TableCounts};
 pub use records::{Done, Durability, Edge, OutMessage, StoreOptions, StoreStats};
 pub use recover::{
-    MissedEdge, Prepared, Recovered, Replay, Told, load_stream, prepare, recover, recover_stream,
+    JournalReplay, MissedEdge, Prepared, Recovered, Told, load_stream, prepare, recover,
+    recover_stream,
 };
-pub use report::Report;
+pub use report::RecoveryReport;
 pub use snapshot::{digest, unfit_changes};
-pub use store::Store;
+pub use store::StateStore;
 #[cfg(feature = "jetstream")]
 pub(crate) use supervise::Failures;
 pub(crate) use supervise::push_caught;

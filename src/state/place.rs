@@ -17,7 +17,7 @@ const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 
 /// State of the files at a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FileState {
     /// They are the ones that were opened.
     InPlace,
     /// One of them was removed, or another one is in its place; what is open is whole.
@@ -29,25 +29,25 @@ pub(super) enum Found {
 
 /// Identifies a file, whatever its name.
 #[derive(Clone, Copy, Debug)]
-struct Opened {
+struct FileIdentity {
     inode: u64,
     device: u64,
     bytes: u64,
 }
 
-impl Opened {
-    fn of(path: &Path) -> Option<Opened> {
-        std::fs::metadata(path).ok().map(Opened::from)
+impl FileIdentity {
+    fn of(path: &Path) -> Option<FileIdentity> {
+        std::fs::metadata(path).ok().map(FileIdentity::from)
     }
 
-    fn is_same(self, other: Option<Opened>) -> bool {
+    fn is_same(self, other: Option<FileIdentity>) -> bool {
         other.is_some_and(|other| (self.device, self.inode) == (other.device, other.inode))
     }
 }
 
-impl From<Metadata> for Opened {
-    fn from(meta: Metadata) -> Opened {
-        Opened {
+impl From<Metadata> for FileIdentity {
+    fn from(meta: Metadata) -> FileIdentity {
+        FileIdentity {
             inode: meta.ino(),
             device: meta.dev(),
             bytes: meta.len(),
@@ -61,23 +61,23 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn files_of(path: &Path) -> [Option<Opened>; SUFFIXES.len()] {
-    SUFFIXES.map(|suffix| Opened::of(&with_suffix(path, suffix)))
+fn files_of(path: &Path) -> [Option<FileIdentity>; SUFFIXES.len()] {
+    SUFFIXES.map(|suffix| FileIdentity::of(&with_suffix(path, suffix)))
 }
 
 /// The files that were opened, and the lock that keeps others away from them.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct StateFiles {
     path: PathBuf,
     /// Held for its lock alone.
     lock: File,
-    files: [Option<Opened>; SUFFIXES.len()],
+    files: [Option<FileIdentity>; SUFFIXES.len()],
 }
 
-impl Place {
+impl StateFiles {
     /// The place of the state file at `path`, which is open.
-    pub(super) fn new(path: &Path, lock: File) -> Place {
-        Place {
+    pub(super) fn new(path: &Path, lock: File) -> StateFiles {
+        StateFiles {
             path: path.to_owned(),
             lock,
             files: files_of(path),
@@ -85,20 +85,20 @@ impl Place {
     }
 
     /// Looks whether the files are still the ones that were opened.
-    pub(super) fn look(&mut self) -> Found {
+    pub(super) fn look(&mut self) -> FileState {
         let now = files_of(&self.path);
         let both = self.files.iter().zip(&now);
         let both = both.filter_map(|(opened, found)| Some(((*opened)?, *found)));
-        let found = both.fold(Found::InPlace, |so_far, (opened, found)| {
+        let found = both.fold(FileState::InPlace, |so_far, (opened, found)| {
             if !opened.is_same(found) {
-                Found::Gone
+                FileState::Gone
             } else if found.is_some_and(|found| found.bytes < opened.bytes) {
-                Found::Cut
+                FileState::Cut
             } else {
                 so_far
             }
         });
-        if found == Found::InPlace {
+        if found == FileState::InPlace {
             self.files = now;
         }
         found
@@ -133,8 +133,8 @@ impl Place {
         let path = self.path.clone();
         let dir = path.parent().unwrap_or(Path::new("."));
         db::make_dir(dir)?;
-        let held = self.lock.metadata().ok().map(Opened::from);
-        let is_other_dir = !held.is_some_and(|held| held.is_same(Opened::of(dir)));
+        let held = self.lock.metadata().ok().map(FileIdentity::from);
+        let is_other_dir = !held.is_some_and(|held| held.is_same(FileIdentity::of(dir)));
         let lock = is_other_dir.then(|| db::lock(&path)).transpose()?;
         let anew = with_suffix(&path, ".anew");
         // Remains of an attempt before this one.

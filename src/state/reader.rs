@@ -11,7 +11,7 @@ use super::journal::JournalRow;
 use super::records::OutMessage;
 use super::rows::{FILTER, FORGOTTEN};
 use super::snapshot::Snapshot;
-use crate::history::History;
+use crate::history::StreamHistory;
 
 /// Columns that [`snapshot_row`] reads.
 const SNAPSHOT: &str =
@@ -306,7 +306,7 @@ impl Reader {
     }
 
     /// Histories of this version's layout; none where the file is older than the table.
-    pub(crate) fn histories(&self) -> Vec<(String, History)> {
+    pub(crate) fn histories(&self) -> Vec<(String, StreamHistory)> {
         let sql = "SELECT stream, body FROM history WHERE format = ?1";
         let rows = self.readable(sql, [HISTORY_FORMAT], |row| {
             let body: Vec<u8> = row.get(1)?;

@@ -1,7 +1,7 @@
 //! Recovers the streams from the state file: their snapshots, then the readings of the journal.
 //!
 //! [`prepare`] loads the snapshots and looks through the journal without learning anything. The
-//! readings to replay then come from [`Replay`], a group at a time: the daemon hands them to its
+//! readings to replay then come from [`JournalReplay`], a group at a time: the daemon hands them to its
 //! workers, [`recover`] (for `spiked inspect`) replays them in place.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -11,12 +11,12 @@ use std::time::Instant;
 
 use super::db::{ASIDE, BAD, GOOD};
 use super::error::StateError;
-use super::journal::{self, Accepted, JournalRow};
+use super::journal::{self, JournalEntry, JournalRow};
 use super::reader::{Reader, SnapshotRow};
 use super::records::{Edge, OutMessage, Span, Spans};
-use super::report::Report;
+use super::report::RecoveryReport;
 use super::supervise::{Failures, push_caught};
-use crate::history::History;
+use crate::history::StreamHistory;
 use crate::row::{IncidentEdge, Outcome, Reading};
 use crate::stream::{Stream, StreamParams};
 
@@ -51,7 +51,7 @@ pub struct Recovered {
     /// Keys of the newest deliveries, oldest first.
     pub keys: VecDeque<u64>,
     /// Message about it.
-    pub report: Report,
+    pub report: RecoveryReport,
     pub(crate) dead: Vec<(Reading, String)>,
 }
 
@@ -69,11 +69,11 @@ pub struct Prepared {
     /// Keys of the newest deliveries, oldest first.
     pub keys: VecDeque<u64>,
     /// Message about it.
-    pub report: Report,
+    pub report: RecoveryReport,
     /// Incident edges on record.
     pub told: Told,
     /// Histories as they were last written, by stream.
-    pub histories: Vec<(String, History)>,
+    pub histories: Vec<(String, StreamHistory)>,
     /// Filters to which the broker may hold a subscription.
     pub filters: Vec<String>,
     pub(crate) marks: Vec<(i64, i64)>,
@@ -111,7 +111,7 @@ impl Told {
 /// The readings of the journal that the streams have not learned yet, a group at a time. Read in
 /// parts, so that the file can be written and its log emptied meanwhile.
 #[derive(Debug)]
-pub struct Replay {
+pub struct JournalReplay {
     reader: Reader,
     /// Rows read ahead.
     rows: VecDeque<JournalRow>,
@@ -122,7 +122,7 @@ pub struct Replay {
     dead: HashSet<u64>,
 }
 
-impl Iterator for Replay {
+impl Iterator for JournalReplay {
     type Item = Result<Vec<Reading>, StateError>;
 
     fn next(&mut self) -> Option<Result<Vec<Reading>, StateError>> {
@@ -136,7 +136,7 @@ impl Iterator for Replay {
         self.after = Some(row.first_seq);
         // A damaged group has been counted already.
         let (mut readings, _) = journal::unpack(&row).unwrap_or_default();
-        readings.retain(|Accepted { reading, .. }| {
+        readings.retain(|JournalEntry { reading, .. }| {
             let learned = self.learned.get(&reading.stream);
             learned.is_some_and(|learned| reading.seq > *learned)
                 && !self.dead.contains(&reading.seq)
@@ -153,7 +153,7 @@ impl Iterator for Replay {
 pub fn prepare(
     path: &Path,
     params: &dyn Fn(&str) -> Option<StreamParams>,
-) -> Result<(Prepared, Replay), StateError> {
+) -> Result<(Prepared, JournalReplay), StateError> {
     let start = Instant::now();
     let reader = Reader::open_unchecked(path).map_err(StateError::sql("opening the state file"))?;
     let mut scan = Scan {
@@ -193,7 +193,7 @@ pub fn prepare(
     learned.extend(new);
     out.report.replayed = out.n_pending();
     out.report.took = start.elapsed();
-    let replay = Replay {
+    let replay = JournalReplay {
         after: reader.journal_start(learned.values().copied().min().unwrap_or(0))?,
         rows: VecDeque::new(),
         reader,
@@ -221,7 +221,7 @@ pub(crate) fn replay_in_place(
     path: &Path,
     params: &dyn Fn(&str) -> Option<StreamParams>,
     prepared: Prepared,
-    replay: Replay,
+    replay: JournalReplay,
     start: Instant,
 ) -> Result<Recovered, StateError> {
     let known = prepared.streams.into_iter();

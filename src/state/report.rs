@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Messages about a restart.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Report {
+pub struct RecoveryReport {
     /// Streams rebuilt.
     pub streams: usize,
     /// Of these, from a snapshot.
@@ -36,7 +36,7 @@ pub struct Report {
     pub took: Duration,
 }
 
-impl Report {
+impl RecoveryReport {
     /// Something was lost or passed over: worth an ERROR and a look.
     pub fn is_bad(&self) -> bool {
         self.damaged_snapshots + self.damaged_groups + self.lost_readings + self.lost_log > 0
@@ -45,7 +45,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, Transaction, params};
 
-use super::commands::Command;
+use super::commands::WriterCommand;
 use super::db::{self, GOOD};
 use super::journal::JournalRow;
 use super::records::{Edge, OutMessage};
@@ -21,7 +21,7 @@ const SETTINGS_KEPT: i64 = 3;
 const INCIDENT_EDGES: i64 = 20_000;
 /// Changes of a commit, told to the rest only once they are on disk.
 #[derive(Default)]
-pub(super) struct Changes {
+pub(super) struct CommitChanges {
     pub last_seq: Option<u64>,
     pub added: u64,
     pub removed: u64,
@@ -52,56 +52,59 @@ pub(crate) fn insert_group(
 
 pub(super) fn apply(
     t: &Transaction<'_>,
-    command: &Command,
-    changes: &mut Changes,
+    command: &WriterCommand,
+    changes: &mut CommitChanges,
 ) -> rusqlite::Result<()> {
     match command {
-        Command::Save { snapshot, .. } => {
+        WriterCommand::Save { snapshot, .. } => {
             insert_snapshot(t, snapshot, GOOD)?;
             trim_snapshots(t, &snapshot.stream)?;
             changes.snapshots += 1;
         }
-        Command::Mark { id, status } => {
+        WriterCommand::Mark { id, status } => {
             t.execute(
                 "UPDATE snapshots SET status = ?2 WHERE id = ?1",
                 [id, status],
             )?;
         }
-        Command::Record { edge, messages } => {
+        WriterCommand::Record { edge, messages } => {
             insert_edge(t, edge)?;
             for message in messages {
                 insert_message(t, message)?;
                 changes.outbox += 1;
             }
         }
-        Command::Delivered(id) => {
+        WriterCommand::Delivered(id) => {
             let gone = t
                 .prepare_cached("DELETE FROM outbox WHERE id = ?1")?
                 .execute([*id as i64])?;
             changes.outbox -= gone as i64;
         }
-        Command::Forget { stream, seq } => {
+        WriterCommand::Forget { stream, seq } => {
             for table in ["snapshots", "history"] {
                 t.execute(&format!("DELETE FROM {table} WHERE stream = ?1"), [stream])?;
             }
             set_meta(t, &format!("{FORGOTTEN}{stream}"), *seq)?;
         }
-        Command::History { stream, body } => {
+        WriterCommand::History { stream, body } => {
             t.prepare_cached(
                 "INSERT OR REPLACE INTO history(stream, format, body) VALUES(?1, ?2, ?3)",
             )?
             .execute(params![stream, db::HISTORY_FORMAT, body])?;
         }
-        Command::Filters(filters) => {
+        WriterCommand::Filters(filters) => {
             t.execute("DELETE FROM meta WHERE key GLOB ?1", [format!("{FILTER}*")])?;
             for filter in filters {
                 set_meta(t, &format!("{FILTER}{filter}"), 1)?;
             }
         }
-        Command::Dead { reading, reason } => {
+        WriterCommand::Dead { reading, reason } => {
             changes.dead += insert_dead_letter(t, reading, reason)?;
         }
-        Command::Append { .. } | Command::Adopt { .. } | Command::Flush(_) | Command::Stop => {}
+        WriterCommand::Append { .. }
+        | WriterCommand::Adopt { .. }
+        | WriterCommand::Flush(_)
+        | WriterCommand::Stop => {}
     }
     Ok(())
 }

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, SendTimeoutError, Sender, bounded};
 
-use super::commands::{Command, Shared};
+use super::commands::{Shared, WriterCommand};
 use super::db;
 use super::error::StateError;
-use super::journal::Accepted;
+use super::journal::JournalEntry;
 use super::records::{Done, Durability, Edge, OutMessage, StoreOptions, StoreStats};
 use super::recover::{
-    Prepared, Recovered, Replay, load_stream, prepare, recover_stream, replay_in_place,
+    JournalReplay, Prepared, Recovered, load_stream, prepare, recover_stream, replay_in_place,
 };
 use super::snapshot::Snapshot;
 use super::writer::Writer;
-use crate::history::History;
+use crate::history::StreamHistory;
 use crate::progress::{self, Pulse};
 use crate::row::Reading;
 use crate::stream::{Stream, StreamParams};
@@ -30,22 +30,22 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The handle to the state file. Clones share one writer.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct StateStore {
     options: Arc<StoreOptions>,
     shared: Arc<Shared>,
-    sender: Option<Sender<Command>>,
+    sender: Option<Sender<WriterCommand>>,
     writer: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-impl Store {
+impl StateStore {
     /// Opens or makes the state file and starts its writer. A damaged file is moved away and what
-    /// its checksums vouch for is taken over; [`Store::recover`] says so.
+    /// its checksums vouch for is taken over; [`StateStore::recover`] says so.
     ///
     /// # Errors
     /// When the directory cannot be made, the file is in use, newer than this program, not ours,
     /// or damaged beyond repair.
-    pub fn open(options: StoreOptions) -> Result<Store, StateError> {
-        let mut store = Store {
+    pub fn open(options: StoreOptions) -> Result<StateStore, StateError> {
+        let mut store = StateStore {
             shared: Arc::new(Shared::new()),
             sender: None,
             writer: Arc::default(),
@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// Loads every stream's newest good snapshot and finds what the journal has beyond them. Call it,
-    /// or [`Store::recover`], once, before the first [`Store::append`]. `params` gives a stream's
+    /// or [`StateStore::recover`], once, before the first [`StateStore::append`]. `params` gives a stream's
     /// settings by its name; a stream without is left out and stays in the file. `None` where nothing
     /// is kept.
     ///
@@ -80,23 +80,23 @@ impl Store {
     pub fn prepare(
         &self,
         params: &dyn Fn(&str) -> Option<StreamParams>,
-    ) -> Result<Option<(Prepared, Replay)>, StateError> {
+    ) -> Result<Option<(Prepared, JournalReplay)>, StateError> {
         if self.sender.is_none() {
             return Ok(None);
         }
         let (prepared, replay) = prepare(&self.options.path(), params)?;
         *self.covered_by_stream() = prepared.covered();
         for &(id, status) in &prepared.marks {
-            self.send(Command::Mark { id, status });
+            self.send(WriterCommand::Mark { id, status });
         }
-        self.send(Command::Adopt {
+        self.send(WriterCommand::Adopt {
             spans: prepared.spans.clone(),
             last_seq: prepared.last_seq,
         });
         Ok(Some((prepared, replay)))
     }
 
-    /// [`Store::prepare`], and replays in place what the journal has beyond the snapshots.
+    /// [`StateStore::prepare`], and replays in place what the journal has beyond the snapshots.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -119,32 +119,32 @@ impl Store {
     /// Journals accepted readings, ascending in `seq`, and calls `done` when they are safe; with
     /// other durabilities at once. An empty list is a barrier: its `done` comes after all before
     /// it. Waits while the writer is behind, so never call it on the task that reads the socket.
-    pub fn append(&self, readings: Vec<Accepted>, done: Done) {
+    pub fn append(&self, readings: Vec<JournalEntry>, done: Done) {
         if self.options.durability != Durability::Journal {
             done(Ok(()));
             return;
         }
-        self.send(Command::Append { readings, done });
+        self.send(WriterCommand::Append { readings, done });
     }
 
-    /// [`Store::append`] and wait.
+    /// [`StateStore::append`] and wait.
     ///
     /// # Errors
     /// When the store was closed before the readings were safe.
-    pub fn append_and_wait(&self, readings: Vec<Accepted>) -> Result<(), StateError> {
+    pub fn append_and_wait(&self, readings: Vec<JournalEntry>) -> Result<(), StateError> {
         self.wait(|done| self.append(readings, done))
     }
 
     /// Writes a snapshot, after everything sent before it; the stream's two newest are kept. A
     /// failure is counted and the next interval tries again. Waits while the writer is behind.
     pub fn save(&self, snapshot: Snapshot) {
-        self.send(Command::Save {
+        self.send(WriterCommand::Save {
             snapshot,
             done: None,
         });
     }
 
-    /// [`Store::save`] where it need not wait: one snapshot a stream is on its way at most, however
+    /// [`StateStore::save`] where it need not wait: one snapshot a stream is on its way at most, however
     /// long the disk takes, so that memory is bounded and nobody is held up. False where it was not
     /// taken.
     pub fn try_save(&self, stream: &str, snapshot: impl FnOnce() -> Snapshot) -> bool {
@@ -154,7 +154,7 @@ impl Store {
         if sender.is_full() || !self.pending().insert(stream.to_owned()) {
             return false;
         }
-        let save = Command::Save {
+        let save = WriterCommand::Save {
             snapshot: snapshot(),
             done: None,
         };
@@ -177,18 +177,18 @@ impl Store {
 
     /// Writes a stream's history, in the place of the one before, where that need not wait; false
     /// where it was not taken. A full disk loses it.
-    pub fn save_history(&self, stream: &str, history: &History) -> bool {
+    pub fn save_history(&self, stream: &str, history: &StreamHistory) -> bool {
         let Some(sender) = self.sender.as_ref().filter(|sender| !sender.is_full()) else {
             return false;
         };
-        let command = Command::History {
+        let command = WriterCommand::History {
             stream: stream.to_owned(),
             body: super::snapshot::encode(history),
         };
         sender.try_send(command).is_ok()
     }
 
-    /// [`Store::save`] and wait.
+    /// [`StateStore::save`] and wait.
     ///
     /// # Errors
     /// When it could not be written.
@@ -197,7 +197,7 @@ impl Store {
             return Ok(());
         }
         self.wait(|done| {
-            self.send(Command::Save {
+            self.send(WriterCommand::Save {
                 snapshot,
                 done: Some(done),
             });
@@ -215,7 +215,7 @@ impl Store {
             retain,
         });
         let messages: Vec<OutMessage> = messages.collect();
-        self.send(Command::Record {
+        self.send(WriterCommand::Record {
             edge,
             messages: messages.clone(),
         });
@@ -226,14 +226,14 @@ impl Store {
     /// to that one are not replayed.
     pub fn forget(&self, stream: &str, seq: u64) {
         let stream = stream.to_owned();
-        self.send(Command::Forget { stream, seq });
+        self.send(WriterCommand::Forget { stream, seq });
     }
 
     /// Replaces the filters to which the broker may hold a subscription, where that need not wait: at
     /// worst the broker is asked in vain to drop some of them once more.
     pub fn keep_filters(&self, filters: Vec<String>) {
         if let Some(sender) = &self.sender
-            && sender.try_send(Command::Filters(filters)).is_err()
+            && sender.try_send(WriterCommand::Filters(filters)).is_err()
         {
             tracing::warn!("the filters are not kept: the disk is too far behind");
         }
@@ -241,12 +241,12 @@ impl Store {
 
     /// The message has its PUBACK.
     pub fn delivered(&self, id: u64) {
-        self.send(Command::Delivered(id));
+        self.send(WriterCommand::Delivered(id));
     }
 
     /// Sets a reading apart: replays leave it out from now on.
     pub fn dead_letter(&self, reading: &Reading, reason: &str) {
-        self.send(Command::Dead {
+        self.send(WriterCommand::Dead {
             reading: reading.clone(),
             reason: reason.to_owned(),
         });
@@ -331,7 +331,7 @@ impl Store {
         if self.sender.is_none() {
             return Ok(());
         }
-        self.wait(|done| self.send(Command::Flush(done)))
+        self.wait(|done| self.send(WriterCommand::Flush(done)))
     }
 
     /// Writes what is waiting and stops the writer; what a full disk keeps from being written is
@@ -344,7 +344,7 @@ impl Store {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(handle) = handle {
-            self.send(Command::Stop);
+            self.send(WriterCommand::Stop);
             if handle.join().is_err() {
                 tracing::error!("the state writer panicked");
             }
@@ -378,7 +378,7 @@ impl Store {
         &self.options
     }
 
-    fn send(&self, command: Command) {
+    fn send(&self, command: WriterCommand) {
         let Some(sender) = &self.sender else { return };
         let mut command = command;
         loop {

@@ -102,7 +102,7 @@ fn words(panic: Box<dyn Any + Send>) -> String {
 pub(crate) mod tests {
     use super::*;
     use crate::state::snapshot::{Snapshot, tests::params};
-    use crate::state::{Accepted, Reader, Store, StoreOptions, digest};
+    use crate::state::{JournalEntry, Reader, StateStore, StoreOptions, digest};
     use std::cell::Cell;
     use std::collections::BTreeMap;
     use std::sync::{Arc, Mutex};
@@ -150,9 +150,9 @@ pub(crate) mod tests {
     }
 
     /// Runs 20 readings with a snapshot after the tenth; reading `at` panics `times` times.
-    fn run(at: u64, times: u32) -> (Stream, Vec<Pushed>, Store, tempfile::TempDir) {
+    fn run(at: u64, times: u32) -> (Stream, Vec<Pushed>, StateStore, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(StoreOptions::new(dir.path())).unwrap();
+        let store = StateStore::open(StoreOptions::new(dir.path())).unwrap();
         let params = params(&["a"]);
         store.recover(&|_| Some(params.clone())).unwrap();
         let mut stream = Stream::new("press", &params);
@@ -160,7 +160,7 @@ pub(crate) mod tests {
         PANIC.set((at, times));
         for seq in 1..=20 {
             let reading = reading(seq);
-            let accepted = Accepted {
+            let accepted = JournalEntry {
                 reading: reading.clone(),
                 key: 0,
             };
@@ -205,7 +205,7 @@ pub(crate) mod tests {
         assert_eq!(letters.len(), 1);
         assert!(letters[0].2.contains("\"value\":"), "{}", letters[0].2);
         store.close();
-        let again = Store::open(StoreOptions::new(dir.path())).unwrap();
+        let again = StateStore::open(StoreOptions::new(dir.path())).unwrap();
         let recovered = again.recover(&|_| Some(params(&["a"]))).unwrap();
         assert_eq!(recovered.streams.len(), 1);
         assert_eq!(digest(&recovered.streams[0]), digest(&stream));
@@ -215,7 +215,7 @@ pub(crate) mod tests {
     fn a_panic_during_recovery_is_outlived_too() {
         let (calm, _, store, dir) = run(0, 0);
         store.close();
-        let again = Store::open(StoreOptions::new(dir.path())).unwrap();
+        let again = StateStore::open(StoreOptions::new(dir.path())).unwrap();
         PANIC.set((14, 2));
         let recovered = again.recover(&|_| Some(params(&["a"]))).unwrap();
         assert_eq!(digest(&recovered.streams[0]), digest(&calm));

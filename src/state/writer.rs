@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use rusqlite::Connection;
 
-use super::commands::{Command, Shared};
+use super::commands::{Shared, WriterCommand};
 use super::db;
 use super::error::StateError;
 use super::first_page;
-use super::journal::{Accepted, pack};
+use super::journal::{JournalEntry, pack};
 use super::mark::Mark;
-use super::place::{Found, Place};
+use super::place::{FileState, StateFiles};
 use super::records::{Durability, Span, Spans, StoreOptions};
-use super::rows::{Changes, apply, insert_group, prune};
+use super::rows::{CommitChanges, apply, insert_group, prune};
 use crate::progress;
 
 /// Readings that pruning leaves while the journal is within its limit, so that deliveries from
@@ -37,7 +37,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Owns the connection.
 pub(crate) struct Writer {
     connection: Connection,
-    place: Place,
+    place: StateFiles,
     /// It was not in its place at the last look.
     is_lost: bool,
     looked: Instant,
@@ -52,7 +52,7 @@ pub(crate) struct Writer {
     restored_seq: u64,
     bytes_since_snapshot: u64,
     /// Snapshots of readings that are not journaled yet: they wait for them.
-    early: Vec<Command>,
+    early: Vec<WriterCommand>,
 }
 
 impl Writer {
@@ -102,7 +102,7 @@ impl Writer {
         first_page::keep(mark.as_ref(), page);
         Ok(Writer {
             connection,
-            place: Place::new(&path, lock),
+            place: StateFiles::new(&path, lock),
             is_lost: false,
             looked: Instant::now(),
             mark,
@@ -117,11 +117,11 @@ impl Writer {
     }
 
     /// Works until told to stop, or until every handle is gone.
-    pub(crate) fn run(mut self, commands: &Receiver<Command>) {
+    pub(crate) fn run(mut self, commands: &Receiver<WriterCommand>) {
         progress::enter(self.shared.pulse.clone());
         while let Some(first) = self.next(commands) {
             let group = self.gather(first, commands);
-            let stop = group.iter().any(|c| matches!(c, Command::Stop));
+            let stop = group.iter().any(|c| matches!(c, WriterCommand::Stop));
             let group = self.hold_back_early(group);
             self.commit(group);
             if stop {
@@ -143,7 +143,7 @@ impl Writer {
     }
 
     /// The next command; `None` once every handle is gone.
-    fn next(&mut self, commands: &Receiver<Command>) -> Option<Command> {
+    fn next(&mut self, commands: &Receiver<WriterCommand>) -> Option<WriterCommand> {
         loop {
             progress::beat();
             if self.looked.elapsed() >= LOOK_EVERY {
@@ -166,17 +166,17 @@ impl Writer {
     fn stay_in_place(&mut self) -> Result<(), StateError> {
         let path = self.options.path();
         let found = self.place.look();
-        if found == Found::Cut && self.place.accept(self.last_seq) {
+        if found == FileState::Cut && self.place.accept(self.last_seq) {
             return Ok(());
         }
-        if found == Found::InPlace {
+        if found == FileState::InPlace {
             if !self.mark.as_ref().is_none_or(|mark| mark.is_at(&path)) {
                 self.renew_mark(&path);
             }
             return Ok(());
         }
         let (cut, sync) = (
-            found == Found::Cut,
+            found == FileState::Cut,
             self.options.durability == Durability::Journal,
         );
         match self.place.write_anew(&self.connection, cut, sync) {
@@ -220,9 +220,13 @@ impl Writer {
     }
 
     /// Commands for one commit: enough readings, enough time, or one that will not wait.
-    fn gather(&self, first: Command, commands: &Receiver<Command>) -> Vec<Command> {
-        let weight = |command: &Command| match command {
-            Command::Append { readings, .. } => readings.len(),
+    fn gather(
+        &self,
+        first: WriterCommand,
+        commands: &Receiver<WriterCommand>,
+    ) -> Vec<WriterCommand> {
+        let weight = |command: &WriterCommand| match command {
+            WriterCommand::Append { readings, .. } => readings.len(),
             _ => 0,
         };
         let deadline = Instant::now() + self.options.commit_age;
@@ -245,7 +249,7 @@ impl Writer {
 
     /// A worker may learn a reading, and take a snapshot, before the reading is committed. Such a
     /// snapshot waits, or a crash between the two would have learned what was never acknowledged.
-    fn hold_back_early(&mut self, mut group: Vec<Command>) -> Vec<Command> {
+    fn hold_back_early(&mut self, mut group: Vec<WriterCommand>) -> Vec<WriterCommand> {
         if self.options.durability != Durability::Journal {
             return group;
         }
@@ -253,8 +257,7 @@ impl Writer {
         let newest = group.iter().flat_map(readings_of).map(|a| a.reading.seq);
         let known = self.last_seq.max(self.restored_seq);
         let newest = newest.max().unwrap_or(0).max(known);
-        let is_early =
-            |c: &Command| matches!(c, Command::Save { snapshot, .. } if snapshot.seq > newest);
+        let is_early = |c: &WriterCommand| matches!(c, WriterCommand::Save { snapshot, .. } if snapshot.seq > newest);
         let (early, ready) = group.into_iter().partition(is_early);
         self.early = early;
         ready
@@ -262,7 +265,7 @@ impl Writer {
 
     /// Commits the group, trying again for as long as it takes: readings stay unacknowledged
     /// meanwhile. Snapshots are given up at the first failure.
-    fn commit(&mut self, mut group: Vec<Command>) {
+    fn commit(&mut self, mut group: Vec<WriterCommand>) {
         let mut wait = RETRY.0;
         loop {
             let start = Instant::now();
@@ -270,7 +273,7 @@ impl Writer {
             let error = match tried.and_then(|()| self.try_commit(&group)) {
                 Ok(changes) => {
                     self.settle(&group, &changes, start.elapsed());
-                    for done in group.into_iter().filter_map(Command::into_done) {
+                    for done in group.into_iter().filter_map(WriterCommand::into_done) {
                         done(Ok(()));
                     }
                     return;
@@ -278,9 +281,12 @@ impl Writer {
                 Err(error) => error.to_string(),
             };
             self.note_failure(&error);
-            let (snapshots, rest): (Vec<_>, Vec<_>) = group
-                .into_iter()
-                .partition(|c| matches!(c, Command::Save { .. } | Command::History { .. }));
+            let (snapshots, rest): (Vec<_>, Vec<_>) = group.into_iter().partition(|c| {
+                matches!(
+                    c,
+                    WriterCommand::Save { .. } | WriterCommand::History { .. }
+                )
+            });
             let only_rest = snapshots.is_empty();
             self.give_up(snapshots, &error);
             group = rest;
@@ -298,10 +304,10 @@ impl Writer {
         }
     }
 
-    fn give_up(&self, commands: Vec<Command>, error: &str) {
+    fn give_up(&self, commands: Vec<WriterCommand>, error: &str) {
         self.shared.note_saved(&commands);
         for command in commands {
-            if matches!(command, Command::Save { .. }) {
+            if matches!(command, WriterCommand::Save { .. }) {
                 self.shared.snapshot_failures.fetch_add(1, Relaxed);
             }
             if let Some(done) = command.into_done() {
@@ -330,22 +336,24 @@ impl Writer {
     }
 
     /// One transaction with everything of the group in it.
-    fn try_commit(&mut self, group: &[Command]) -> Result<Changes, StateError> {
+    fn try_commit(&mut self, group: &[WriterCommand]) -> Result<CommitChanges, StateError> {
         for command in group {
-            if let Command::Adopt { spans, last_seq } = command {
+            if let WriterCommand::Adopt { spans, last_seq } = command {
                 self.spans = Some(spans.clone());
                 self.restored_seq = *last_seq;
             }
         }
-        let mut changes = Changes::default();
-        let saves = group.iter().any(|c| matches!(c, Command::Save { .. }));
+        let mut changes = CommitChanges::default();
+        let saves = group
+            .iter()
+            .any(|c| matches!(c, WriterCommand::Save { .. }));
         let floor = saves.then(|| self.floor_after(group)).flatten();
         let last_seq = self.last_seq;
         let transaction = self
             .connection
             .transaction()
             .map_err(StateError::sql("starting a commit"))?;
-        let readings: Vec<&Accepted> = group.iter().flat_map(readings_of).collect();
+        let readings: Vec<&JournalEntry> = group.iter().flat_map(readings_of).collect();
         if let Some(row) = pack(&readings, last_seq) {
             insert_group(&transaction, &row).map_err(StateError::sql("journaling readings"))?;
             changes.added = row.data.len() as u64;
@@ -370,7 +378,7 @@ impl Writer {
 
     /// Every reading up to this number is in both snapshots of its stream, once the group is on
     /// disk. `None`: not known, or nothing.
-    fn floor_after(&self, group: &[Command]) -> Option<u64> {
+    fn floor_after(&self, group: &[WriterCommand]) -> Option<u64> {
         let mut spans = self.spans.clone()?;
         let last = advance(&mut spans, group).unwrap_or(self.last_seq);
         let floor = spans
@@ -385,7 +393,7 @@ impl Writer {
     }
 
     /// Takes note of what is now on disk.
-    fn settle(&mut self, group: &[Command], changes: &Changes, took: Duration) {
+    fn settle(&mut self, group: &[WriterCommand], changes: &CommitChanges, took: Duration) {
         if let Some(spans) = &mut self.spans {
             advance(spans, group);
         }
@@ -422,16 +430,16 @@ impl Writer {
         }
     }
 
-    fn note_covered(&self, group: &[Command]) {
+    fn note_covered(&self, group: &[WriterCommand]) {
         let covered = &self.shared.covered;
         let mut covered = covered.lock().unwrap_or_else(PoisonError::into_inner);
         for command in group {
             match command {
-                Command::Save { snapshot, .. } => {
+                WriterCommand::Save { snapshot, .. } => {
                     let seqs = covered.entry(snapshot.stream.clone()).or_default();
                     *seqs = [seqs[1], snapshot.seq];
                 }
-                Command::Forget { stream, .. } => drop(covered.remove(stream)),
+                WriterCommand::Forget { stream, .. } => drop(covered.remove(stream)),
                 _ => {}
             }
         }
@@ -444,15 +452,15 @@ fn open_mark(path: &Path) -> Option<Mark> {
         .ok()
 }
 
-fn readings_of(command: &Command) -> &[Accepted] {
+fn readings_of(command: &WriterCommand) -> &[JournalEntry] {
     match command {
-        Command::Append { readings, .. } => readings,
+        WriterCommand::Append { readings, .. } => readings,
         _ => &[],
     }
 }
 
 /// Brings the spans up to date with a group; returns the number of its last reading.
-fn advance(spans: &mut Spans, group: &[Command]) -> Option<u64> {
+fn advance(spans: &mut Spans, group: &[WriterCommand]) -> Option<u64> {
     let mut last = None;
     for reading in group.iter().flat_map(readings_of).map(|a| &a.reading) {
         last = Some(reading.seq);
@@ -469,12 +477,12 @@ fn advance(spans: &mut Spans, group: &[Command]) -> Option<u64> {
     }
     for command in group {
         match command {
-            Command::Save { snapshot, .. } => {
+            WriterCommand::Save { snapshot, .. } => {
                 if let Some(span) = spans.get_mut(&snapshot.stream) {
                     span.covered = [span.covered[1], snapshot.seq];
                 }
             }
-            Command::Forget { stream, seq } => match spans.get_mut(stream) {
+            WriterCommand::Forget { stream, seq } => match spans.get_mut(stream) {
                 Some(span) if span.last > *seq => span.covered = [*seq; 2],
                 _ => drop(spans.remove(stream)),
             },

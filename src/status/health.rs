@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Role, Status, lock};
+use super::{ConnectionRole, Status, lock};
 
 /// After a panic the daemon is not ready for so long.
 const PANIC_SHADOW: Duration = Duration::from_secs(60);
@@ -88,7 +88,9 @@ impl Status {
             reasons.push(recovering);
         } else if let Some(why) = lock(&self.cluster_trouble).as_deref() {
             reasons.push(why.to_owned());
-        } else if !self.is_connected(Role::Subscriber) || !self.is_connected(Role::Publisher) {
+        } else if !self.is_connected(ConnectionRole::Subscriber)
+            || !self.is_connected(ConnectionRole::Publisher)
+        {
             reasons.push("not connected to the broker".to_owned());
         } else if !self.subscribed.load(Ordering::Acquire) {
             reasons.push("not subscribed".to_owned());

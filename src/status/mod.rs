@@ -36,7 +36,7 @@ const STUCK_AFTER: Duration = Duration::from_secs(20);
 /// The two connections to the broker. One could do both, but then predictions and acknowledgements
 /// wait behind each other: a broker reads each connection in turn, and a full one stops being read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ConnectionRole {
     /// Subscribes, receives and acknowledges; its session outlives the connection.
     Subscriber,
     /// Publishes; messages without an acknowledgement are in the outbox.
@@ -54,7 +54,7 @@ pub struct Status {
     /// Every metric.
     pub metrics: Metrics,
     started: Instant,
-    /// By [`Role`].
+    /// By [`ConnectionRole`].
     connected: [AtomicBool; 2],
     subscribed: AtomicBool,
     stopping: AtomicBool,
@@ -158,17 +158,18 @@ impl Status {
     }
 
     /// The broker accepted a connection, or it is gone (and with it the subscriptions).
-    pub fn set_connected(&self, side: Role, yes: bool) {
+    pub fn set_connected(&self, side: ConnectionRole, yes: bool) {
         self.connected[side as usize].store(yes, Ordering::Release);
-        let both = self.is_connected(Role::Subscriber) && self.is_connected(Role::Publisher);
+        let both = self.is_connected(ConnectionRole::Subscriber)
+            && self.is_connected(ConnectionRole::Publisher);
         self.metrics.broker_connected.set(i64::from(both));
-        if !yes && side == Role::Subscriber {
+        if !yes && side == ConnectionRole::Subscriber {
             self.set_subscribed(false);
         }
     }
 
     /// The broker has accepted this connection.
-    pub fn is_connected(&self, side: Role) -> bool {
+    pub fn is_connected(&self, side: ConnectionRole) -> bool {
         self.connected[side as usize].load(Ordering::Acquire)
     }
 
@@ -372,8 +373,8 @@ impl Status {
     }
 
     fn waits_for_first(&self) -> Option<&'static str> {
-        let subscribed =
-            self.is_connected(Role::Subscriber) && self.subscribed.load(Ordering::Acquire);
+        let subscribed = self.is_connected(ConnectionRole::Subscriber)
+            && self.subscribed.load(Ordering::Acquire);
         (subscribed && !self.heard.load(Ordering::Acquire))
             .then_some("connected, subscribed, no message yet")
     }

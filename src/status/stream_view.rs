@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::lock;
 use crate::engine::EngineStats;
-use crate::history::History;
+use crate::history::StreamHistory;
 use crate::metrics::StreamFigures;
 use crate::row::{Kind, Muted, Outcome};
 
@@ -53,14 +53,14 @@ impl StreamView {
 /// A stream's history, which its worker writes and the HTTP room reads.
 #[derive(Debug, Default)]
 pub struct KeptHistory {
-    history: Mutex<History>,
+    history: Mutex<StreamHistory>,
     /// Rows taken by when it was last written to disk.
     saved: AtomicU64,
 }
 
 impl KeptHistory {
     /// A history that was kept over a restart.
-    pub(super) fn restored(history: History) -> KeptHistory {
+    pub(super) fn restored(history: StreamHistory) -> KeptHistory {
         KeptHistory {
             saved: AtomicU64::new(history.taken()),
             history: Mutex::new(history),
@@ -68,12 +68,12 @@ impl KeptHistory {
     }
 
     /// The history, until the guard goes.
-    pub fn lock(&self) -> MutexGuard<'_, History> {
+    pub fn lock(&self) -> MutexGuard<'_, StreamHistory> {
         lock(&self.history)
     }
 
     /// Writes the history by `write`, which says whether it could, where it has new rows.
-    pub fn save(&self, write: impl FnOnce(&History) -> bool) {
+    pub fn save(&self, write: impl FnOnce(&StreamHistory) -> bool) {
         let history = self.lock();
         let taken = history.taken();
         if self.saved.load(Ordering::Acquire) != taken && write(&history) {

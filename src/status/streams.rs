@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{KeptHistory, Status, StreamView, lock};
-use crate::history::History;
+use crate::history::StreamHistory;
 
 impl Status {
     /// Replaces what is known of a stream.
@@ -86,7 +86,7 @@ impl Status {
     }
 
     /// Puts a history in its place that was kept over a restart.
-    pub fn restore_history(&self, stream: &Arc<str>, history: History) {
+    pub fn restore_history(&self, stream: &Arc<str>, history: StreamHistory) {
         let kept = KeptHistory::restored(history);
         lock(&self.histories).insert(stream.clone(), Arc::new(kept));
     }

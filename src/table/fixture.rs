@@ -1,6 +1,6 @@
 //! A table of readings, written in any form and read again: for the tests of this room.
 
-use super::{Table, TableError, TableOptions};
+use super::{TableError, TableOptions, WideTable};
 use crate::row::Row;
 
 /// Midnight of 2026-03-01, UTC.
@@ -27,7 +27,7 @@ pub(super) struct TableContents {
 
 /// Reads a recording to its end.
 pub(super) fn read(bytes: &[u8], options: &TableOptions) -> Result<TableContents, TableError> {
-    let mut table = Table::of(bytes, options)?;
+    let mut table = WideTable::of(bytes, options)?;
     let mut row = Row {
         ts_ms: 0,
         arrival_ms: 0,

@@ -34,7 +34,7 @@ pub use record::Separator;
 pub use sheet::Sheet;
 pub use stretch::{Stretch, stretches_of};
 pub(crate) use time::TimeFormat;
-pub use wide::Table;
+pub use wide::WideTable;
 
 use crate::engine::{EngineParams, State};
 

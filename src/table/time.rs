@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
-use crate::time::{DateOrder, Moment, TimeUnit, by_pattern, civil, in_order};
+use crate::time::{DateOrder, ParsedTime, TimeUnit, by_pattern, civil, in_order};
 
 /// Start of 1900, unix milliseconds: no recording is older, a year of two digits read as one of four is.
 const YEAR_1900: i64 = -2_208_988_800_000;
@@ -187,19 +187,19 @@ impl TimeFormat {
         }
     }
 
-    fn read(&self, text: &str) -> Option<Moment> {
+    fn read(&self, text: &str) -> Option<ParsedTime> {
         let text = text.trim();
         match self {
-            TimeFormat::Unix(unit) => unix(text, *unit).map(Moment::Utc),
+            TimeFormat::Unix(unit) => unix(text, *unit).map(ParsedTime::Utc),
             TimeFormat::Days => {
                 let days: f64 = text.parse().ok()?;
                 let days = SPREADSHEET_DAYS
                     .contains(&days)
                     .then_some(days + SPREADSHEET_EPOCH)?;
                 let stamp = Timestamp::from_second((days * 86_400.0).round() as i64).ok()?;
-                Some(Moment::Local(TimeZone::UTC.to_datetime(stamp)))
+                Some(ParsedTime::Local(TimeZone::UTC.to_datetime(stamp)))
             }
-            TimeFormat::OfDay => civil::of_day_ms(text).map(Moment::Utc),
+            TimeFormat::OfDay => civil::of_day_ms(text).map(ParsedTime::Utc),
             TimeFormat::Civil(order) => in_order(text, *order),
             TimeFormat::Pattern(pattern) => by_pattern(pattern, text),
             TimeFormat::None => None,
@@ -256,9 +256,9 @@ impl RowClock {
     /// Unix milliseconds; `None` for a time that is written otherwise.
     pub(super) fn read(&mut self, text: &str) -> Option<i64> {
         let ms = match self.format.read(text)? {
-            Moment::Utc(ms) if self.format == TimeFormat::OfDay => self.on_its_day(ms),
-            Moment::Utc(ms) => ms,
-            Moment::Local(at) => self.local(at)?,
+            ParsedTime::Utc(ms) if self.format == TimeFormat::OfDay => self.on_its_day(ms),
+            ParsedTime::Utc(ms) => ms,
+            ParsedTime::Local(at) => self.local(at)?,
         };
         self.last_ms = Some(ms);
         Some(ms)

@@ -38,7 +38,7 @@ struct Faults {
 }
 
 /// A recording that is being read.
-pub struct Table<'a> {
+pub struct WideTable<'a> {
     sheet: Sheet<'a>,
     columns: TableColumns,
     clock: RowClock,
@@ -57,25 +57,25 @@ pub struct Table<'a> {
     found: Vec<String>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> WideTable<'a> {
     /// Opens a file: looks at its first lines to find its layout, times and channels.
     ///
     /// # Errors
     /// If the file cannot be read, a named column is missing, a column named like a time holds none,
     /// or no column holds numbers.
-    pub fn open(path: &Path, options: &TableOptions) -> Result<Table<'a>, TableError> {
-        Table::of_sheet(Sheet::open(path, &options.layout)?, options)
+    pub fn open(path: &Path, options: &TableOptions) -> Result<WideTable<'a>, TableError> {
+        WideTable::of_sheet(Sheet::open(path, &options.layout)?, options)
     }
 
     /// The same over bytes in memory or from anywhere.
     ///
     /// # Errors
-    /// As [`Table::open`].
-    pub fn of(input: impl Read + 'a, options: &TableOptions) -> Result<Table<'a>, TableError> {
-        Table::of_sheet(Sheet::of(input, &options.layout)?, options)
+    /// As [`WideTable::open`].
+    pub fn of(input: impl Read + 'a, options: &TableOptions) -> Result<WideTable<'a>, TableError> {
+        WideTable::of_sheet(Sheet::of(input, &options.layout)?, options)
     }
 
-    fn of_sheet(sheet: Sheet<'a>, options: &TableOptions) -> Result<Table<'a>, TableError> {
+    fn of_sheet(sheet: Sheet<'a>, options: &TableOptions) -> Result<WideTable<'a>, TableError> {
         if sheet.layout.rows.is_empty() {
             return Err(TableError::Empty);
         }
@@ -92,7 +92,7 @@ impl<'a> Table<'a> {
             .texts
             .iter()
             .map(|&column| columns.names[column].clone());
-        let mut table = Table {
+        let mut table = WideTable {
             names: columns
                 .channels
                 .iter()

@@ -9,5 +9,5 @@ mod unit;
 
 pub(crate) use civil::DateOrder;
 pub(crate) use moment::in_order;
-pub use moment::{Moment, by_pattern, check_format, parse_moment, parse_zone};
+pub use moment::{ParsedTime, by_pattern, check_format, parse_moment, parse_zone};
 pub use unit::TimeUnit;

@@ -12,19 +12,19 @@ const FIRST_YEAR: i16 = 1900;
 
 /// A text read as a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub enum ParsedTime {
     /// With an offset or `Z`: unix milliseconds.
     Utc(i64),
     /// Without: a local time.
     Local(DateTime),
 }
 
-impl Moment {
+impl ParsedTime {
     /// Unix milliseconds, a local time taken as UTC.
     pub fn utc_ms(self) -> Option<i64> {
         match self {
-            Moment::Utc(ms) => Some(ms),
-            Moment::Local(civil) => {
+            ParsedTime::Utc(ms) => Some(ms),
+            ParsedTime::Local(civil) => {
                 let at = TimeZone::UTC.to_timestamp(civil).ok()?;
                 Some(at.as_millisecond())
             }
@@ -36,7 +36,7 @@ impl Moment {
 /// between, seconds optional, a fraction after a point or a comma, `Z`, ` UTC` or an offset), RFC
 /// 2822, `28.02.2026 03:20:00`, `2026/02/28 03:20`, `Feb 28, 2026 3:20 AM`, `20260228032000`,
 /// `/Date(ms)/`. Days that can be read in two ways (`02/03/2026`) and dates alone are none of them.
-pub fn parse_moment(text: &str) -> Option<Moment> {
+pub fn parse_moment(text: &str) -> Option<ParsedTime> {
     let text = text.trim();
     if !(8..=MAX_TEXT_BYTES).contains(&text.len()) {
         return None;
@@ -46,14 +46,14 @@ pub fn parse_moment(text: &str) -> Option<Moment> {
     }
     if let Some(ms) = text.strip_prefix("/Date(") {
         let ms = ms.strip_suffix(")/")?.split(['+', '-']).next()?;
-        return Some(Moment::Utc(ms.parse().ok()?));
+        return Some(ParsedTime::Utc(ms.parse().ok()?));
     }
     let written = civil::parse(text, DateOrder::Unmistakable)?;
     (written.has_time && written.at.year() >= FIRST_YEAR).then(|| moment(written))?
 }
 
 /// Reads a date, or a date and a time of day, whose numbers stand in `order`.
-pub(crate) fn in_order(text: &str, order: DateOrder) -> Option<Moment> {
+pub(crate) fn in_order(text: &str, order: DateOrder) -> Option<ParsedTime> {
     match civil::parse(text, order) {
         Some(written) => moment(written),
         None if order == DateOrder::YearMonthDay => iso_with_offset(text.trim()),
@@ -61,31 +61,31 @@ pub(crate) fn in_order(text: &str, order: DateOrder) -> Option<Moment> {
     }
 }
 
-fn moment(written: civil::Civil) -> Option<Moment> {
+fn moment(written: civil::Civil) -> Option<ParsedTime> {
     let Some(offset_s) = written.offset_s else {
-        return Some(Moment::Local(written.at));
+        return Some(ParsedTime::Local(written.at));
     };
-    let ms = Moment::Local(written.at).utc_ms()?;
-    Some(Moment::Utc(ms - i64::from(offset_s) * 1000))
+    let ms = ParsedTime::Local(written.at).utc_ms()?;
+    Some(ParsedTime::Utc(ms - i64::from(offset_s) * 1000))
 }
 
 /// The forms that jiff knows, such as weeks of a zone in brackets.
-fn iso_with_offset(text: &str) -> Option<Moment> {
+fn iso_with_offset(text: &str) -> Option<ParsedTime> {
     let at: Timestamp = text.parse().ok()?;
-    Some(Moment::Utc(at.as_millisecond()))
+    Some(ParsedTime::Utc(at.as_millisecond()))
 }
 
 /// Reads `text` by a strftime pattern; with an offset, a zone or a unix time in it as an instant.
 /// A date alone is its midnight.
-pub fn by_pattern(pattern: &str, text: &str) -> Option<Moment> {
+pub fn by_pattern(pattern: &str, text: &str) -> Option<ParsedTime> {
     let parts = BrokenDownTime::parse(pattern, text).ok()?;
     if parts.offset().is_some() || parts.timestamp().is_some() {
         let at = parts.to_timestamp().ok()?;
-        return Some(Moment::Utc(at.as_millisecond()));
+        return Some(ParsedTime::Utc(at.as_millisecond()));
     }
     let time = parts.to_time().unwrap_or_default();
     let civil = parts.to_date().ok()?.to_datetime(time);
-    (civil.year() >= FIRST_YEAR).then_some(Moment::Local(civil))
+    (civil.year() >= FIRST_YEAR).then_some(ParsedTime::Local(civil))
 }
 
 /// Checks a strftime pattern as `ts_format` has it.
@@ -192,7 +192,7 @@ mod tests {
                 1_392_413_400_000,
             ),
         ] {
-            let moment = parse_moment(text).and_then(Moment::utc_ms);
+            let moment = parse_moment(text).and_then(ParsedTime::utc_ms);
             assert_eq!(moment, Some(ms), "{text}");
         }
     }

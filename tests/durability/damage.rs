@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use spiked::state::{Reader, Store, StoreOptions};
+use spiked::state::{Reader, StateStore, StoreOptions};
 
 use crate::plant::{Daemon, Dice, wait_until};
 use crate::state::{Plant, accepted, copy_state, digests, params, sample, uninterrupted};
@@ -18,7 +18,7 @@ enum Outcome {
 }
 
 fn start_damaged(dir: &Path, whole: &[String], context: &str) -> Outcome {
-    let store = match Store::open(StoreOptions::new(dir)) {
+    let store = match StateStore::open(StoreOptions::new(dir)) {
         Ok(store) => store,
         Err(error) => {
             println!("{context}: refused: {error}");
@@ -163,7 +163,7 @@ fn a_torn_log_gives_the_state_of_an_earlier_moment_and_never_garbage() {
             _ => torn.resize(log.len(), 0),
         }
         std::fs::write(here.path().join("spiked.db-wal"), torn).unwrap();
-        let store = match Store::open(StoreOptions::new(here.path())) {
+        let store = match StateStore::open(StoreOptions::new(here.path())) {
             Ok(store) => store,
             // Not even the tables had come to disk.
             Err(error) => {
@@ -237,7 +237,7 @@ fn damaged_and_salvaged(dir: &Path) -> (Vec<u8>, Vec<u8>) {
         let here = tempfile::tempdir().unwrap();
         let file = here.path().join("spiked.db");
         std::fs::write(&file, &damaged).unwrap();
-        let Ok(store) = Store::open(StoreOptions::new(here.path())) else {
+        let Ok(store) = StateStore::open(StoreOptions::new(here.path())) else {
             continue;
         };
         store.close();
@@ -258,7 +258,7 @@ fn a_salvage_that_is_cut_off_anywhere_is_finished_by_the_next_start_and_said() {
     let calm = {
         let here = tempfile::tempdir().unwrap();
         std::fs::write(here.path().join("spiked.db"), &salvaged).unwrap();
-        let store = Store::open(StoreOptions::new(here.path())).unwrap();
+        let store = StateStore::open(StoreOptions::new(here.path())).unwrap();
         let recovered = store.recover(&|_| Some(params(&[]))).unwrap();
         digests(&recovered.streams)
     };
@@ -301,7 +301,7 @@ fn a_salvage_that_is_cut_off_anywhere_is_finished_by_the_next_start_and_said() {
         assert!(said.contains("ERROR"), "{said}");
         assert!(!log.contains("set aside"), "{log}");
         assert_eq!(inspected(&daemon), calm, "cut at {new}, {moved}");
-        let store = Store::open(StoreOptions::new(&state)).unwrap();
+        let store = StateStore::open(StoreOptions::new(&state)).unwrap();
         let recovered = store.recover(&|_| Some(params(&[]))).unwrap();
         assert_eq!(digests(&recovered.streams), calm, "cut at {new}, {moved}");
     }

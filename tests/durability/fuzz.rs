@@ -7,7 +7,7 @@ use spiked::route::Pattern;
 use spiked::row::Instruction;
 use spiked::state::journal::{JournalRow, pack, unpack};
 use spiked::state::snapshot::Snapshot;
-use spiked::state::{Accepted, snapshot};
+use spiked::state::{JournalEntry, snapshot};
 use spiked::stream::Stream;
 
 use crate::plant::{Dice, number};
@@ -77,7 +77,7 @@ fn no_snapshot_makes_its_reader_panic() {
 #[test]
 fn no_journal_group_makes_its_reader_panic() {
     let readings: Vec<_> = (1..20)
-        .map(|seq| Accepted {
+        .map(|seq| JournalEntry {
             reading: reading(seq),
             key: seq,
         })

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use spiked::state::{Store, StoreOptions};
+use spiked::state::{StateStore, StoreOptions};
 
 use crate::plant::{Broker, Daemon, Source, alone, have_mosquitto, http_get, now_ms, wait_until};
 use crate::state::{Plant, accepted, params};
@@ -133,8 +133,8 @@ fn a_state_directory_that_is_removed_or_replaced_is_written_anew_and_nothing_is_
 }
 
 /// An open store at `dir` whose journal has readings 1 to 50.
-fn store_of_fifty(dir: &Path) -> Store {
-    let store = Store::open(StoreOptions::new(dir)).unwrap();
+fn store_of_fifty(dir: &Path) -> StateStore {
+    let store = StateStore::open(StoreOptions::new(dir)).unwrap();
     store.recover(&|_| None).unwrap();
     for seq in 1..=50 {
         store.append_and_wait(vec![accepted(seq)]).unwrap();
@@ -154,7 +154,7 @@ fn as_after_a_kill(dir: &Path) -> tempfile::TempDir {
 
 /// Readings in the journal of the state at `dir`, after a restart that has nothing to complain about.
 fn journaled(dir: &Path) -> u64 {
-    let store = Store::open(StoreOptions::new(dir)).unwrap();
+    let store = StateStore::open(StoreOptions::new(dir)).unwrap();
     let recovered = store.recover(&|_| Some(params(&[]))).unwrap();
     assert!(!recovered.report.is_bad(), "{}", recovered.report);
     recovered
@@ -248,7 +248,7 @@ fn a_log_that_is_cut_or_removed_is_a_loss_that_is_said() {
         let size = std::fs::metadata(&log).unwrap().len();
         let log = std::fs::File::options().write(true).open(log).unwrap();
         log.set_len((size as f64 * keep) as u64).unwrap();
-        let again = Store::open(StoreOptions::new(copy.path())).unwrap();
+        let again = StateStore::open(StoreOptions::new(copy.path())).unwrap();
         let recovered = again.recover(&|_| None).unwrap();
         let report = recovered.report;
         assert!(report.is_bad() && report.lost_log > 0, "{report}");
@@ -260,7 +260,7 @@ fn a_log_that_is_cut_or_removed_is_a_loss_that_is_said() {
 #[test]
 fn a_second_daemon_is_kept_away_though_every_file_beside_the_state_is_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(StoreOptions::new(dir.path())).unwrap();
+    let store = StateStore::open(StoreOptions::new(dir.path())).unwrap();
     for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
         if !entry
             .file_name()
@@ -271,8 +271,8 @@ fn a_second_daemon_is_kept_away_though_every_file_beside_the_state_is_removed() 
             std::fs::remove_file(entry.path()).unwrap();
         }
     }
-    assert!(Store::open(StoreOptions::new(dir.path())).is_err());
+    assert!(StateStore::open(StoreOptions::new(dir.path())).is_err());
     store.close();
     drop(store);
-    Store::open(StoreOptions::new(dir.path())).unwrap();
+    StateStore::open(StoreOptions::new(dir.path())).unwrap();
 }

@@ -7,7 +7,7 @@ use spiked::route::Pattern;
 use spiked::row::{ChannelOutcome, Outcome, Reading};
 use spiked::state::journal::{pack, unpack};
 use spiked::state::snapshot::{Snapshot, decode, encode};
-use spiked::state::{Accepted, digest};
+use spiked::state::{JournalEntry, digest};
 use spiked::stream::{Stream, StreamParams};
 
 use crate::state::params;
@@ -195,7 +195,7 @@ proptest! {
             rest = later;
             let group: Vec<_> = group
                 .iter()
-                .map(|reading| Accepted { reading: reading.clone(), key: 0 })
+                .map(|reading| JournalEntry { reading: reading.clone(), key: 0 })
                 .collect();
             let Some(row) = pack(&group, before) else { break };
             before = row.last_seq;

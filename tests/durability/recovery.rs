@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use spiked::row::Reading;
-use spiked::state::{Accepted, Reader, Store, StoreOptions, digest};
+use spiked::state::{JournalEntry, Reader, StateStore, StoreOptions, digest};
 use spiked::stream::Stream;
 
 use crate::plant::{
@@ -96,10 +96,10 @@ fn backlog(dir: &std::path::Path, n: u64) -> Vec<Reading> {
             arrival_ms: 1_700_000_000_000 + 100 * seq as i64,
         })
         .collect();
-    let store = Store::open(StoreOptions::new(dir.join("state"))).unwrap();
+    let store = StateStore::open(StoreOptions::new(dir.join("state"))).unwrap();
     store.recover(&|_| None).unwrap();
     for group in readings.chunks(100) {
-        let accepted = group.iter().map(|reading| Accepted {
+        let accepted = group.iter().map(|reading| JournalEntry {
             reading: reading.clone(),
             key: 0,
         });

@@ -7,7 +7,7 @@ use spiked::assemble::{Align, AssembleParams};
 use spiked::row::Reading;
 use spiked::state::snapshot::Snapshot;
 use spiked::state::{
-    Accepted, Durability, Reader, Recovered, StateError, Store, StoreOptions, digest,
+    Durability, JournalEntry, Reader, Recovered, StateError, StateStore, StoreOptions, digest,
 };
 use spiked::stream::{Stream, StreamParams};
 
@@ -32,9 +32,9 @@ pub fn reading(seq: u64) -> Reading {
     }
 }
 
-pub fn accepted(seq: u64) -> Accepted {
+pub fn accepted(seq: u64) -> JournalEntry {
     let reading = reading(seq);
-    Accepted {
+    JournalEntry {
         reading,
         key: 7 * seq,
     }
@@ -42,13 +42,13 @@ pub fn accepted(seq: u64) -> Accepted {
 
 /// The plant as a daemon would run it: every reading journaled, then learned.
 pub struct Plant {
-    pub store: Store,
+    pub store: StateStore,
     pub streams: Vec<Stream>,
 }
 
 impl Plant {
     pub fn open(options: StoreOptions) -> (Plant, Recovered) {
-        let store = Store::open(options).unwrap();
+        let store = StateStore::open(options).unwrap();
         let mut recovered = store.recover(&|_| Some(params(&[]))).unwrap();
         let streams = std::mem::take(&mut recovered.streams);
         (Plant { store, streams }, recovered)
@@ -177,7 +177,7 @@ fn a_snapshot_of_other_settings_is_named_and_kept_aside() {
     plant.run(1..=300);
     plant.save();
     plant.store.close();
-    let store = Store::open(StoreOptions::new(dir.path())).unwrap();
+    let store = StateStore::open(StoreOptions::new(dir.path())).unwrap();
     let other = params(&["a", "b", "c"]);
     let recovered = store.recover(&|_| Some(other.clone())).unwrap();
     assert_eq!(recovered.report.set_aside.len(), 3);
@@ -225,8 +225,8 @@ fn one_snapshot_of_a_stream_waits_for_a_disk_that_is_full() {
 fn a_newer_schema_another_program_and_a_second_daemon_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("spiked.db");
-    let store = Store::open(StoreOptions::new(dir.path())).unwrap();
-    let second = Store::open(StoreOptions::new(dir.path()));
+    let store = StateStore::open(StoreOptions::new(dir.path())).unwrap();
+    let second = StateStore::open(StoreOptions::new(dir.path()));
     assert!(
         matches!(second, Err(StateError::InUse { .. })),
         "{second:?}"
@@ -235,7 +235,7 @@ fn a_newer_schema_another_program_and_a_second_daemon_are_refused() {
     let db = rusqlite::Connection::open(&path).unwrap();
     db.pragma_update(None, "user_version", 99).unwrap();
     drop(db);
-    let newer = Store::open(StoreOptions::new(dir.path()));
+    let newer = StateStore::open(StoreOptions::new(dir.path()));
     assert!(
         matches!(newer, Err(StateError::NewerSchema { found: 99, .. })),
         "{newer:?}"
@@ -245,7 +245,7 @@ fn a_newer_schema_another_program_and_a_second_daemon_are_refused() {
         .unwrap()
         .execute_batch("CREATE TABLE recipes(x)")
         .unwrap();
-    let foreign = Store::open(StoreOptions::new(dir.path()));
+    let foreign = StateStore::open(StoreOptions::new(dir.path()));
     assert!(
         matches!(foreign, Err(StateError::NotOurs { .. })),
         "{foreign:?}"
@@ -255,7 +255,7 @@ fn a_newer_schema_another_program_and_a_second_daemon_are_refused() {
         b"this is no database at all, and it is longer than a header",
     )
     .unwrap();
-    let text = Store::open(StoreOptions::new(dir.path())).unwrap_err();
+    let text = StateStore::open(StoreOptions::new(dir.path())).unwrap_err();
     assert!(text.to_string().contains("damaged"), "{text}");
 }
 
@@ -354,7 +354,7 @@ fn a_changed_threshold_is_taken_over_and_learning_goes_on() {
         engine: spiked::engine::EngineParams::new(settings).unwrap(),
         ..params(&[])
     };
-    let store = Store::open(StoreOptions::new(dir.path())).unwrap();
+    let store = StateStore::open(StoreOptions::new(dir.path())).unwrap();
     let recovered = store.recover(&|_| Some(changed.clone())).unwrap();
     assert_eq!(recovered.report.set_aside, []);
     assert_eq!(recovered.report.retuned, 3);

@@ -36,7 +36,7 @@ impl FaultRecord {
 
 /// An incident as the watcher saw it open.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Opened {
+struct OpenIncident {
     ts_ms: i64,
     reported: bool,
 }
@@ -45,7 +45,7 @@ struct Opened {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Page {
     faults: Vec<FaultRecord>,
-    opened: Vec<Opened>,
+    opened: Vec<OpenIncident>,
     anomaly: bool,
     judged_rows: u64,
     last_ms: i64,
@@ -145,7 +145,7 @@ impl Book {
     ) -> Vec<News> {
         let page = self.pages.entry(stream.to_owned()).or_default();
         if anomaly && !page.anomaly {
-            page.opened.push(Opened {
+            page.opened.push(OpenIncident {
                 ts_ms,
                 reported: false,
             });

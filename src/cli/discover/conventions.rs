@@ -2,7 +2,7 @@
 
 use super::Topic;
 use crate::payload::parse_line_protocol;
-use crate::time::{Moment, parse_moment};
+use crate::time::{ParsedTime, parse_moment};
 
 /// A way in which some kind of device publishes.
 pub struct Convention {
@@ -209,7 +209,7 @@ fn local_offset(topic: &Topic<'_>) -> Option<String> {
     let text = ["Time", "time"]
         .iter()
         .find_map(|key| json[*key].as_str())?;
-    let Moment::Local(_) = parse_moment(text)? else {
+    let ParsedTime::Local(_) = parse_moment(text)? else {
         return None;
     };
     let ahead_ms = parse_moment(text)?.utc_ms()? - topic.arrival_ms();

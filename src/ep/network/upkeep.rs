@@ -1,6 +1,6 @@
 //! A network beside learning: growth, forgetting, what its weights are like.
 
-use super::{Network, Summary};
+use super::{Network, NetworkSummary};
 use crate::ep::dense::DenseLayer;
 use crate::ep::family::Visitor;
 use crate::ep::report::LayerSummary;
@@ -120,8 +120,8 @@ impl Network {
     }
 
     /// Summarises the network in figures. Walks over all weights.
-    pub fn summary(&self) -> Summary {
-        Summary {
+    pub fn summary(&self) -> NetworkSummary {
+        NetworkSummary {
             layers: self.layer_summaries().collect(),
             direct: self.input.direct_summary(),
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::summary::Summary;
 use super::words;
 use crate::charts;
-use crate::history::{History, HistoryView, IncidentView, MAX_CAPACITY, Range};
+use crate::history::{HistoryView, IncidentView, MAX_CAPACITY, Range, StreamHistory};
 use crate::row::{Incident, Outcome};
 use crate::table::Stretch;
 pub use money::{Costs, DetectorScore, Money};
@@ -25,7 +25,7 @@ const SCRIPT: &str = include_str!("report.js");
 
 /// Keeps of each row what a report shows.
 pub struct Recorder {
-    history: History,
+    history: StreamHistory,
     channels: Vec<Arc<str>>,
     units: Vec<String>,
     trail: Trail,
@@ -51,7 +51,7 @@ impl Recorder {
     /// For the channels of a recording, with their units (empty where not known).
     pub fn new(channels: &[String], units: Vec<String>) -> Recorder {
         Recorder {
-            history: History::new(MAX_CAPACITY),
+            history: StreamHistory::new(MAX_CAPACITY),
             channels: channels.iter().map(|name| name.as_str().into()).collect(),
             units,
             trail: Trail::default(),
