@@ -100,8 +100,8 @@ impl ReceptiveFields {
                 let place = turn * DIRECTIONS as f32;
                 let low = place as usize;
                 let share = place - low as f32;
-                self.add((x, y), low % DIRECTIONS, size * (1.0 - share));
-                self.add((x, y), (low + 1) % DIRECTIONS, size * share);
+                self.add(x, y, low % DIRECTIONS, size * (1.0 - share));
+                self.add(x, y, (low + 1) % DIRECTIONS, size * share);
             }
         }
         top
@@ -124,7 +124,7 @@ impl ReceptiveFields {
     }
 
     /// Adds to the sums of all windows that hold a pixel.
-    fn add(&mut self, (x, y): (usize, usize), direction: usize, size: f32) {
+    fn add(&mut self, x: usize, y: usize, direction: usize, size: f32) {
         for row in holding(y, self.rows) {
             for column in holding(x, self.columns) {
                 self.sums[(row * self.columns + column) * DIRECTIONS + direction] += size;

@@ -169,7 +169,9 @@ impl Engine {
             .set_max_bytes(most.saturating_sub(self.next.bytes()));
         let more = self.channels.len() - from;
         let new = &self.channels[from..];
-        self.detector.add(new.iter().zip(watches).map(options_of));
+        let options = new.iter().zip(watches);
+        self.detector
+            .add(options.map(|(channel, watch)| options_of(channel, watch)));
         if let Some(context) = &mut self.context {
             context.grow(0, more);
             for forecaster in &mut self.forecasters {
@@ -416,7 +418,7 @@ fn hidden_of_calendar(hidden: usize) -> Vec<usize> {
 }
 
 /// Properties of a channel that the detector uses.
-fn options_of((channel, watch): (&Channel, Watch)) -> ChannelOptions {
+fn options_of(channel: &Channel, watch: Watch) -> ChannelOptions {
     let kind = match (channel.role, &channel.states) {
         (Role::Sensor, None) => ChannelKind::Number,
         (Role::Sensor, Some(_)) => ChannelKind::States,

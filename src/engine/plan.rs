@@ -57,7 +57,7 @@ impl Values {
         if names.len() == 1 || names.len() > MAX_STATES {
             return Err(format!("none or 2 to {MAX_STATES} states"));
         }
-        let states: Vec<State> = names.iter().enumerate().map(state).collect();
+        let states: Vec<State> = numbered(&names);
         for (i, state) in states.iter().enumerate() {
             let same = |s: &State| s.name == state.name || s.value == state.value;
             if state.name.is_empty() || state.name.len() > 100 {
@@ -74,7 +74,7 @@ impl Values {
 
     /// The two states of a binary channel.
     pub fn binary() -> Values {
-        Values::States(["0", "1"].iter().enumerate().map(state).collect())
+        Values::States(numbered(&["0", "1"]))
     }
 
     /// Its states where some are listed.
@@ -86,16 +86,18 @@ impl Values {
     }
 }
 
-fn state((place, name): (usize, impl AsRef<str>)) -> State {
-    let name = name.as_ref();
-    State {
+/// States of these names; the value of one that is no number is its place.
+fn numbered(names: &[impl AsRef<str>]) -> Vec<State> {
+    let names = names.iter().map(AsRef::as_ref).enumerate();
+    let states = names.map(|(place, name)| State {
         name: name.into(),
         value: name
             .parse()
             .ok()
             .filter(|x: &f64| x.is_finite())
             .unwrap_or(place as f64),
-    }
+    });
+    states.collect()
 }
 
 /// The state that a payload's text names; `true` and `false` are 1 and 0.

@@ -480,8 +480,7 @@ pub(super) fn softmax_messages(
     out: MessageRunMut<'_>,
     room: &mut Vec<f32>,
 ) {
-    let moments = (moments.mean, moments.variance);
-    softmax::messages(class, moments, (out.g, out.gamma), room);
+    softmax::messages(class, moments, out, room);
 }
 
 /// A softmax, forward: see [`softmax::probabilities`].

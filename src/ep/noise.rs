@@ -2,6 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Distribution of observation noise: Student's t.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StudentNoise {
+    /// Squared scale, above 0, in squared units of the target.
+    pub variance: f64,
+    /// Degrees of freedom; infinity: Gaussian.
+    pub dof: f64,
+}
+
 /// Inverse gamma belief about a variance: alpha (half the observations counted so far) and beta
 /// (half their squared noise). Its mean beta/(alpha - 1) serves as the variance.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

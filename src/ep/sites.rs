@@ -158,6 +158,7 @@ fn natural(network: &mut Network) -> (Vec<f64>, Vec<f64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ep::noise::StudentNoise;
     use crate::ep::{LinearReadout, NetworkDraft};
     use crate::num::oracle;
 
@@ -205,8 +206,11 @@ mod tests {
             };
             (x, (rows[i][4] - shift) as f32)
         };
-        let mut readout =
-            LinearReadout::joint(&network, rows.len(), &table, (noise, f64::INFINITY));
+        let noise = StudentNoise {
+            variance: noise,
+            dof: f64::INFINITY,
+        };
+        let mut readout = LinearReadout::joint(&network, rows.len(), &table, noise);
         for (j, row) in exact.iter().enumerate() {
             let unit = Input {
                 index: &[j as u32],

@@ -124,7 +124,7 @@ impl Ensemble {
             let prior = -0.5 * WIDTH_PRIOR * (ln + 1.0 / width);
             sums.score(1.0).log_score() * seen.len() as f64 + prior
         };
-        self.width = maximum(score, (-4.0, 4.0)).exp();
+        self.width = maximum(score, -4.0, 4.0).exp();
         let distance = |(y, parts): &HeldOut| {
             let k = parts.len() as f64;
             let mean = parts.iter().map(|p| p.0).sum::<f64>() / k;
@@ -257,7 +257,7 @@ fn quantile90(mut distances: Vec<f64>) -> f64 {
 }
 
 /// Where a function of one peak is largest, by golden section.
-fn maximum(f: impl Fn(f64) -> f64, (mut low, mut high): (f64, f64)) -> f64 {
+fn maximum(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
     let golden = 0.5 * (5f64.sqrt() - 1.0);
     while high - low > 1e-3 {
         let (a, b) = (high - golden * (high - low), low + golden * (high - low));

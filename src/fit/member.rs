@@ -6,7 +6,7 @@ use super::plan::Schedule;
 use super::samples::{Samples, Targets, shuffled};
 use super::score::{RegressionSums, ScoreSums};
 use crate::ep::factor::student;
-use crate::ep::noise::NoiseVariance;
+use crate::ep::noise::{NoiseVariance, StudentNoise};
 use crate::ep::{BatchLearner, Network, Observation, Report, Sites};
 
 /// Sweeps over a mini-batch whose schedule keeps sites.
@@ -172,8 +172,11 @@ impl EnsembleMember {
     }
 
     /// Variance and degrees of freedom of the observation noise.
-    pub fn noise_law(&self) -> (f64, f64) {
-        (self.noise.mean(), STUDENT_NU)
+    pub fn noise_law(&self) -> StudentNoise {
+        StudentNoise {
+            variance: self.noise.mean(),
+            dof: STUDENT_NU,
+        }
     }
 
     /// One pass over the samples `rows`; `passes` went before. `tick` is called now and

@@ -189,9 +189,16 @@ pub(super) async fn reached(stop: &mut watch::Receiver<Stop>, stage: Stop) {
     let _ = stop.wait_for(|now| *now == stage).await;
 }
 
-/// The connection that there is, by its epoch, as the polling task tells the sending one: the last word is
-/// all that counts.
-pub(super) type Connected<S> = Option<(u64, S)>;
+/// A connection that is open.
+#[derive(Clone)]
+pub(super) struct OpenLink<S> {
+    pub epoch: u64,
+    pub sender: S,
+}
+
+/// The connection that there is, as the polling task tells the sending one: the last word is all that
+/// counts.
+pub(super) type Connected<S> = Option<OpenLink<S>>;
 
 struct Polling<L: Link> {
     client: Arc<ClientParts<L>>,
@@ -405,7 +412,9 @@ impl<L: Link> Polling<L> {
                         subscribed_since = Some(Instant::now());
                     }
                     lock(&self.client.out.outbox).connected(epoch, receive_maximum);
-                    self.connected.send_replace(Some((epoch, sender.clone())));
+                    let sender = sender.clone();
+                    self.connected
+                        .send_replace(Some(OpenLink { epoch, sender }));
                     answered = Some(self.client.subscriptions.is_empty());
                 }
                 Event::Subscribed(granted) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::client::{Ack, ClientParts, Connected, Stop, reached};
+use super::client::{Ack, ClientParts, Connected, OpenLink, Stop, reached};
 use super::{Link, LinkSender, Message};
 use crate::progress::BEAT_EVERY;
 use crate::status::lock;
@@ -33,12 +33,12 @@ pub(super) async fn send_all<L: Link>(
                     return pulse.end();
                 }
                 link = connected.borrow_and_update().clone();
-                if let Some((_, sender)) = &link {
+                if let Some(OpenLink { sender, .. }) = &link {
                     welcome(&client, sender).await;
                 }
             }
             Ok(()) = filters.changed() => {
-                if let Some((_, sender)) = &link {
+                if let Some(OpenLink { sender, .. }) = &link {
                     client.subscriptions.request(sender).await;
                 }
             }
@@ -48,7 +48,7 @@ pub(super) async fn send_all<L: Link>(
                 if let Some(link) = &link {
                     flush(&client, link, &mut acks).await;
                     // An error means that the connection has ended already.
-                    let _ = link.1.disconnect().await;
+                    let _ = link.sender.disconnect().await;
                 }
                 return pulse.end();
             }
@@ -62,10 +62,10 @@ pub(super) async fn send_all<L: Link>(
 /// Hands over everything that may be handed over now.
 async fn flush<L: Link>(
     client: &ClientParts<L>,
-    link: &(u64, L::Sender),
+    link: &OpenLink<L::Sender>,
     acks: &mut mpsc::UnboundedReceiver<Vec<Ack>>,
 ) {
-    let (epoch, sender) = link;
+    let OpenLink { epoch, sender } = link;
     loop {
         if let Ok(some) = acks.try_recv() {
             acknowledge(client, Some(link), some, acks).await;
@@ -90,7 +90,7 @@ async fn welcome<L: Link>(client: &ClientParts<L>, sender: &L::Sender) {
 /// Sends `some` acknowledgements and those that wait behind them, together.
 async fn acknowledge<L: Link>(
     client: &ClientParts<L>,
-    link: Option<&(u64, L::Sender)>,
+    link: Option<&OpenLink<L::Sender>>,
     some: Vec<Ack>,
     acks: &mut mpsc::UnboundedReceiver<Vec<Ack>>,
 ) {
@@ -99,13 +99,13 @@ async fn acknowledge<L: Link>(
         all.extend(more);
     }
     let n = all.len() as u64;
-    let epoch = link.map(|(epoch, _)| *epoch);
+    let epoch = link.map(|link| link.epoch);
     let fresh = all.iter().filter(|ack| Some(ack.epoch) == epoch);
     let fresh: Vec<u16> = fresh.map(|ack| ack.packet_id).collect();
     let n_fresh = fresh.len() as u64;
     let metrics = &client.shared.metrics;
     metrics.stale_acks.inc_by(n - n_fresh);
-    if let Some((_, sender)) = link
+    if let Some(OpenLink { sender, .. }) = link
         && n_fresh > 0
         && sender.ack(fresh).await.is_ok()
     {

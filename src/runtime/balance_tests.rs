@@ -70,7 +70,7 @@ fn run(n: u64, n_workers: usize, every: u64) -> (Seen, u64) {
         .unzip();
     let start = |(idx, rx)| {
         let out = Out::new(Outbox::new(10, 1), shared.clone());
-        let mut worker = Worker::new((idx, rx), &settings, out, store.clone(), shared.clone());
+        let mut worker = Worker::new(idx, rx, &settings, out, store.clone(), shared.clone());
         worker.tap = Some(tap.clone());
         std::thread::spawn(move || worker.run())
     };

@@ -47,11 +47,7 @@ impl DiskStore {
     pub fn open(settings: &StateSettings) -> Result<DiskStore, StateError> {
         let options = StoreOptions {
             dir: settings.dir.clone(),
-            durability: match settings.durability {
-                Durability::None => state::Durability::None,
-                Durability::Snapshot => state::Durability::Snapshot,
-                Durability::Journal => state::Durability::Journal,
-            },
+            durability: settings.durability,
             // The intake thread makes the groups; a second wait would only delay the acks.
             // Readings that have come by the time that the disk is ready share a commit.
             commit_messages: 1,
@@ -200,7 +196,7 @@ impl Store for DiskStore {
         reading: &Reading,
         params: &StreamParams,
     ) -> Result<Option<Stream>, StoreError> {
-        if self.store.options().durability == state::Durability::None {
+        if self.store.options().durability == Durability::None {
             return Ok(None);
         }
         // The worker may be ahead of the journal by a group.
@@ -227,7 +223,7 @@ impl Store for DiskStore {
     }
 
     fn groups_commits(&self) -> bool {
-        self.store.options().durability == state::Durability::Journal
+        self.store.options().durability == Durability::Journal
     }
 
     fn stats(&self) -> StoreStats {

@@ -13,7 +13,9 @@ pub(super) fn rebuild(
     store: &dyn Store,
     shared: &Status,
     params: &StreamParams,
-    (reading, reason, condemned): (&Reading, &str, bool),
+    reading: &Reading,
+    reason: &str,
+    condemned: bool,
 ) -> Stream {
     shared.note_panic();
     let name = &*reading.stream;

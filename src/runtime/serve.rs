@@ -621,7 +621,7 @@ impl Threads {
         let mut workers = Vec::new();
         for (idx, (rx, streams)) in receivers.into_iter().zip(slots).enumerate() {
             let out = clients.out.clone();
-            let mut worker = Worker::new((idx, rx), settings, out, store.clone(), shared.clone());
+            let mut worker = Worker::new(idx, rx, settings, out, store.clone(), shared.clone());
             worker.tap = tap.clone();
             worker.webhook = webhook.clone();
             worker.panics = clients.panics.clone();

@@ -367,7 +367,7 @@ mod tests {
         let out = Out::new(Outbox::new(1000, 1), shared.clone());
         let (tx, rx) = crossbeam_channel::unbounded();
         let store = Arc::new(NoStore);
-        let worker = Worker::new((0, rx), &settings, out.clone(), store, shared.clone());
+        let worker = Worker::new(0, rx, &settings, out.clone(), store, shared.clone());
         let items = (1..=rows).map(|seq| Item {
             reading: Reading {
                 seq,

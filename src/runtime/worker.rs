@@ -218,7 +218,8 @@ impl StreamRuntime {
 impl Worker {
     /// Worker `idx` without streams, that takes its work from `rx`.
     pub fn new(
-        (idx, rx): (usize, Receiver<WorkerMessage>),
+        idx: usize,
+        rx: Receiver<WorkerMessage>,
         settings: &Settings,
         out: Out,
         store: Arc<dyn Store>,
@@ -403,9 +404,8 @@ impl Worker {
         outcomes.clear();
         let (store, shared, params) = (&self.store, &self.shared, &self.params);
         let reading = &item.reading;
-        let rebuild = |reason: &str, condemned| {
-            rebuild(&**store, shared, params, (reading, reason, condemned))
-        };
+        let rebuild =
+            |reason: &str, condemned| rebuild(&**store, shared, params, reading, reason, condemned);
         let begin = Instant::now();
         let pushed = match &self.panics {
             None => push_supervised(&mut slot.stream, reading, outcomes, rebuild),

@@ -42,13 +42,14 @@ mod store;
 mod supervise;
 mod writer;
 
+pub use crate::config::Durability;
 pub use backup::{backup, restore};
 pub use db::{FILE_NAME, is_in_use};
 pub use error::StateError;
 pub use export::{export, import};
 pub use journal::JournalEntry;
 pub use reader::{Reader, SnapshotRow, TableCounts};
-pub use records::{Done, Durability, Edge, OutMessage, StoreOptions, StoreStats};
+pub use records::{Done, Edge, OutMessage, StoreOptions, StoreStats};
 pub use recover::{
     JournalReplay, MissedEdge, Prepared, Recovered, Told, load_stream, prepare, recover,
     recover_stream,

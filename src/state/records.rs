@@ -5,20 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::db;
+use crate::config::Durability;
 use crate::row::IncidentEdge;
 #[cfg(doc)]
 use crate::row::Ruling;
-
-/// When a reading counts as ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Once it is in the journal and on the disk.
-    Journal,
-    /// At once; a crash loses what came after the last snapshot.
-    Snapshot,
-    /// At once; nothing is written.
-    None,
-}
 
 /// Where and how to keep the state.
 #[derive(Clone, Debug)]

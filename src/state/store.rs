@@ -12,12 +12,13 @@ use super::commands::{Shared, WriterCommand};
 use super::db;
 use super::error::StateError;
 use super::journal::JournalEntry;
-use super::records::{Done, Durability, Edge, OutMessage, StoreOptions, StoreStats};
+use super::records::{Done, Edge, OutMessage, StoreOptions, StoreStats};
 use super::recover::{
     JournalReplay, Prepared, Recovered, load_stream, prepare, recover_stream, replay_in_place,
 };
 use super::snapshot::Snapshot;
 use super::writer::Writer;
+use crate::config::Durability;
 use crate::history::StreamHistory;
 use crate::progress::{self, Pulse};
 use crate::row::Reading;

@@ -16,8 +16,9 @@ use super::first_page;
 use super::journal::{JournalEntry, pack};
 use super::mark::Mark;
 use super::place::{FileState, StateFiles};
-use super::records::{Durability, Span, Spans, StoreOptions};
+use super::records::{Span, Spans, StoreOptions};
 use super::rows::{CommitChanges, apply, insert_group, prune};
+use crate::config::Durability;
 use crate::progress;
 
 /// Readings that pruning leaves while the journal is within its limit, so that deliveries from

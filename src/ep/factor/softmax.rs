@@ -20,6 +20,7 @@
 
 use super::FactorMoments;
 use crate::ep::family::{Chunk, LANES};
+use crate::ep::runs::{MessageRunMut, MomentRun};
 use crate::num::{fast, special};
 
 /// exp(-e^x) = sum of w Phi((b - x)/s) within 3e-4, its derivative within 0.0014: weights w, centres
@@ -254,18 +255,20 @@ pub fn reference(class: usize, omega: &[f64], v: &[f64]) -> Vec<FactorMoments> {
     outputs.clone().map(of).collect()
 }
 
-/// g and Gamma of every output in f32, written to `g` and `gamma`; the class seen is `class`. `room`
+/// g and Gamma of every output in f32, written to `out`; the class seen is `class`. `room`
 /// is for intermediate values.
 ///
 /// # Panics
 /// If `class` is out of range or the slices differ in length.
 #[inline(always)]
-pub fn messages(
+pub(in crate::ep) fn messages(
     class: usize,
-    (mean, variance): (&[f32], &[f32]),
-    (g, gamma): (&mut [f32], &mut [f32]),
+    moments: MomentRun<'_>,
+    out: MessageRunMut<'_>,
     room: &mut Vec<f32>,
 ) {
+    let MomentRun { mean, variance } = moments;
+    let MessageRunMut { g, gamma } = out;
     let n = mean.len();
     let scaled = Scaled::new(mean, &variance[..n]);
     let (tau, width) = scaled.mode(class);
@@ -389,11 +392,21 @@ mod tests {
         values.iter().map(|x| *x as f32).collect()
     }
 
+    fn write_messages(
+        class: usize,
+        [mean, variance]: [&[f32]; 2],
+        [g, gamma]: [&mut [f32]; 2],
+        room: &mut Vec<f32>,
+    ) {
+        let moments = MomentRun { mean, variance };
+        messages(class, moments, MessageRunMut { g, gamma }, room);
+    }
+
     fn fast_messages(class: usize, omega: &[f64], v: &[f64]) -> (Vec<f32>, Vec<f32>) {
         let (mean, variance) = (single(omega), single(v));
         let (mut g, mut gamma) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
         let room = &mut Vec::new();
-        messages(class, (&mean, &variance), (&mut g, &mut gamma), room);
+        write_messages(class, [&mean, &variance], [&mut g, &mut gamma], room);
         (g, gamma)
     }
 
@@ -572,7 +585,7 @@ mod tests {
             assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{p:?}");
             for class in 0..3 {
                 let (mut g, mut gamma) = ([0.0; 3], [0.0; 3]);
-                messages(class, (&mean, &variance), (&mut g, &mut gamma), room);
+                write_messages(class, [&mean, &variance], [&mut g, &mut gamma], room);
                 assert!(
                     g.iter().chain(&gamma).all(|x| x.is_finite()),
                     "{g:?} {gamma:?}"

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::normal::Normal;
 use super::readout::{LinearReadout, MAX_JOINT, Predicted, SampleTable};
 use super::{Input, Network};
+use crate::ep::noise::StudentNoise;
 
 /// Networks with their readouts, and all output weights learned at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,7 +43,7 @@ impl Committee {
     /// # Panics
     /// If a network has not one output or a sample does not fit it.
     pub fn joint<'a>(
-        networks: impl Iterator<Item = (&'a Network, (f64, f64))>,
+        networks: impl Iterator<Item = (&'a Network, StudentNoise)>,
         n: usize,
         table: &SampleTable<'_>,
     ) -> Committee {
@@ -160,7 +161,10 @@ mod tests {
 
     const INDEX: [u32; 2] = [0, 1];
     const ROWS: usize = 40;
-    const NOISE: (f64, f64) = (0.05, f64::INFINITY);
+    const NOISE: StudentNoise = StudentNoise {
+        variance: 0.05,
+        dof: f64::INFINITY,
+    };
 
     fn row(i: usize) -> ([f32; 2], f32) {
         let x = counter::bell(i as u32, 0);
@@ -209,7 +213,7 @@ mod tests {
         let mut one = Normal::new(vec![prior / 4.0; 2]);
         for i in 0..ROWS {
             let (x, y) = row(i);
-            one.add(&x.map(f64::from), y.into(), NOISE.0);
+            one.add(&x.map(f64::from), y.into(), NOISE.variance);
         }
         let (weights, _) = one.solve().unwrap();
         for x in [-1.5f32, 0.0, 0.3, 4.0] {
@@ -232,7 +236,7 @@ mod tests {
                     index: &INDEX,
                     value: &value,
                 };
-                let (mut features, mut noise) = (Vec::new(), NOISE.0);
+                let (mut features, mut noise) = (Vec::new(), NOISE.variance);
                 for member in &mut committee.members {
                     noise += member.look(draw, x) / 9.0;
                     features.extend(member.met(draw).iter().map(|f| f / 3.0));

@@ -19,6 +19,7 @@ use super::normal::Normal;
 use super::{Input, Network};
 use crate::ep::factor::student;
 use crate::ep::family::Family;
+use crate::ep::noise::StudentNoise;
 use crate::num::cholesky::Cholesky;
 use crate::num::{counter, special};
 
@@ -109,8 +110,7 @@ impl LinearReadout {
         }
     }
 
-    /// Output weights known jointly from `n` samples under observation `noise` of the given variance
-    /// and degrees of freedom of Student's t (infinity: Gaussian); their own belief where they are too many (512),
+    /// Output weights known jointly from `n` samples under observation `noise`; their own belief where they are too many (512),
     /// not Gaussian, or beyond what f64 can solve.
     ///
     /// # Panics
@@ -119,7 +119,7 @@ impl LinearReadout {
         network: &Network,
         n: usize,
         table: &SampleTable<'_>,
-        noise: (f64, f64),
+        noise: StudentNoise,
     ) -> LinearReadout {
         LinearReadout::surveyed(network, n, table, noise).0
     }
@@ -129,7 +129,7 @@ impl LinearReadout {
         network: &Network,
         n: usize,
         table: &SampleTable<'_>,
-        noise: (f64, f64),
+        noise: StudentNoise,
     ) -> (LinearReadout, Vec<f64>) {
         let mut readout = LinearReadout::single(network);
         let EnsemblePart { network, mean, .. } = &mut readout.parts[0];
@@ -324,7 +324,7 @@ impl Network {
         &mut self,
         n: usize,
         table: &SampleTable<'_>,
-        (noise, nu): (f64, f64),
+        noise: StudentNoise,
     ) -> (Vec<bool>, Vec<f64>) {
         let width = self.spec.hidden.first().copied().unwrap_or(0);
         let (mut drive, mut prior) = (vec![0.0; width], 0.0);
@@ -334,8 +334,8 @@ impl Network {
             self.forward(x);
             let s = &self.scratch;
             let error = f64::from(y) - f64::from(s.mean[0]);
-            let total = f64::from(s.out_variance[0]) + noise;
-            noises.push(noise / student::weight(error, total, nu));
+            let total = f64::from(s.out_variance[0]) + noise.variance;
+            noises.push(noise.variance / student::weight(error, total, noise.dof));
             for (sum, v) in drive.iter_mut().zip(&s.variance) {
                 *sum += f64::from(*v);
             }
@@ -387,7 +387,15 @@ mod tests {
             };
             (input, rows[i].1)
         };
-        let mut readout = LinearReadout::joint(&network, rows.len(), &table, (0.1, nu));
+        let mut readout = LinearReadout::joint(
+            &network,
+            rows.len(),
+            &table,
+            StudentNoise {
+                variance: 0.1,
+                dof: nu,
+            },
+        );
         assert!(readout.is_joint());
         let (mut a, mut b, mut c, mut d, mut e) = (0.5, 0.0, 0.5, 0.0, 0.0);
         let mut faded = 0;
