@@ -9,7 +9,7 @@
 
 use spiked::encode::Encoder;
 use spiked::predict::{
-    GivenOthers, GivenSettings, History, Kind, Moment, NextStep, NextStepSettings, Past,
+    ExpertKind, GivenOthers, GivenSettings, History, NextStep, NextStepSettings, Past, RowTime,
 };
 
 /// Rows before anything is counted.
@@ -158,7 +158,7 @@ fn run(file: &str, table: &Table, options: &Options) {
     let rests = vec![false; channels];
     let start = cpu_ns();
     for (t, row) in table.rows.iter().enumerate() {
-        let moment = Moment {
+        let moment = RowTime {
             ts_ms: table.ts_ms[t],
             hourly: table.ts_ms[t] - table.ts_ms[0] >= DAY_MS,
         };
@@ -299,7 +299,7 @@ fn run_given(table: &Table, options: &Options) {
     let mut verified = Vec::new();
     let start = cpu_ns();
     for (t, row) in table.rows.iter().enumerate() {
-        let moment = Moment {
+        let moment = RowTime {
             ts_ms: table.ts_ms[t],
             hourly: table.ts_ms[t] - table.ts_ms[0] >= DAY_MS,
         };
@@ -338,7 +338,7 @@ fn run_given(table: &Table, options: &Options) {
         mean(&|s| s.density_persistence / s.n),
         given.bytes() / 1000,
     );
-    for kind in Kind::ALL {
+    for kind in ExpertKind::ALL {
         let gates = given.predictors().iter().filter_map(|g| {
             let e = g.kinds().position(|k| k == kind)?;
             Some((g.mixture().gate().share()[e], g.mixture().gate().gain()[e]))

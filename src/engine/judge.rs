@@ -68,7 +68,7 @@ impl Engine {
         residuals: &mut Vec<ChannelResiduals>,
     ) -> Outcome {
         let settings = self.params.get();
-        let moment = predict::Moment {
+        let moment = predict::RowTime {
             ts_ms: row.ts_ms,
             hourly: calendar != Calendar::Off,
         };
@@ -148,7 +148,7 @@ impl Engine {
     /// that is not to be trusted: one fault must not make all others look wrong.
     fn compare_given(
         &mut self,
-        moment: predict::Moment,
+        moment: predict::RowTime,
         row: &Row,
         residuals: &mut [ChannelResiduals],
     ) {

@@ -57,7 +57,7 @@ impl Values {
         if names.len() == 1 || names.len() > MAX_STATES {
             return Err(format!("none or 2 to {MAX_STATES} states"));
         }
-        let states: Vec<State> = numbered(&names);
+        let states: Vec<State> = numbered(names);
         for (i, state) in states.iter().enumerate() {
             let same = |s: &State| s.name == state.name || s.value == state.value;
             if state.name.is_empty() || state.name.len() > 100 {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::head::Learned;
-use crate::predict::{Gate, Kind};
+use crate::predict::{ExpertKind, Gate};
 
 /// Values that the moving figures remember.
 const MEMORY: f64 = 2_000.0;
@@ -63,10 +63,10 @@ pub struct EngineStats {
     pub rulings: [u64; 3],
     /// An incident is open.
     pub open: bool,
-    /// Share and gain of the next-step experts, by [`Kind`] in the order of `Kind::ALL`.
-    pub experts: [ExpertFigures; Kind::ALL.len()],
+    /// Share and gain of the next-step experts, by [`ExpertKind`] in the order of `ExpertKind::ALL`.
+    pub experts: [ExpertFigures; ExpertKind::ALL.len()],
     /// The same of the predictors given the other channels.
-    pub given_experts: [ExpertFigures; Kind::ALL.len()],
+    pub given_experts: [ExpertFigures; ExpertKind::ALL.len()],
 }
 
 /// Figures of one expert, means over the channels that have it.
@@ -82,11 +82,11 @@ pub struct ExpertFigures {
 
 /// Sums behind [`ExpertFigures`].
 #[derive(Debug, Default)]
-pub struct ExpertMeans([ExpertFigures; Kind::ALL.len()]);
+pub struct ExpertMeans([ExpertFigures; ExpertKind::ALL.len()]);
 
 impl ExpertMeans {
     /// Adds the experts of one gate.
-    pub fn add(&mut self, kinds: impl Iterator<Item = Kind>, gate: &Gate) {
+    pub fn add(&mut self, kinds: impl Iterator<Item = ExpertKind>, gate: &Gate) {
         for ((kind, share), gain) in kinds.zip(gate.share()).zip(gate.gain()) {
             let sum = &mut self.0[kind as usize];
             sum.channels += 1;
@@ -96,7 +96,7 @@ impl ExpertMeans {
     }
 
     /// The means, and starts anew.
-    pub fn take(&mut self) -> [ExpertFigures; Kind::ALL.len()] {
+    pub fn take(&mut self) -> [ExpertFigures; ExpertKind::ALL.len()] {
         let mut means = std::mem::take(&mut self.0);
         for mean in &mut means {
             let n = f64::from(mean.channels.max(1));

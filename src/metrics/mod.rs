@@ -492,7 +492,7 @@ impl Metrics {
 
     /// Sets the figures of each expert, means over the streams that have it; where none has, it is 0.
     fn set_experts<'a>(&self, streams: impl Iterator<Item = &'a EngineStats> + Clone) {
-        let kinds = predict::Kind::ALL.into_iter().enumerate();
+        let kinds = predict::ExpertKind::ALL.into_iter().enumerate();
         let both = kinds.flat_map(|(e, kind)| [(e, kind, false), (e, kind, true)]);
         for (e, kind, given) in both {
             let of = streams.clone().map(|stats| match given {

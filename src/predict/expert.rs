@@ -27,7 +27,7 @@ const NOISE_FLOOR: f64 = 1e-5;
 /// The kinds of experts, in the order in which they stand behind persistence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ExpertKind {
     /// The last value.
     Persistence,
     /// Levels, steps and traces, with the memory of the weights.
@@ -40,31 +40,31 @@ pub enum Kind {
     Spikes,
 }
 
-impl Kind {
+impl ExpertKind {
     /// Every kind, for tables and metric labels.
-    pub const ALL: [Kind; 5] = [
-        Kind::Persistence,
-        Kind::Linear,
-        Kind::Fast,
-        Kind::Code,
-        Kind::Spikes,
+    pub const ALL: [ExpertKind; 5] = [
+        ExpertKind::Persistence,
+        ExpertKind::Linear,
+        ExpertKind::Fast,
+        ExpertKind::Code,
+        ExpertKind::Spikes,
     ];
 
     /// The word used in metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Persistence => "persistence",
-            Kind::Linear => "linear",
-            Kind::Fast => "fast",
-            Kind::Code => "code",
-            Kind::Spikes => "spikes",
+            ExpertKind::Persistence => "persistence",
+            ExpertKind::Linear => "linear",
+            ExpertKind::Fast => "fast",
+            ExpertKind::Code => "code",
+            ExpertKind::Spikes => "spikes",
         }
     }
 }
 
 /// Time of the day of a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Moment {
+pub struct RowTime {
     /// Timestamp, unix milliseconds.
     pub ts_ms: i64,
     /// The hour is an input: a whole day has been seen.
@@ -75,17 +75,17 @@ pub struct Moment {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Expert {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ExpertKind,
     hidden: Option<HiddenLayer>,
     /// First inputs: the shared ones, then the hidden layer's spikes, then the channels'.
     filter: RecursiveFilter,
     noise: Vec<Noise>,
     #[serde(skip)]
-    now: Scrap<Now>,
+    now: Scrap<ExpertScratch>,
 }
 
 #[derive(Debug, Default)]
-struct Now {
+struct ExpertScratch {
     input: Spikes,
     mean: Vec<f64>,
     error: Vec<f64>,
@@ -96,7 +96,7 @@ struct Now {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExpertShape {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: ExpertKind,
     /// Memory of its weights, rows.
     pub memory: f64,
     /// Units of the hidden layer, where it has one.
@@ -108,7 +108,7 @@ pub struct ExpertShape {
 impl Expert {
     /// An expert at its prior, with an output for each of `outputs` channels and the inputs of `pasts`.
     pub fn new<P: AsRef<Past>>(shape: ExpertShape, pasts: &[P], outputs: usize) -> Expert {
-        let hidden = (shape.kind == Kind::Spikes).then(|| {
+        let hidden = (shape.kind == ExpertKind::Spikes).then(|| {
             let pasts = pasts.iter().map(AsRef::as_ref);
             let inputs = pasts.clone().map(Past::hidden_width).sum::<u32>();
             let active = pasts.map(Past::hidden_active).sum::<f32>();
@@ -136,7 +136,7 @@ impl Expert {
 
     fn width_of<P: AsRef<Past>>(&self, pasts: &[P]) -> usize {
         let width = |past: &Past| match self.kind {
-            Kind::Code => past.linear_width() + past.code_width(),
+            ExpertKind::Code => past.linear_width() + past.code_width(),
             _ => past.linear_width(),
         };
         pasts.iter().map(|p| width(p.as_ref())).sum::<u32>() as usize
@@ -162,7 +162,7 @@ impl Expert {
     }
 
     /// Predicts the outputs from what the channels' pasts say.
-    pub fn predict<P: AsRef<Past>>(&mut self, moment: Moment, pasts: &[P]) {
+    pub fn predict<P: AsRef<Past>>(&mut self, moment: RowTime, pasts: &[P]) {
         let now = &mut self.now.0;
         now.input.clear();
         push_shared(moment, &mut now.input);
@@ -176,7 +176,7 @@ impl Expert {
         for past in pasts.iter().map(AsRef::as_ref) {
             past.linear(at, &mut now.input);
             at += past.linear_width();
-            if self.kind == Kind::Code {
+            if self.kind == ExpertKind::Code {
                 past.code(at, &mut now.input);
                 at += past.code_width();
             }
@@ -244,7 +244,7 @@ impl Expert {
 }
 
 /// Bias and hour of the day.
-fn push_shared(moment: Moment, out: &mut Spikes) {
+fn push_shared(moment: RowTime, out: &mut Spikes) {
     out.push(0, 1.0);
     if moment.hourly {
         encode_calendar(Calendar::Hours, moment.ts_ms, 1, out);
@@ -252,7 +252,7 @@ fn push_shared(moment: Moment, out: &mut Spikes) {
 }
 
 /// Bias, two harmonics of the day, level and code of every channel.
-fn fill_hidden<P: AsRef<Past>>(moment: Moment, pasts: &[P], out: &mut Spikes) {
+fn fill_hidden<P: AsRef<Past>>(moment: RowTime, pasts: &[P], out: &mut Spikes) {
     out.push(0, 1.0);
     if moment.hourly {
         let angle = std::f64::consts::TAU * crate::encode::hour_of_day(moment.ts_ms) / 24.0;

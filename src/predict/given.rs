@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::expert::{Kind, Moment};
+use super::expert::{ExpertKind, RowTime};
 use super::filter::{Forgetting, RecursiveFilter};
 use super::history::{History, LINEAR_WIDTH};
 use super::mixture::{Answer, Mixture, Verified};
@@ -39,17 +39,17 @@ const ERROR_LIMIT: f64 = 5.0;
 /// One expert of one channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct GivenExpert {
-    kind: Kind,
+    kind: ExpertKind,
     hidden: Option<HiddenLayer>,
     /// Inputs: those that are real-valued, then codes, then spikes.
     filter: RecursiveFilter,
     noise: Noise,
     #[serde(skip)]
-    now: Scrap<Now>,
+    now: Scrap<GivenScratch>,
 }
 
 #[derive(Debug, Default)]
-struct Now {
+struct GivenScratch {
     input: Spikes,
     mean: [f64; 1],
     ignorance: f64,
@@ -63,7 +63,7 @@ pub struct GivenShape {
     /// The channels whose present values it is predicted from.
     pub partners: Vec<usize>,
     /// Experts beside persistence.
-    pub kinds: Vec<Kind>,
+    pub kinds: Vec<ExpertKind>,
     /// Units of the hidden layer, where an expert has one.
     pub hidden: usize,
     /// Seed of the hidden layer.
@@ -108,8 +108,8 @@ impl Given {
             .max(1.0);
         let nominal = 3.0 + f64::from(LINEAR_WIDTH + PARTNER_WIDTH * m);
         let experts = shape.kinds.iter().map(|&kind| {
-            let code = if kind == Kind::Linear { 0 } else { codes };
-            let units = if kind == Kind::Spikes {
+            let code = if kind == ExpertKind::Linear { 0 } else { codes };
+            let units = if kind == ExpertKind::Spikes {
                 shape.hidden
             } else {
                 0
@@ -150,7 +150,7 @@ impl Given {
     /// not to be trusted.
     pub fn compare<P: AsRef<Past>>(
         &mut self,
-        moment: Moment,
+        moment: RowTime,
         values: &[f64],
         pasts: &[P],
         value: f64,
@@ -177,7 +177,13 @@ impl Given {
     }
 
     /// Fills the inputs of all experts.
-    fn fill<P: AsRef<Past>>(&mut self, moment: Moment, values: &[f64], pasts: &[P], own: &History) {
+    fn fill<P: AsRef<Past>>(
+        &mut self,
+        moment: RowTime,
+        values: &[f64],
+        pasts: &[P],
+        own: &History,
+    ) {
         let Inputs { linear, code, .. } = &mut self.inputs.0;
         linear.clear();
         code.clear();
@@ -232,8 +238,8 @@ impl Given {
     }
 
     /// The kinds of its experts, in the order of its gate.
-    pub fn kinds(&self) -> impl Iterator<Item = Kind> + '_ {
-        std::iter::once(Kind::Persistence).chain(self.experts.iter().map(|e| e.kind))
+    pub fn kinds(&self) -> impl Iterator<Item = ExpertKind> + '_ {
+        std::iter::once(ExpertKind::Persistence).chain(self.experts.iter().map(|e| e.kind))
     }
 
     /// Its mixture.
@@ -283,7 +289,7 @@ impl GivenExpert {
         };
         (0..).zip(spikes).for_each(|(i, &a)| now.input.push(i, a));
         let behind = spikes.len() as u32;
-        let with_code = self.kind != Kind::Linear;
+        let with_code = self.kind != ExpertKind::Linear;
         let first = now.input.index.len();
         if with_code {
             join(linear, code, &mut now.input);

@@ -3,7 +3,7 @@
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use super::expert::{Kind, Moment};
+use super::expert::{ExpertKind, RowTime};
 use super::given::{Given, GivenShape};
 use super::level_given::{LevelGiven, LevelResidual};
 use super::mixture::Verified;
@@ -77,7 +77,7 @@ impl GivenOthers {
     /// Compares each value with what the others lead to: one entry a channel goes to `out`.
     pub fn compare<P: AsRef<Past>>(
         &mut self,
-        moment: Moment,
+        moment: RowTime,
         values: &[f64],
         pasts: &[P],
         out: &mut Vec<Option<Verified>>,
@@ -181,10 +181,10 @@ impl GivenOthers {
             self.predictors.remove(i);
         }
         // The expert of spikes sees the codes too: one of codes alone beside it gains next to nothing.
-        let kinds = [Kind::Spikes, Kind::Code, Kind::Linear];
-        let may = |kind: &Kind| *kind != Kind::Spikes || self.settings.hidden > 0;
+        let kinds = [ExpertKind::Spikes, ExpertKind::Code, ExpertKind::Linear];
+        let may = |kind: &ExpertKind| *kind != ExpertKind::Spikes || self.settings.hidden > 0;
         for richest in kinds.into_iter().filter(may) {
-            let mut kinds = vec![Kind::Linear, richest];
+            let mut kinds = vec![ExpertKind::Linear, richest];
             kinds.dedup();
             let shape = GivenShape {
                 channel,

@@ -30,7 +30,7 @@ mod symmetric;
 mod table;
 
 pub use distribution::Distribution;
-pub use expert::{Kind, Moment};
+pub use expert::{ExpertKind, RowTime};
 pub use filter::{Forgetting, RecursiveFilter};
 pub use gate::Gate;
 pub use given::Given;

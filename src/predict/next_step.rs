@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::expert::{Expert, ExpertShape, Kind, Moment};
+use super::expert::{Expert, ExpertKind, ExpertShape, RowTime};
 use super::mixture::{Answer, Mixture, Published, Verified};
 use super::past::Past;
 use super::shape::Situation;
@@ -102,7 +102,7 @@ impl NextStep {
     /// Leaves out experts until the rest fits: those of codes first, which cost most, then those of
     /// spikes, then short memories. The linear ones stay.
     fn fit(&mut self) {
-        for kind in [Kind::Code, Kind::Spikes, Kind::Fast] {
+        for kind in [ExpertKind::Code, ExpertKind::Spikes, ExpertKind::Fast] {
             for g in (0..self.groups.len()).rev() {
                 let experts = &self.groups[g].experts;
                 let place = experts.iter().position(|e| e.kind == kind);
@@ -136,14 +136,14 @@ impl NextStep {
             seed,
             ..
         } = self.settings;
-        let wanted = |kind: &Kind| match kind {
-            Kind::Persistence => false,
-            Kind::Spikes => learn && hidden > 0,
+        let wanted = |kind: &ExpertKind| match kind {
+            ExpertKind::Persistence => false,
+            ExpertKind::Spikes => learn && hidden > 0,
             _ => learn,
         };
         let expert = |kind| {
             let memory = match kind {
-                Kind::Fast => FAST_SHARE * memory_rows,
+                ExpertKind::Fast => FAST_SHARE * memory_rows,
                 _ => memory_rows,
             };
             let shape = ExpertShape {
@@ -157,14 +157,18 @@ impl NextStep {
         Group {
             first,
             size: pasts.len(),
-            experts: Kind::ALL.into_iter().filter(wanted).map(expert).collect(),
+            experts: ExpertKind::ALL
+                .into_iter()
+                .filter(wanted)
+                .map(expert)
+                .collect(),
         }
     }
 
     /// Predicts the row of the moment `moment`; what is published of channel `c` goes to `out`.
     pub fn predict<P: AsRef<Past>>(
         &mut self,
-        moment: Moment,
+        moment: RowTime,
         pasts: &[P],
         out: &mut Vec<Option<Published>>,
     ) {
@@ -260,7 +264,7 @@ impl NextStep {
                 of.map(|m| m.gate().gain()[e + 1]).sum::<f64>() / n
             };
             let gains: Vec<f64> = (0..group.experts.len()).map(gain).collect();
-            let costly = |&e: &usize| group.experts[e].kind >= Kind::Fast;
+            let costly = |&e: &usize| group.experts[e].kind >= ExpertKind::Fast;
             let least = (0..gains.len()).filter(costly);
             let least = least.min_by(|&a, &b| gains[a].total_cmp(&gains[b]));
             if let Some(e) = least.filter(|&e| gains[e] < LEAST_GAIN) {
@@ -275,10 +279,10 @@ impl NextStep {
     }
 
     /// The kinds of the experts of channel `c`, in the order of its gate.
-    pub fn kinds(&self, c: usize) -> impl Iterator<Item = Kind> + '_ {
+    pub fn kinds(&self, c: usize) -> impl Iterator<Item = ExpertKind> + '_ {
         let group = self.groups.iter().find(|g| c < g.first + g.size);
         let experts = group.into_iter().flat_map(|g| &g.experts);
-        std::iter::once(Kind::Persistence).chain(experts.map(|e| e.kind))
+        std::iter::once(ExpertKind::Persistence).chain(experts.map(|e| e.kind))
     }
 
     /// Share of the predictive variance of channel `c` that comes from not knowing the weights of
@@ -295,7 +299,7 @@ impl NextStep {
         self.settings.memory_rows = rows;
         self.settings.hourly_noise = hourly_noise;
         for expert in self.groups.iter_mut().flat_map(|g| &mut g.experts) {
-            let share = if expert.kind == Kind::Fast {
+            let share = if expert.kind == ExpertKind::Fast {
                 FAST_SHARE
             } else {
                 1.0
