@@ -126,7 +126,6 @@ fn status() -> Arc<Status> {
             channels: channels.clone(),
             last: (rows > 0).then(|| outcome(rows)),
             stats,
-            readings: rows,
             busy: Duration::ZERO,
             touched: Instant::now(),
             usual_interval: Duration::from_secs(1),

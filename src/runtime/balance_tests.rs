@@ -9,15 +9,14 @@ use super::disk::DiskStore;
 use super::moving::WorkerMessage;
 use super::store::Store;
 use super::worker::{Item, Worker};
-use super::{Observed, Status, StreamView};
 use crate::config::{Settings, load_plain};
 use crate::engine::EngineStats;
 use crate::metrics::Metrics;
 use crate::mqtt::Out;
 use crate::mqtt::outbox::Outbox;
-use crate::row::Reading;
+use crate::row::{Outcome, Reading};
 use crate::state::digest;
-use crate::status::lock;
+use crate::status::{Status, StreamView, lock};
 use crate::stream::Stream;
 
 const STREAMS: u64 = 5;
@@ -59,11 +58,10 @@ fn run(n: u64, n_workers: usize, every: u64) -> (Seen, u64) {
     let shared = Arc::new(Status::new(Metrics::new().unwrap(), n_workers, 0));
     let rows: Arc<Mutex<HashMap<String, Vec<i64>>>> = Arc::default();
     let noted = rows.clone();
-    let tap = Arc::new(move |seen: &Observed<'_>| {
+    let observer = Arc::new(move |stream: &str, outcome: &Outcome| {
         let mut rows = lock(&noted);
-        rows.entry(seen.stream.to_owned())
-            .or_default()
-            .push(seen.outcome.ts_ms);
+        let rows = rows.entry(stream.to_owned()).or_default();
+        rows.push(outcome.ts_ms);
     });
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..n_workers)
         .map(|_| crossbeam_channel::bounded::<WorkerMessage>(4))
@@ -71,7 +69,7 @@ fn run(n: u64, n_workers: usize, every: u64) -> (Seen, u64) {
     let start = |(idx, rx)| {
         let out = Out::new(Outbox::new(10, 1), shared.clone());
         let mut worker = Worker::new(idx, rx, &settings, out, store.clone(), shared.clone());
-        worker.tap = Some(tap.clone());
+        worker.observer = Some(observer.clone());
         std::thread::spawn(move || worker.run())
     };
     let threads: Vec<_> = receivers.into_iter().enumerate().map(start).collect();
@@ -152,7 +150,6 @@ fn a_hot_worker_gives_streams_away_until_the_workers_are_even() {
                 channels: Vec::new(),
                 last: None,
                 stats: EngineStats::default(),
-                readings: 0,
                 busy: taken * round,
                 touched: Instant::now(),
                 usual_interval: Duration::ZERO,

@@ -84,7 +84,7 @@ async fn a_partition_whose_engine_panics_goes_on_from_its_last_commit_without_th
     let worker = tokio::spawn(serve(settings.clone(), hooks, async move {
         let _ = stopped.await;
     }));
-    let shared = told.await.unwrap().shared;
+    let shared = told.await.unwrap();
     wait_for("ready", || shared.health().ready).await;
     publish(SocketAddr::from(([127, 0, 0, 1], server.mqtt)), "t").await;
     let carrier = JetStream::connect(&cluster, &[], "").await.unwrap();

@@ -89,7 +89,6 @@ mod tests {
                 rows,
                 ..EngineStats::default()
             },
-            readings: rows,
             busy: Duration::ZERO,
             touched: Instant::now().checked_sub(silence).unwrap(),
             usual_interval,

@@ -1,8 +1,7 @@
 //! The only place that makes threads, tasks and channels: wiring, order of shutdown, supervision.
 //!
 //! [`serve()`] is the whole daemon. `spiked run` calls it with the addresses of the settings and a
-//! future that ends with SIGTERM; `spiked demo` and the tests with listeners, a [`Tap`] and a
-//! shutdown of their own.
+//! future that ends with SIGTERM; `spiked demo` and the tests with a listener and a shutdown of their own.
 
 mod balance;
 #[cfg(test)]
@@ -14,10 +13,12 @@ mod cluster;
 mod cluster_panic_tests;
 #[cfg(feature = "jetstream")]
 mod committing;
+mod connections;
 mod cutting;
-pub mod disk;
+pub(crate) mod disk;
 mod engine_panic;
 mod expiry;
+mod filters;
 #[cfg(feature = "jetstream")]
 mod heartbeat;
 mod input_counts;
@@ -33,16 +34,18 @@ mod partitions;
 #[cfg(feature = "jetstream")]
 mod reading_on;
 mod rebuilding;
+mod resending;
 #[cfg(feature = "jetstream")]
 mod retaining;
 #[cfg(feature = "jetstream")]
 mod roster;
 mod serve;
-pub mod store;
+pub(crate) mod store;
 mod supervise;
 #[cfg(feature = "jetstream")]
 mod taking_over;
 mod telling;
+mod threads;
 mod tuning;
 mod worker;
 
@@ -52,37 +55,11 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use crate::config::InputSettings;
-use crate::engine::EngineStats;
-use crate::row::Outcome;
 use crate::stream::StreamParams;
 
-pub use crate::status::{Health, Status, StreamView};
-pub use serve::{filters, serve};
-
-/// One row as a [`Tap`] sees it, on the worker's thread, before it is published.
-#[derive(Debug)]
-pub struct Observed<'a> {
-    /// Stream name.
-    pub stream: &'a str,
-    /// Channel names, in the order of the outcome's channels.
-    pub channels: &'a [Arc<str>],
-    /// The engine's outcome of the row.
-    pub outcome: &'a Outcome,
-    /// The engine's counters after the row.
-    pub stats: &'a EngineStats,
-}
-
-/// An observer of every outcome. It must return at once: it stands in the worker's way.
-pub type Tap = Arc<dyn Fn(&Observed<'_>) + Send + Sync>;
-
-/// Addresses and views that [`serve()`] gives once it listens, before the broker is reached.
-#[derive(Clone, Debug)]
-pub struct Started {
-    /// Address of the HTTP listener.
-    pub http: Option<SocketAddr>,
-    /// Health and views of the running daemon.
-    pub shared: Arc<Status>,
-}
+use crate::status::Status;
+pub(crate) use filters::filters;
+pub(crate) use serve::serve;
 
 /// Settings that a running daemon takes over; `None` for those that stay.
 #[derive(Clone, Debug, Default)]
@@ -98,14 +75,12 @@ pub struct LiveSettings {
 pub struct Hooks {
     /// HTTP listener, instead of binding `http.listen`.
     pub http: Option<TcpListener>,
-    /// Observer of every outcome.
-    pub tap: Option<Tap>,
     /// Where readings and snapshots are kept; `None` for nowhere.
     pub store: Option<Arc<dyn store::Store>>,
     /// Settings that change while the daemon runs.
     pub changed: Option<tokio::sync::mpsc::Receiver<LiveSettings>>,
-    /// Told once, when everything is bound and started.
-    pub started: Option<tokio::sync::oneshot::Sender<Started>>,
+    /// Takes the daemon's status once, when everything is bound and started.
+    pub started: Option<tokio::sync::oneshot::Sender<Arc<Status>>>,
 }
 
 /// Summary of a run.

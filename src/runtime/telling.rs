@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::error;
 
-use super::Observed;
 use super::store::{Store, WEBHOOK_TOPIC};
 use super::worker::{Said, StreamRuntime, Worker};
 use crate::config::Overload;
@@ -95,14 +94,8 @@ impl Worker {
         if outcome.channels.is_empty() {
             return self.publish_anomaly(name, &outcome, Some(arrived));
         }
-        let channels = slot.stream.channels();
-        if let Some(tap) = &self.tap {
-            tap(&Observed {
-                stream: name,
-                channels,
-                outcome: &outcome,
-                stats: slot.stream.engine().stats(),
-            });
+        if let Some(observer) = &self.observer {
+            observer(name, &outcome);
         }
         let wait = slot.predicted.map_or(Duration::ZERO, |at| {
             self.output.prediction_interval.saturating_sub(at.elapsed())

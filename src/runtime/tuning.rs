@@ -9,9 +9,9 @@ use tokio::sync::{oneshot, watch};
 use tracing::info;
 
 use super::LiveSettings;
+use super::filters::filters;
 use super::intake::IntakeThread;
 use super::moving::WorkerMessage;
-use super::serve::filters;
 use super::store::Store;
 use super::worker::Worker;
 use crate::config::InputSettings;

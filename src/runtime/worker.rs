@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::Tap;
 use super::engine_panic::EnginePanic;
 use super::moving::{Coming, WorkerMessage};
 use super::rebuilding::{or_anew, rebuild};
@@ -48,6 +47,9 @@ pub struct Item {
     pub replayed: bool,
 }
 
+/// Takes a stream's name and each of its outcomes, on the worker's thread.
+type OutcomeObserver = Arc<dyn Fn(&str, &Outcome) + Send + Sync>;
+
 /// Parts that a worker thread works with.
 pub struct Worker {
     /// Its number.
@@ -70,7 +72,7 @@ pub struct Worker {
     /// are restored from the store.
     pub panics: Option<UnboundedSender<EnginePanic>>,
     /// Observer of every outcome.
-    pub tap: Option<Tap>,
+    pub observer: Option<OutcomeObserver>,
     /// Flags, metrics, views.
     pub shared: Arc<Status>,
     /// Incident edges on record, for readings that are replayed.
@@ -235,7 +237,7 @@ impl Worker {
             webhook: None,
             store,
             panics: None,
-            tap: None,
+            observer: None,
             shared,
             told: Arc::default(),
             recovery: settings.state.recovery,
@@ -459,7 +461,6 @@ impl Worker {
                     channels: slot.stream.channels().to_vec(),
                     last: slot.last.clone(),
                     stats: stats.clone(),
-                    readings: slot.stream.readings(),
                     busy: slot.busy,
                     touched: slot.touched,
                     usual_interval: slot.usual_interval(),

@@ -22,7 +22,6 @@ use crate::decode::{Refusal, Refusals, RefusedTopic};
 use crate::metrics::Metrics;
 use crate::payload::Reject;
 use crate::progress::{Pulses, Stuck};
-pub use health::Health;
 pub use inputs::InputCount;
 use origins::KeptOrigins;
 use recovery::Recovery;

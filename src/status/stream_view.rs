@@ -19,8 +19,6 @@ pub struct StreamView {
     pub last: Option<Outcome>,
     /// The engine's counters.
     pub stats: EngineStats,
-    /// Readings accepted.
-    pub readings: u64,
     /// Time that they took, since the start or since the stream came back to memory.
     pub busy: Duration,
     /// When the last one came; the start where none has since.

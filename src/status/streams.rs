@@ -34,16 +34,6 @@ impl Status {
         lock(&self.views).iter().filter_map(of).collect()
     }
 
-    /// States of all streams, by name.
-    pub fn views(&self) -> Vec<(Arc<str>, StreamView)> {
-        let mut views: Vec<_> = lock(&self.views)
-            .iter()
-            .map(|(name, view)| (name.clone(), view.clone()))
-            .collect();
-        views.sort_by(|a, b| a.0.cmp(&b.0));
-        views
-    }
-
     /// State of one stream.
     pub fn view(&self, stream: &str) -> Option<StreamView> {
         lock(&self.views).get(stream).cloned()
