@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 numbers | [`num`] | std only |
 //! | 1 model | [`ep`], [`encode`] | arrays and a passed-in RNG: no I/O, no clock |
-//! | 2 stream | [`row`], [`glob`], [`time`], [`payload`], [`route`], [`decode`], [`assemble`], [`predict`], [`detect`], [`engine`], [`stream`], [`history`], [`fit`] | bytes and timestamps as arguments: no I/O, no clock |
+//! | 2 stream | [`row`], `glob`, [`time`], [`payload`], [`route`], [`decode`], [`assemble`], [`predict`], [`detect`], [`engine`], [`stream`], `history`, [`fit`] | bytes and timestamps as arguments: no I/O, no clock |
 //! | 3 edge | `config`, `mqtt`, `carrier`, `http`, `state`, `metrics`, `progress`, `status`, `webhook`, `runtime`, `charts`, `cli` | tokio, rumqttc, axum, SQLite, Prometheus, clocks |
 //!
 //! # Glossary
@@ -54,8 +54,9 @@ pub mod engine;
 pub mod ep;
 #[cfg(feature = "fit")]
 pub mod fit;
-pub mod glob;
-pub mod history;
+pub(crate) mod glob;
+#[cfg(feature = "daemon")]
+pub(crate) mod history;
 #[cfg(feature = "daemon")]
 pub(crate) mod http;
 #[cfg(feature = "daemon")]
@@ -74,7 +75,7 @@ pub mod replay;
 pub mod route;
 pub mod row;
 #[cfg(feature = "daemon")]
-pub mod runtime;
+pub(crate) mod runtime;
 #[cfg(feature = "daemon")]
 pub mod state;
 #[cfg(feature = "daemon")]

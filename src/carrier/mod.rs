@@ -35,9 +35,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::mqtt::Message;
 
-pub use assignment::{Partition, owner_of, partition_of};
+pub(crate) use assignment::partition_of;
+pub use assignment::{Partition, owner_of};
 pub use partition_state::PartitionState;
-pub use subject::{is_covered, subject_of_filter, subject_of_topic, topic_of_subject};
+pub(crate) use subject::{is_covered, subject_of_filter, subject_of_topic, topic_of_subject};
 
 /// Why a carrier did not do what it was asked to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

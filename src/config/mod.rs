@@ -19,19 +19,17 @@ use std::path::Path;
 
 use config::{Config, Environment, File, FileFormat};
 
-pub use changes::Changes;
-pub use channels::Unit;
+pub(crate) use changes::Changes;
+pub(crate) use channels::Unit;
 pub use cluster::ClusterSettings;
-pub use mqtt::{InputSettings, MqttSettings, Protocol, TlsSettings};
-pub use schema::json_schema;
-pub use settings::{
-    Durability, FeedbackMode, HttpSettings, OutputSettings, Overload, RuntimeSettings, Settings,
-    StateSettings,
-};
-pub use webhook::WebhookSettings;
+pub(crate) use mqtt::{InputSettings, MqttSettings, Protocol, TlsSettings};
+pub(crate) use schema::json_schema;
+pub use settings::{Durability, Settings};
+pub(crate) use settings::{FeedbackMode, HttpSettings, OutputSettings, Overload, StateSettings};
+pub(crate) use webhook::WebhookSettings;
 
 /// Prefix of the environment variables: `SPIKED_MQTT__URL` is `mqtt.url`.
-pub const ENV_PREFIX: &str = "SPIKED";
+pub(crate) const ENV_PREFIX: &str = "SPIKED";
 
 /// Errors of a configuration.
 #[derive(Debug, thiserror::Error)]

@@ -22,13 +22,14 @@ use crate::payload::{
 };
 use crate::route::{Match, Pattern, Route, Router};
 use crate::row::Reading;
-pub use explain::{Refusal, advice_on_time, excerpt, refused_reading};
+pub(crate) use explain::{Refusal, refused_reading};
 use first_look::FirstLook;
-pub use origins::StreamOrigins;
+pub(crate) use origins::StreamOrigins;
 use origins::{Origins, instances_of};
-pub use refusals::{Refusals, RefusedTopic};
+pub use refusals::Refusals;
+pub(crate) use refusals::RefusedTopic;
 use remarks::Remark;
-pub use sparkplug::{NodeCommand, Sessions, SparkplugTopic};
+pub(crate) use sparkplug::{NodeCommand, Sessions, SparkplugTopic};
 use states::number_of;
 
 /// Sources whose last stamp within a repeated hour is remembered.

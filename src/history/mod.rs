@@ -21,8 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use incidents::{ChannelEvidence, IncidentRecord, shown_severity};
 pub use learning::LearningView;
-pub use view::{ChannelView, FanPoint, HistoryView, IncidentView, Range, SPARK_POINTS};
-pub use what_if::AlarmThreshold;
+pub use view::{FanPoint, HistoryView, IncidentView, Range};
 
 use self::incidents::IncidentRecords;
 use self::learning::LearningRecord;

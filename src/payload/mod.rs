@@ -24,15 +24,17 @@ mod text_records;
 mod via;
 
 pub use crate::time::TimeUnit;
-pub use clock::{Clock, Order, Stamp};
-pub use feedback::{InstructionTopic, MAX_MUTE_S, parse_instruction};
-pub use forms::OutputForm;
-pub use home_assistant::Discovery;
-pub use missing::is_missing_mark;
+pub(crate) use clock::{Clock, Order, Stamp};
+pub(crate) use feedback::MAX_MUTE_S;
+pub use feedback::{InstructionTopic, parse_instruction};
+pub(crate) use forms::OutputForm;
+pub(crate) use home_assistant::Discovery;
+pub(crate) use missing::is_missing_mark;
 pub use node::Pointer;
-pub use number::truth;
-pub use output::{SCHEMA_VERSION, anomaly_json, prediction_json};
-pub use overlooked::{TextNumber, names_a_time};
+pub(crate) use number::truth;
+pub(crate) use output::anomaly_json;
+pub use output::prediction_json;
+pub(crate) use overlooked::names_a_time;
 pub use parsed::{FoundValue, Measured, Parsed, Refused};
 pub use reject::Reject;
 pub use sparkplug::{
@@ -40,20 +42,20 @@ pub use sparkplug::{
 };
 pub use template::{Names, Template};
 pub use text_records::{Columns, has_pairs, parse_line_protocol, parse_pairs, parse_separated};
-pub use via::add_via;
+pub(crate) use via::add_via;
 
 use node::Node;
 use text_records::resolve_senml;
 
 /// Largest magnitude believed of a measurement. Beyond it squares and products of the learner's
 /// single-precision kernel are no longer finite, and no physical quantity is meant.
-pub const MAX_MAGNITUDE: f64 = 1e30;
+pub(crate) const MAX_MAGNITUDE: f64 = 1e30;
 
 /// Says of a number that it is one of those that stand for a missing value.
-pub const MISSING: &str = "one of `missing`";
+pub(crate) const MISSING: &str = "one of `missing`";
 
 /// Longest text that may name a state.
-pub const MAX_WORD_BYTES: usize = 100;
+pub(crate) const MAX_WORD_BYTES: usize = 100;
 
 /// The kind of a payload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ mod proposals;
 mod recorded;
 mod report;
 mod summary;
-pub mod words;
+pub(crate) mod words;
 
 use std::io::Write;
 
@@ -15,13 +15,12 @@ use crate::engine::{Engine, EngineParams, Plan};
 use crate::row::{Outcome, Row};
 use crate::table::{TableError, WideTable};
 
-pub use ahead::{HorizonSummary, StateSummary};
-pub use flagged::{Flagged, FlaggedIncident, IncidentPart};
-pub use messages::{Messages, MessagesOfStream, StreamOutputs};
+pub use messages::Messages;
+pub(crate) use messages::StreamOutputs;
 pub(crate) use proposals::SeenValues;
-pub use proposals::SettingProposal;
-pub use report::{Costs, DetectorScore, Money, Recorder};
-pub use summary::{ChannelSummary, Convergence, Summary};
+pub(crate) use proposals::SettingProposal;
+pub(crate) use report::{Costs, DetectorScore, Money, Recorder};
+pub(crate) use summary::Summary;
 
 /// Half-width of the nominal 90% interval in published standard deviations.
 const Z90: f64 = 1.644_853_626_951_472_7;
@@ -44,7 +43,7 @@ pub enum ReplayError {
 }
 
 /// The engine of a recording, with the channel names that it was built for.
-pub struct Replayed {
+pub(crate) struct Replayed {
     engine: Engine,
     channels: Vec<String>,
     plans: Vec<Plan>,

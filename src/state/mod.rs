@@ -26,7 +26,7 @@ mod db;
 mod error;
 mod export;
 mod first_page;
-pub mod inspect;
+pub(crate) mod inspect;
 pub mod journal;
 mod listing;
 mod mark;
@@ -43,23 +43,22 @@ mod supervise;
 mod writer;
 
 pub use crate::config::Durability;
-pub use backup::{backup, restore};
-pub use db::{FILE_NAME, is_in_use};
+pub(crate) use backup::{backup, restore};
+pub(crate) use db::{FILE_NAME, is_in_use};
 pub use error::StateError;
-pub use export::{export, import};
+pub(crate) use export::{export, import};
 pub use journal::JournalEntry;
-pub use reader::{Reader, SnapshotRow, TableCounts};
-pub use records::{Done, Edge, OutMessage, StoreOptions, StoreStats};
-pub use recover::{
-    JournalReplay, MissedEdge, Prepared, Recovered, Told, load_stream, prepare, recover,
-    recover_stream,
-};
-pub use report::RecoveryReport;
-pub use snapshot::{digest, unfit_changes};
+pub use reader::Reader;
+pub(crate) use records::StoreStats;
+pub use records::{Done, Edge, StoreOptions};
+pub use recover::Recovered;
+pub(crate) use recover::Told;
+pub use snapshot::digest;
+pub(crate) use snapshot::unfit_changes;
 pub use store::StateStore;
 #[cfg(feature = "jetstream")]
 pub(crate) use supervise::Failures;
 pub(crate) use supervise::push_caught;
 #[cfg(test)]
 pub(crate) use supervise::tests;
-pub use supervise::{Pushed, push_supervised};
+pub(crate) use supervise::{Pushed, push_supervised};

@@ -29,10 +29,11 @@ mod tests;
 
 use std::io;
 
-pub use number::{CellValue, Decimal, parse_number};
+pub use number::Decimal;
+pub(crate) use number::{CellValue, parse_number};
 pub use record::Separator;
-pub use sheet::Sheet;
-pub use stretch::{Stretch, stretches_of};
+pub(crate) use sheet::Sheet;
+pub(crate) use stretch::{Stretch, stretches_of};
 pub(crate) use time::TimeFormat;
 pub use wide::WideTable;
 
@@ -42,7 +43,7 @@ use crate::engine::{EngineParams, State};
 ///
 /// # Errors
 /// If the file cannot be read or holds no text.
-pub fn text_of(path: &std::path::Path) -> Result<Box<dyn io::BufRead>, TableError> {
+pub(crate) fn text_of(path: &std::path::Path) -> Result<Box<dyn io::BufRead>, TableError> {
     Ok(source::TextSource::open(path, None)?.text)
 }
 

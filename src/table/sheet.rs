@@ -123,11 +123,6 @@ impl<'a> Sheet<'a> {
         self.layout.decimal
     }
 
-    /// Findings, in words.
-    pub fn found(&self) -> &[String] {
-        &self.layout.found
-    }
-
     pub(super) fn bytes_read(&self) -> u64 {
         self.bytes_read.load(Ordering::Relaxed)
     }

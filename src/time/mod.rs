@@ -8,6 +8,7 @@ mod moment;
 mod unit;
 
 pub(crate) use civil::DateOrder;
+pub(crate) use moment::by_pattern;
 pub(crate) use moment::in_order;
-pub use moment::{ParsedTime, by_pattern, check_format, parse_moment, parse_zone};
+pub use moment::{ParsedTime, check_format, parse_moment, parse_zone};
 pub use unit::TimeUnit;
