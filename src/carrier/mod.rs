@@ -26,6 +26,7 @@ mod provision;
 mod records;
 #[cfg(feature = "jetstream")]
 mod retained;
+#[cfg(feature = "jetstream")]
 mod subject;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ use crate::mqtt::Message;
 pub(crate) use assignment::partition_of;
 pub use assignment::{Partition, owner_of};
 pub use partition_state::PartitionState;
+#[cfg(feature = "jetstream")]
 pub(crate) use subject::{is_covered, subject_of_filter, subject_of_topic, topic_of_subject};
 
 /// Why a carrier did not do what it was asked to.

@@ -1,5 +1,10 @@
 //! Metrics of a worker in a cluster.
 
+#![cfg_attr(
+    not(feature = "jetstream"),
+    expect(dead_code, reason = "counted in a cluster only")
+)]
+
 use prometheus::{IntCounter, IntGauge};
 
 use super::declare::Declare;
