@@ -37,6 +37,7 @@
 //! | journal | accepted readings on disk in their order, kept until a snapshot contains them |
 //! | outbox | messages that wait for the broker; incident messages are also kept on disk |
 
+#[cfg(feature = "stream")]
 pub mod assemble;
 #[cfg(feature = "daemon")]
 pub mod carrier;
@@ -50,10 +51,12 @@ pub mod config;
 pub mod decode;
 pub mod detect;
 pub mod encode;
+#[cfg(feature = "stream")]
 pub mod engine;
 pub mod ep;
 #[cfg(feature = "fit")]
 pub mod fit;
+#[cfg(feature = "stream")]
 pub(crate) mod glob;
 #[cfg(feature = "daemon")]
 pub(crate) mod history;
@@ -66,6 +69,7 @@ pub(crate) mod mqtt;
 pub mod num;
 #[cfg(feature = "daemon")]
 pub mod payload;
+#[cfg(feature = "stream")]
 pub mod predict;
 #[cfg(feature = "daemon")]
 pub(crate) mod progress;
@@ -80,6 +84,7 @@ pub(crate) mod runtime;
 pub mod state;
 #[cfg(feature = "daemon")]
 pub(crate) mod status;
+#[cfg(feature = "stream")]
 pub mod stream;
 #[cfg(feature = "daemon")]
 pub mod table;

@@ -1,7 +1,8 @@
 //! Specification of a network, validated.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::family::Family;
 
@@ -130,16 +131,13 @@ impl Priors {
 }
 
 /// One fault of a [`NetworkDraft`].
-#[derive(Clone, Debug, PartialEq, Error)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SpecError {
     /// No hidden layer and no direct synapses: nothing joins input and output.
-    #[error("a network without hidden layers needs direct synapses")]
     NoPath,
     /// A hidden layer without units.
-    #[error("hidden layer {0} has no units")]
     EmptyLayer(usize),
     /// The number of priors is not that of the layers.
-    #[error("{got} priors for {layers} layers (hidden layers and output)")]
     PriorCount {
         /// Priors given.
         got: usize,
@@ -147,7 +145,6 @@ pub enum SpecError {
         layers: usize,
     },
     /// The number of families is not that of the layers.
-    #[error("{got} weight families for {layers} layers (hidden layers and output)")]
     FamilyCount {
         /// Families given.
         got: usize,
@@ -155,7 +152,6 @@ pub enum SpecError {
         layers: usize,
     },
     /// A number outside its range.
-    #[error("{what} must be {range}, got {got}")]
     Range {
         /// Which number.
         what: &'static str,
@@ -167,9 +163,37 @@ pub enum SpecError {
 }
 
 /// All faults of a [`NetworkDraft`].
-#[derive(Clone, Debug, PartialEq, Error)]
-#[error("{}", .0.iter().map(SpecError::to_string).collect::<Vec<_>>().join("; "))]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SpecErrors(pub Vec<SpecError>);
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LAYERS: &str = "layers (hidden layers and output)";
+        match self {
+            SpecError::NoPath => {
+                f.write_str("a network without hidden layers needs direct synapses")
+            }
+            SpecError::EmptyLayer(layer) => write!(f, "hidden layer {layer} has no units"),
+            SpecError::PriorCount { got, layers } => {
+                write!(f, "{got} priors for {layers} {LAYERS}")
+            }
+            SpecError::FamilyCount { got, layers } => {
+                write!(f, "{got} weight families for {layers} {LAYERS}")
+            }
+            SpecError::Range { what, range, got } => write!(f, "{what} must be {range}, got {got}"),
+        }
+    }
+}
+
+impl fmt::Display for SpecErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<String> = self.0.iter().map(SpecError::to_string).collect();
+        f.write_str(&all.join("; "))
+    }
+}
+
+impl std::error::Error for SpecError {}
+impl std::error::Error for SpecErrors {}
 
 /// A validated description of a network; made by [`NetworkDraft::build`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
