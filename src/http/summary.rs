@@ -52,7 +52,7 @@ pub struct ListedStream {
     pub coverage90: Option<f64>,
     /// One-step error over that of assuming nothing changes; null before any.
     pub rmse_ratio: Option<f64>,
-    /// Severities of the last rows, oldest first, [`crate::history::SPARK_POINTS`] at most.
+    /// Severities of the last rows, oldest first, `SPARK_POINTS` of `history` at most.
     pub spark: Vec<f32>,
 }
 
