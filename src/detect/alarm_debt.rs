@@ -22,6 +22,9 @@ const REPEAT: f64 = 0.1;
 const TOLD: f64 = 0.1;
 const TOLD_FREE: f64 = 1.0;
 const TOLD_SPAN: f64 = 2.0;
+/// A stream has begun until this share of the wanted time has passed: its peaks tell of what is quiet in full at
+/// first, told or not, since the plant's ordinary events are as new as its faults.
+const BEGINNING: f64 = 0.5;
 /// Wanted times between alarms of each test, as multiples of that of the stream.
 const SHARES: [f64; 4] = [1.0, 1.0, lasting_level::SHARE, usual_level::SHARE];
 
@@ -52,6 +55,15 @@ impl AlarmSource {
     pub fn is_of_channel(self) -> bool {
         matches!(self, AlarmSource::Evidence | AlarmSource::Usual)
     }
+
+    /// Debt of an incident again within an episode. A fault that returns is told by evidence and by the joint
+    /// level; one that the other two tests tell again shows that their bar is too low.
+    fn repeat(self) -> f64 {
+        match self {
+            AlarmSource::Evidence | AlarmSource::JointLevel => REPEAT,
+            AlarmSource::Lasting | AlarmSource::Usual => 1.0,
+        }
+    }
 }
 
 /// Debt that an incident made.
@@ -79,7 +91,7 @@ impl AlarmDebts {
 
     /// A test opened an incident at `row`. Returns what it counts for.
     pub fn opened(&mut self, source: AlarmSource, row: u64, between: f64) -> f64 {
-        self.0[source as usize].opened(row, between)
+        self.0[source as usize].opened(row, between, source.repeat())
     }
 
     /// Adds so many incidents to the debt of a test.
@@ -134,12 +146,13 @@ impl AlarmDebt {
         self.incidents = (keep * self.incidents - n / between).max(-SAVED);
     }
 
-    /// An incident opened at `row`. Returns what it counts for.
-    pub fn opened(&mut self, row: u64, between: f64) -> f64 {
+    /// An incident opened at `row`, which counts for `repeat` where it is one of an episode. Returns what it
+    /// counts for.
+    fn opened(&mut self, row: u64, between: f64, repeat: f64) -> f64 {
         let span = (EPISODE_SHARE * between).min(EPISODE_OF_LIFE * row as f64);
         let since = self.last_row.map(|last| row.saturating_sub(last) as f64);
         let counts = if since.is_some_and(|rows| rows < span) {
-            REPEAT
+            repeat
         } else {
             1.0
         };
@@ -153,10 +166,12 @@ impl AlarmDebt {
         self.incidents = (self.incidents + incidents).max(-SAVED);
     }
 
-    /// Weight of what was told in the record of what is quiet: little, until there were more incidents
-    /// than wanted.
-    pub fn told_weight(&self) -> f64 {
-        TOLD + (1.0 - TOLD) * self.excess()
+    /// Weight of what was told in the record of what is quiet at `row`, where one incident in `between` rows is
+    /// wanted: little, unless the stream has just begun or there were more incidents than wanted.
+    pub fn told_weight(&self, row: u64, between: f64) -> f64 {
+        let beginning = 1.0 - row as f64 / (BEGINNING * between);
+        let excess = TOLD + (1.0 - TOLD) * self.excess();
+        excess.max(beginning)
     }
 
     /// Whether there were more incidents than wanted: 0 up to one more, 1 from three more on.
@@ -182,12 +197,33 @@ mod tests {
     #[test]
     fn what_is_told_counts_little_until_it_is_told_too_often() {
         let mut debt = AlarmDebt::default();
-        debt.opened(20_000, 10_000.0);
-        assert_eq!(debt.told_weight(), TOLD);
+        debt.opened(20_000, 10_000.0, REPEAT);
+        assert_eq!(debt.told_weight(20_000, 10_000.0), TOLD);
         for n in 3..6 {
-            debt.opened(n * 10_000, 10_000.0);
+            debt.opened(n * 10_000, 10_000.0, REPEAT);
         }
-        assert_eq!(debt.told_weight(), 1.0);
+        assert_eq!(debt.told_weight(50_000, 10_000.0), 1.0);
+    }
+
+    #[test]
+    fn what_is_told_counts_much_while_a_stream_begins() {
+        let weights = [0, 1_000, 2_500, 5_000, 9_000]
+            .map(|row| AlarmDebt::default().told_weight(row, 10_000.0));
+        assert_eq!(weights, [1.0, 0.8, 0.5, TOLD, TOLD]);
+    }
+
+    #[test]
+    fn levels_that_are_told_again_count_in_full() {
+        for (source, again) in [
+            (AlarmSource::Evidence, REPEAT),
+            (AlarmSource::JointLevel, REPEAT),
+            (AlarmSource::Lasting, 1.0),
+            (AlarmSource::Usual, 1.0),
+        ] {
+            let mut debts = AlarmDebts::default();
+            assert_eq!(debts.opened(source, 20_000, 10_000.0), 1.0);
+            assert_eq!(debts.opened(source, 21_000, 10_000.0), again, "{source:?}");
+        }
     }
 
     #[test]
@@ -216,12 +252,12 @@ mod tests {
     #[test]
     fn the_wanted_incidents_stretch_little_and_too_many_much() {
         let mut debt = AlarmDebt::default();
-        debt.opened(20_000, 10_000.0);
+        debt.opened(20_000, 10_000.0, REPEAT);
         let one = debt.stretch();
-        debt.opened(21_000, 10_000.0);
+        debt.opened(21_000, 10_000.0, REPEAT);
         assert!(debt.stretch() < one + 0.2, "a repeat");
-        debt.opened(30_000, 10_000.0);
-        debt.opened(39_000, 10_000.0);
+        debt.opened(30_000, 10_000.0, REPEAT);
+        debt.opened(39_000, 10_000.0, REPEAT);
         assert!(debt.stretch() > one + 2.0);
         debt.rows(60_000.0, 10_000.0);
         assert_eq!(debt.stretch(), 1.0);

@@ -23,7 +23,7 @@ const CONSISTENCY: f64 = 0.825;
 const OPEN_WEIGHT: f64 = 0.1;
 /// The test is one of several of a channel: it gets a third of the wanted alarms.
 pub const SHARE: f64 = 3.0;
-/// Exponent of the tail of peaks: a height is a log likelihood ratio, and has a thin tail like evidence.
+/// Largest exponent of the tail of peaks: a height is a log likelihood ratio, and has a thin tail like evidence.
 const ALPHA: f64 = 10.0;
 
 /// Mean of a channel's last residuals beside how far it usually wanders, and the record of its peaks.
@@ -87,7 +87,9 @@ impl LastingLevel {
         let scale = RecordScale { between, period_ms };
         let recorded = self.record.advance(rows, rows, base, scale);
         if !open {
-            let level = self.record.return_level(SHARE * between, ALPHA);
+            // A plant of several modes is off by much in each change: heavier tails are learned.
+            let alpha = self.record.tail_exponent(base, ALPHA);
+            let level = self.record.return_level(SHARE * between, alpha);
             self.bar = stretch * level.max(base);
         }
         recorded

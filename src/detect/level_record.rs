@@ -226,6 +226,11 @@ impl LevelRecord {
         }
     }
 
+    /// Exponent of the tail of peaks above `base`, at most `prior`.
+    pub fn tail_exponent(&self, base: f64, prior: f64) -> f64 {
+        self.record.tail_exponent(base, prior)
+    }
+
     /// Height that is passed once in `between` rows.
     pub fn return_level(&self, between: f64, alpha: f64) -> f64 {
         self.record.return_level(between, alpha)

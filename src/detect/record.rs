@@ -10,6 +10,10 @@ const MAX_BINS: usize = 88;
 /// leave room for the smoothing, which counts lower excursions as a share of one.
 const BUDGET: f64 = 2.0;
 
+/// Excursions that the exponent of the tail is expected to stand on before any is known: an estimate from one
+/// or two says nothing.
+const PRIOR_EXCURSIONS: f64 = 3.0;
+
 /// Fading histogram of the heights of past excursions, and the rows in which they happened.
 ///
 /// An excursion of height M speaks in full for later ones up to M, and as (M/h)^alpha for higher
@@ -58,6 +62,21 @@ impl ExcursionRecord {
     /// Nothing was observed.
     pub fn is_empty(&self) -> bool {
         self.bins.is_empty()
+    }
+
+    /// Exponent of the tail of excursions above `base`, at most `prior`: Hill's estimate, the number of
+    /// excursions over the sum of ln(M / base) (Annals of Statistics 3, 1975), with [`PRIOR_EXCURSIONS`]
+    /// excursions of the exponent `prior` added.
+    pub fn tail_exponent(&self, base: f64, prior: f64) -> f64 {
+        let (mut n, mut logs) = (PRIOR_EXCURSIONS, PRIOR_EXCURSIONS / prior);
+        for (bin, &weight) in self.bins.iter().enumerate() {
+            let height = ((bin as f64 + 0.5) / BINS_PER_OCTAVE).exp2();
+            if height > base {
+                n += f64::from(weight);
+                logs += f64::from(weight) * (height / base).ln();
+            }
+        }
+        (n / logs).min(prior)
     }
 
     /// Height that is passed once in `between` rows; 0 where nothing is known.
@@ -129,6 +148,26 @@ mod tests {
             record.return_level(1e4, 1.5),
         );
         assert!(steep < 0.5 * flat, "{steep} {flat}");
+    }
+
+    #[test]
+    fn the_exponent_of_the_tail_follows_the_excursions() {
+        assert_eq!(
+            ExcursionRecord::default().tail_exponent(10.0, 10.0),
+            10.0,
+            "nothing known"
+        );
+        // Quantiles of a power law of exponent 2 above 10.
+        let mut record = ExcursionRecord::default();
+        for k in 0..1_000 {
+            let p = (f64::from(k) + 0.5) / 1_000.0;
+            record.observe(10.0 * p.powf(-0.5), 1.0);
+        }
+        let exponent = record.tail_exponent(10.0, 10.0);
+        assert!((1.8..2.2).contains(&exponent), "{exponent}");
+        let mut one = ExcursionRecord::default();
+        one.observe(20.0, 1.0);
+        assert!(one.tail_exponent(10.0, 10.0) > 3.0, "one says little");
     }
 
     #[test]
