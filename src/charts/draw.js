@@ -5,7 +5,7 @@
 // The shape of a history is that of GET /api/v1/streams/{stream}/history.
 "use strict";
 const Draw = (() => {
-  const { el, plain, number, measured, share, withUnit, duration, moment, clock, kindWords } = Words;
+  const { el, plain, number, measured, compared, share, withUnit, duration, moment, clock, kindWords } = Words;
 
   // ---------------------------------------------------------------- colours
 
@@ -225,7 +225,7 @@ const Draw = (() => {
     const axis = { stroke: () => c().muted, font: font(), grid: { stroke: () => c().grid, width: 1 }, ticks: { show: false } };
     return [
       { ...axis, values: TIMES, size: scaled(34), space: scaled(70), gap: 4 },
-      { ...axis, size: scaled(58), gap: 4, space: scaled(28), values: (u, splits) => ticks(splits) },
+      { ...axis, size: (u, labels) => scaled(Math.max(58, 14 + 6.5 * Math.max(0, ...(labels || []).map(l => String(l).length)))), gap: 4, space: scaled(28), values: (u, splits) => ticks(splits) },
     ];
   }
 
@@ -236,7 +236,8 @@ const Draw = (() => {
     // Steps of 2.5 and 0.25 need one more.
     const shift = step * 10 ** decimals;
     if (Math.abs(shift - Math.round(shift)) > 0.01 && decimals < 8) decimals++;
-    return splits.map(v => v === null ? "" : Math.abs(v) >= 1e6 || (step > 0 && step < 1e-5) ? number(v, 3) : v.toFixed(decimals).replace("-", "−"));
+    const largest = Math.max(...splits.map(Math.abs)), digits = step > 0 ? Math.ceil(Math.log10(largest / step) + 1e-9) + 1 : 3;
+    return splits.map(v => v === null ? "" : largest >= 1e8 || (step > 0 && step < 1e-5) ? v.toExponential(Math.min(Math.max(digits - 1, 1), 12)).replace(/-/g, "−") : v.toFixed(decimals).replace("-", "−"));
   }
 
   function numberSeries(c) {
@@ -349,11 +350,11 @@ const Draw = (() => {
         chart.distance.textContent = "";
         return;
       }
-      chart.value.textContent = withUnit(measured(at, sd), channel.unit);
-      chart.expected.textContent = mean === null || sd === null ? "nothing expected yet" : `expected ${measured(mean, sd)} ± ${number(sd, 2)}`;
-      const z = at === null || mean === null || !(sd > 0) ? null : (at - mean) / sd;
-      chart.distance.textContent = z === null ? "" : `${z < 0 ? "−" : "+"}${Math.abs(z).toFixed(1)} sd`;
-      chart.distance.classList.toggle("far", z !== null && Math.abs(z) >= 3);
+      const said = compared(at, mean, sd);
+      chart.value.textContent = withUnit(said.value, channel.unit);
+      chart.expected.textContent = mean === null || sd === null ? "nothing expected yet" : `expected ${said.mean}${said.spread}`;
+      chart.distance.textContent = said.z === null ? "" : said.distance;
+      chart.distance.classList.toggle("far", said.z !== null && Math.abs(said.z) >= 3);
     }
 
     function make(channel, place) {
@@ -370,7 +371,7 @@ const Draw = (() => {
       chart.u = new uPlot({
         width: Math.max(Math.floor(plot.clientWidth), 200), height, series, bands,
         legend: { show: false },
-        padding: [8, 8, 0, 0],
+        padding: [8, 20, 0, 0],
         scales: { x: { time: true }, y: isStates ? { range: [0, 1] } : { range: valueRange } },
         axes: isStates ? [axes(c)[0], { ...axes(c)[1], values: () => [], grid: { show: false } }] : axes(c),
         cursor: { sync: { key: sync.key, setSeries: false }, drag: { x: true, y: false, setScale: false }, points: { show: !isStates }, y: false },
@@ -459,6 +460,9 @@ const Draw = (() => {
     return severity < 1 ? "below the bar" : severity < 1.5 ? "slight" : severity < 3 ? "clear" : severity < 10 ? "severe" : "extreme";
   }
 
+  /** An operator's verdict in words. */
+  const VERDICTS = { false: "false alarm", true: "real fault", new_normal: "new normal" };
+
   /** A card of an incident. Options: `open(incident)` makes the stream's name a link to it, `actions`
    *  is a list of elements to append, `now` the moment for "since". */
   function incidentCard(incident, options = {}) {
@@ -466,27 +470,29 @@ const Draw = (() => {
     const worst = incident.channels[0];
     const title = el("bdi", { class: "stream" }, plain(incident.stream));
     const rows = incident.channels.filter(s => s.share >= 0.005).slice(0, options.channels || 6).map(s => {
-      const z = s.value === null || s.mean === null || !(s.sd > 0) ? null : (s.value - s.mean) / s.sd;
+      const said = compared(s.value, s.mean, s.sd);
       const bar = el("span", { class: "share-fill" });
       bar.style.width = 100 * s.share + "%";
       return el("tr", null,
         el("th", { scope: "row" }, el("bdi", null, plain(s.name))),
         el("td", { class: "share" }, el("span", { class: "share-bar" }, bar), el("span", { class: "share-text" }, share(s.share))),
-        el("td", { class: "figure" }, s.value === null ? "–" : withUnit(measured(s.value, s.sd), s.unit)),
-        el("td", { class: "figure" }, s.mean === null ? "–" : measured(s.mean, s.sd), s.mean === null ? null : el("span", { class: "spread" }, ` ± ${number(s.sd, 2)}`)),
-        el("td", { class: "figure sd" }, z === null ? "–" : `${z < 0 ? "−" : "+"}${Math.abs(z) >= 100 ? Math.round(Math.abs(z)) : Math.abs(z).toFixed(1)} sd`));
+        ...(s.state !== null ? [plain(s.state), plain(s.expected_state ?? "–"), `probability ${share(s.probability)}`] : [
+          s.value === null ? "–" : withUnit(said.value, s.unit),
+          s.mean === null ? "–" : [said.mean, el("span", { class: "spread" }, said.spread)],
+          said.distance,
+        ]).map((figure, i) => el("td", { class: i < 2 ? "figure" : "figure sd" }, figure)));
     });
     const head = el("tr", null, ...["channel", "share", "value", "expected", "off by"].map((text, i) => el("th", { scope: "col", class: i > 1 ? "figure" : "" }, text)));
     return el("article", { class: "card incident" + (isOpen ? " open" : ""), "data-stream": incident.stream, "data-incident": incident.id },
       el("header", null,
         el("h3", null, options.open ? el("a", { href: options.open(incident) }, title) : title,
           worst ? el("span", { class: "what" }, el("bdi", null, plain(worst.name)), " ", kindWords(incident.kind)) : kindWords(incident.kind)),
-        el("span", { class: "severity", title: "evidence at its peak; 1 is the alarm bar" },
-          el("b", null, incident.severity.toFixed(incident.severity < 10 ? 1 : 0)), " ", severityWord(incident.severity))),
+        el("span", { class: "severity", title: "severity at its peak; 1 is the alarm bar" },
+          el("span", { class: "label" }, "severity "), el("b", null, incident.severity.toFixed(incident.severity < 10 ? 1 : 0)), " ", severityWord(incident.severity))),
       el("p", { class: "when" },
         isOpen ? el("span", { class: "tag alarm" }, "open") : el("span", { class: "tag" }, incident.accepted ? "new normal" : "over"), " ",
         isOpen ? `since ${moment(incident.start_ms)}, for ${duration(now - incident.start_ms)}` : `${moment(incident.start_ms)}, lasted ${duration(incident.end_ms - incident.start_ms)}`,
-        incident.verdict ? ` · operator: ${incident.verdict.replace("_", " ")}` : ""),
+        incident.verdict ? ` · the operator says: ${VERDICTS[incident.verdict] ?? incident.verdict}` : ""),
       el("table", null, el("caption", { class: "hidden" }, "Channels of the incident, by their share of the evidence"), el("thead", null, head), el("tbody", null, ...rows)),
       options.actions && options.actions.length ? el("footer", null, ...options.actions) : null);
   }

@@ -32,16 +32,33 @@ const Words = (() => {
     return x.toFixed(decimals).replace("-", "−");
   }
 
-  /** A value with as many decimals as its standard deviation asks for. */
-  function measured(x, sd) {
+  /** Decimals with which a measured value came. */
+  function ownDecimals(x) {
+    const text = String(x), [mantissa, exponent] = text.split("e");
+    return Math.max((mantissa.split(".")[1] || "").length - Number(exponent || 0), 0);
+  }
+
+  /** A value with as many decimals as its standard deviation asks for, and no more than `most`. */
+  function measured(x, sd, most = 8) {
     if (x === null || x === undefined || !Number.isFinite(x)) return "–";
     if (!(sd > 0) || !Number.isFinite(sd)) return number(x, 5);
-    const decimals = Math.min(Math.max(1 - Math.floor(Math.log10(sd)), 0), 8);
-    if (Math.abs(x) >= 1e9) return number(x, 6);
+    const decimals = Math.min(Math.max(1 - Math.floor(Math.log10(sd)), 0), most);
+    if (Math.abs(x) >= 1e9 || decimals > 8) return number(x, 6);
     return x.toFixed(decimals).replace("-", "−");
   }
 
-  const share = x => Math.round(100 * x) + " %";
+  /** A measured value and what was expected, as texts. A value has the decimals
+   *  it came with, a prediction two more at most, since a channel that rests is predicted far within its resolution. */
+  function compared(value, mean, sd) {
+    const own = value === null ? 8 : ownDecimals(value), known = value !== null && mean !== null && sd >= 0 && sd !== null;
+    const z = !known || (sd === 0 && value === mean) ? null : (value - mean) / sd, size = Math.abs(z);
+    return {
+      value: measured(value, sd || 1e-8, own), mean: measured(mean, sd || 1e-8, sd ? own + 2 : own), spread: sd > 0 ? ` ± ${number(sd, 2)}` : "", z,
+      distance: z === null ? "–" : size >= 1000 ? "> 1000 sd" : `${z < 0 ? "−" : "+"}${size >= 100 ? Math.round(size) : size.toFixed(1)} sd`,
+    };
+  }
+
+  const share = x => x > 0 && x < 0.005 ? "< 1 %" : Math.round(100 * x) + " %";
   const withUnit = (text, unit) => unit ? text + "\u202f" + plain(unit) : text;
 
   /** A length of time in words. */
@@ -76,5 +93,5 @@ const Words = (() => {
   /** What an incident's first channel does, in words. */
   const kindWords = kind => KINDS[kind] || String(kind).replace(/_/g, " ");
 
-  return { el, plain, number, measured, share, withUnit, duration, two, moment, clock, kindWords };
+  return { el, plain, number, measured, compared, share, withUnit, duration, two, moment, clock, kindWords };
 })();

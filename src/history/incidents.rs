@@ -2,10 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::point::{Cell, Point, shown_severity};
 use crate::row::{Incident, Outcome};
 
 /// Records kept: older ones go first, open ones never.
 const KEPT: usize = 100;
+/// Rows before the first flagged one that evidence is looked for in, at most: it adds up before it passes the bar.
+const ROWS_BEFORE: usize = 30;
+/// Score that such rows have at least: below it nothing had added up yet.
+const RISEN_SCORE: f32 = 0.2;
 
 /// One incident and what its channels showed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,35 +23,21 @@ pub struct IncidentRecord {
     pub evidence: Vec<ChannelEvidence>,
 }
 
-/// The row of an incident in which a channel was least expected, in predictive standard deviations.
+/// The row of an incident in which a channel was least expected: a number in predictive standard deviations,
+/// a state by its probability.
+///
+/// Of a channel of states, `value` and `mean` are places of states, and `sd` is the probability that the
+/// state seen had before it was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChannelEvidence {
     /// Moment of the row, unix milliseconds.
     pub ts_ms: i64,
-    /// The measured value; NaN where every value was missing.
+    /// The measured value, or the state seen; NaN where every value was missing.
     pub value: f64,
-    /// The predictive mean.
+    /// The predictive mean, or the likeliest state.
     pub mean: f64,
-    /// The predictive standard deviation.
+    /// The predictive standard deviation, or the probability of the state seen.
     pub sd: f64,
-}
-
-impl ChannelEvidence {
-    /// Distance of the value from its prediction, in predictive standard deviations; NaN without
-    /// both.
-    pub fn distance_sd(&self) -> f64 {
-        (self.value - self.mean) / self.sd
-    }
-}
-
-/// How bad a row is: 1 is the alarm bar. Below it the score, which says how close; beyond it the
-/// severity, which has no cap.
-pub fn shown_severity(outcome: &Outcome) -> f64 {
-    if outcome.score >= 1.0 {
-        outcome.score.max(outcome.severity)
-    } else {
-        outcome.score
-    }
 }
 
 /// The records of one stream, oldest first.
@@ -61,8 +52,16 @@ impl IncidentRecords {
         &self.records
     }
 
-    /// Takes a row; `incident` is the stream's last one.
-    pub fn push(&mut self, outcome: &Outcome, incident: Option<&Incident>) {
+    /// Takes a row; `incident` is the stream's last one, `before` the rows before this one, newest first, and
+    /// `states` says which channels are states.
+    pub fn push<'a>(
+        &mut self,
+        outcome: &Outcome,
+        incident: Option<&Incident>,
+        before: impl Iterator<Item = &'a Point>,
+        states: &[bool],
+    ) {
+        let known = self.records.last().map(IncidentRecord::key);
         if let Some(edge) = &outcome.edge {
             self.note(edge.incident());
         }
@@ -78,11 +77,21 @@ impl IncidentRecords {
         if let Some(record) = open.filter(|record| record.incident.end_ms.is_none()) {
             record.severity = record.severity.max(severity);
         }
+        if let Some(record) = self.records.last_mut()
+            && known != Some(record.key())
+        {
+            let led_here = |point: &&Point| {
+                point.rows == 1 && !point.flagged && !point.warming_up && point.score >= RISEN_SCORE
+            };
+            for point in before.take(ROWS_BEFORE).take_while(led_here) {
+                record.add_evidence(point, states);
+            }
+        }
         // Up to the peak only: the way back from a fault is as unexpected as the way there.
         if let Some(record) = self.records.last_mut()
             && outcome.ts_ms <= record.incident.peak_ms
         {
-            record.add_evidence(outcome);
+            record.add_evidence(&Point::of(outcome), states);
         }
     }
 
@@ -120,18 +129,23 @@ impl IncidentRecords {
 }
 
 impl IncidentRecord {
-    fn add_evidence(&mut self, outcome: &Outcome) {
-        self.evidence
-            .resize(outcome.channels.len(), ChannelEvidence::NONE);
-        for (kept, channel) in self.evidence.iter_mut().zip(&outcome.channels) {
-            let new = ChannelEvidence {
-                ts_ms: outcome.ts_ms,
-                value: channel.value,
-                mean: channel.mean,
-                sd: channel.sd,
+    /// Tells the incidents of a stream apart, also after it began anew.
+    fn key(&self) -> (u64, i64) {
+        (self.incident.id, self.incident.start_ms)
+    }
+
+    fn add_evidence(&mut self, row: &Point, states: &[bool]) {
+        if self.evidence.len() < row.cells.len() {
+            self.evidence.resize(row.cells.len(), ChannelEvidence::NONE);
+        }
+        for (c, (kept, cell)) in self.evidence.iter_mut().zip(&row.cells).enumerate() {
+            let new = ChannelEvidence::of(row.start_ms, cell);
+            let further = if states.get(c) == Some(&true) {
+                new.sd < kept.sd
+            } else {
+                new.distance_sd().abs() > kept.distance_sd().abs()
             };
-            let further = new.distance_sd().abs() > kept.distance_sd().abs();
-            if further || kept.distance_sd().is_nan() {
+            if further || !kept.is_known() {
                 *kept = new;
             }
         }
@@ -145,4 +159,28 @@ impl ChannelEvidence {
         mean: f64::NAN,
         sd: f64::NAN,
     };
+
+    fn of(ts_ms: i64, cell: &Cell) -> ChannelEvidence {
+        ChannelEvidence {
+            ts_ms,
+            value: cell.value,
+            mean: cell.predicted,
+            sd: f64::from(cell.sd),
+        }
+    }
+
+    /// There are a value and a prediction of it.
+    pub fn is_known(&self) -> bool {
+        !self.value.is_nan() && !self.mean.is_nan() && !self.sd.is_nan()
+    }
+
+    /// Infinite where another value was certain.
+    fn distance_sd(&self) -> f64 {
+        let distance = self.value - self.mean;
+        if distance == 0.0 {
+            0.0
+        } else {
+            distance / self.sd
+        }
+    }
 }

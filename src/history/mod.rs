@@ -19,8 +19,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use incidents::{ChannelEvidence, IncidentRecord, shown_severity};
+pub use incidents::{ChannelEvidence, IncidentRecord};
 pub use learning::LearningView;
+pub use point::shown_severity;
 pub use view::{FanPoint, HistoryView, IncidentView, Range};
 
 use self::incidents::IncidentRecords;
@@ -161,7 +162,9 @@ impl StreamHistory {
         self.taken += 1;
         self.learn_channels(channels, outcome);
         self.keep_time(outcome.ts_ms);
-        self.incidents.push(outcome, incident);
+        let states = self.which_are_states();
+        let before = self.tiers[0].iter().rev();
+        self.incidents.push(outcome, incident, before, &states);
         self.fan.clear();
         let period = self.period_ms;
         self.fan

@@ -2,8 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::incidents::shown_severity;
 use crate::row::{ChannelOutcome, Odds, Outcome};
+
+/// How bad a row is: 1 is the alarm bar. Below it the score, which says how close; beyond it the
+/// severity, which has no cap.
+pub fn shown_severity(outcome: &Outcome) -> f64 {
+    if outcome.score >= 1.0 {
+        outcome.score.max(outcome.severity)
+    } else {
+        outcome.score
+    }
+}
 
 /// One row, or neighbouring rows merged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -178,6 +178,106 @@ fn states_are_places_in_their_list() {
 }
 
 #[test]
+fn an_incident_shows_the_least_expected_state_of_a_channel_of_states() {
+    let mut history = History::new(100);
+    let incident = Incident {
+        id: 1,
+        kind: Kind::Surprise,
+        start_ms: 1000,
+        peak_ms: 3000,
+        end_ms: None,
+        peak_score: 1.5,
+        channels: vec![Share {
+            channel: 0,
+            share: 1.0,
+        }],
+        accepted: false,
+        verdict: None,
+    };
+    for (i, p) in [0.4, 0.01, 0.2].into_iter().enumerate() {
+        let i = i as u64 + 1;
+        let mut outcome = row(i, i as i64 * 1000, &[1.0]);
+        outcome.channels[0].mean = f64::NAN;
+        outcome.anomaly = true;
+        outcome.odds.push(Odds {
+            channel: 0,
+            seen: Some(1),
+            states: vec![("off".into(), 1.0 - p), ("on".into(), p)],
+        });
+        if i == 1 {
+            outcome.edge = Some(IncidentEdge::Opened(incident.clone()));
+        }
+        history.push(&names(1), &outcome, Some(&incident));
+    }
+    let views = history.incident_views(&"s".into());
+    let relay = &views[0].channels[0];
+    assert_eq!(relay.state.as_deref(), Some("on"));
+    assert_eq!(relay.expected_state.as_deref(), Some("off"));
+    assert_eq!(relay.ts_ms, Some(2000));
+    assert!((relay.probability.unwrap() - 0.01).abs() < 1e-6);
+    assert_eq!((relay.value, relay.mean, relay.sd), (None, None, None));
+}
+
+#[test]
+fn an_incident_shows_the_jump_that_came_before_the_first_flagged_row() {
+    let mut history = History::new(100);
+    let incident = Incident {
+        id: 1,
+        kind: Kind::Novelty,
+        start_ms: 15_000,
+        peak_ms: 15_000,
+        end_ms: None,
+        peak_score: 1.5,
+        channels: vec![Share {
+            channel: 0,
+            share: 1.0,
+        }],
+        accepted: false,
+        verdict: None,
+    };
+    for i in 10..=15 {
+        let value = if i < 13 { 20.0 } else { 27.0 };
+        let mut outcome = row(i, i as i64 * 1000, &[value]);
+        outcome.channels[0].mean = if i < 14 { 20.0 } else { 27.1 };
+        if i == 10 {
+            // A swing that was borne.
+            (outcome.channels[0].mean, outcome.score) = (90.0, 0.1);
+        }
+        outcome.anomaly = i == 15;
+        history.push(&names(1), &outcome, outcome.anomaly.then_some(&incident));
+    }
+    let views = history.incident_views(&"s".into());
+    let shown = &views[0].channels[0];
+    assert_eq!(shown.ts_ms, Some(13_000));
+    assert_eq!((shown.value, shown.mean), (Some(27.0), Some(20.0)));
+    // A value that was certain is as far as can be.
+    let mut certain = History::new(100);
+    for i in 11..=15 {
+        let mut outcome = row(i, i as i64 * 1000, &[if i < 13 { 1.0 } else { 0.0 }]);
+        outcome.channels[0].mean = if i < 14 { 1.0 } else { 0.0 };
+        outcome.channels[0].sd = 0.0;
+        outcome.anomaly = i == 15;
+        certain.push(&names(1), &outcome, outcome.anomaly.then_some(&incident));
+    }
+    let views = certain.incident_views(&"s".into());
+    let shown = &views[0].channels[0];
+    assert_eq!((shown.value, shown.mean), (Some(0.0), Some(1.0)));
+}
+
+#[test]
+fn a_spread_far_below_the_steps_of_a_channel_is_no_zero() {
+    let mut history = History::new(100);
+    for i in 1..=20 {
+        let mut outcome = row(i, i as i64 * 1000, &[if i < 10 { 20.0 } else { 27.0 }]);
+        outcome.channels[0].sd = 1.234_56e-7;
+        history.push(&names(1), &outcome, None);
+    }
+    let view = history.view(&"s".into(), Range::all(100));
+    let sd = view.channels[0].sd[5].unwrap();
+    assert!((sd - 1.235e-7).abs() < 1e-12, "{sd}");
+}
+
+#[test]
 fn an_incident_keeps_the_least_expected_row_of_each_channel_and_its_verdict() {
     let mut history = StreamHistory::new(100);
     let mut incident = Incident {

@@ -159,12 +159,18 @@ pub struct ShareView {
     pub share: f64,
     /// Moment of its least expected row, unix ms; null where nothing was predicted.
     pub ts_ms: Option<i64>,
-    /// The value then.
+    /// The value then; null for a channel of states.
     pub value: Option<f64>,
     /// The predictive mean for it.
     pub mean: Option<f64>,
     /// The predictive standard deviation for it.
     pub sd: Option<f64>,
+    /// The state then; null for a number.
+    pub state: Option<Arc<str>>,
+    /// The state that was likeliest.
+    pub expected_state: Option<Arc<str>>,
+    /// The probability that the state had before it was seen.
+    pub probability: Option<f64>,
 }
 
 impl StreamHistory {
@@ -311,11 +317,16 @@ fn channel_view(
         true => Vec::new(),
         false => column(figure),
     };
-    let ignorance = column(&|cell| f64::from(cell.ignorance_sd));
+    // A standard deviation may be far smaller than the steps of its channel, and is never rounded to nothing.
+    let spread = |figure: &dyn Fn(&Cell) -> f32| -> Vec<Option<f64>> {
+        let figures = cells.iter().map(|cell| cell.map_or(f32::NAN, figure));
+        figures.map(|x| significant(f64::from(x))).collect()
+    };
+    let ignorance = spread(&|cell| cell.ignorance_sd);
     let known = ignorance.iter().any(Option::is_some);
     let figure = |point: FanPoint| FanPoint {
         mean: rounded(point.mean, decimals).unwrap_or(f64::NAN),
-        sd: rounded(point.sd, decimals).unwrap_or(f64::NAN),
+        sd: significant(point.sd).unwrap_or(f64::NAN),
         ..point
     };
     ChannelView {
@@ -326,7 +337,7 @@ fn channel_view(
         low: extremes(&|cell| cell.low),
         high: extremes(&|cell| cell.high),
         mean: column(&|cell| cell.predicted),
-        sd: column(&|cell| f64::from(cell.sd)),
+        sd: spread(&|cell| cell.sd),
         ignorance_sd: if known { ignorance } else { Vec::new() },
         score: cells
             .iter()
@@ -341,16 +352,26 @@ fn share_view(
     share: f64,
     evidence: Option<&ChannelEvidence>,
 ) -> ShareView {
-    let evidence = evidence.filter(|evidence| !evidence.distance_sd().is_nan());
+    let states: &[Arc<str>] = names.map_or(&[], |names| &names.states);
+    let known = evidence.filter(|evidence| evidence.is_known());
+    let (number, state) = if states.is_empty() {
+        (known, None)
+    } else {
+        (None, known)
+    };
     let finite = |x: f64| Some(x).filter(|x| x.is_finite());
+    let named = |place: f64| states.get(place as usize).cloned();
     ShareView {
         name: names.map_or_else(|| "".into(), |names| names.name.clone()),
         unit: String::new(),
         share,
-        ts_ms: evidence.map(|evidence| evidence.ts_ms),
-        value: evidence.and_then(|evidence| finite(evidence.value)),
-        mean: evidence.and_then(|evidence| finite(evidence.mean)),
-        sd: evidence.and_then(|evidence| finite(evidence.sd)),
+        ts_ms: known.map(|evidence| evidence.ts_ms),
+        value: number.and_then(|evidence| finite(evidence.value)),
+        mean: number.and_then(|evidence| finite(evidence.mean)),
+        sd: number.and_then(|evidence| finite(evidence.sd)),
+        state: state.and_then(|evidence| named(evidence.value)),
+        expected_state: state.and_then(|evidence| named(evidence.mean)),
+        probability: state.and_then(|evidence| finite(evidence.sd)),
     }
 }
 
@@ -372,6 +393,14 @@ fn decimals_of(cells: &[Option<&ChannelPoint>]) -> i32 {
     } else {
         6
     }
+}
+
+/// A number rounded to four significant digits; `None` where it is none.
+fn significant(x: f64) -> Option<f64> {
+    if x == 0.0 || !x.is_finite() {
+        return Some(x).filter(|x| x.is_finite());
+    }
+    rounded(x, 3 - x.abs().log10().floor() as i32)
 }
 
 /// A number rounded to so many decimals; `None` where it is none.

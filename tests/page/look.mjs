@@ -117,6 +117,11 @@ async function demo() {
   check("the card names the channel, with value, expectation and distance in sd", /outlet_pressure/.test(words) && /bar/.test(words) && /± /.test(words) && / sd/.test(words), words.replace(/\s+/g, " ").slice(0, 160));
   // Let a second fault pass, so that there is a past to look at.
   await waitFor("a second fault begins", 30, () => /fault 2 begins/.test(demo.text));
+  await waitFor("the incident is over", 20, async () => (await overview.locator('.card.incident[data-stream="pump-1"] .tag', { hasText: "over" }).count()) > 0);
+  const past = await look(base + "/");
+  await past.locator('.card.incident[data-stream="pump-1"] h3 a').last().click();
+  await waitFor("its card leads to the charts of that time", 5, async () => (await shaded(past, "outlet_pressure")) > 300);
+  await past.close();
   const all = await look(base + "/#/stream/pump-1?span=all&learning=1");
   await waitFor("the whole past is drawn, learning too", 10, async () => (await all.locator(".chart canvas").count()) === 14);
   await waitFor("its incident is shaded", 5, async () => (await shaded(all, "outlet_pressure")) > 300);
@@ -164,6 +169,9 @@ async function demo() {
   await stream.reload();
   await waitFor("a reload restores the history", 5, async () => (await stream.locator(".chart canvas").count()) === 8);
   overview.tolerant = stream.tolerant = true;
+  const cooler = await (await fetch(base + "/api/v1/incidents?stream=cooler")).json();
+  const relay = cooler.incidents.flatMap(i => i.channels).find(c => c.name === "fan_on");
+  check("a channel of states says the state and the one expected", !relay || relay.state !== null && relay.expected_state !== null, JSON.stringify(relay));
   demo.kill("SIGINT");
   await waitFor("the demo ends with what to try next", 20, () => /try next/.test(demo.text));
   await waitFor("a lost connection is shown", 6, () => overview.locator("#lost").isVisible());
@@ -247,7 +255,26 @@ async function daemon() {
   await waitFor("and a reload shows it", 5, async () => (await page.locator(".chart canvas").count()) === 1);
   await instruct(page);
   await page.close();
+  await steady(broker, base);
   daemon.kill("SIGTERM");
+}
+
+/** Channels that rest, that are counted in steps, and that are very large or small are shown by readable numbers. */
+async function steady(broker, base) {
+  const start = Date.now() - 400_000, rows = [...Array(300).keys()];
+  const kinds = { rest: () => 5, zero: () => 0, coarse: i => 20 + Math.round(Math.sin(i / 40)), counter: i => 12345678 + 3 * i, tiny: i => 1e-9 * (1 + (i * 7919 % 101) / 1000) };
+  const publishers = Object.entries(kinds).map(([name, of]) => [run("mosquitto_pub", ["-p", String(broker), "-q", "1", "-l", "-t", `plant/steady/${name}`]), of]);
+  for (const i of rows) {
+    for (const [publisher, of] of publishers) publisher.stdin.write(JSON.stringify({ value: of(i), ts: start + 1000 * i }) + "\n");
+    await sleep(5);
+  }
+  publishers.forEach(([publisher]) => publisher.stdin.end());
+  const page = await look(base + "/#/stream/steady");
+  await waitFor("channels that rest are drawn", 15, async () => (await page.locator(".chart canvas").count()) === 5 && (await page.locator(".chart .expected").allInnerTexts()).every(text => /^expected /.test(text)));
+  const said = await page.locator(".chart h3").allInnerTexts();
+  check("none is said to lie within ± 0", said.every(text => !/± 0$/m.test(text)), JSON.stringify(said));
+  check("values have the digits they came with", [/^rest\n5$/m, /^zero\n0$/m, /^coarse\n\d\d$/m].every(form => said.some(text => form.test(text))), JSON.stringify(said));
+  await page.close();
 }
 
 /** Mutes and unmutes a stream by the buttons that [http] admin gives. */

@@ -13,7 +13,7 @@
       "The band holds 95 % of values where the model is right. Its inner part is what the model does not know: it grows where there were no rows. The rest is noise."), place);
     Draw.curves(place, { title: `${Draw.plain(c.target)} by ${Draw.plain(c.input)}`, x: c.x, xLabel: Draw.plain(c.input), yLabel: Draw.plain(c.target), height: 380,
       bands: [{ high: plus(c.mean, c.sd, 2), low: plus(c.mean, c.sd, -2), colour: "chart-band2", label: "2 sd" },
-        { high: plus(c.mean, c.ignorance_sd, 2), low: plus(c.mean, c.ignorance_sd, -2), colour: "chart-ignorance", label: "of it ignorance" }],
+        { high: plus(c.mean, c.ignorance_sd, 2), low: plus(c.mean, c.ignorance_sd, -2), colour: "chart-ignorance", label: "model uncertainty" }],
       series: [{ label: "rows learned", values: c.learned, colour: "chart-value", points: true }, { label: "rows to test on", values: c.tested, colour: "alarm", points: true },
         { label: "expected", values: c.mean, colour: "chart-mean" }] });
   }

@@ -93,6 +93,16 @@
 
   const link = stream => `#/stream/${encodeURIComponent(stream)}`;
 
+  /** The charts of a stream around an incident that is over; those of now for one that is open. */
+  function linkTo(incident) {
+    if (incident.end_ms === null) return link(incident.stream);
+    const period = latest?.streams.find(s => s.stream === incident.stream)?.period_ms || 0;
+    const margin = Math.max(incident.end_ms - incident.start_ms, MARGIN_ROWS * period);
+    return `${link(incident.stream)}?from=${Math.round(incident.start_ms - margin)}&to=${Math.round(incident.end_ms + margin)}`;
+  }
+  /** Rows that are shown before and after an incident, at least. */
+  const MARGIN_ROWS = 30;
+
   /** Cards into `target`, those that did not change left as they are. */
   function cards(target, incidents, options = {}) {
     const known = new Map([...target.children].map(card => [card.dataset.key, card]));
@@ -102,7 +112,7 @@
       const text = JSON.stringify(incident) + (incident.end_ms === null ? now : "");
       const card = known.get(key);
       if (card && (card.dataset.text === text || card.contains(document.activeElement))) return card;
-      const fresh = Draw.incidentCard(incident, { open: options.inStream ? null : i => link(i.stream), now, actions: actions(incident) });
+      const fresh = Draw.incidentCard(incident, { open: linkTo, now, actions: actions(incident) });
       fresh.dataset.key = key;
       fresh.dataset.text = text;
       return fresh;
@@ -116,7 +126,7 @@
       type: "button", "aria-pressed": String(incident.verdict === verdict),
       onclick: event => rule(incident, verdict, event.currentTarget),
     }, label);
-    const verdicts = [button("false", "False alarm"), button("true", "True"), button("new_normal", "New normal")];
+    const verdicts = [button("false", "False alarm"), button("true", "Real fault"), button("new_normal", "New normal")];
     if (incident.end_ms !== null) return verdicts;
     return [...verdicts, el("button", { type: "button", onclick: event => mute(incident.stream, MUTE_S, event.currentTarget) }, "Mute 1 h")];
   }

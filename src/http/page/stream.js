@@ -110,7 +110,7 @@ const StreamView = (() => {
     const learn = el("details", { class: "panel", open: params.get("learning") === "1", ontoggle: () => { note(); drawLearning(); } }, el("summary", null, "Learning"), curveArea);
     const keys = el("p", { class: "keys", "aria-hidden": "true" }, ...[
       ["chart-value", "measured", ""], ["chart-mean", "expected", ""], ["chart-band1", "1 sd", "area"], ["chart-band2", "2 sd", "area"],
-      ["chart-ignorance", "of it ignorance", "area ignorance"], ["chart-flag", "incident", "area"], ["chart-hatch", "warming up", "hatched"],
+      ["chart-ignorance", "model uncertainty", "area ignorance"], ["chart-flag", "incident", "area"], ["chart-hatch", "warming up", "hatched"],
     ].map(([colour, label, kind]) => {
       const swatch = el("span", { class: "swatch " + kind });
       swatch.style.setProperty("--swatch", `var(--${colour})`);
