@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use super::Site;
-use super::api::problem;
 use super::limits::is_same;
+use super::query::problem;
 use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
 use crate::payload::{InstructionTopic, MAX_MUTE_S};

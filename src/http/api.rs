@@ -4,13 +4,13 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::Site;
+use super::query::{Parameters, problem};
 use super::summary::{ListedStream, summaries};
 use crate::decode::RefusedTopic;
 use crate::history::{HistoryView, IncidentView, LearningView, Range};
@@ -79,6 +79,7 @@ pub struct Streams {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct StreamsQuery {
     #[serde(default)]
     search: String,
@@ -99,13 +100,14 @@ impl Streams {
 
 pub(super) async fn streams(
     State(site): State<Arc<Site>>,
-    Query(query): Query<StreamsQuery>,
+    Parameters(query): Parameters<StreamsQuery>,
 ) -> Json<Streams> {
     let limit = query.limit.unwrap_or(MAX_STREAMS).min(MAX_STREAMS);
     Json(Streams::of(&site, &query.search, limit))
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
     from_ms: Option<i64>,
     to_ms: Option<i64>,
@@ -123,7 +125,7 @@ struct HistoryAnswer {
 pub(super) async fn history(
     State(site): State<Arc<Site>>,
     Path(stream): Path<String>,
-    Query(query): Query<HistoryQuery>,
+    Parameters(query): Parameters<HistoryQuery>,
 ) -> Response {
     let Some((name, kept)) = site.status.history(&stream) else {
         return problem(StatusCode::NOT_FOUND, "no such stream");
@@ -133,6 +135,9 @@ pub(super) async fn history(
         to_ms: query.to_ms.unwrap_or(i64::MAX),
         max_points: query.points.unwrap_or(USUAL_POINTS).clamp(1, MAX_POINTS),
     };
+    if range.from_ms > range.to_ms {
+        return problem(StatusCode::BAD_REQUEST, "from_ms is after to_ms");
+    }
     // A copy of the points, so that the worker does not wait for the JSON.
     let mut answer = {
         let history = kept.lock();
@@ -146,6 +151,7 @@ pub(super) async fn history(
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct IncidentsQuery {
     stream: Option<String>,
     limit: Option<usize>,
@@ -193,7 +199,7 @@ fn worst_first(a: &IncidentView, b: &IncidentView) -> Ordering {
 
 pub(super) async fn incidents(
     State(site): State<Arc<Site>>,
-    Query(query): Query<IncidentsQuery>,
+    Parameters(query): Parameters<IncidentsQuery>,
 ) -> Json<IncidentList> {
     let limit = query.limit.unwrap_or(MAX_INCIDENTS).min(MAX_INCIDENTS);
     Json(IncidentList::of(&site, query.stream.as_deref(), limit))
@@ -307,7 +313,8 @@ pub(super) async fn refusals(State(site): State<Arc<Site>>) -> Json<RefusalList>
     })
 }
 
-/// An error as JSON.
-pub(super) fn problem(status: StatusCode, text: &str) -> Response {
-    (status, Json(json!({ "error": text }))).into_response()
+pub(super) async fn nothing_here() -> Response {
+    let text = "nothing is served here: /api/v1/openapi.json lists the addresses; those of instructions need \
+                [http] admin = true";
+    problem(StatusCode::NOT_FOUND, text)
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Site;
-use super::api::{IncidentList, Streams, problem};
+use super::api::{IncidentList, Streams};
+use super::query::{Parameters, problem};
 
 /// Time between two looks at the stream that is shown.
 const TICK: Duration = Duration::from_millis(250);
@@ -32,6 +33,7 @@ const INCIDENTS: usize = 60;
 const MAX_VIEWERS: usize = 64;
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct EventsQuery {
     /// The stream that is looked at.
     stream: Option<String>,
@@ -60,7 +62,7 @@ impl Drop for Viewer {
 
 pub(super) async fn events(
     State(site): State<Arc<Site>>,
-    Query(query): Query<EventsQuery>,
+    Parameters(query): Parameters<EventsQuery>,
 ) -> Response {
     if site.viewers.fetch_add(1, Ordering::AcqRel) >= MAX_VIEWERS {
         site.viewers.fetch_sub(1, Ordering::AcqRel);

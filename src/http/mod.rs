@@ -20,6 +20,7 @@ mod assets;
 mod events;
 mod limits;
 mod probes;
+mod query;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -126,7 +127,9 @@ fn router(site: Arc<Site>) -> Router {
             .route("/api/v1/streams/{stream}/mute", post(admin::mute))
             .route("/api/v1/streams/{stream}/forget", post(admin::forget));
     }
-    app.layer(from_fn(no_sniffing)).with_state(site)
+    app.fallback(api::nothing_here)
+        .layer(from_fn(no_sniffing))
+        .with_state(site)
 }
 
 /// Nothing served is to be taken for another type, or shown in another site's frame.

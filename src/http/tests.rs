@@ -271,6 +271,53 @@ fn every_described_path_is_served_and_every_answer_fits_its_schema() {
 }
 
 #[test]
+fn a_request_that_cannot_be_answered_is_told_what_would_be_right() {
+    let server = Server::start();
+    let description = description();
+    let history = "/api/v1/streams/{stream}/history";
+    for (path, concrete, said) in [
+        (
+            "/api/v1/streams",
+            "/api/v1/streams?limit=ten",
+            "limit: a whole number is wanted",
+        ),
+        (
+            "/api/v1/streams",
+            "/api/v1/streams?name=pump",
+            "unknown parameter `name`, expected `search` or `limit`",
+        ),
+        (
+            "/api/v1/incidents",
+            "/api/v1/incidents?state=open",
+            "expected `stream` or `limit`",
+        ),
+        (
+            history,
+            "/api/v1/streams/pump/history?points=",
+            "points: a whole number is wanted",
+        ),
+        (
+            history,
+            "/api/v1/streams/pump/history?from_ms=2&to_ms=1",
+            "from_ms is after to_ms",
+        ),
+    ] {
+        let (code, answer) = server.json(concrete);
+        assert_eq!(code, 400, "{concrete}");
+        assert!(answer["error"].as_str().unwrap().contains(said), "{answer}");
+        let offences = offences(&description, path, "get", code, &answer);
+        assert!(offences.is_empty(), "{concrete}: {offences}");
+    }
+    assert_eq!(server.json("/api/v1/events?taken=x").0, 400);
+    let (code, answer) = server.json("/api/v2/streams");
+    assert_eq!(code, 404);
+    assert!(
+        answer["error"].as_str().unwrap().contains("openapi.json"),
+        "{answer}"
+    );
+}
+
+#[test]
 fn no_path_below_api_is_served_that_is_not_described() {
     let source = include_str!("mod.rs");
     let described = description();
