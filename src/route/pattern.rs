@@ -210,8 +210,14 @@ impl Pattern {
 /// `$share/GROUP/` and the topic behind it.
 fn split_share(topic: &str) -> Result<(&str, &str), String> {
     let Some(rest) = topic.strip_prefix("$share/") else {
-        if topic.starts_with('$') && !topic.starts_with("$SYS/") {
-            return Err("$share/GROUP/ in front of a topic, or no $ at its beginning".to_owned());
+        // Levels such as $SYS of brokers and $aws of AWS; $queue/ is a group in some brokers.
+        let first = topic.split('/').next().unwrap_or_default();
+        let lower = first.to_lowercase();
+        let is_level = first.len() > 1 && !lower.starts_with("$share") && lower != "$queue";
+        if topic.starts_with('$') && (!is_level || first.contains(['{', '}', '+', '#'])) {
+            return Err(
+                "$share/GROUP/ in front of a topic, or a plain word behind the $".to_owned(),
+            );
         }
         return Ok(("", topic));
     };

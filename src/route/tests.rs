@@ -56,6 +56,9 @@ fn a_pattern_that_cannot_work_is_refused() {
         ("plant/{stream}/{channel}", "s", "", false),
         ("plant/{hall}/{hall}", "s", "c", false),
         ("$share/plant", "s", "c", false),
+        ("$Share/g/plant/{stream}/{channel}", "", "", false),
+        ("$/plant/{stream}/{channel}", "", "", false),
+        ("${stream}/{channel}", "", "", false),
         ("$share/g+/plant/{stream}/{channel}", "", "", false),
         ("plant/{key}", "s", "c", false),
         ("plant/{hall}", "{hal}", "c", false),
@@ -70,6 +73,15 @@ fn a_pattern_that_cannot_work_is_refused() {
             "{topic}"
         );
     }
+}
+
+#[test]
+fn a_topic_that_a_broker_sets_apart_is_read_where_it_is_named() {
+    let shadow = Pattern::new("$aws/things/{stream}/shadow/{channel}", "", "", false).unwrap();
+    let names = shadow.names("$aws/things/press/shadow/temp").unwrap();
+    assert_eq!(names.stream.constant(), Some("press"));
+    let any = Pattern::new("{a}/things/{stream}/shadow/{channel}", "", "", false).unwrap();
+    assert!(any.names("$aws/things/press/shadow/temp").is_none());
 }
 
 #[test]
