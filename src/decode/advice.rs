@@ -4,9 +4,13 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::payload::node::Node;
-use crate::payload::{Form, Format, MISSING, Reject, TimeUnit, has_pairs, parse_line_protocol};
+use crate::payload::{
+    Form, Format, MISSING, Reject, TimeUnit, has_pairs, names_a_time, parse_line_protocol,
+};
 use crate::time::parse_moment;
 
+/// Numbers below it are no unix time of these decades, in seconds or finer.
+const SMALLEST_STAMP: f64 = 1e9;
 const ENCODED_TWICE: &str =
     "it is JSON within a text, encoded twice: let the sender put the object itself there";
 
@@ -70,6 +74,9 @@ fn on_bytes(payload: &[u8]) -> String {
     if payload.starts_with(&[0x1f, 0x8b]) {
         return "the payload is compressed (gzip); let the device send it plain".to_owned();
     }
+    if payload.starts_with(&[0xff, 0xfe]) || payload.starts_with(&[0xfe, 0xff]) {
+        return "the payload is UTF-16; let the device send UTF-8".to_owned();
+    }
     "the payload is binary; Sparkplug B needs payload = \"sparkplug\", else let the device send JSON or plain numbers".to_owned()
 }
 
@@ -98,7 +105,10 @@ fn on_text(format: Option<&Format>, text: &str) -> String {
     if matches!(form, Form::Object) && text.parse::<f64>().is_ok() {
         return "it is a plain number: payload = \"auto\" and a topic with {channel}".to_owned();
     }
-    if is_lenient_number(text) {
+    if leniently(text) == Err(Reject::NoValue) {
+        return format!("numbers = \"lenient\" takes {text:?} as a missing value");
+    }
+    if leniently(text) != Err(Reject::Malformed) {
         return "numbers = \"lenient\" reads decimal commas, groups and hex".to_owned();
     }
     if parse_line_protocol(text).is_ok() {
@@ -190,13 +200,13 @@ fn has_decimal_comma(text: &str) -> bool {
     false
 }
 
-fn is_lenient_number(text: &str) -> bool {
+/// Reads a text as `numbers = "lenient"` does.
+fn leniently(text: &str) -> Result<(), Reject> {
     let lenient = Format {
         lenient: true,
         ..Format::number()
     };
-    let mut parsed = crate::payload::Parsed::default();
-    lenient.parse(text.as_bytes(), &mut parsed) != Err(Reject::Malformed)
+    lenient.parse(text.as_bytes(), &mut crate::payload::Parsed::default())
 }
 
 /// No value where it was looked for: in a record, or in the document.
@@ -316,7 +326,22 @@ fn on_members(format: Option<&Format>, text: &str) -> String {
         return format!("{ENCODED_TWICE}: see {at}");
     }
     let numbers = numeric_members(&document, "");
+    let is_time = |at: &String| {
+        let name = at.rsplit('/').next().unwrap_or_default();
+        let large = document.pointer(at).and_then(Value::as_f64);
+        names_a_time(name) && large.is_some_and(|x| x >= SMALLEST_STAMP)
+    };
+    let (times, numbers): (Vec<String>, Vec<String>) = numbers.into_iter().partition(is_time);
     match numbers.as_slice() {
+        [one] if !times.is_empty() => {
+            format!(
+                "value = {one:?} is its one number beside the time {}",
+                times[0]
+            )
+        }
+        [] if has_nothing_in_it(&document) => {
+            "null and \"\" are missing values; nothing is to be set".to_owned()
+        }
         [] => "it has no number that could be a value; leave the topic out".to_owned(),
         [one] => format!("value = {one:?} is its one number"),
         [first, second, ..] => {
@@ -330,6 +355,16 @@ fn on_members(format: Option<&Format>, text: &str) -> String {
                 ),
             }
         }
+    }
+}
+
+/// A member is null or an empty text, at any depth of objects.
+fn has_nothing_in_it(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Object(members) => members.values().any(has_nothing_in_it),
+        _ => false,
     }
 }
 
@@ -457,6 +492,7 @@ mod tests {
             ("OK 21.5 now", "within other text"),
             ("1 234,5 kWh", "lenient"),
             ("21,5", "lenient"),
+            ("unavailable", "as a missing value"),
         ] {
             let advice = on(&Format::number(), text);
             assert!(advice.contains(said), "{text}: {advice}");
@@ -482,6 +518,19 @@ mod tests {
         let none = |format: &Format, text: &str| {
             advice(Reject::NoValue, Some(format), text.as_bytes(), "")
         };
+        let auto = Format::auto(
+            Pointer::new("/value").unwrap(),
+            Pointer::new("/ts").unwrap(),
+            TimeUnit::Auto,
+        );
+        let said = none(&auto, r#"{"ts":1772323199000,"val":1}"#);
+        assert!(said.contains("value = \"/val\""), "{said}");
+        for missing in [r#"{"value":null}"#, r#"{"value":"","unit":"V"}"#] {
+            let said = none(&auto, missing);
+            assert!(said.contains("missing values"), "{said}");
+        }
+        let said = none(&auto, r#"{"t":21.5,"h":50}"#);
+        assert!(said.contains("several numbers"), "{said}");
         let twice = none(&object, r#"{"data":"{\"t\":1}"}"#);
         assert!(twice.contains("/data"), "{twice}");
         let only = Format {

@@ -60,6 +60,14 @@ impl FirstLook {
             );
             remarks.push((Remark::NumberInText, advice));
         }
+        if let Some(at) = format.list_left_out(&document) {
+            let advice = format!(
+                "{at} is a list and left out: each = {at:?} with channel and value reads its elements, \
+                 ignore = [{:?}] says that it is not wanted",
+                at[1..].replace('/', ".")
+            );
+            remarks.push((Remark::ListLeftOut, advice));
+        }
         if !timed && let Some(at) = format.unused_time(&document, message.arrival_ms) {
             let advice = format!(
                 "{at} looks like the time of the message, but the arrival counts: ts = {at:?} takes it"

@@ -13,21 +13,25 @@ pub(super) enum Remark {
     TimeAmongChannels,
     TimeUnused,
     NumberInText,
+    ListLeftOut,
     MissingMark,
     SeveralDevices,
 }
 
 /// Stamps this far from their arrival are hardly meant: a unit or an epoch is another than set.
 const YEAR_MS: i64 = 31_557_600_000;
+const DAY_MS: u64 = 86_400_000;
+const HOUR_MS: u64 = 3_600_000;
 
 impl Decoder {
-    /// Remarks once on a channel that is named like a time and lies within a day of the arrival, where
-    /// the message has no other time.
+    /// Remarks once on a channel that is named like a time and lies within a day of the arrival, or under
+    /// any name within an hour, where the message has no other time.
     pub(super) fn note_time_among_channels(&mut self, input: usize, message: &InboundMessage<'_>) {
         let is_time = |(name, value): &(&str, f64)| {
             let last = name.rsplit('.').next().unwrap_or(name);
+            let near = if names_a_time(last) { DAY_MS } else { HOUR_MS };
             let ms = TimeUnit::Auto.fractional(*value);
-            names_a_time(last) && ms.is_some_and(|ms| ms.abs_diff(message.arrival_ms) < 86_400_000)
+            ms.is_some_and(|ms| ms.abs_diff(message.arrival_ms) < near)
         };
         let has_time = self.parsed.found().any(|found| found.ts.is_some());
         let mut channels = self.parsed.channels().filter(|_| !has_time);
@@ -129,6 +133,8 @@ mod tests {
         let said = remarks(object, r#"{"a":{"timestamp":1772323199},"t":21}"#);
         assert_eq!(said.len(), 1, "{said:?}");
         assert!(said[0].contains("ts = \"/a/timestamp\""), "{said:?}");
+        let said = remarks(object, r#"{"origin":1772323199817000000,"t":21}"#);
+        assert!(said[0].contains("ts = \"/origin\""), "{said:?}");
         for harmless in [
             r#"{"time":12.5,"t":21}"#,
             r#"{"ts":1772323199,"time":1772323199,"t":1}"#,
@@ -155,6 +161,16 @@ mod tests {
             (object, r#"{"temp":-999.9,"k":1}"#, "missing = [-999.9]"),
             (
                 object,
+                r#"{"a":{"acc":[0.1,9.8]},"k":1}"#,
+                "each = \"/a/acc\" with channel and value",
+            ),
+            (
+                object,
+                r#"{"readings":[{"name":"t","value":"23.5"}],"k":1}"#,
+                "/readings is a list and left out",
+            ),
+            (
+                object,
                 r#"{"time":"2026-03-01T00:00:00Z","k":1}"#,
                 "ts = \"/time\"",
             ),
@@ -174,6 +190,7 @@ mod tests {
                 r#"{"e":"pump, left","fw":"1.2.3","mac":"A4CF12","k":1,"at":"12 Main Street","p":-99.9}"#,
             ),
             (object, r#"{"time":"2020-03-01T00:00:00Z","k":1}"#),
+            (object, r#"{"names":["a","b"],"none":[],"k":1}"#),
             (value, r#"{"ts":1772323199000,"time":1772323199,"value":1}"#),
         ] {
             let said = remarks(input, payload);

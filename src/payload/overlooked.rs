@@ -84,6 +84,17 @@ fn number_and_words(text: &str) -> bool {
         && parse_moment(text).is_none()
 }
 
+/// An element that a measurement may come from: a number, or an object with one as a member.
+fn has_number(element: &Node<'_>) -> bool {
+    match element {
+        Node::Object(members) => members
+            .iter()
+            .any(|(_, inner)| inner.is_scalar() && has_number(inner)),
+        Node::Null | Node::Array(_) => false,
+        scalar => scalar.measurement(true).is_ok(),
+    }
+}
+
 impl Format {
     /// The tree of a payload; `None` where it is none.
     pub fn tree<'a>(&'a self, payload: &'a [u8]) -> Option<Node<'a>> {
@@ -142,6 +153,36 @@ impl Format {
                     member: path.clone(),
                     text: text.to_owned(),
                     is_lenient,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Pointer to a list with numbers in it that is left out, since channels are members of objects.
+    pub fn list_left_out(&self, document: &Node<'_>) -> Option<String> {
+        if self.form != Form::Object || self.each.is_some() {
+            return None;
+        }
+        let channels = document.at(&self.value.pointer)?;
+        self.list_within(channels, &mut String::new(), 0)
+    }
+
+    fn list_within(&self, node: &Node<'_>, path: &mut String, depth: usize) -> Option<String> {
+        match node {
+            Node::Array(items) if !path.is_empty() => {
+                let numbers = items.iter().take(MAX_ELEMENTS).any(has_number);
+                let name = &path[1..].replace('/', ".");
+                (numbers && self.wants(name, name)).then(|| path.clone())
+            }
+            Node::Object(members) if depth < MAX_DEPTH => {
+                members.iter().find_map(|(name, inner)| {
+                    let length = path.len();
+                    path.push('/');
+                    path.push_str(name);
+                    let found = self.list_within(inner, path, depth + 1);
+                    path.truncate(length);
+                    found
                 })
             }
             _ => None,
