@@ -132,9 +132,13 @@ pub fn money(money: &Money) -> Vec<String> {
     };
     let of = money.faults.len();
     let mut all = vec![format!(
-        "Of {of} known faults it found {} with {} false alarms; limits of 3 standard deviations found {} \
+        "Of {of} known {} it found {} with {} false alarms; limits of 3 standard deviations found {} \
          with {}.",
-        set.found, set.false_alarms, limits.found, limits.false_alarms
+        if of == 1 { "fault" } else { "faults" },
+        set.found,
+        set.false_alarms,
+        limits.found,
+        limits.false_alarms
     )];
     let costs = money.costs;
     if costs.false_alarm + costs.missed_fault > 0.0 {
@@ -142,18 +146,26 @@ pub fn money(money: &Money) -> Vec<String> {
             y if y >= 0.0 => format!("saved {y:.0}"),
             y => format!("cost {:.0} more", -y),
         };
+        let at_best = match money.best_bar {
+            1.0 => "the bar at which it pays most".to_owned(),
+            bar => format!(
+                "and {} at {bar} times the set bar, where it pays most",
+                saved(best.cost_per_month)
+            ),
+        };
         all.push(format!(
-            "Against no detector it would have {} a month as set, and {} at {} times the set bar, where \
-             it pays most; the limits would have {}.",
+            "Against no detector it would have {} a month as set, {at_best}; the limits would have {}.",
             saved(set.cost_per_month),
-            saved(best.cost_per_month),
-            money.best_bar,
             saved(limits.cost_per_month)
         ));
     } else {
+        let best_bar = match money.best_bar {
+            1.0 => "At the bar that is set".to_owned(),
+            bar => format!("At {bar} times the set bar"),
+        };
         all.push(format!(
-            "At {} times the set bar the fewest mistakes are made: {} missed, {} false.",
-            money.best_bar, best.missed, best.false_alarms
+            "{best_bar} the fewest mistakes are made: {} missed, {} false.",
+            best.missed, best.false_alarms
         ));
     }
     all

@@ -170,7 +170,10 @@ impl Trail {
         let detectors = vec![
             of("spiked, as set", incidents),
             DetectorScore {
-                name: format!("spiked, {}", best.name),
+                name: match best_bar {
+                    1.0 => "spiked, at its best bar, which is the one that is set".to_owned(),
+                    _ => format!("spiked, {}, which is its best", best.name),
+                },
                 ..best
             },
             of("limits of 3 standard deviations on each channel", &limits),

@@ -8,7 +8,7 @@
     const priced = data.money.costs.false_alarm + data.money.costs.missed_fault > 0;
     const span = s => s === null ? "–" : Draw.duration(1000 * s);
     const rows = data.money.detectors.map(d => [d.name, String(d.found), String(d.missed), String(d.false_alarms),
-      Draw.number(d.false_alarms_per_day, 3), span(d.delay_s), span(d.lead_s), ...(priced ? [Draw.number(d.cost_per_month, 6)] : [])]);
+      Draw.number(d.false_alarms_per_day, 3), span(d.delay_s), span(d.lead_s), ...(priced ? [Math.round(d.cost_per_month).toLocaleString("en")] : [])]);
     section("What it would have been worth", el("p", null, data.money_words.join(" ")),
       table(["detector", "faults found", "missed", "false alarms", "a day", "found after", "before its end", ...(priced ? ["cost a month"] : [])], rows));
   }
