@@ -232,7 +232,8 @@ fn hints(broker: SocketAddr, http: SocketAddr) -> Vec<String> {
 /// Lists commands to try after the demo.
 const NEXT: &str = "\
 try next, with your own data:
-  spiked replay recording.csv                                 what it would have found in a recording
-  mosquitto_sub -h BROKER -t '#' -F '%U %t %p' > plant.log    record what your broker has
-  spiked check --config config/minimal.toml --connect         before the first start beside it
-  spiked run --config config/minimal.toml                     the same page, of your plant";
+  spiked discover mqtt://BROKER --write spiked.toml           settings for the topics of your broker
+  spiked run --config spiked.toml --state-dir .               the same page, of your plant
+  spiked replay recording.csv --report report.html            what it would have found in a recording
+  mosquitto_sub -h BROKER -t '#' -F '%j' > plant.log          records your broker,
+  spiked replay --messages --config spiked.toml plant.log     to be replayed";
