@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::point::{Cell, Point, shown_severity};
+use super::point::{ChannelPoint, Point, shown_severity};
 use crate::row::{Incident, Outcome};
 
 /// Records kept: older ones go first, open ones never.
@@ -160,7 +160,7 @@ impl ChannelEvidence {
         sd: f64::NAN,
     };
 
-    fn of(ts_ms: i64, cell: &Cell) -> ChannelEvidence {
+    fn of(ts_ms: i64, cell: &ChannelPoint) -> ChannelEvidence {
         ChannelEvidence {
             ts_ms,
             value: cell.value,

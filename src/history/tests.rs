@@ -179,7 +179,7 @@ fn states_are_places_in_their_list() {
 
 #[test]
 fn an_incident_shows_the_least_expected_state_of_a_channel_of_states() {
-    let mut history = History::new(100);
+    let mut history = StreamHistory::new(100);
     let incident = Incident {
         id: 1,
         kind: Kind::Surprise,
@@ -220,7 +220,7 @@ fn an_incident_shows_the_least_expected_state_of_a_channel_of_states() {
 
 #[test]
 fn an_incident_shows_the_jump_that_came_before_the_first_flagged_row() {
-    let mut history = History::new(100);
+    let mut history = StreamHistory::new(100);
     let incident = Incident {
         id: 1,
         kind: Kind::Novelty,
@@ -251,7 +251,7 @@ fn an_incident_shows_the_jump_that_came_before_the_first_flagged_row() {
     assert_eq!(shown.ts_ms, Some(13_000));
     assert_eq!((shown.value, shown.mean), (Some(27.0), Some(20.0)));
     // A value that was certain is as far as can be.
-    let mut certain = History::new(100);
+    let mut certain = StreamHistory::new(100);
     for i in 11..=15 {
         let mut outcome = row(i, i as i64 * 1000, &[if i < 13 { 1.0 } else { 0.0 }]);
         outcome.channels[0].mean = if i < 14 { 1.0 } else { 0.0 };
@@ -266,7 +266,7 @@ fn an_incident_shows_the_jump_that_came_before_the_first_flagged_row() {
 
 #[test]
 fn a_spread_far_below_the_steps_of_a_channel_is_no_zero() {
-    let mut history = History::new(100);
+    let mut history = StreamHistory::new(100);
     for i in 1..=20 {
         let mut outcome = row(i, i as i64 * 1000, &[if i < 10 { 20.0 } else { 27.0 }]);
         outcome.channels[0].sd = 1.234_56e-7;

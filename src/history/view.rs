@@ -318,7 +318,7 @@ fn channel_view(
         false => column(figure),
     };
     // A standard deviation may be far smaller than the steps of its channel, and is never rounded to nothing.
-    let spread = |figure: &dyn Fn(&Cell) -> f32| -> Vec<Option<f64>> {
+    let spread = |figure: &dyn Fn(&ChannelPoint) -> f32| -> Vec<Option<f64>> {
         let figures = cells.iter().map(|cell| cell.map_or(f32::NAN, figure));
         figures.map(|x| significant(f64::from(x))).collect()
     };
