@@ -131,6 +131,30 @@ fn streams_that_move_between_workers_learn_the_same_bits_in_the_same_order() {
 }
 
 #[test]
+fn predictions_of_a_stream_are_published_before_it_moves() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(&dir, 1);
+    let store: Arc<dyn Store> = Arc::new(DiskStore::open(&settings.state).unwrap());
+    store.restore(settings.stream_params()).unwrap();
+    let shared = Arc::new(Status::new(Metrics::new().unwrap(), 1, 0));
+    let out = Out::new(Outbox::new(100, 1), shared.clone());
+    let (_keep, rx) = crossbeam_channel::bounded(1);
+    let mut worker = Worker::new(0, rx, &settings, out.clone(), store, shared);
+    let items = (1..=10).map(|k| Item {
+        reading: reading(STREAMS * k),
+        arrived: Instant::now(),
+        replayed: false,
+    });
+    worker.work(WorkerMessage::Learn(items.collect()), &mut Vec::new());
+    assert!(out.take_all().is_empty(), "more readings may come");
+    let (to, moved) = crossbeam_channel::bounded(1);
+    worker.work(WorkerMessage::Give("s0".into(), to), &mut Vec::new());
+    assert!(moved.try_recv().is_ok());
+    let published = out.take_all();
+    assert!(!published.is_empty());
+}
+
+#[test]
 fn a_hot_worker_gives_streams_away_until_the_workers_are_even() {
     let shared = Arc::new(Status::new(Metrics::new().unwrap(), 2, 0));
     let (tx, rx): (Vec<_>, Vec<_>) = (0..2).map(|_| crossbeam_channel::unbounded()).unzip();

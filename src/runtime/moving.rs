@@ -76,6 +76,8 @@ impl Worker {
             WorkerMessage::Learn(items) => self.learn_in_turn(items, outcomes),
             WorkerMessage::Give(stream, to) => {
                 self.let_in(&stream, outcomes);
+                // Published before anything that its next worker says of the stream.
+                self.flush();
                 let slot = self.streams.remove(&stream);
                 let unsaved = slot.as_ref().map_or(Duration::ZERO, |s| s.unsaved_busy);
                 self.unsaved_busy = self.unsaved_busy.saturating_sub(unsaved);
