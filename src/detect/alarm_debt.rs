@@ -22,9 +22,6 @@ const REPEAT: f64 = 0.1;
 const TOLD: f64 = 0.1;
 const TOLD_FREE: f64 = 1.0;
 const TOLD_SPAN: f64 = 2.0;
-/// A stream has begun until this share of the wanted time has passed: its peaks tell of what is quiet in full at
-/// first, told or not, since the plant's ordinary events are as new as its faults.
-const BEGINNING: f64 = 0.5;
 /// Wanted times between alarms of each test, as multiples of that of the stream.
 const SHARES: [f64; 4] = [1.0, 1.0, lasting_level::SHARE, usual_level::SHARE];
 
@@ -166,12 +163,10 @@ impl AlarmDebt {
         self.incidents = (self.incidents + incidents).max(-SAVED);
     }
 
-    /// Weight of what was told in the record of what is quiet at `row`, where one incident in `between` rows is
-    /// wanted: little, unless the stream has just begun or there were more incidents than wanted.
-    pub fn told_weight(&self, row: u64, between: f64) -> f64 {
-        let beginning = 1.0 - row as f64 / (BEGINNING * between);
-        let excess = TOLD + (1.0 - TOLD) * self.excess();
-        excess.max(beginning)
+    /// Weight of what was told in the record of what is quiet: little, until there were more incidents
+    /// than wanted.
+    pub fn told_weight(&self) -> f64 {
+        TOLD + (1.0 - TOLD) * self.excess()
     }
 
     /// Whether there were more incidents than wanted: 0 up to one more, 1 from three more on.
@@ -198,18 +193,11 @@ mod tests {
     fn what_is_told_counts_little_until_it_is_told_too_often() {
         let mut debt = AlarmDebt::default();
         debt.opened(20_000, 10_000.0, REPEAT);
-        assert_eq!(debt.told_weight(20_000, 10_000.0), TOLD);
+        assert_eq!(debt.told_weight(), TOLD);
         for n in 3..6 {
             debt.opened(n * 10_000, 10_000.0, REPEAT);
         }
-        assert_eq!(debt.told_weight(50_000, 10_000.0), 1.0);
-    }
-
-    #[test]
-    fn what_is_told_counts_much_while_a_stream_begins() {
-        let weights = [0, 1_000, 2_500, 5_000, 9_000]
-            .map(|row| AlarmDebt::default().told_weight(row, 10_000.0));
-        assert_eq!(weights, [1.0, 0.8, 0.5, TOLD, TOLD]);
+        assert_eq!(debt.told_weight(), 1.0);
     }
 
     #[test]

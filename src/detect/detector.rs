@@ -478,7 +478,7 @@ impl Detector {
                 let debt = monitor
                     .debts
                     .in_channel(AlarmSource::Lasting, &self.debts, n);
-                let told = open.then(|| debt.told_weight(at.row, self.between));
+                let told = open.then(|| debt.told_weight());
                 if residuals.lasting.is_some() {
                     monitor.lasting.learn(told, at.memory_rows);
                 }
@@ -488,8 +488,7 @@ impl Detector {
             for (monitor, residuals) in self.channels.iter_mut().zip(residuals) {
                 if open {
                     let debt = monitor.debts.in_channel(AlarmSource::Usual, &self.debts, n);
-                    let told = debt.told_weight(at.row, self.between);
-                    monitor.usual.was_told(told);
+                    monitor.usual.was_told(debt.told_weight());
                 }
                 let is_beyond = monitor.learn_usual(residuals, how.weight, at.memory_rows);
                 self.limited += u64::from(is_beyond);
@@ -497,7 +496,8 @@ impl Detector {
         }
         if open {
             let debt = self.debts.of(AlarmSource::JointLevel);
-            self.level.was_told(debt.told_weight(at.row, self.between));
+            let lived = at.row as f64 / self.between;
+            self.level.was_told(debt.told_weight(), lived);
         }
         if self.settings.level && !confirmed {
             self.level.learn(&self.levels.0, open, at.memory_rows);

@@ -37,6 +37,9 @@ const ROBUST_AFTER: u64 = 100;
 const ROBUST: f64 = 3.0;
 /// Weight while an incident is open.
 const OPEN_WEIGHT: f64 = 0.5;
+/// A stream has begun until this share of the wanted time between alarms has passed: its ordinary events are as
+/// new as its faults, so that peaks tell of what is quiet in full at first, told or not.
+const BEGINNING: f64 = 0.5;
 /// Share of the wanted alarms, and exponent of the tail of peaks: heavy, since a plant's levels
 /// have no scale that the next one must keep to.
 const SHARE: f64 = 1.5;
@@ -158,9 +161,10 @@ impl JointLevel {
     }
 
     /// The row that was judged last lay in an incident, or opened one: its height tells of what is
-    /// quiet with the weight `weight`.
-    pub fn was_told(&mut self, weight: f64) {
-        self.record.was_told(weight);
+    /// quiet with the weight `weight`, and with more while the stream has `lived` for less than half the
+    /// wanted time between alarms.
+    pub fn was_told(&mut self, weight: f64, lived: f64) {
+        self.record.was_told(weight.max(1.0 - lived / BEGINNING));
     }
 
     /// Learns the row that was judged last, with a memory of `memory` rows.
@@ -350,6 +354,27 @@ mod tests {
         }
         let least = 4.5;
         assert!(level.height < least, "{}", level.height);
+    }
+
+    #[test]
+    fn what_is_told_of_a_stream_that_has_just_begun_is_no_news_the_next_time() {
+        let bar_after = |lived: f64| {
+            let (mut level, _) = learned(4_000);
+            for t in 4_000..4_200 {
+                let off = if t < 4_010 { 50.0 } else { 0.0 };
+                level.judge(t as i64 * 60_000, &[off, -off, f64::NAN], true, |_| {
+                    Watch::default()
+                });
+                level.was_told(0.1, lived);
+                if t.is_multiple_of(16) {
+                    level.set_bar(16.0, false, 10_080.0, 60_000.0);
+                }
+            }
+            level.bar
+        };
+        let (young, old) = (bar_after(0.0), bar_after(1.0));
+        assert!(young > 2.0 * old, "{young} {old}");
+        assert_eq!(bar_after(0.5), old);
     }
 
     #[test]
