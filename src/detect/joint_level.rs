@@ -360,7 +360,7 @@ mod tests {
     fn what_is_told_of_a_stream_that_has_just_begun_is_no_news_the_next_time() {
         let bar_after = |lived: f64| {
             let (mut level, _) = learned(4_000);
-            for t in 4_000..4_200 {
+            for t in 4_000..4_200_usize {
                 let off = if t < 4_010 { 50.0 } else { 0.0 };
                 level.judge(t as i64 * 60_000, &[off, -off, f64::NAN], true, |_| {
                     Watch::default()
