@@ -54,7 +54,7 @@ const Words = (() => {
     const z = !known || (sd === 0 && value === mean) ? null : (value - mean) / sd, size = Math.abs(z);
     return {
       value: measured(value, sd || 1e-8, own), mean: measured(mean, sd || 1e-8, sd ? own + 2 : own), spread: sd > 0 ? ` ± ${number(sd, 2)}` : "", z,
-      distance: z === null ? "–" : size >= 1000 ? "> 1000 sd" : `${z < 0 ? "−" : "+"}${size >= 100 ? Math.round(size) : size.toFixed(1)} sd`,
+      distance: z === null ? "–" : size >= 1000 ? "> 1000 sd" : `${size < 0.05 ? "" : z < 0 ? "−" : "+"}${size >= 100 ? Math.round(size) : size.toFixed(1)} sd`,
     };
   }
 

@@ -10,7 +10,7 @@ use super::incident::Incidents;
 use super::incident_log::IncidentLog;
 use super::joint_level::JointLevel;
 use super::lasting_level;
-use super::monitor::{ChannelMonitor, Thresholds};
+use super::monitor::{ChannelMonitor, Thresholds, tell_one_lasting};
 use super::residuals::{ChannelResiduals, Scored, Witness};
 use super::rulings::Rulings;
 use super::settings::DetectSettings;
@@ -194,45 +194,15 @@ impl Detector {
         if at.row > LEARN_AFTER {
             self.accumulate(at);
         }
-        self.choose_lasting();
+        if self.settings.lasting {
+            tell_one_lasting(&mut self.channels, self.level.contributions());
+        }
         if !judgement.warming_up {
             self.fill_scores(at.ts_ms, &mut judgement);
         }
         self.update_incident(at, residuals, &mut judgement);
         self.record_excursions();
         judgement
-    }
-
-    /// Chooses of which channel the largest deviation from what the others let expect is told. A level that
-    /// is off makes those look off that are predicted from it, so only one of them is: a channel that is over
-    /// its bar by other evidence, or else the one among those that are off whose correction would bring the
-    /// levels nearest to what they are together.
-    fn choose_lasting(&mut self) {
-        if !self.settings.lasting {
-            return;
-        }
-        if self.channels.iter().any(ChannelMonitor::is_over) {
-            for channel in &mut self.channels {
-                let own = channel.lasting.deviation();
-                let told = if channel.is_over() { own } else { 0.0 };
-                channel.lasting.tell(told);
-            }
-            return;
-        }
-        let furthest = self.channels.iter().map(|c| c.lasting.deviation());
-        let furthest = furthest.fold(0.0, f64::max);
-        let apart = |c: usize| self.level.contributions().get(c).copied().unwrap_or(0.0);
-        let channels = self.channels.iter().enumerate();
-        let off = channels.filter(|(_, channel)| channel.lasting.deviation() > 0.0);
-        let first = off.max_by(|(a, x), (b, y)| {
-            let by_deviation = || x.lasting.deviation().total_cmp(&y.lasting.deviation());
-            apart(*a).total_cmp(&apart(*b)).then_with(by_deviation)
-        });
-        let first = first.map(|(c, _)| c);
-        for (c, channel) in self.channels.iter_mut().enumerate() {
-            let told = if first == Some(c) { furthest } else { 0.0 };
-            channel.lasting.tell(told);
-        }
     }
 
     /// Scores every channel's residuals against their histories.

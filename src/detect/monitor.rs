@@ -455,3 +455,34 @@ impl ChannelMonitor {
         self.last = value;
     }
 }
+
+/// Chooses of which channel the largest deviation from what the others let expect is told. A level that
+/// is off makes those look off that are predicted from it, so only one of them is: a channel that is over
+/// its bar by other evidence, or else the one among those that are off whose correction would bring the
+/// levels nearest to what they are together, by the `contributions` to the joint level.
+pub fn tell_one_lasting(channels: &mut [ChannelMonitor], contributions: &[f64]) {
+    if channels.iter().any(ChannelMonitor::is_over) {
+        for channel in channels {
+            let own = channel.lasting.deviation();
+            let told = if channel.is_over() { own } else { 0.0 };
+            channel.lasting.tell(told);
+        }
+        return;
+    }
+    let furthest = channels.iter().map(|c| c.lasting.deviation());
+    let furthest = furthest.fold(0.0, f64::max);
+    let apart = |c: usize| contributions.get(c).copied().unwrap_or(0.0);
+    let off = channels
+        .iter()
+        .enumerate()
+        .filter(|(_, channel)| channel.lasting.deviation() > 0.0);
+    let first = off.max_by(|(a, x), (b, y)| {
+        let by_deviation = || x.lasting.deviation().total_cmp(&y.lasting.deviation());
+        apart(*a).total_cmp(&apart(*b)).then_with(by_deviation)
+    });
+    let first = first.map(|(c, _)| c);
+    for (c, channel) in channels.iter_mut().enumerate() {
+        let told = if first == Some(c) { furthest } else { 0.0 };
+        channel.lasting.tell(told);
+    }
+}

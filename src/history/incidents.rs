@@ -53,15 +53,15 @@ impl IncidentRecords {
     }
 
     /// Takes a row; `incident` is the stream's last one, `before` the rows before this one, newest first, and
-    /// `states` says which channels are states.
+    /// `is_states` says whether a channel is one of states.
     pub fn push<'a>(
         &mut self,
         outcome: &Outcome,
         incident: Option<&Incident>,
         before: impl Iterator<Item = &'a Point>,
-        states: &[bool],
+        is_states: impl Fn(usize) -> bool,
     ) {
-        let known = self.records.last().map(IncidentRecord::key);
+        let known = self.records.last().map(|record| key(&record.incident));
         if let Some(edge) = &outcome.edge {
             self.note(edge.incident());
         }
@@ -78,20 +78,20 @@ impl IncidentRecords {
             record.severity = record.severity.max(severity);
         }
         if let Some(record) = self.records.last_mut()
-            && known != Some(record.key())
+            && known != Some(key(&record.incident))
         {
             let led_here = |point: &&Point| {
                 point.rows == 1 && !point.flagged && !point.warming_up && point.score >= RISEN_SCORE
             };
             for point in before.take(ROWS_BEFORE).take_while(led_here) {
-                record.add_evidence(point, states);
+                record.add_evidence(point, &is_states);
             }
         }
         // Up to the peak only: the way back from a fault is as unexpected as the way there.
         if let Some(record) = self.records.last_mut()
             && outcome.ts_ms <= record.incident.peak_ms
         {
-            record.add_evidence(&Point::of(outcome), states);
+            record.add_evidence(&Point::of(outcome), &is_states);
         }
     }
 
@@ -111,9 +111,7 @@ impl IncidentRecords {
     }
 
     fn note(&mut self, incident: &Incident) {
-        let same = |record: &&mut IncidentRecord| {
-            record.incident.id == incident.id && record.incident.start_ms == incident.start_ms
-        };
+        let same = |record: &&mut IncidentRecord| key(&record.incident) == key(incident);
         match self.records.iter_mut().rev().find(same) {
             Some(record) => record.incident.clone_from(incident),
             None => self.records.push(IncidentRecord {
@@ -128,19 +126,19 @@ impl IncidentRecords {
     }
 }
 
-impl IncidentRecord {
-    /// Tells the incidents of a stream apart, also after it began anew.
-    fn key(&self) -> (u64, i64) {
-        (self.incident.id, self.incident.start_ms)
-    }
+/// Tells the incidents of a stream apart, also after it began anew.
+fn key(incident: &Incident) -> (u64, i64) {
+    (incident.id, incident.start_ms)
+}
 
-    fn add_evidence(&mut self, row: &Point, states: &[bool]) {
+impl IncidentRecord {
+    fn add_evidence(&mut self, row: &Point, is_states: impl Fn(usize) -> bool) {
         if self.evidence.len() < row.cells.len() {
             self.evidence.resize(row.cells.len(), ChannelEvidence::NONE);
         }
         for (c, (kept, cell)) in self.evidence.iter_mut().zip(&row.cells).enumerate() {
             let new = ChannelEvidence::of(row.start_ms, cell);
-            let further = if states.get(c) == Some(&true) {
+            let further = if is_states(c) {
                 new.sd < kept.sd
             } else {
                 new.distance_sd().abs() > kept.distance_sd().abs()

@@ -162,9 +162,14 @@ impl StreamHistory {
         self.taken += 1;
         self.learn_channels(channels, outcome);
         self.keep_time(outcome.ts_ms);
-        let states = self.which_are_states();
+        let known = &self.channels;
+        let is_states = |c: usize| {
+            known
+                .get(c)
+                .is_some_and(|channel| !channel.states.is_empty())
+        };
         let before = self.tiers[0].iter().rev();
-        self.incidents.push(outcome, incident, before, &states);
+        self.incidents.push(outcome, incident, before, is_states);
         self.fan.clear();
         let period = self.period_ms;
         self.fan

@@ -33,6 +33,24 @@ fn row(row: u64, ts_ms: i64, values: &[f64]) -> Outcome {
     }
 }
 
+/// An open incident of one channel from `start_ms` on, at its worst at `peak_ms`.
+fn incident_of(channel: usize, kind: Kind, start_ms: i64, peak_ms: i64) -> Incident {
+    Incident {
+        id: 1,
+        kind,
+        start_ms,
+        peak_ms,
+        end_ms: None,
+        peak_score: 1.5,
+        channels: vec![Share {
+            channel,
+            share: 1.0,
+        }],
+        accepted: false,
+        verdict: None,
+    }
+}
+
 /// `n` rows a second apart; the value is the row's number, but for one spike.
 fn filled(n: u64, spike_at: u64) -> StreamHistory {
     let mut history = StreamHistory::new(MIN_CAPACITY);
@@ -109,20 +127,7 @@ fn a_row_taken_twice_counts_once() {
 #[test]
 fn it_comes_back_from_bytes_as_it_was() {
     let mut history = filled(3_000, 5);
-    let channel = Incident {
-        id: 1,
-        kind: Kind::Gap,
-        start_ms: 1,
-        peak_ms: 1,
-        end_ms: None,
-        peak_score: 2.5,
-        channels: vec![Share {
-            channel: 0,
-            share: 1.0,
-        }],
-        accepted: false,
-        verdict: None,
-    };
+    let channel = incident_of(0, Kind::Gap, 1, 1);
     let mut outcome = row(3001, 3_001_000, &[1.0]);
     outcome.anomaly = true;
     outcome.edge = Some(IncidentEdge::Opened(channel.clone()));
@@ -180,20 +185,7 @@ fn states_are_places_in_their_list() {
 #[test]
 fn an_incident_shows_the_least_expected_state_of_a_channel_of_states() {
     let mut history = StreamHistory::new(100);
-    let incident = Incident {
-        id: 1,
-        kind: Kind::Surprise,
-        start_ms: 1000,
-        peak_ms: 3000,
-        end_ms: None,
-        peak_score: 1.5,
-        channels: vec![Share {
-            channel: 0,
-            share: 1.0,
-        }],
-        accepted: false,
-        verdict: None,
-    };
+    let incident = incident_of(0, Kind::Surprise, 1000, 3000);
     for (i, p) in [0.4, 0.01, 0.2].into_iter().enumerate() {
         let i = i as u64 + 1;
         let mut outcome = row(i, i as i64 * 1000, &[1.0]);
@@ -221,20 +213,7 @@ fn an_incident_shows_the_least_expected_state_of_a_channel_of_states() {
 #[test]
 fn an_incident_shows_the_jump_that_came_before_the_first_flagged_row() {
     let mut history = StreamHistory::new(100);
-    let incident = Incident {
-        id: 1,
-        kind: Kind::Novelty,
-        start_ms: 15_000,
-        peak_ms: 15_000,
-        end_ms: None,
-        peak_score: 1.5,
-        channels: vec![Share {
-            channel: 0,
-            share: 1.0,
-        }],
-        accepted: false,
-        verdict: None,
-    };
+    let incident = incident_of(0, Kind::Novelty, 15_000, 15_000);
     for i in 10..=15 {
         let value = if i < 13 { 20.0 } else { 27.0 };
         let mut outcome = row(i, i as i64 * 1000, &[value]);
@@ -280,20 +259,7 @@ fn a_spread_far_below_the_steps_of_a_channel_is_no_zero() {
 #[test]
 fn an_incident_keeps_the_least_expected_row_of_each_channel_and_its_verdict() {
     let mut history = StreamHistory::new(100);
-    let mut incident = Incident {
-        id: 1,
-        kind: Kind::Surprise,
-        start_ms: 1000,
-        peak_ms: 1000,
-        end_ms: None,
-        peak_score: 1.5,
-        channels: vec![Share {
-            channel: 1,
-            share: 1.0,
-        }],
-        accepted: false,
-        verdict: None,
-    };
+    let mut incident = incident_of(1, Kind::Surprise, 1000, 1000);
     for (i, distance) in [3.0, 9.0, 40.0].into_iter().enumerate() {
         let i = i as u64 + 1;
         incident.peak_ms = 2000.min(i as i64 * 1000);
