@@ -146,12 +146,11 @@ fn predictions_of_a_stream_are_published_before_it_moves() {
         replayed: false,
     });
     worker.work(WorkerMessage::Learn(items.collect()), &mut Vec::new());
-    assert!(out.take_all().is_empty(), "more readings may come");
+    assert!(out.is_empty(), "more readings may come");
     let (to, moved) = crossbeam_channel::bounded(1);
     worker.work(WorkerMessage::Give("s0".into(), to), &mut Vec::new());
     assert!(moved.try_recv().is_ok());
-    let published = out.take_all();
-    assert!(!published.is_empty());
+    assert!(!out.is_empty());
 }
 
 #[test]
