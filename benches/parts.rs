@@ -10,7 +10,7 @@ use spiked::encode::{Encode, Encoder, Spikes};
 use spiked::engine::{Engine, EngineParams};
 use spiked::payload::{Format, Parsed, Pointer, TimeUnit, prediction_json};
 use spiked::route::{Pattern, Router};
-use spiked::row::{Reading, Row};
+use spiked::row::{Reading, Row, StreamId};
 
 const CHANNELS: usize = 8;
 
@@ -35,7 +35,7 @@ fn assemble(c: &mut Criterion) {
     let params = AssembleParams::new(Align::WhenComplete, 0, 60_000, 64, names.clone());
     let mut assembler = Assembler::new(&params.expect("valid"));
     let (mut rows, mut n) = (Vec::new(), 0usize);
-    let stream: Arc<str> = "pump".into();
+    let stream = StreamId::from("pump");
     c.bench_function("assemble/when-complete, one reading of eight", |b| {
         b.iter(|| {
             n += 1;

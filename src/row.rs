@@ -5,8 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 mod instruction;
+mod stream_id;
 
 pub use instruction::{Instruction, Mute, Muted};
+pub use stream_id::{StreamId, StreamMap};
 
 /// One accepted measurement of one channel. Everything after it is a deterministic function of
 /// the readings in order of `seq`.
@@ -15,7 +17,7 @@ pub struct Reading {
     /// Number given at acceptance, ascending over the whole daemon; the journal's key.
     pub seq: u64,
     /// Name of the stream: the group of channels that is learned together.
-    pub stream: Arc<str>,
+    pub stream: StreamId,
     /// Name of the channel within its stream.
     pub channel: Arc<str>,
     /// The value, finite.

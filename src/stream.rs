@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::assemble::{AssembleParams, Assembler, Verdict};
 use crate::detect::{Ruled, SilenceMonitor};
 use crate::engine::{Engine, EngineParams, Plan};
-use crate::row::{Incident, IncidentEdge, Instruction, Kind, Mute, Muted, Outcome, Reading, Row};
+use crate::row::{
+    Incident, IncidentEdge, Instruction, Kind, Mute, Muted, Outcome, Reading, Row, StreamId,
+};
 use mutes::Mutes;
 
 /// Everything that one stream is built from.
@@ -39,7 +41,7 @@ pub const TUNABLE: [&str; 8] = [
 /// loading it give the same bits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stream {
-    name: Arc<str>,
+    name: StreamId,
     assembler: Assembler,
     engine: Engine,
     /// Sequence number of the last reading taken.
@@ -287,7 +289,7 @@ impl Stream {
     }
 
     /// The stream's name.
-    pub fn name(&self) -> &Arc<str> {
+    pub fn name(&self) -> &StreamId {
         &self.name
     }
 

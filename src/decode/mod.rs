@@ -21,7 +21,7 @@ use crate::payload::{
     parse_instruction, parse_sparkplug,
 };
 use crate::route::{Match, Pattern, Route, Router};
-use crate::row::Reading;
+use crate::row::{Reading, StreamId};
 pub(crate) use explain::{Refusal, refused_reading};
 use first_look::FirstLook;
 pub(crate) use origins::StreamOrigins;
@@ -423,7 +423,7 @@ impl Decoder {
                 }
             };
             let ts_ms = found.ts.map_or(message.arrival_ms, |ts| ts.ms);
-            if self.parsed.several && !self.seen.is_new(&stream, &channel, ts_ms) {
+            if self.parsed.several && !self.seen.is_new(stream.name(), &channel, ts_ms) {
                 refused.push(Refused {
                     reason: Reject::Collision,
                     detail: format!(
@@ -457,7 +457,7 @@ impl Decoder {
 }
 
 /// One value: its stream, channel and number.
-type Taken = (Arc<str>, Arc<str>, f64);
+type Taken = (StreamId, Arc<str>, f64);
 
 fn one(
     router: &mut Router,

@@ -3,10 +3,9 @@
 //! A prediction names in `via` the instances whose predictions its stream takes in. Where that list comes
 //! back with our own name in it, two or more instances would feed each other for ever.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use crate::row::Reading;
+use crate::row::{Reading, StreamId, StreamMap};
 
 /// Streams whose origins are remembered, at most.
 const MAX_STREAMS: usize = 100_000;
@@ -18,15 +17,15 @@ const FORMS: [&str; 3] = ["nested", "influx", "thingsboard"];
 /// Instances whose predictions each stream takes in.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
-    by_stream: HashMap<Arc<str>, BTreeSet<String>>,
-    changed: Vec<Arc<str>>,
+    by_stream: StreamMap<BTreeSet<String>>,
+    changed: Vec<StreamId>,
 }
 
 /// Origins of a stream, as its predictions name them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamOrigins {
     /// The stream.
-    pub stream: Arc<str>,
+    pub stream: StreamId,
     /// Instances with their prefix, with blanks between.
     pub via: String,
 }

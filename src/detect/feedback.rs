@@ -1,6 +1,8 @@
 //! Takes operators' verdicts on incidents.
 
 use super::detector::Detector;
+use super::lessons::{Lesson, Lessons, Subject};
+use super::residuals::Witness;
 use crate::row::{Feedback, IncidentEdge, Ruling};
 
 /// Result of a feedback.
@@ -99,5 +101,42 @@ impl Detector {
         }
         self.incidents.end();
         self.close_incident(ts_ms, accepted)
+    }
+}
+
+impl Detector {
+    /// Takes lessons out again: the incident was a fault, and no precedent.
+    pub(super) fn unlearn(&mut self, lessons: &mut Lessons) {
+        for lesson in &mut lessons.0 {
+            self.relearn(*lesson, -f64::from(lesson.weight));
+            lesson.weight = 0.0;
+        }
+    }
+
+    /// Counts lessons in full: the incident was none.
+    pub(super) fn learn_in_full(&mut self, lessons: &mut Lessons) {
+        for lesson in &mut lessons.0 {
+            self.relearn(*lesson, f64::from(lesson.times - lesson.weight));
+            lesson.weight = lesson.times;
+        }
+    }
+
+    fn relearn(&mut self, lesson: Lesson, weight: f64) {
+        let value = f64::from(lesson.value);
+        match lesson.subject {
+            Subject::Level => self.level.reweigh(value, weight),
+            Subject::Lasting(c) => self.channels[usize::from(c)].lasting.reweigh(value, weight),
+            Subject::Usual(c) => {
+                let usual = &mut self.channels[usize::from(c)].usual;
+                usual.reweigh(value, weight);
+            }
+            Subject::Evidence(c) => self.channels[usize::from(c)].record(value, weight),
+            Subject::Residual(c, witness) => {
+                let witness = Witness::ALL[usize::from(witness)];
+                if let Some(history) = self.channels[usize::from(c)].history_mut(witness) {
+                    history.reweigh(value, weight);
+                }
+            }
+        }
     }
 }

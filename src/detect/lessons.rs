@@ -2,9 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::detector::Detector;
-use super::residuals::Witness;
-
 /// Lessons of an incident that are noted; what is beyond stays as it was learned.
 const MAX_LESSONS: usize = 96;
 /// Residuals whose scores are this near count as one lesson: a bin of the histogram.
@@ -28,16 +25,16 @@ pub enum Subject {
 /// A learned value of a subject, with its weight.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lesson {
-    subject: Subject,
-    value: f32,
+    pub(super) subject: Subject,
+    pub(super) value: f32,
     /// Number of times, and the sum of their weights.
-    times: f32,
-    weight: f32,
+    pub(super) times: f32,
+    pub(super) weight: f32,
 }
 
 /// The lessons of one incident.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Lessons(Vec<Lesson>);
+pub struct Lessons(pub(super) Vec<Lesson>);
 
 impl Lessons {
     /// Notes that `value` was learned with weight `weight`.
@@ -55,43 +52,6 @@ impl Lessons {
                 times: 1.0,
                 weight,
             });
-        }
-    }
-}
-
-impl Detector {
-    /// Takes lessons out again: the incident was a fault, and no precedent.
-    pub(super) fn unlearn(&mut self, lessons: &mut Lessons) {
-        for lesson in &mut lessons.0 {
-            self.relearn(*lesson, -f64::from(lesson.weight));
-            lesson.weight = 0.0;
-        }
-    }
-
-    /// Counts lessons in full: the incident was none.
-    pub(super) fn learn_in_full(&mut self, lessons: &mut Lessons) {
-        for lesson in &mut lessons.0 {
-            self.relearn(*lesson, f64::from(lesson.times - lesson.weight));
-            lesson.weight = lesson.times;
-        }
-    }
-
-    fn relearn(&mut self, lesson: Lesson, weight: f64) {
-        let value = f64::from(lesson.value);
-        match lesson.subject {
-            Subject::Level => self.level.reweigh(value, weight),
-            Subject::Lasting(c) => self.channels[usize::from(c)].lasting.reweigh(value, weight),
-            Subject::Usual(c) => {
-                let usual = &mut self.channels[usize::from(c)].usual;
-                usual.reweigh(value, weight);
-            }
-            Subject::Evidence(c) => self.channels[usize::from(c)].record(value, weight),
-            Subject::Residual(c, witness) => {
-                let witness = Witness::ALL[usize::from(witness)];
-                if let Some(history) = self.channels[usize::from(c)].history_mut(witness) {
-                    history.reweigh(value, weight);
-                }
-            }
         }
     }
 }

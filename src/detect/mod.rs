@@ -36,6 +36,7 @@ mod evidence;
 mod feedback;
 mod history;
 mod incident;
+mod incident_course;
 mod incident_log;
 mod joint_level;
 mod lasting_level;

@@ -18,6 +18,7 @@ use crate::mqtt::outbox::Outbox;
 use crate::payload::Reject;
 use crate::row::{
     ChannelOutcome, Forecast, Incident, IncidentEdge, Kind, Muted, Odds, Outcome, Ruling, Share,
+    StreamId,
 };
 use crate::status::{Status, StreamView};
 
@@ -106,8 +107,8 @@ fn status() -> Arc<Status> {
     let status = Arc::new(Status::new(Metrics::new().unwrap(), 1, 0));
     let channels: Vec<Arc<str>> = vec!["flow".into(), "valve".into()];
     for (name, rows) in [("pump", 500), (HOSTILE.1, 420), ("young", 50), ("none", 0)] {
-        let name: Arc<str> = name.into();
-        let kept = status.history_of(&name);
+        let name = StreamId::from(name);
+        let kept = status.history_of(name.name());
         let stats = EngineStats {
             rows,
             learned: rows,

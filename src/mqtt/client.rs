@@ -1,18 +1,20 @@
 //! Keeps a connection to the broker: one task polls and reconnects, another sends.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::backoff::Backoff;
 use super::broker_drops::BrokerDrops;
-use super::outbox::{Dropped, Outbox};
+use super::client_parts::{ClientParts, Connected, OnDelivered, OpenLink, Stop, reached};
+use super::out::{Ack, Out};
+use super::outbox::Outbox;
 use super::queue::Intake;
 use super::sending::send_all;
 use super::subscriptions::{Filters, Subscriptions};
@@ -30,99 +32,6 @@ const SHORT_LIVED: u32 = 3;
 const SOON: Duration = Duration::from_secs(30);
 /// Time for the last packet to leave.
 const GOODBYE: Duration = Duration::from_millis(500);
-
-/// An acknowledgement to send, for the connection that its message came over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ack {
-    /// Epoch of the connection.
-    pub epoch: u64,
-    /// Packet id.
-    pub packet_id: u16,
-}
-
-impl Ack {
-    /// Acknowledgement of a message; `None` with QoS 0.
-    pub fn of(message: &Delivered) -> Option<Ack> {
-        (message.packet_id != 0).then_some(Ack {
-            epoch: message.epoch,
-            packet_id: message.packet_id,
-        })
-    }
-}
-
-/// The outbox and the bell that wakes the sending task.
-#[derive(Clone, Debug)]
-pub struct Out {
-    pub(super) outbox: Arc<Mutex<Outbox>>,
-    pub(super) bell: Arc<Notify>,
-    shared: Arc<Status>,
-}
-
-impl Out {
-    /// To `outbox`.
-    pub fn new(outbox: Outbox, shared: Arc<Status>) -> Out {
-        Out {
-            outbox: Arc::new(Mutex::new(outbox)),
-            bell: Arc::default(),
-            shared,
-        }
-    }
-
-    /// Takes a message; never waits.
-    pub fn push(&self, message: Message) {
-        self.push_all([message]);
-    }
-
-    /// Takes messages in order, so that they are sent together; never waits.
-    pub fn push_all(&self, messages: impl IntoIterator<Item = Message>) {
-        let mut dropped = Dropped::default();
-        {
-            let mut outbox = lock(&self.outbox);
-            for message in messages {
-                dropped += outbox.push(message);
-            }
-        }
-        self.bell.notify_one();
-        let metrics = &self.shared.metrics;
-        if dropped.predictions > 0 {
-            metrics.outbox_dropped(Class::Prediction, dropped.predictions);
-        }
-        if dropped.kept > 0 {
-            metrics.outbox_dropped(Class::Anomaly, dropped.kept);
-            error!(
-                lost = dropped.kept,
-                "the outbox is full of anomaly messages: the oldest is lost"
-            );
-        }
-    }
-
-    /// Gives away all messages that wait, for a carrier of its own kind.
-    #[cfg(feature = "jetstream")]
-    pub fn take_all(&self) -> Vec<Message> {
-        lock(&self.outbox).take_all()
-    }
-
-    /// Ends when a message has come since it was last called, or comes.
-    #[cfg(feature = "jetstream")]
-    pub async fn rung(&self) {
-        self.bell.notified().await;
-    }
-
-    /// A prediction would find room.
-    pub fn has_room(&self) -> bool {
-        lock(&self.outbox).has_room()
-    }
-
-    /// Messages that wait or are not acknowledged.
-    pub fn len(&self) -> usize {
-        lock(&self.outbox).len()
-    }
-
-    /// Nothing waits and everything is acknowledged.
-    pub fn is_empty(&self) -> bool {
-        lock(&self.outbox).is_empty()
-    }
-}
 
 /// Settings that the client is started with.
 pub struct Client<L: Link> {
@@ -153,9 +62,6 @@ pub struct Client<L: Link> {
     pub delivered: OnDelivered,
 }
 
-/// Told the number of each acknowledged message that is kept on disk.
-pub type OnDelivered = Box<dyn Fn(u64) + Send + Sync>;
-
 /// A running client.
 #[derive(Debug)]
 pub struct ClientHandles {
@@ -172,34 +78,6 @@ pub struct ClientHandles {
     side: ConnectionRole,
 }
 
-/// How far the end has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// Not at all.
-    Running,
-    /// Say goodbye.
-    Disconnect,
-    /// End.
-    Now,
-}
-
-/// Ends when the end has come as far as `stage`.
-pub(super) async fn reached(stop: &mut watch::Receiver<Stop>, stage: Stop) {
-    // An error means that every handle is gone: nobody waits for an answer any more.
-    let _ = stop.wait_for(|now| *now == stage).await;
-}
-
-/// A connection that is open.
-#[derive(Clone)]
-pub(super) struct OpenLink<S> {
-    pub epoch: u64,
-    pub sender: S,
-}
-
-/// The connection that there is, as the polling task tells the sending one: the last word is all that
-/// counts.
-pub(super) type Connected<S> = Option<OpenLink<S>>;
-
 struct Polling<L: Link> {
     client: Arc<ClientParts<L>>,
     connected: watch::Sender<Connected<L::Sender>>,
@@ -208,21 +86,6 @@ struct Polling<L: Link> {
     may_connect: watch::Receiver<bool>,
     pulse: Arc<Pulse>,
     drops: BrokerDrops,
-}
-
-pub(super) struct ClientParts<L: Link> {
-    pub(super) side: ConnectionRole,
-    pub(super) options: L::Options,
-    pub(super) subscriptions: Subscriptions,
-    pub(super) status_topic: Option<Arc<str>>,
-    pub(super) reconnect_max: Duration,
-    pub(super) intake: Intake,
-    max_payload_bytes: usize,
-    acks_at_once: bool,
-    pub(super) out: Out,
-    pub(super) shared: Arc<Status>,
-    pub(super) epoch: AtomicU64,
-    pub(super) delivered: OnDelivered,
 }
 
 /// Starts the two tasks on the current tokio runtime.

@@ -1,6 +1,9 @@
 //! The client against a broker that plays a script.
 
 use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use tokio::sync::Notify;
 
 use super::*;
 use crate::config::Overload;

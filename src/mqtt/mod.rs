@@ -16,9 +16,11 @@
 pub mod backoff;
 mod broker_drops;
 mod client;
+mod client_parts;
 mod connection;
 mod frame;
 mod misuse;
+mod out;
 pub mod outbox;
 mod probe;
 mod queue;
@@ -36,9 +38,10 @@ use std::time::Instant;
 use crate::config::MqttSettings;
 use crate::metrics::Class;
 
-pub use client::{Ack, Client, ClientHandles, Out, start};
+pub use client::{Client, ClientHandles, start};
 #[cfg(feature = "jetstream")]
 pub use misuse::TlsPeer;
+pub use out::{Ack, Out};
 pub use probe::{ask, listen, probe};
 pub use queue::Intake;
 pub use socket::tls_config;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 
-use super::client::{Ack, ClientParts, Connected, OpenLink, Stop, reached};
+use super::client_parts::{ClientParts, Connected, OpenLink, Stop, reached};
+use super::out::Ack;
 use super::{Link, LinkSender, Message};
 use crate::progress::BEAT_EVERY;
 use crate::status::lock;

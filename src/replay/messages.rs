@@ -194,7 +194,7 @@ impl Messages {
         reading: &Reading,
         outputs: &mut Option<&mut StreamOutputs<'_>>,
     ) -> Result<(), ReplayError> {
-        let met = self.streams.entry(reading.stream.clone());
+        let met = self.streams.entry(reading.stream.name().clone());
         let met = met.or_insert_with(|| ReplayedStream {
             stream: Stream::new(&reading.stream, &self.params),
             summary: Summary::new(&[], &self.params.engine),

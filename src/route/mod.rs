@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::payload::{Names, Reject, Template};
+use crate::row::StreamId;
 pub use name::MAX_NAME_BYTES;
 pub(crate) use name::is_invisible;
 use name::is_name;
@@ -54,11 +55,18 @@ pub struct Route {
     /// Source of the readings: the topic, as a rule.
     pub source: Arc<str>,
     /// Stream; `None` where the payload names it.
-    pub stream: Option<Arc<str>>,
+    pub stream: Option<StreamId>,
     /// Channel; `None` where the payload names its channels.
     pub channel: Option<Arc<str>>,
     /// Names that the payload is read with; `None` where it has no need of them.
     pub names: Option<Names>,
+}
+
+/// A stream that may come, and its channels.
+#[derive(Debug)]
+struct AdmittedStream {
+    id: StreamId,
+    channels: Channels,
 }
 
 /// Channels of one stream, each with the topic that gives it; `None` until one does.
@@ -73,7 +81,7 @@ pub struct Router {
     max_streams: usize,
     max_channels: usize,
     listed: Vec<Arc<str>>,
-    streams: HashMap<Arc<str>, Channels>,
+    streams: HashMap<Arc<str>, AdmittedStream>,
     topics: HashMap<Arc<str>, Arc<Route>>,
     /// Bytes of these topics.
     topic_bytes: usize,
@@ -106,7 +114,8 @@ impl Router {
         self.patterns = patterns;
         self.topics.clear();
         self.topic_bytes = 0;
-        let channels = self.streams.values_mut().flat_map(HashMap::values_mut);
+        let streams = self.streams.values_mut();
+        let channels = streams.flat_map(|stream| stream.channels.values_mut());
         channels.for_each(|source| *source = None);
     }
 
@@ -228,9 +237,9 @@ impl Router {
     ///
     /// # Errors
     /// If the name is none or there are `max_streams` others.
-    pub fn stream(&mut self, name: &str) -> Result<Arc<str>, Reject> {
-        if let Some((known, _)) = self.streams.get_key_value(name) {
-            return Ok(known.clone());
+    pub fn stream(&mut self, name: &str) -> Result<StreamId, Reject> {
+        if let Some(known) = self.streams.get(name) {
+            return Ok(known.id.clone());
         }
         if !is_name(name) {
             return Err(Reject::BadName);
@@ -238,10 +247,14 @@ impl Router {
         if self.streams.len() >= self.max_streams {
             return Err(Reject::TooManyStreams);
         }
-        let name: Arc<str> = name.into();
+        let id = StreamId::from(name);
         let listed = self.listed.iter().map(|channel| (channel.clone(), None));
-        self.streams.insert(name.clone(), listed.collect());
-        Ok(name)
+        let stream = AdmittedStream {
+            id: id.clone(),
+            channels: listed.collect(),
+        };
+        self.streams.insert(id.name().clone(), stream);
+        Ok(id)
     }
 
     /// The channel named `name` of an admitted stream, admitted if there is room, whoever gives it.
@@ -249,8 +262,8 @@ impl Router {
     /// # Errors
     /// If the name is none or there are `max_channels` others.
     pub fn channel(&mut self, stream: &str, name: &str) -> Result<Arc<str>, Reject> {
-        let channels = self.streams.get_mut(stream).ok_or(Reject::NoRoute)?;
-        channel_in(channels, name, None, self.max_channels)
+        let stream = self.streams.get_mut(stream).ok_or(Reject::NoRoute)?;
+        channel_in(&mut stream.channels, name, None, self.max_channels)
     }
 
     /// As [`Router::channel`], for `topic`: the first to give a channel is the only one.
@@ -263,14 +276,14 @@ impl Router {
         name: &str,
         topic: &Arc<str>,
     ) -> Result<Arc<str>, Reject> {
-        let channels = self.streams.get_mut(stream).ok_or(Reject::NoRoute)?;
-        channel_in(channels, name, Some(topic), self.max_channels)
+        let stream = self.streams.get_mut(stream).ok_or(Reject::NoRoute)?;
+        channel_in(&mut stream.channels, name, Some(topic), self.max_channels)
     }
 
     /// Gives up streams: their names and topics are as good as never seen.
-    pub fn remove(&mut self, streams: &[Arc<str>]) {
-        let gone = |stream: &Arc<str>| streams.contains(stream);
-        self.streams.retain(|stream, _| !gone(stream));
+    pub fn remove(&mut self, streams: &[StreamId]) {
+        let gone = |stream: &StreamId| streams.contains(stream);
+        self.streams.retain(|_, stream| !gone(&stream.id));
         let bytes = &mut self.topic_bytes;
         self.topics.retain(|topic, route| {
             let stays = !route.stream.as_ref().is_some_and(gone);
@@ -281,17 +294,17 @@ impl Router {
 
     /// The topic that gives a channel.
     pub fn source(&self, stream: &str, channel: &str) -> Option<&Arc<str>> {
-        self.streams.get(stream)?.get(channel)?.as_ref()
+        self.streams.get(stream)?.channels.get(channel)?.as_ref()
     }
 
     /// The stream named `name`, if it has been admitted.
-    pub fn admitted(&self, name: &str) -> Option<&Arc<str>> {
-        self.streams.get_key_value(name).map(|(known, _)| known)
+    pub fn admitted(&self, name: &str) -> Option<&StreamId> {
+        self.streams.get(name).map(|known| &known.id)
     }
 
     /// Names of the streams admitted.
-    pub fn streams(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.streams.keys()
+    pub fn streams(&self) -> impl Iterator<Item = &StreamId> {
+        self.streams.values().map(|stream| &stream.id)
     }
 
     /// Streams admitted.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Feedback, Reading, Ruling};
+use super::{Feedback, Reading, Ruling, StreamId};
 
 /// Says what an operator wants of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ const FORGET: &str = "/forget/";
 impl Instruction {
     /// The instruction in its place among the readings: as a reading of a channel that cannot exist.
     /// Its value is the incident's number (below 2^53) or the milliseconds of a mute.
-    pub fn to_reading(&self, seq: u64, stream: Arc<str>, arrival_ms: i64) -> Reading {
+    pub fn to_reading(&self, seq: u64, stream: StreamId, arrival_ms: i64) -> Reading {
         let (channel, value) = match self {
             Instruction::Feedback(feedback) => (
                 format!("{FEEDBACK}{}", feedback.ruling.as_str()),

@@ -5,17 +5,17 @@
 //! worker that has it, behind all its readings so far, [`WorkerMessage::Take`] to the other, before all its
 //! further ones. So every reading is learned once and in order, whichever worker is ahead.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{SendTimeoutError, Sender, TrySendError, bounded};
 use tracing::{debug, error};
 
-use super::moving::{Moved, WorkerMessage};
-use super::worker::{Item, StreamRuntime};
+use super::orders::{Item, Moved, WorkerMessage};
+use super::slot::StreamRuntime;
 use crate::config::OutputSettings;
 use crate::progress;
+use crate::row::{StreamId, StreamMap};
 use crate::status::Status;
 use crate::stream::Stream;
 
@@ -65,7 +65,7 @@ struct Home {
 /// Readings to their worker.
 pub struct Dispatch {
     ways: Vec<Way>,
-    homes: HashMap<Arc<str>, Home>,
+    homes: StreamMap<Home>,
     shared: Arc<Status>,
     looked: Instant,
     /// The last look found the workers unevenly busy.
@@ -85,7 +85,7 @@ impl Dispatch {
         };
         Dispatch {
             ways: senders.into_iter().map(way).collect(),
-            homes: HashMap::new(),
+            homes: StreamMap::default(),
             shared,
             looked: Instant::now(),
             uneven: false,
@@ -94,7 +94,7 @@ impl Dispatch {
 
     /// The number of the worker that has a stream, or that gets it: the least busy one. It has so many
     /// channels, and is known to take `share` of a worker's time beside what they are taken for.
-    pub fn place(&mut self, stream: &Arc<str>, n_channels: usize, share: f64) -> usize {
+    pub fn place(&mut self, stream: &StreamId, n_channels: usize, share: f64) -> usize {
         if let Some(home) = self.homes.get(stream) {
             return home.worker;
         }
@@ -167,7 +167,7 @@ impl Dispatch {
     }
 
     /// Moves a stream to a worker; its further readings go there.
-    pub fn move_to(&mut self, stream: &Arc<str>, worker: usize) {
+    pub fn move_to(&mut self, stream: &StreamId, worker: usize) {
         let Some(home) = self.homes.get_mut(stream).filter(|h| h.worker != worker) else {
             return;
         };
@@ -203,14 +203,14 @@ impl Dispatch {
     }
 
     /// A stream has gone: it has no worker any more.
-    pub(super) fn leave(&mut self, stream: &Arc<str>) {
+    pub(super) fn leave(&mut self, stream: &StreamId) {
         if let Some(Home { worker, .. }) = self.homes.remove(stream) {
             self.ways[worker].n_streams -= 1;
         }
     }
 
     /// Has a stream given up, behind all its readings, which end with number `seq`.
-    pub fn forget(&mut self, stream: &Arc<str>, seq: u64) {
+    pub fn forget(&mut self, stream: &StreamId, seq: u64) {
         let Some(Home { worker, .. }) = self.homes.remove(stream) else {
             return;
         };
@@ -276,7 +276,7 @@ impl Dispatch {
 }
 
 /// A stream, its worker, and the share of that worker's time that it takes.
-type StreamShare = (Arc<str>, usize, f64);
+type StreamShare = (StreamId, usize, f64);
 
 /// The busiest and the least busy worker, where they differ enough.
 fn hottest_and_coldest(loads: &[f64]) -> Option<(usize, usize)> {
@@ -288,7 +288,7 @@ fn hottest_and_coldest(loads: &[f64]) -> Option<(usize, usize)> {
 
 /// Which streams go where: from the busiest worker to the least busy one the stream that brings them
 /// closest to each other, and again, until they do not differ much or nothing helps.
-fn plan(loads: &mut [f64], shares: &mut [StreamShare]) -> Vec<(Arc<str>, usize)> {
+fn plan(loads: &mut [f64], shares: &mut [StreamShare]) -> Vec<(StreamId, usize)> {
     let mut moves = Vec::new();
     while moves.len() < MOVES
         && let Some((hot, cold)) = hottest_and_coldest(loads)

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use super::balance::Dispatch;
 use super::disk::DiskStore;
-use super::moving::WorkerMessage;
+use super::orders::{Item, WorkerMessage};
 use super::store::Store;
-use super::worker::{Item, Worker};
+use super::worker::Worker;
 use crate::config::{Settings, load_plain};
 use crate::engine::EngineStats;
 use crate::metrics::Metrics;
 use crate::mqtt::Out;
 use crate::mqtt::outbox::Outbox;
-use crate::row::{Outcome, Reading};
+use crate::row::{Outcome, Reading, StreamId};
 use crate::state::digest;
 use crate::status::{Status, StreamView, lock};
 use crate::stream::Stream;
@@ -83,7 +83,7 @@ fn run(n: u64, n_workers: usize, every: u64) -> (Seen, u64) {
         });
         if seq % every == 0 {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let stream: Arc<str> = format!("s{}", (dice >> 40) % STREAMS).into();
+            let stream: StreamId = format!("s{}", (dice >> 40) % STREAMS).into();
             dispatch.move_to(&stream, (dice >> 50) as usize % n_workers);
         }
     }
@@ -159,7 +159,7 @@ fn a_hot_worker_gives_streams_away_until_the_workers_are_even() {
     let (tx, rx): (Vec<_>, Vec<_>) = (0..2).map(|_| crossbeam_channel::unbounded()).unzip();
     let mut dispatch = Dispatch::new(tx, shared.clone());
     // Four alike go two and two; then the two of one worker, and they alone, become hot.
-    let names: Vec<Arc<str>> = (0..4).map(|s| format!("s{s}").into()).collect();
+    let names: Vec<StreamId> = (0..4).map(|s| format!("s{s}").into()).collect();
     let homes: Vec<usize> = names
         .iter()
         .map(|name| dispatch.place(name, 8, 0.0))

@@ -7,7 +7,6 @@ mod waiting;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -20,6 +19,7 @@ use crate::carrier::jetstream::JetStream;
 use crate::carrier::{Carrier, JournalReader};
 use crate::config::{Settings, load_plain};
 use crate::decode::InboundMessage;
+use crate::row::StreamId;
 use crate::state::digest;
 use crate::stream::Stream;
 
@@ -40,7 +40,7 @@ async fn learned_in_peace(
     settings: &Settings,
     carrier: &JetStream,
     dead: u64,
-) -> BTreeMap<Arc<str>, Stream> {
+) -> BTreeMap<StreamId, Stream> {
     let mut journal = carrier.read(0).await.unwrap();
     let (mut messages, mut readings) = (Vec::new(), Vec::new());
     while (messages.len() as u64) < N {

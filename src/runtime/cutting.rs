@@ -1,17 +1,17 @@
 //! A worker thread's part in a cluster: snapshots of its streams of a partition, as they are between two
 //! messages, and streams that stand still since their engine panicked.
 
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::engine_panic::EnginePanic;
-use super::moving::CutWork;
-use super::worker::{StreamRuntime, Worker};
+use super::orders::CutWork;
+use super::slot::StreamRuntime;
+use super::worker::Worker;
 use crate::assemble::Verdict;
 use crate::carrier::partition_of;
-use crate::row::{Outcome, Reading};
+use crate::row::{Outcome, Reading, StreamId};
 use crate::state::push_caught;
 use crate::state::snapshot::Snapshot;
 use crate::stream::{Stream, StreamParams};
@@ -19,13 +19,13 @@ use crate::stream::{Stream, StreamParams};
 impl Worker {
     /// Answers a cut.
     pub(super) fn cut(&mut self, cut: &CutWork, outcomes: &mut Vec<Outcome>) {
-        let is_of = |stream: &Arc<str>| partition_of(stream, cut.n_partitions) == cut.partition;
+        let is_of = |stream: &StreamId| partition_of(stream, cut.n_partitions) == cut.partition;
         // Streams on their way from another worker have their snapshot here.
-        let coming: Vec<Arc<str>> = self.coming.keys().filter(|s| is_of(s)).cloned().collect();
+        let coming: Vec<StreamId> = self.coming.keys().filter(|s| is_of(s)).cloned().collect();
         for stream in coming {
             self.let_in(&stream, outcomes);
         }
-        let mut names: Vec<Arc<str>> = self.streams.keys().filter(|s| is_of(s)).cloned().collect();
+        let mut names: Vec<StreamId> = self.streams.keys().filter(|s| is_of(s)).cloned().collect();
         names.sort_unstable();
         let slots = names.iter().filter_map(|name| self.streams.get(name));
         let is_broken = slots.into_iter().any(|slot| slot.is_broken);

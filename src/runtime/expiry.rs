@@ -6,10 +6,10 @@
 //! displace each other for ever: whoever has come twice has an interval, and stays.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::route::Router;
+use crate::row::StreamId;
 use crate::status::Status;
 
 /// Usual intervals without a reading after which a stream is silent; the alerts go by it as well.
@@ -26,7 +26,7 @@ pub struct Expiry {
     warm_up_rows: u64,
     looked: Instant,
     /// Streams of which nothing was taken by the last look.
-    empty: HashSet<Arc<str>>,
+    empty: HashSet<StreamId>,
 }
 
 impl Expiry {
@@ -43,7 +43,7 @@ impl Expiry {
     }
 
     /// The streams that make room now, least recently heard first, where there is none.
-    pub fn due(&mut self, router: &Router, status: &Status) -> Vec<Arc<str>> {
+    pub fn due(&mut self, router: &Router, status: &Status) -> Vec<StreamId> {
         let Some(after) = self.after else {
             return Vec::new();
         };
@@ -54,12 +54,12 @@ impl Expiry {
         if router.n_streams() < self.max_streams {
             return Vec::new();
         }
-        let known: HashSet<Arc<str>> = status.pick(|(name, _)| Some(name.clone()));
+        let known: HashSet<StreamId> = status.pick(|(name, _)| Some(name.clone()));
         let streams = router.streams().filter(|name| !known.contains(*name));
         let empty = streams.cloned().collect();
         let before = std::mem::replace(&mut self.empty, empty);
-        let mut due: Vec<Arc<str>> = self.empty.intersection(&before).cloned().collect();
-        let mut silent: Vec<(Duration, Arc<str>)> = status.pick(|(name, view)| {
+        let mut due: Vec<StreamId> = self.empty.intersection(&before).cloned().collect();
+        let mut silent: Vec<(Duration, StreamId)> = status.pick(|(name, view)| {
             let silence = view.touched.elapsed();
             let limit = after.max(view.usual_interval.saturating_mul(INTERVALS));
             let gives_way = view.stats.rows <= self.warm_up_rows && silence > limit;

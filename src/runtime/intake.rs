@@ -1,7 +1,6 @@
 //! The intake thread: messages to numbered readings, group commits, acknowledgements.
 
 use std::collections::VecDeque;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,13 +11,13 @@ use tracing::{error, info, warn};
 
 use super::balance::Dispatch;
 use super::clock::{ArrivalClock, ClockStep};
+use super::deliveries::{Deliveries, hash};
 use super::expiry::Expiry;
 use super::input_counts::InputCounts;
+use super::orders::Item;
 use super::partitions::{OrderScope, Partitions};
 use super::store::{Accepted, Delivery, Replay, Store};
-use super::tuning::ChangedInputs;
-use super::worker::Item;
-use crate::config::OutputSettings;
+use crate::config::{InputSettings, OutputSettings};
 use crate::decode::{Decoder, InboundMessage};
 use crate::metrics::Class;
 use crate::mqtt::{self, Ack, Delivered, Fate, Intake, Out};
@@ -87,41 +86,10 @@ pub(super) struct IntakeThread {
     pub output: OutputSettings,
 }
 
-/// Hash of the last message accepted under each packet id; constant memory. An entry ages: once so many
-/// further messages have come that the broker must have had its acknowledgement, a message that comes
-/// again under the same packet id is another one.
-#[derive(Debug)]
-pub struct Deliveries {
-    /// By packet id: the message's hash, and how many were accepted before it.
-    known: Vec<(u64, u64)>,
-    accepted: u64,
-}
-
-/// Messages after which an entry of [`Deliveries`] is out of date. A broker has far fewer without an
-/// acknowledgement at once, and gives a packet id away again after 65,535.
-const DELIVERIES_AGE: u64 = 32_768;
-
-impl Deliveries {
-    /// Deliveries known from before, the newest of each packet id last.
-    pub fn new(known: &[Delivery]) -> Deliveries {
-        // Hashes have 48 bits: no message has this one.
-        let mut deliveries = Deliveries {
-            known: vec![(u64::MAX, 0); 1 << 16],
-            accepted: 0,
-        };
-        known.iter().for_each(|&delivery| deliveries.note(delivery));
-        deliveries
-    }
-
-    fn note(&mut self, delivery: Delivery) {
-        self.accepted += 1;
-        self.known[usize::from(delivery.packet_id)] = (delivery.hash, self.accepted);
-    }
-
-    fn knows(&self, delivery: Delivery) -> bool {
-        let (hash, at) = self.known[usize::from(delivery.packet_id)];
-        hash == delivery.hash && self.accepted - at < DELIVERIES_AGE
-    }
+/// Inputs for the intake thread, which tells when it reads messages by them.
+pub(super) struct ChangedInputs {
+    pub(super) inputs: Vec<InputSettings>,
+    pub(super) taken: oneshot::Sender<()>,
 }
 
 /// The group being filled.
@@ -484,6 +452,26 @@ impl IntakeThread {
     }
 }
 
+impl IntakeThread {
+    /// Reads messages by other inputs, where they were changed.
+    fn take_changed_inputs(&mut self) {
+        while let Ok(ChangedInputs { inputs, taken }) = self.changed_inputs.try_recv() {
+            let (mut patterns, mut formats) = (Vec::new(), Vec::new());
+            for input in inputs {
+                patterns.push(input.pattern);
+                formats.push(input.format);
+            }
+            self.decoder.replace_inputs(patterns, formats);
+            self.inputs.replace(&self.decoder);
+            if let Some(partitions) = &mut self.partitions {
+                partitions.forget_topics();
+            }
+            // Nobody waits any more where the daemon is about to stop.
+            let _ = taken.send(());
+        }
+    }
+}
+
 /// Groups on their way to disk: a bounded number.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -532,39 +520,10 @@ impl Pipeline {
     }
 }
 
-fn hash(message: &Delivered) -> u64 {
-    hash_of(&(&message.topic, &message.payload)) >> 16
-}
-
-/// `DefaultHasher::new` has fixed keys.
-fn hash_of<T: Hash>(value: &T) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
 /// Now, in unix milliseconds.
 fn unix_ms() -> i64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_that_stands_still_is_new_once_the_packet_ids_have_come_round() {
-        let delivery = |packet_id| Delivery { packet_id, hash: 7 };
-        let mut deliveries = Deliveries::new(&[]);
-        (1..=u16::MAX).for_each(|id| deliveries.note(delivery(id)));
-        assert!(
-            deliveries.knows(delivery(u16::MAX)),
-            "acknowledged a moment ago"
-        );
-        assert!(deliveries.knows(delivery(40_000)));
-        assert!(!deliveries.knows(delivery(15)), "another message by now");
-    }
 }

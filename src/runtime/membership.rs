@@ -26,6 +26,7 @@ use crate::carrier::{Carrier, CarrierError, NewsReader, Partition, PartitionComm
 use crate::config::ClusterSettings;
 use crate::mqtt::{Intake, Message, Out};
 use crate::progress::{BEAT_EVERY, Pulse};
+use crate::row::StreamMap;
 use crate::state::Failures;
 use crate::status::{ConnectionRole, Status, lock};
 use crate::stream::StreamParams;
@@ -82,7 +83,7 @@ pub(super) struct ClusterMember<C: Carrier> {
     /// Epoch of a partition's lease when it was last released.
     pub(super) released: HashMap<Partition, u64>,
     /// Panics in a row over the same reading, by stream.
-    pub(super) failures: HashMap<Arc<str>, Failures>,
+    pub(super) failures: StreamMap<Failures>,
     /// When an engine of a partition last panicked.
     pub(super) wary: HashMap<Partition, Instant>,
     /// It is not heard any more.
@@ -146,7 +147,7 @@ impl<C: Carrier> Membership<C> {
             generation: 0,
             reading: None,
             released: HashMap::new(),
-            failures: HashMap::new(),
+            failures: StreamMap::default(),
             wary: HashMap::new(),
             is_mute: false,
             obstacle: None,

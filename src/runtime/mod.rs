@@ -15,6 +15,7 @@ mod cluster_panic_tests;
 mod committing;
 mod connections;
 mod cutting;
+mod deliveries;
 pub(crate) mod disk;
 mod engine_panic;
 mod expiry;
@@ -26,6 +27,7 @@ mod intake;
 #[cfg(feature = "jetstream")]
 mod membership;
 mod moving;
+mod orders;
 #[cfg(feature = "jetstream")]
 mod outlet;
 #[cfg(all(test, feature = "embedded-broker"))]
@@ -40,6 +42,7 @@ mod retaining;
 #[cfg(feature = "jetstream")]
 mod roster;
 mod serve;
+mod slot;
 pub(crate) mod store;
 mod supervise;
 #[cfg(feature = "jetstream")]

@@ -1,73 +1,20 @@
 //! Orders to a worker, and the way of a stream from one worker to another.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tracing::error;
 
-use super::worker::{Evicted, Item, StreamRuntime, Worker};
-use crate::carrier::Partition;
+use super::orders::{Coming, Item, Moved, WorkerMessage};
+use super::worker::Worker;
 use crate::progress;
-use crate::row::Outcome;
-use crate::state::snapshot::Snapshot;
-use crate::stream::StreamParams;
+use crate::row::{Outcome, StreamId};
 
 /// Readings that wait for one stream at most, before the worker waits for it too. That cannot end in
 /// two workers that wait for each other: what one waits for was sent to the other before.
 const WAITING: usize = 1024;
 /// Time between two signs of life of a worker that waits for another.
 const PATIENCE: Duration = Duration::from_millis(200);
-
-/// A message to a worker.
-pub enum WorkerMessage {
-    /// Readings in order.
-    Learn(Vec<Item>),
-    /// The stream goes to another worker.
-    Give(Arc<str>, Sender<Moved>),
-    /// The stream comes from another worker.
-    Take(Arc<str>, Receiver<Moved>),
-    /// The stream is given up. Its last reading has this number.
-    Forget(Arc<str>, u64),
-    /// Snapshots of a partition's streams are taken.
-    Cut(CutWork),
-    /// The models go on with other settings.
-    Tune(StreamParams),
-}
-
-/// An order to take the snapshots of a partition's streams, behind all readings that were sent before.
-pub struct CutWork {
-    /// The partition.
-    pub partition: Partition,
-    /// Number of partitions.
-    pub n_partitions: u16,
-    /// The streams are given up.
-    pub gives_up: bool,
-    /// Where the snapshots go; `None` for nowhere.
-    pub reply: Option<Sender<Vec<Snapshot>>>,
-}
-
-/// A stream between two workers: live, evicted, or neither when it has had no reading.
-pub struct Moved {
-    slot: Option<StreamRuntime>,
-    evicted: Option<Evicted>,
-}
-
-impl Moved {
-    /// A stream that comes from outside.
-    pub(super) fn of(slot: StreamRuntime) -> Moved {
-        Moved {
-            slot: Some(slot),
-            evicted: None,
-        }
-    }
-}
-
-/// A stream that another worker has not given yet, and its readings meanwhile.
-pub struct Coming {
-    from: Receiver<Moved>,
-    items: Vec<Item>,
-}
 
 impl Worker {
     /// Does what it is told.
@@ -119,14 +66,14 @@ impl Worker {
     pub(super) fn let_all_in(&mut self, wait: bool, outcomes: &mut Vec<Outcome>) {
         let here = self.coming.iter();
         let here = here.filter(|(_, coming)| wait || !coming.from.is_empty());
-        let here: Vec<Arc<str>> = here.map(|(stream, _)| stream.clone()).collect();
+        let here: Vec<StreamId> = here.map(|(stream, _)| stream.clone()).collect();
         for stream in here {
             self.let_in(&stream, outcomes);
         }
     }
 
     /// Waits for a stream that is on its way and learns what has waited for it.
-    pub(super) fn let_in(&mut self, stream: &Arc<str>, outcomes: &mut Vec<Outcome>) {
+    pub(super) fn let_in(&mut self, stream: &StreamId, outcomes: &mut Vec<Outcome>) {
         let Some(Coming { from, items }) = self.coming.remove(stream) else {
             return;
         };

@@ -13,6 +13,7 @@ use super::store::Store;
 use super::{Hooks, Status, serve};
 use crate::cli::demo::broker;
 use crate::config::{Settings, load_plain};
+use crate::row::StreamId;
 use crate::state::tests::{ALWAYS, TWICE};
 use crate::state::{Reader, digest, journal};
 use crate::stream::Stream;
@@ -116,7 +117,7 @@ async fn a_stream_that_panics_is_restored_the_others_run_on_and_a_deadly_reading
     assert_eq!(stream, "s2");
     assert!(payload.contains("\"value\":666.75"), "{payload}");
     assert!(reason.contains("asked to panic"), "{reason}");
-    let mut calm: BTreeMap<Arc<str>, Stream> = BTreeMap::new();
+    let mut calm: BTreeMap<StreamId, Stream> = BTreeMap::new();
     reader
         .journal(0, |row| {
             for reading in journal::unpack(&row?)?.0.into_iter().map(|a| a.reading) {

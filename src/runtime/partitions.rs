@@ -7,19 +7,18 @@
 )]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::balance::Dispatch;
-use super::moving::{CutWork, WorkerMessage};
+use super::orders::{CutWork, WorkerMessage};
 use crate::carrier::{Partition, partition_of};
 use crate::config::OutputSettings;
 use crate::decode::Decoder;
 use crate::mqtt::JournalPlace;
-use crate::row::Reading;
+use crate::row::{Reading, StreamId};
 use crate::state::snapshot::Snapshot;
 use crate::stream::Stream;
 
@@ -271,7 +270,7 @@ impl Partitions {
         });
         if gives_up {
             let all = scope.decoder.router.streams();
-            let gone: Vec<Arc<str>> = all
+            let gone: Vec<StreamId> = all
                 .filter(|stream| partition_of(stream, n_partitions) == partition)
                 .cloned()
                 .collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::history::StreamHistory;
 use crate::progress::Pulse;
-use crate::row::{IncidentEdge, Reading};
+use crate::row::{IncidentEdge, Reading, StreamId};
 use crate::state::{Done, StoreStats, Told};
 use crate::stream::{Stream, StreamParams};
 
@@ -70,7 +70,7 @@ pub struct Replay {
     /// The readings, a group at a time.
     pub readings: Box<dyn Iterator<Item = Result<Vec<Reading>, StoreError>> + Send>,
     /// How many of each stream.
-    pub pending: BTreeMap<Arc<str>, u64>,
+    pub pending: BTreeMap<StreamId, u64>,
     /// Incident edges on record: not to be published again.
     pub told: Told,
 }

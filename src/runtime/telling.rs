@@ -1,19 +1,19 @@
 //! Publishes what a worker has to say of its streams: messages go to the outbox together while readings
 //! keep coming, and predictions of a stream no more often than is wanted.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::error;
 
+use super::slot::{Said, StreamRuntime};
 use super::store::{Store, WEBHOOK_TOPIC};
-use super::worker::{Said, StreamRuntime, Worker};
+use super::worker::Worker;
 use crate::config::Overload;
 use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
 use crate::payload::{Discovery, add_via, anomaly_json};
 use crate::progress;
-use crate::row::{IncidentEdge, Outcome};
+use crate::row::{IncidentEdge, Outcome, StreamId};
 use crate::status::{ConnectionRole, Status};
 use crate::webhook::Pending;
 
@@ -64,7 +64,7 @@ impl Worker {
 
     /// Takes an outcome of a reading that was learned before the start as well: only an incident's edge
     /// that is not on record is news.
-    pub(super) fn replay(&mut self, name: &Arc<str>, outcome: Outcome) {
+    pub(super) fn replay(&mut self, name: &StreamId, outcome: Outcome) {
         let news = outcome
             .edge
             .as_ref()
@@ -84,7 +84,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn publish(&mut self, name: &Arc<str>, outcome: Outcome, arrived: Instant) {
+    pub(super) fn publish(&mut self, name: &StreamId, outcome: Outcome, arrived: Instant) {
         self.end_silence(name, &outcome);
         let Some(slot) = self.streams.get_mut(name) else {
             return;
@@ -118,7 +118,7 @@ impl Worker {
     }
 
     /// Publishes the last row of a stream, where that has not been done.
-    fn publish_prediction(&mut self, name: &Arc<str>) {
+    fn publish_prediction(&mut self, name: &StreamId) {
         if self.output.overload == Overload::Block {
             self.flush();
             wait_for_room(&self.out, &self.shared);
@@ -162,7 +162,7 @@ impl Worker {
 
     /// Announces a stream to Home Assistant, where it has channels that are not announced or Home
     /// Assistant has started anew.
-    fn announce(&mut self, name: &Arc<str>) {
+    fn announce(&mut self, name: &StreamId) {
         let Some(slot) = self.streams.get_mut(name) else {
             return;
         };
@@ -193,7 +193,7 @@ impl Worker {
     /// until the broker has it.
     pub(super) fn publish_anomaly(
         &mut self,
-        name: &Arc<str>,
+        name: &StreamId,
         outcome: &Outcome,
         arrived: Option<Instant>,
     ) {
@@ -285,7 +285,7 @@ impl Worker {
     }
 
     /// Publishes the end of a stream's silence with its next row.
-    fn end_silence(&mut self, name: &Arc<str>, row: &Outcome) {
+    fn end_silence(&mut self, name: &StreamId, row: &Outcome) {
         let Some(slot) = self.streams.get_mut(name) else {
             return;
         };
@@ -337,14 +337,15 @@ fn wait_for_room(out: &Out, shared: &Status) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::config::load_plain;
     use crate::metrics::Metrics;
     use crate::mqtt::outbox::Outbox;
     use crate::row::Reading;
-    use crate::runtime::moving::WorkerMessage;
+    use crate::runtime::orders::{Item, WorkerMessage};
     use crate::runtime::store::NoStore;
-    use crate::runtime::worker::Item;
 
     /// Rows of one stream, pushed at once, with predictions `interval_ms` apart: how many messages were
     /// published, and how many rows a newer one replaced.

@@ -1,6 +1,6 @@
 //! The intake thread and the workers: started with what was restored, and joined at the end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,17 +12,19 @@ use tokio::time::Instant;
 use super::ServeError;
 use super::balance::{Dispatch, HANDOVER};
 use super::connections::Clients;
+use super::deliveries::Deliveries;
 use super::expiry::Expiry;
 use super::filters::home_assistant_status;
 use super::input_counts::InputCounts;
-use super::intake::{Deliveries, GroupRule, IntakeThread, Pipeline};
-use super::moving::WorkerMessage;
+use super::intake::{ChangedInputs, GroupRule, IntakeThread, Pipeline};
+use super::orders::WorkerMessage;
 use super::partitions::admit;
+use super::slot::StreamRuntime;
 use super::store::{Restored, Store};
-use super::tuning::ChangedInputs;
-use super::worker::{StreamRuntime, Worker};
+use super::worker::Worker;
 use crate::config::Settings;
 use crate::mqtt::Intake;
+use crate::row::{StreamId, StreamMap};
 use crate::status::Status;
 use crate::stream::Stream;
 use crate::webhook::WebhookQueue;
@@ -73,8 +75,8 @@ impl Threads {
         };
         shared.begin_recovery(pending.values().sum());
         place_all(&mut dispatch, &restored.streams, &pending);
-        let mut slots: Vec<HashMap<Arc<str>, StreamRuntime>> =
-            (0..n_workers).map(|_| HashMap::new()).collect();
+        let mut slots: Vec<StreamMap<StreamRuntime>> =
+            (0..n_workers).map(|_| StreamMap::default()).collect();
         for stream in restored.streams {
             admit(&mut decoder, &stream);
             let worker = dispatch.place(stream.name(), stream.channels().len(), 0.0);
@@ -163,9 +165,9 @@ impl Threads {
 }
 
 /// Gives every stream a worker, so that each has about as much to learn again.
-fn place_all(dispatch: &mut Dispatch, streams: &[Stream], pending: &BTreeMap<Arc<str>, u64>) {
+fn place_all(dispatch: &mut Dispatch, streams: &[Stream], pending: &BTreeMap<StreamId, u64>) {
     let all = pending.values().sum::<u64>().max(1) as f64;
-    let mut names: Vec<(&Arc<str>, usize, u64)> = streams
+    let mut names: Vec<(&StreamId, usize, u64)> = streams
         .iter()
         .map(|stream| (stream.name(), stream.channels().len()))
         .chain(pending.keys().map(|name| (name, 1)))

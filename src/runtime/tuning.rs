@@ -10,8 +10,8 @@ use tracing::info;
 
 use super::LiveSettings;
 use super::filters::filters;
-use super::intake::IntakeThread;
-use super::moving::WorkerMessage;
+use super::intake::ChangedInputs;
+use super::orders::WorkerMessage;
 use super::store::Store;
 use super::worker::Worker;
 use crate::config::InputSettings;
@@ -34,12 +34,6 @@ pub(super) struct Takers {
     pub(super) store: Arc<dyn Store>,
     /// Metrics.
     pub(super) shared: Arc<Status>,
-}
-
-/// Inputs for the intake thread, which tells when it reads messages by them.
-pub(super) struct ChangedInputs {
-    inputs: Vec<InputSettings>,
-    taken: oneshot::Sender<()>,
 }
 
 impl Takers {
@@ -87,26 +81,6 @@ impl Takers {
         });
         let held = self.filters.borrow().held();
         self.store.keep_filters(held);
-    }
-}
-
-impl IntakeThread {
-    /// Reads messages by other inputs, where they were changed.
-    pub(super) fn take_changed_inputs(&mut self) {
-        while let Ok(ChangedInputs { inputs, taken }) = self.changed_inputs.try_recv() {
-            let (mut patterns, mut formats) = (Vec::new(), Vec::new());
-            for input in inputs {
-                patterns.push(input.pattern);
-                formats.push(input.format);
-            }
-            self.decoder.replace_inputs(patterns, formats);
-            self.inputs.replace(&self.decoder);
-            if let Some(partitions) = &mut self.partitions {
-                partitions.forget_topics();
-            }
-            // Nobody waits any more where the daemon is about to stop.
-            let _ = taken.send(());
-        }
     }
 }
 

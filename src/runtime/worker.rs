@@ -1,6 +1,6 @@
 //! A worker thread: its streams predict, flag and learn; what they say goes to the outbox.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,20 +8,20 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::engine_panic::EnginePanic;
-use super::moving::{Coming, WorkerMessage};
+use super::orders::{Coming, Item, WorkerMessage};
 use super::rebuilding::{or_anew, rebuild};
+use super::slot::{Evicted, StreamRuntime};
 use super::store::Store;
 use crate::assemble::Verdict;
 use crate::config::{OutputSettings, Settings};
 use crate::decode::refused_reading;
-use crate::engine::EngineStats;
 use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
 use crate::payload::Reject;
 use crate::progress;
-use crate::row::{Incident, Kind, Muted, Outcome, Reading};
+use crate::row::{Outcome, Reading, StreamId, StreamMap};
 use crate::state::{Pushed, Told, push_supervised};
-use crate::status::{KeptHistory, Status, StreamView};
+use crate::status::{Status, StreamView};
 use crate::stream::{Stream, StreamParams};
 use crate::webhook::WebhookQueue;
 
@@ -29,23 +29,10 @@ use crate::webhook::WebhookQueue;
 const IDLE: Duration = Duration::from_millis(100);
 /// Time between the snapshots of two streams.
 const SAVE_EVERY: Duration = Duration::from_millis(1);
-/// Rows between two looks at how much of its past a stream may keep.
-const CAPACITY_EVERY: u64 = 256;
 /// Idle streams are looked for so often.
 const EVICT_EVERY: Duration = Duration::from_secs(1);
 /// Views are renewed at most so often while readings keep coming.
 const VIEW_EVERY: Duration = Duration::from_millis(200);
-
-/// A reading on its way to its worker.
-#[derive(Clone, Debug)]
-pub struct Item {
-    /// The reading.
-    pub reading: Reading,
-    /// When its message came.
-    pub arrived: Instant,
-    /// It was accepted before the start: learned again, since no snapshot has it.
-    pub replayed: bool,
-}
 
 /// Takes a stream's name and each of its outcomes, on the worker's thread.
 type OutcomeObserver = Arc<dyn Fn(&str, &Outcome) + Send + Sync>;
@@ -82,15 +69,15 @@ pub struct Worker {
     /// Learning that no snapshot has, of all streams together.
     pub unsaved_busy: Duration,
     /// Its streams.
-    pub streams: HashMap<Arc<str>, StreamRuntime>,
+    pub streams: StreamMap<StreamRuntime>,
     /// Streams without a reading for so long are forgotten; `None` for never.
     pub idle_evict: Option<Duration>,
     /// Forgotten streams, to be brought back by their next reading.
-    pub evicted: HashMap<Arc<str>, Evicted>,
+    pub evicted: StreamMap<Evicted>,
     /// Streams whose snapshot is due.
-    pub unsaved: Vec<Arc<str>>,
+    pub unsaved: Vec<StreamId>,
     /// Streams on their way from other workers.
-    pub coming: HashMap<Arc<str>, Coming>,
+    pub coming: StreamMap<Coming>,
     /// Further readings are in hand.
     pub more: bool,
     /// Since when the broker has been connected, unix milliseconds.
@@ -98,123 +85,7 @@ pub struct Worker {
     /// Messages that go to the outbox together.
     pub pending: Vec<Message>,
     /// Streams whose last row is not published yet, with the moment at which it will be, in order.
-    pub held: VecDeque<(Instant, Arc<str>)>,
-}
-
-/// The remainder of a stream that was idle for long.
-pub struct Evicted {
-    /// Number of its last reading.
-    seq: u64,
-    said: Option<Said>,
-}
-
-/// A stream's state as it was last published.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Said {
-    /// An incident is open.
-    pub(super) anomaly: bool,
-    /// Its kind.
-    pub(super) kind: Option<Kind>,
-    /// Mutes that last.
-    pub(super) muted: Muted,
-}
-
-/// One stream and what was last said of it.
-pub struct StreamRuntime {
-    pub(super) stream: Stream,
-    /// Its engine panicked: it learns nothing until it comes anew.
-    pub(super) is_broken: bool,
-    pub(super) prediction_topic: Arc<str>,
-    pub(super) anomaly_topic: Arc<str>,
-    /// The state last published; `None` before the first.
-    pub(super) said: Option<Said>,
-    pub(super) open: Option<Incident>,
-    /// The incident of the whole stream's silence, while it lasts.
-    pub(super) silent: Option<Incident>,
-    pub(super) last: Option<Outcome>,
-    /// When the arrival of the last row's readings was, where it is not published yet.
-    pub(super) unsaid: Option<Instant>,
-    /// When a prediction was last published.
-    pub(super) predicted: Option<Instant>,
-    /// Channels announced to Home Assistant, and how often it had started anew by then.
-    pub(super) announced: (usize, u64),
-    pub(super) counted: EngineStats,
-    /// Replayed readings are not counted yet, and will not be.
-    uncounted: bool,
-    dirty: bool,
-    /// Its history for the page; found with its first row.
-    pub(super) history: Option<Arc<KeptHistory>>,
-    /// When its last reading came.
-    touched: Instant,
-    /// Time that it has taken so far.
-    pub(super) busy: Duration,
-    /// Time that it has taken since its last snapshot.
-    pub(super) unsaved_busy: Duration,
-}
-
-impl StreamRuntime {
-    /// A stream under the topics of `output`.
-    pub fn new(stream: Stream, output: &OutputSettings) -> StreamRuntime {
-        let topic = |what: &str| -> Arc<str> {
-            format!(
-                "{}/{}/{}/{what}",
-                output.prefix,
-                output.instance,
-                stream.name()
-            )
-            .into()
-        };
-        StreamRuntime {
-            prediction_topic: topic("prediction"),
-            anomaly_topic: topic("anomaly"),
-            said: None,
-            open: stream
-                .engine()
-                .incident()
-                .filter(|incident| incident.end_ms.is_none())
-                .cloned(),
-            silent: None,
-            last: None,
-            unsaid: None,
-            predicted: None,
-            announced: (0, 0),
-            // Rows learned before this start are not counted again.
-            counted: stream.engine().stats().clone(),
-            uncounted: false,
-            dirty: true,
-            history: None,
-            touched: Instant::now(),
-            busy: Duration::ZERO,
-            unsaved_busy: Duration::ZERO,
-            is_broken: false,
-            stream,
-        }
-    }
-}
-
-impl StreamRuntime {
-    /// Puts an outcome into the stream's history.
-    pub(super) fn record(&mut self, shared: &Status, outcome: &Outcome) {
-        let name = self.stream.name();
-        let history = self.history.get_or_insert_with(|| shared.history_of(name));
-        let incident = self.stream.engine().incident();
-        let mut history = history.lock();
-        history.push(self.stream.channels(), outcome, incident);
-        if outcome.row.is_multiple_of(CAPACITY_EVERY) {
-            history.set_capacity(shared.history_capacity());
-        }
-    }
-
-    /// Kind of the open incident; after a restart as it opened, until a row says more.
-    fn incident(&self) -> Option<Kind> {
-        let said = self.last.as_ref().and_then(|last| last.kind);
-        let kind = said.or(self.open.as_ref().map(|incident| incident.kind));
-        kind.filter(|_| self.stream.engine().stats().open)
-    }
-
-    fn usual_interval(&self) -> Duration {
-        Duration::from_secs_f64(self.stream.usual_interval_ms().clamp(0.0, 1e15) / 1000.0)
-    }
+    pub held: VecDeque<(Instant, StreamId)>,
 }
 
 impl Worker {
@@ -242,11 +113,11 @@ impl Worker {
             told: Arc::default(),
             recovery: settings.state.recovery,
             unsaved_busy: Duration::ZERO,
-            streams: HashMap::new(),
+            streams: StreamMap::default(),
             idle_evict: settings.state.idle_evict,
-            evicted: HashMap::new(),
+            evicted: StreamMap::default(),
             unsaved: Vec::new(),
-            coming: HashMap::new(),
+            coming: StreamMap::default(),
             more: false,
             heard_since_ms: None,
             pending: Vec::new(),
@@ -326,7 +197,7 @@ impl Worker {
     }
 
     /// Takes a snapshot of a stream; false where the last one is still on its way.
-    fn save(&mut self, name: &Arc<str>) -> bool {
+    fn save(&mut self, name: &StreamId) -> bool {
         let Some(slot) = self.streams.get_mut(name) else {
             return true;
         };
@@ -492,7 +363,7 @@ impl Worker {
     }
 
     /// Gives up a stream, on disk as well, and takes back what the broker retains of it.
-    pub(super) fn forget(&mut self, name: &Arc<str>, seq: u64) {
+    pub(super) fn forget(&mut self, name: &StreamId, seq: u64) {
         self.evicted.remove(name);
         if let Some(slot) = self.streams.remove(name) {
             self.unsaved_busy = self.unsaved_busy.saturating_sub(slot.unsaved_busy);

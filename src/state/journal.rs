@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::error::StateError;
-use crate::row::Reading;
+use crate::row::{Reading, StreamId};
 
 /// A reading on its way into the journal.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +74,7 @@ pub fn pack(readings: &[impl Borrow<JournalEntry>], before: u64) -> Option<Journ
             let seq_step = reading.seq.wrapping_sub(seq);
             seq = reading.seq;
             Record {
-                stream: names.index(&reading.stream),
+                stream: names.index(reading.stream.name()),
                 channel: names.index(&reading.channel),
                 value: reading.value,
                 ts_offset: reading.ts_ms.wrapping_sub(reading.arrival_ms),
@@ -113,12 +113,10 @@ pub fn unpack(row: &JournalRow) -> Result<(Vec<JournalEntry>, u64), StateError> 
         )));
     }
     let group: JournalGroup = postcard::from_bytes(&row.data).map_err(|e| bad(e.to_string()))?;
+    let names: Vec<StreamId> = group.names.into_iter().map(StreamId::from).collect();
     let name = |index: u32| {
-        group
-            .names
-            .get(index as usize)
-            .cloned()
-            .ok_or_else(|| bad(format!("name {index} of {}", group.names.len())))
+        let name = names.get(index as usize);
+        name.ok_or_else(|| bad(format!("name {index} of {}", names.len())))
     };
     let mut seq = row.first_seq;
     let mut readings = Vec::with_capacity(group.records.len());
@@ -128,8 +126,8 @@ pub fn unpack(row: &JournalRow) -> Result<(Vec<JournalEntry>, u64), StateError> 
         readings.push(JournalEntry {
             reading: Reading {
                 seq,
-                stream: name(record.stream)?,
-                channel: name(record.channel)?,
+                stream: name(record.stream)?.clone(),
+                channel: name(record.channel)?.name().clone(),
                 value: record.value,
                 ts_ms: arrival_ms.wrapping_add(record.ts_offset),
                 arrival_ms,
@@ -154,17 +152,19 @@ fn checksum(first_seq: u64, last_seq: u64, data: &[u8]) -> u32 {
 #[derive(Default)]
 struct NameTable {
     list: Vec<Arc<str>>,
-    index: HashMap<Arc<str>, u32>,
+    /// By the addresses of the names, which the list keeps alive.
+    index: HashMap<usize, u32>,
 }
 
 impl NameTable {
     fn index(&mut self, name: &Arc<str>) -> u32 {
-        if let Some(&index) = self.index.get(name) {
+        let address = name.as_ptr().addr();
+        if let Some(&index) = self.index.get(&address) {
             return index;
         }
         let index = self.list.len() as u32;
         self.list.push(name.clone());
-        self.index.insert(name.clone(), index);
+        self.index.insert(address, index);
         index
     }
 }

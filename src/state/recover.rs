@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::db::{ASIDE, BAD, GOOD};
@@ -17,7 +16,7 @@ use super::records::{Edge, OutMessage, Span, Spans};
 use super::report::RecoveryReport;
 use super::supervise::{Failures, push_caught};
 use crate::history::StreamHistory;
-use crate::row::{IncidentEdge, Outcome, Reading};
+use crate::row::{IncidentEdge, Outcome, Reading, StreamId, StreamMap};
 use crate::stream::{Stream, StreamParams};
 
 /// Delivery keys kept to recognise what the broker delivers again: all that MQTT can tell apart.
@@ -61,7 +60,7 @@ pub struct Prepared {
     /// The streams as their newest snapshots have them, by name.
     pub streams: Vec<Stream>,
     /// Readings to replay, by stream.
-    pub pending: BTreeMap<Arc<str>, u64>,
+    pub pending: BTreeMap<StreamId, u64>,
     /// Messages to publish again, oldest first.
     pub outbox: Vec<OutMessage>,
     /// Number of the newest reading known; the next one accepted is one more.
@@ -118,7 +117,7 @@ pub struct JournalReplay {
     /// First reading of the last row read.
     after: Option<u64>,
     /// Last reading that each stream has learned. Streams that are not here are left out.
-    learned: HashMap<Arc<str>, u64>,
+    learned: StreamMap<u64>,
     dead: HashSet<u64>,
 }
 
@@ -161,7 +160,7 @@ pub fn prepare(
         dead: dead_seqs(&reader)?,
         forgotten: reader.forgotten(),
         streams: BTreeMap::new(),
-        learned: HashMap::new(),
+        learned: StreamMap::default(),
         out: Prepared {
             told: Told(reader.edges()?.into_iter().collect()),
             ..Prepared::default()
@@ -187,7 +186,7 @@ pub fn prepare(
         .pending
         .keys()
         .filter(|name| !learned.contains_key(*name));
-    let from = |name: &Arc<str>| forgotten.get(&**name).copied().unwrap_or(0);
+    let from = |name: &StreamId| forgotten.get(&**name).copied().unwrap_or(0);
     let new: Vec<_> = new.map(|name| (name.clone(), from(name))).collect();
     out.report.streams += new.len();
     learned.extend(new);
@@ -399,9 +398,9 @@ struct Scan<'a> {
     dead: HashSet<u64>,
     /// Last reading of each stream that was given up.
     forgotten: HashMap<String, u64>,
-    streams: BTreeMap<Arc<str>, Stream>,
+    streams: BTreeMap<StreamId, Stream>,
     /// Last reading in each stream's snapshot.
-    learned: HashMap<Arc<str>, u64>,
+    learned: StreamMap<u64>,
     out: Prepared,
 }
 

@@ -196,7 +196,7 @@ fn insert_dead_letter(
     )?
     .execute(params![
         reading.seq as i64,
-        reading.stream,
+        reading.stream.name(),
         reading.channel,
         serde_json::to_string(reading).unwrap_or_default(),
         reason,

@@ -101,11 +101,12 @@ fn words(panic: Box<dyn Any + Send>) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::row::StreamId;
     use crate::state::snapshot::{Snapshot, tests::params};
     use crate::state::{JournalEntry, Reader, StateStore, StoreOptions, digest};
     use std::cell::Cell;
     use std::collections::BTreeMap;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     thread_local! {
         /// The reading that panics, and how often it does so yet.
@@ -118,7 +119,7 @@ pub(crate) mod tests {
     pub(crate) const ALWAYS: f64 = 666.75;
 
     /// Panics over [`TWICE`] so far, by stream.
-    static SO_FAR: Mutex<BTreeMap<Arc<str>, u32>> = Mutex::new(BTreeMap::new());
+    static SO_FAR: Mutex<BTreeMap<StreamId, u32>> = Mutex::new(BTreeMap::new());
 
     pub(super) fn panic_if_asked(reading: &Reading) {
         let is_due = || {

@@ -22,6 +22,7 @@ use crate::decode::{Refusal, Refusals, RefusedTopic};
 use crate::metrics::Metrics;
 use crate::payload::Reject;
 use crate::progress::{Pulses, Stuck};
+use crate::row::{StreamId, StreamMap};
 pub use inputs::InputCount;
 use origins::KeptOrigins;
 use recovery::Recovery;
@@ -89,7 +90,7 @@ pub struct Status {
     busy: Vec<AtomicU64>,
     /// Readings handed to workers and not yet taken by them.
     waiting: AtomicUsize,
-    views: Mutex<HashMap<Arc<str>, StreamView>>,
+    views: Mutex<StreamMap<StreamView>>,
     refusals: Mutex<Refusals>,
     /// By input, in the order of the settings.
     inputs: Mutex<Vec<InputCount>>,
@@ -134,7 +135,7 @@ impl Status {
             learned: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
             busy: (0..n_workers).map(|_| AtomicU64::new(0)).collect(),
             waiting: AtomicUsize::new(0),
-            views: Mutex::new(HashMap::new()),
+            views: Mutex::default(),
             refusals: Mutex::default(),
             inputs: Mutex::default(),
             announce_round: AtomicU64::new(1),
@@ -327,7 +328,7 @@ impl Status {
     }
 
     /// How long each stream's readings have taken so far.
-    pub fn each_busy(&self, mut each: impl FnMut(&Arc<str>, Duration)) {
+    pub fn each_busy(&self, mut each: impl FnMut(&StreamId, Duration)) {
         for (stream, view) in lock(&self.views).iter() {
             each(stream, view.busy);
         }

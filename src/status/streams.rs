@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use super::{KeptHistory, Status, StreamView, lock};
 use crate::history::StreamHistory;
+use crate::row::StreamId;
 
 impl Status {
     /// Replaces what is known of a stream.
-    pub fn set_view(&self, stream: &Arc<str>, view: StreamView) {
+    pub fn set_view(&self, stream: &StreamId, view: StreamView) {
         let n_channels = view.channels.len();
         let before = lock(&self.views).insert(stream.clone(), view);
         let before = before.map_or(0, |view| view.channels.len());
@@ -19,24 +20,24 @@ impl Status {
     }
 
     /// A stream is given up: nothing is known of it.
-    pub fn forget(&self, stream: &str) {
+    pub fn forget(&self, stream: &StreamId) {
         let view = lock(&self.views).remove(stream);
         let n_channels = view.map_or(0, |view| view.channels.len());
         self.n_channels.fetch_sub(n_channels, Ordering::AcqRel);
-        lock(&self.histories).remove(stream);
+        lock(&self.histories).remove(&**stream);
     }
 
     /// Maps the view of each stream, and leaves out those of which `of` makes nothing.
     pub fn pick<T, C: FromIterator<T>>(
         &self,
-        of: impl FnMut((&Arc<str>, &StreamView)) -> Option<T>,
+        of: impl FnMut((&StreamId, &StreamView)) -> Option<T>,
     ) -> C {
         lock(&self.views).iter().filter_map(of).collect()
     }
 
     /// State of one stream.
     pub fn view(&self, stream: &str) -> Option<StreamView> {
-        lock(&self.views).get(stream).cloned()
+        lock(&self.views).get(&StreamId::from(stream)).cloned()
     }
 
     /// A stream's history; a new one where there is none yet.

@@ -31,7 +31,7 @@ fn play(seed: u64) -> (Book, Vec<News>) {
         for (pump, channel, value) in tick.measurements {
             let reading = Reading {
                 seq,
-                stream: Arc::clone(streams[pump].name()),
+                stream: streams[pump].name().clone(),
                 channel: Arc::clone(&names[channel]),
                 value,
                 ts_ms: tick.ts_ms,
