@@ -21,7 +21,7 @@ pub fn now_ms() -> i64 {
 }
 
 /// Messages of `rows` rows of `streams` streams, for up to two connections.
-fn messages(streams: usize, rows: u64, step_ms: i64, qos: u8) -> Vec<(Vec<u8>, Vec<usize>)> {
+pub fn messages(streams: usize, rows: u64, step_ms: i64, qos: u8) -> Vec<(Vec<u8>, Vec<usize>)> {
     let base = now_ms() - rows as i64 * step_ms - 3_600_000;
     let connections = streams.min(2);
     (0..connections)
@@ -70,10 +70,10 @@ fn every(every: u64, qos: u8, durability: &str, max_streams: usize) -> String {
 
 /// Result of one run.
 #[derive(Clone, Default)]
-struct Run {
-    rate: f64,
-    lost: f64,
-    cpu_us: f64,
+pub struct Run {
+    pub rate: f64,
+    pub lost: f64,
+    pub cpu_us: f64,
     cores: f64,
     broker_us: f64,
     /// Of the CPU time, learning mini-batches.
@@ -101,16 +101,16 @@ fn counter_run(load: &[(Vec<u8>, Vec<usize>)], qos: u8, n: u64, answers: bool) -
 }
 
 /// The daemon, with predictions of each of `streams` every `interval` milliseconds at most.
-fn daemon_run(
+pub fn daemon_run(
     load: &[(Vec<u8>, Vec<usize>)],
     qos: u8,
-    durability: &str,
+    settings: &str,
     (n, streams): (u64, u64),
     interval: u64,
 ) -> Run {
     let dir = tempfile::tempdir().expect("a directory");
     let (broker, port) = process::broker(dir.path());
-    let (daemon, _) = Daemon::start(dir.path(), port, &every(interval, qos, durability, 1000));
+    let (daemon, _) = Daemon::start(dir.path(), port, settings);
     let before = cpu_of(daemon.pid());
     let (start, idle) = (Instant::now(), process::idle());
     // Rows themselves are counted now and then only, each prediction when it is sent or dropped.
@@ -185,20 +185,21 @@ pub fn flood(streams: &[usize], qos: &[u8], durability: &[&str], n: u64, rounds:
     println!(
         "qos streams durability subscriber       readings/s  share (range)  lost  CPU us a reading: own, of it learning, broker  own cores, idle  by thread"
     );
-    let mut all = Vec::new();
+    let mut table = Vec::new();
     for &qos in qos {
         for &streams in streams {
             let rows = n / CHANNELS / streams as u64;
             let load = messages(streams, rows, 1000, qos);
             let n = rows * CHANNELS * streams as u64;
             for durability in durability {
+                let [all, few] = [0, INTERVAL].map(|at| every(at, qos, durability, 1000));
                 let mut runs: [Vec<Run>; 4] = Default::default();
                 for _ in 0..rounds {
                     let of = [
                         counter_run(&load, qos, n, false),
                         counter_run(&load, qos, n, true),
-                        daemon_run(&load, qos, durability, (n, streams as u64), 0),
-                        daemon_run(&load, qos, durability, (n, streams as u64), INTERVAL),
+                        daemon_run(&load, qos, &all, (n, streams as u64), 0),
+                        daemon_run(&load, qos, &few, (n, streams as u64), INTERVAL),
                     ];
                     runs.iter_mut()
                         .zip(of)
@@ -208,12 +209,12 @@ pub fn flood(streams: &[usize], qos: &[u8], durability: &[&str], n: u64, rounds:
                 let at = format!("{qos:3} {streams:7} {durability:10}");
                 let key = json!({"qos": qos, "streams": streams, "durability": durability, "messages": n});
                 for (who, runs) in WHO.iter().zip(runs) {
-                    all.push(told(&at, who, runs, &counted, &key));
+                    table.push(told(&at, who, runs, &counted, &key));
                 }
             }
         }
     }
-    json!(all)
+    json!(table)
 }
 
 /// Prints the median of some runs over that of the counting ones of the same rounds.
@@ -260,11 +261,11 @@ fn told(at: &str, who: &str, runs: Vec<Run>, counted: &[f64], key: &Value) -> Va
 
 /// Latency from the last reading of a row sent to its prediction received, at `rate` readings a
 /// second over ten streams.
-fn latency_at(rate: f64, seconds: f64) -> (f64, Vec<f64>) {
+pub fn latency_at(rate: f64, seconds: f64, settings: &str) -> (f64, Vec<f64>) {
     const STREAMS: usize = 10;
     let dir = tempfile::tempdir().expect("a directory");
     let (_broker, port) = process::broker(dir.path());
-    let (daemon, _) = Daemon::start(dir.path(), port, &settings(0, "none", 1000));
+    let (daemon, _) = Daemon::start(dir.path(), port, settings);
     let rows = (rate * seconds / CHANNELS as f64 / STREAMS as f64) as u64;
     let base = now_ms() - rows as i64 * 1000 - 3_600_000;
     let sent: Arc<Vec<AtomicU64>> = Arc::new(
@@ -329,7 +330,7 @@ pub fn latency(ceiling: f64, seconds: f64) -> Value {
     println!("asked/s  sent/s  predictions  median us   99th  99.9th");
     let mut all = Vec::new();
     for rate in [1_000.0, 10_000.0, 0.8 * ceiling] {
-        let (got, mut us) = latency_at(rate, seconds);
+        let (got, mut us) = latency_at(rate, seconds, &settings(0, "none", 1000));
         us.sort_by(f64::total_cmp);
         let at = |share: f64| {
             us.get((us.len() as f64 * share) as usize)

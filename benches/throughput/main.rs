@@ -11,6 +11,7 @@
 //! | `skew [SECONDS]` | how busy each of two workers is while the hot streams begin on one |
 //! | `beside [SECONDS]` | latency of a small stream, alone and beside wide ones on its worker |
 //! | `scaling` | cost of a row by channels, hidden units, fields, streams |
+//! | `compare BEFORE AFTER [ROUNDS]` | two programs in turn, over MQTT 3.1.1 and 5: flood, latency, fleet, as ratios |
 //! | `replay [ROWS] [ROUNDS]` | `spiked replay`, default settings, eight channels |
 //!
 //! `--nodelay` gives the broker `set_tcp_nodelay true`.
@@ -18,12 +19,15 @@
 //! Prints a table, and as its last line the same as JSON.
 #![expect(clippy::print_stdout, reason = "a bench prints its tables")]
 
+mod compare;
 mod cost;
 mod flood;
 mod memory;
 mod process;
 mod wire;
 mod workers;
+
+use std::path::Path;
 
 fn main() {
     let (flags, args): (Vec<String>, Vec<String>) = std::env::args()
@@ -70,10 +74,14 @@ fn main() {
         Some("skew") => workers::skew(number(1, 5)),
         Some("beside") => workers::beside(number(1, 10)),
         Some("scaling") => cost::scaling(),
+        Some("compare") => {
+            let programs = [text(1, ""), text(2, "")];
+            compare::compare(programs.each_ref().map(Path::new), number(3, 5) as usize)
+        }
         Some("replay") => cost::replay(number(1, 200_000), number(2, 3) as usize),
         _ => {
             println!(
-                "flood, latency, fleet, evict, skew, beside, scaling or replay; see the first lines of benches/throughput/main.rs"
+                "flood, latency, fleet, evict, skew, beside, scaling, compare or replay; see the first lines of benches/throughput/main.rs"
             );
             return;
         }

@@ -48,10 +48,14 @@ impl Feed {
 
 /// `n` streams of eight channels at a row a minute each: memory, CPU, start from snapshots.
 pub fn fleet(n: usize, rows: u64, seconds: u64) -> Value {
+    fleet_under(n, rows, seconds, &settings(0, "snapshot", n))
+}
+
+/// The same under other settings.
+pub fn fleet_under(n: usize, rows: u64, seconds: u64, text: &str) -> Value {
     let dir = tempfile::tempdir().expect("a directory");
     let (_broker, port) = process::broker(dir.path());
-    let text = settings(0, "snapshot", n);
-    let (daemon, _) = Daemon::start(dir.path(), port, &text);
+    let (daemon, _) = Daemon::start(dir.path(), port, text);
     let empty = rss_of(daemon.pid());
     let mut feed = Feed::new(port, rows);
     let begin = Instant::now();
@@ -80,7 +84,7 @@ pub fn fleet(n: usize, rows: u64, seconds: u64) -> Value {
         .filter_map(|file| file.metadata().ok())
         .map(|file| file.len())
         .sum();
-    let (daemon, started) = Daemon::start(dir.path(), port, &text);
+    let (daemon, started) = Daemon::start(dir.path(), port, text);
     let again = rss_of(daemon.pid());
     let per_stream = (live - empty) / n as f64;
     println!(

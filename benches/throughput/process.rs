@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -133,6 +134,22 @@ pub fn broker(dir: &Path) -> (Killed, u16) {
     (Killed(child), port)
 }
 
+/// The program that is measured in place of this build's.
+static PROGRAM: Mutex<Option<PathBuf>> = Mutex::new(None);
+
+/// Has `program` measured from now on.
+pub fn measure(program: &Path) {
+    let mut measured = PROGRAM.lock().expect("no one panics with it");
+    *measured = Some(program.to_owned());
+}
+
+fn program() -> PathBuf {
+    let measured = PROGRAM.lock().expect("no one panics with it");
+    measured
+        .clone()
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_spiked").into())
+}
+
 /// A running daemon.
 pub struct Daemon {
     pub child: Killed,
@@ -147,7 +164,7 @@ impl Daemon {
         std::fs::write(&config, settings).expect("a file");
         let log = std::fs::File::create(dir.join("spiked.log")).expect("a file");
         let start = Instant::now();
-        let child = Command::new(env!("CARGO_BIN_EXE_spiked"))
+        let child = Command::new(program())
             .arg("run")
             .arg("--config")
             .arg(config)
