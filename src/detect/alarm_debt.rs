@@ -10,6 +10,8 @@ const MEMORY: f64 = 4.0;
 const SAVED: f64 = 1.0;
 /// Debt that stretches nothing: one incident in the wanted time is what was asked for.
 const FREE: f64 = 0.5;
+/// Debt of an incident that another test raised: one alone stretches nothing.
+const ELSEWHERE: f64 = FREE;
 /// Bars grow by this share for each incident too many.
 const STRETCH: f64 = 1.2;
 /// An incident again within this share of the wanted time, and of the rows lived, is a repeat.
@@ -53,6 +55,12 @@ impl AlarmSource {
         matches!(self, AlarmSource::Evidence | AlarmSource::Usual)
     }
 
+    /// Incidents that other tests raised count for this one as well: after a deviation was told, its level is
+    /// no news for long. The joint level is left out, since it tells apart faults of one week.
+    fn shares(self) -> bool {
+        matches!(self, AlarmSource::Lasting | AlarmSource::Usual)
+    }
+
     /// Debt of an incident again within an episode. A fault that returns is told by evidence and by the joint
     /// level; one that the other two tests tell again shows that their bar is too low.
     fn repeat(self) -> f64 {
@@ -89,6 +97,29 @@ impl AlarmDebts {
     /// A test opened an incident at `row`. Returns what it counts for.
     pub fn opened(&mut self, source: AlarmSource, row: u64, between: f64) -> f64 {
         self.0[source as usize].opened(row, between, source.repeat())
+    }
+
+    /// An incident that the tests `told` raised counts by a share for the tests of a channel's level that did not:
+    /// whoever wants one alarm in a week does not want it from each test. Returns the further charges.
+    pub fn share(
+        &mut self,
+        told: &[AlarmSource],
+        channel: Option<u16>,
+        incidents: f64,
+    ) -> Vec<AlarmCharge> {
+        let incidents = ELSEWHERE * incidents;
+        let mut charges = Vec::new();
+        for source in AlarmSource::ALL {
+            if source.shares() && !told.contains(&source) {
+                self.add(source, incidents);
+                charges.push(AlarmCharge {
+                    source,
+                    channel,
+                    incidents,
+                });
+            }
+        }
+        charges
     }
 
     /// Adds so many incidents to the debt of a test.
@@ -188,6 +219,22 @@ impl AlarmDebt {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_incident_counts_by_a_share_for_the_other_tests_of_a_level() {
+        let mut debts = AlarmDebts::default();
+        let told = [AlarmSource::Evidence, AlarmSource::Usual];
+        let charges = debts.share(&told, Some(3), 0.5);
+        let charge = AlarmCharge {
+            source: AlarmSource::Lasting,
+            channel: Some(3),
+            incidents: 0.25,
+        };
+        assert_eq!(charges, [charge]);
+        assert_eq!(debts.of(AlarmSource::Lasting).incidents, 0.25);
+        assert_eq!(debts.of(AlarmSource::Usual).incidents, 0.0);
+        assert_eq!(debts.of(AlarmSource::JointLevel).incidents, 0.0);
+    }
 
     #[test]
     fn what_is_told_counts_little_until_it_is_told_too_often() {

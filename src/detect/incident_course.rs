@@ -1,6 +1,6 @@
 //! Opens a stream's incidents by the row's scores, names their kind, lets channels join, and closes them.
 
-use super::alarm_debt::{AlarmCharge, AlarmSource};
+use super::alarm_debt::{AlarmCharge, AlarmDebts, AlarmSource};
 use super::detector::{Detector, Judgement, Moment};
 use super::incident::{IncidentParams, Step};
 use super::joint_level::JointLevel;
@@ -163,9 +163,9 @@ impl Detector {
     }
 
     /// Charges the tests that are over their bar, and the channels in which they are, with the incident that
-    /// opens.
+    /// opens; then the other tests of levels.
     fn charge(&mut self, at: Moment) -> Vec<AlarmCharge> {
-        let mut charges = Vec::new();
+        let (mut charges, mut told) = (Vec::new(), Vec::new());
         for source in AlarmSource::ALL {
             let over: Vec<usize> = (0..self.channels.len())
                 .filter(|&c| self.is_over(source, c, at.ts_ms))
@@ -173,6 +173,7 @@ impl Detector {
             if over.is_empty() {
                 continue;
             }
+            told.push(source);
             charges.push(AlarmCharge {
                 source,
                 channel: None,
@@ -180,6 +181,17 @@ impl Detector {
             });
             charges.extend(self.charge_channels(source, &over, at.row));
         }
+        let channels = (0..self.channels.len()).map(|c| Some(c as u16));
+        let mut further = Vec::new();
+        for channel in std::iter::once(None).chain(channels) {
+            let of = charges.iter().filter(|charge| charge.channel == channel);
+            let told: Vec<AlarmSource> = of.clone().map(|charge| charge.source).collect();
+            if !told.is_empty() {
+                let most = of.map(|charge| charge.incidents).fold(0.0, f64::max);
+                further.extend(self.debts_of(channel).share(&told, channel, most));
+            }
+        }
+        charges.extend(further);
         charges
     }
 
@@ -213,13 +225,18 @@ impl Detector {
         }
     }
 
+    /// Debts of a channel; of the stream where there is none.
+    fn debts_of(&mut self, channel: Option<u16>) -> &mut AlarmDebts {
+        match channel {
+            Some(c) => &mut self.channels[usize::from(c)].debts,
+            None => &mut self.debts,
+        }
+    }
+
     /// Takes what an incident was charged with out of the debts, or back in with `sign` 1.
     pub(super) fn recharge(&mut self, charges: &[AlarmCharge], sign: f64) {
         for charge in charges {
-            let debts = match charge.channel {
-                Some(c) => &mut self.channels[usize::from(c)].debts,
-                None => &mut self.debts,
-            };
+            let debts = self.debts_of(charge.channel);
             debts.add(charge.source, sign * charge.incidents);
         }
     }

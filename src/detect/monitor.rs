@@ -57,6 +57,8 @@ pub struct ChannelMonitor {
     record: ExcursionRecord,
     /// Bar of the evidence, nats.
     bar: f64,
+    /// Factor in it, and in the length of what lasts too long.
+    stretch: f64,
     /// How far the level is off, for long, from what the others let expect.
     pub(super) lasting: LastingLevel,
     /// How usual the level is.
@@ -89,6 +91,7 @@ impl ChannelMonitor {
             shift_peak: 0.0,
             record: ExcursionRecord::default(),
             bar: f64::INFINITY,
+            stretch: 1.0,
             lasting: LastingLevel::default(),
             usual: UsualLevel::default(),
             rest: RestHazard::default(),
@@ -184,9 +187,9 @@ impl ChannelMonitor {
         let ended = self.evidence.add(&ln_e[..n], self.bar, slack);
         self.ended.extend(ended);
         self.add_shift(scored, settings, at);
-        let exceeded = |monitor: &RunLengthMonitor| monitor.is_exceeded(at.between, at.n_channels);
-        let stays = settings.usual && exceeded(&self.usual.stays);
-        let habits = settings.habits && (exceeded(&self.stuck) || exceeded(&self.silent) || stays);
+        let stays = settings.usual && self.is_exceeded(&self.usual.stays, at);
+        let habits =
+            settings.habits && (self.is_exceeded(&self.stuck, at) || self.is_silent(at) || stays);
         if habits || self.is_out_of_range {
             self.evidence.raise(self.bar + slack);
         }
@@ -271,7 +274,8 @@ impl ChannelMonitor {
         } else {
             0.0
         };
-        self.bar = at.stretch * own.max(at.base);
+        self.stretch = at.stretch;
+        self.bar = self.stretch * own.max(at.base);
     }
 
     /// The larger of the evidence's sum and that for a shift, nats.
@@ -357,16 +361,18 @@ impl ChannelMonitor {
         lasting || self.mean_shift.get() > self.evidence.get() || self.evidence.is_of_level()
     }
 
+    fn is_exceeded(&self, runs: &RunLengthMonitor, at: Thresholds) -> bool {
+        runs.is_exceeded(at.between, at.n_channels, self.stretch)
+    }
+
     /// The channel is silent beyond its habit.
     pub fn is_silent(&self, at: Thresholds) -> bool {
-        self.silent.is_exceeded(at.between, at.n_channels)
+        self.is_exceeded(&self.silent, at)
     }
 
     /// The channel stands still beyond its habit.
     pub fn is_stuck(&self, at: Thresholds) -> bool {
-        let stays = &self.usual.stays;
-        self.stuck.is_exceeded(at.between, at.n_channels)
-            || stays.is_exceeded(at.between, at.n_channels)
+        self.is_exceeded(&self.stuck, at) || self.is_exceeded(&self.usual.stays, at)
     }
 
     /// Forgets the evidence, not what is usual.

@@ -54,17 +54,17 @@ impl RunLengthMonitor {
         }
     }
 
-    /// The run that goes on is longer than is passed once in three times `between` rows of all
+    /// The run that goes on is `stretch` times as long as is passed once in three times `between` rows of all
     /// channels, `between` being the rows wanted between two alarms of the stream. A channel that
     /// has proved nothing, neither by rows without the condition nor by regular runs, has no habit
     /// to exceed.
-    pub fn is_exceeded(&self, between: f64, n_channels: f64) -> bool {
+    pub fn is_exceeded(&self, between: f64, n_channels: f64, stretch: f64) -> bool {
         let proved = self.free >= PROOF * between || self.is_regular();
         if self.run < SHORTEST || !proved {
             return false;
         }
         let between = SHARE * between * n_channels;
-        f64::from(self.run) >= self.record.return_level(between, self.alpha())
+        f64::from(self.run) >= stretch * self.record.return_level(between, self.alpha())
     }
 
     /// Exponent of the tail. The longest of n runs with a power-law tail is about n^(1/alpha) times
@@ -102,7 +102,7 @@ mod tests {
     fn noticed_after(monitor: &mut RunLengthMonitor, most: u32) -> Option<u32> {
         (1..=most).find(|_| {
             monitor.observe(true);
-            monitor.is_exceeded(10_000.0, 1.0)
+            monitor.is_exceeded(10_000.0, 1.0, 1.0)
         })
     }
 
@@ -111,6 +111,25 @@ mod tests {
         let mut monitor = RunLengthMonitor::default();
         (0..5_000).for_each(|_| monitor.observe(false));
         assert_eq!(noticed_after(&mut monitor, 100), Some(12));
+    }
+
+    #[test]
+    fn what_was_told_too_often_has_to_last_longer() {
+        let mut monitor = RunLengthMonitor::default();
+        for _ in 0..200 {
+            (0..30).for_each(|_| monitor.observe(true));
+            (0..30).for_each(|_| monitor.observe(false));
+        }
+        let lasts = |stretch| {
+            let mut monitor = monitor.clone();
+            (1..=10_000_u32).find(|_| {
+                monitor.observe(true);
+                monitor.is_exceeded(10_000.0, 1.0, stretch)
+            })
+        };
+        let (once, twice) = (lasts(1.0).unwrap(), lasts(2.0).unwrap());
+        assert!(once > 30, "{once}");
+        assert_eq!(twice.div_ceil(2), once);
     }
 
     #[test]
@@ -129,7 +148,7 @@ mod tests {
         let after = noticed_after(&mut monitor, 10_000).expect("noticed in the end");
         assert!((80..800).contains(&after), "{after}");
         monitor.accept();
-        assert!(!monitor.is_exceeded(10_000.0, 1.0));
+        assert!(!monitor.is_exceeded(10_000.0, 1.0, 1.0));
     }
 
     #[test]
@@ -138,7 +157,7 @@ mod tests {
             let mut monitor = RunLengthMonitor::default();
             for row in 0..1_000 {
                 monitor.observe(row % period != 0);
-                assert!(!monitor.is_exceeded(10_000.0, 1.0), "{period}: {row}");
+                assert!(!monitor.is_exceeded(10_000.0, 1.0, 1.0), "{period}: {row}");
             }
         }
     }

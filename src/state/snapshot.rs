@@ -13,7 +13,7 @@ use super::error::StateError;
 use crate::stream::{Stream, StreamParams, TUNABLE};
 
 /// Version of the layout of a stream's state.
-pub const FORMAT: u32 = 13;
+pub const FORMAT: u32 = 14;
 
 /// A stream's state as it goes into the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
