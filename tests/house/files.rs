@@ -29,7 +29,7 @@ const ADDED: &str = "\
     table/source table/stretch webhook/";
 
 /// Lines of all other files, without tests, today.
-const LINES: usize = 40_800;
+const LINES: usize = 40_900;
 
 /// The modules of `src` and their code, by path: `ep::network` for `ep/network.rs`.
 struct Modules {
