@@ -17,8 +17,9 @@
 //!    `UsualLevel` measures how seldom a channel has been at its present level, and how long it stays there;
 //!    `LastingLevel` how far it is, for long, from what the other channels' levels let expect.
 //! 7. The joint level's record (`LevelRecord`) counts episodes once and schedules in full.
-//! 8. `AlarmDebt`: incidents beyond the wanted ones stretch the bars of the test that opened them, and of no
-//!    other; those of a channel's own tests mostly in that channel. One that an operator confirms was none too many.
+//! 8. `AlarmDebt`: incidents beyond the wanted ones stretch the bars of the test that opened them, and by a half
+//!    those of a channel's levels; those of a channel's own tests mostly in that channel. One that an operator
+//!    confirms was none too many.
 //! 9. An incident opens where a bar is passed; channels that pass theirs later join it.
 //! 10. An operator's verdict takes what an incident taught out of the records, or counts it in full.
 //!

@@ -1,4 +1,4 @@
-//! Orders to a worker, and the way of a stream from one worker to another.
+//! Does what messages to a worker ask for, and takes a stream from one worker to another.
 
 use std::time::{Duration, Instant};
 
