@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::flood::{daemon_run, latency_at, messages, settings};
+use crate::flood::{daemon_run, latency_at, messages, publish, settings};
 use crate::memory::fleet_under;
-use crate::process::measure;
+use crate::process::{Daemon, broker, measure};
 
 /// Streams of the flood.
 const STREAMS: usize = 10;
@@ -17,11 +17,12 @@ const FLEET: usize = 1000;
 /// Readings a second, and seconds of them, for the latency.
 const PACE: (f64, f64) = (10_000.0, 4.0);
 /// The quantities, and whether more is better.
-const WHAT: [(&str, bool); 8] = [
+const QUANTITIES: [(&str, bool); 9] = [
     ("flood, QoS 0, readings/s", true),
     ("flood, QoS 0, CPU us a reading", false),
     ("flood, QoS 1 and journal, readings/s", true),
     ("flood, QoS 1 and journal, CPU us a reading", false),
+    ("ready after kill -9 at the end of that flood, s", false),
     ("latency, median us", false),
     ("latency, 99th percentile us", false),
     ("fleet, KiB a stream", false),
@@ -29,7 +30,7 @@ const WHAT: [(&str, bool); 8] = [
 ];
 
 /// All quantities of the program that is measured, over one version of MQTT.
-fn quantities(protocol: &str) -> [f64; WHAT.len()] {
+fn quantities(protocol: &str) -> [f64; QUANTITIES.len()] {
     let text = |qos: u8, durability: &str| {
         settings(qos, durability, FLEET) + &format!("[mqtt]\nprotocol = \"{protocol}\"\n")
     };
@@ -51,11 +52,29 @@ fn quantities(protocol: &str) -> [f64; WHAT.len()] {
         plain.1,
         kept.0,
         kept.1,
+        ready_after_kill(&text(1, "journal")),
         at(0.5),
         at(0.99),
         of_fleet("kib_per_stream"),
         of_fleet("start_s"),
     ]
+}
+
+/// Seconds from the start after a `kill -9`, at the moment at which the broker has the last reading of a flood,
+/// to readiness.
+fn ready_after_kill(settings: &str) -> f64 {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_broker, port) = broker(dir.path());
+    let (daemon, _) = Daemon::start(dir.path(), port, settings);
+    publish(
+        port,
+        &messages(STREAMS, MESSAGES / 8 / STREAMS as u64, 1000, 1),
+        1,
+    );
+    drop(daemon);
+    let (daemon, took) = Daemon::start(dir.path(), port, settings);
+    daemon.stop();
+    took.as_secs_f64()
 }
 
 /// The middle one; of an even number the lower of the two.
@@ -68,9 +87,15 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 /// Measures the programs in turn, `rounds` times: medians, and the median and range of the ratio of
 /// each round.
 pub fn compare(programs: [&Path; 2], rounds: usize) -> Value {
+    for program in programs {
+        assert!(
+            program.is_file(),
+            "compare BEFORE AFTER [ROUNDS]: no program at {program:?}"
+        );
+    }
     let mut table = Vec::new();
     for protocol in ["3.1.1", "5"] {
-        let mut runs: [Vec<[f64; WHAT.len()]>; 2] = Default::default();
+        let mut runs: [Vec<[f64; QUANTITIES.len()]>; 2] = Default::default();
         for round in 0..rounds {
             // Who goes first changes from round to round.
             for which in [round % 2, 1 - round % 2] {
@@ -79,7 +104,7 @@ pub fn compare(programs: [&Path; 2], rounds: usize) -> Value {
             }
         }
         println!("MQTT {protocol}: before, after, after over before (range)");
-        for (k, (name, more_is_better)) in WHAT.iter().enumerate() {
+        for (k, (name, more_is_better)) in QUANTITIES.iter().enumerate() {
             let [before, after] = [0, 1].map(|which| median(runs[which].iter().map(|run| run[k])));
             let ratios = runs[0].iter().zip(&runs[1]).map(|(a, b)| b[k] / a[k]);
             let ratios: Vec<f64> = ratios.collect();

@@ -45,7 +45,7 @@ pub fn messages(streams: usize, rows: u64, step_ms: i64, qos: u8) -> Vec<(Vec<u8
         .collect()
 }
 
-fn publish(port: u16, load: &[(Vec<u8>, Vec<usize>)], qos: u8) {
+pub fn publish(port: u16, load: &[(Vec<u8>, Vec<usize>)], qos: u8) {
     std::thread::scope(|scope| {
         for (i, (bytes, ends)) in load.iter().enumerate() {
             scope.spawn(move || {

@@ -110,7 +110,8 @@ impl AlarmDebts {
         let incidents = ELSEWHERE * incidents;
         let mut charges = Vec::new();
         for source in AlarmSource::ALL {
-            if source.shares() && !told.contains(&source) {
+            let is_here = channel.is_none() || source.is_of_channel();
+            if is_here && source.shares() && !told.contains(&source) {
                 self.add(source, incidents);
                 charges.push(AlarmCharge {
                     source,
@@ -223,17 +224,21 @@ mod tests {
     #[test]
     fn an_incident_counts_by_a_share_for_the_other_tests_of_a_level() {
         let mut debts = AlarmDebts::default();
-        let told = [AlarmSource::Evidence, AlarmSource::Usual];
-        let charges = debts.share(&told, Some(3), 0.5);
-        let charge = AlarmCharge {
-            source: AlarmSource::Lasting,
-            channel: Some(3),
+        let charge = |source, channel| AlarmCharge {
+            source,
+            channel,
             incidents: 0.25,
         };
-        assert_eq!(charges, [charge]);
-        assert_eq!(debts.of(AlarmSource::Lasting).incidents, 0.25);
-        assert_eq!(debts.of(AlarmSource::Usual).incidents, 0.0);
-        assert_eq!(debts.of(AlarmSource::JointLevel).incidents, 0.0);
+        let of = |debts: &AlarmDebts| AlarmSource::ALL.map(|source| debts.of(source).incidents);
+        let usual = [AlarmSource::Evidence, AlarmSource::Usual];
+        let charges = debts.share(&usual, None, 0.5);
+        assert_eq!(charges, [charge(AlarmSource::Lasting, None)]);
+        assert_eq!(of(&debts), [0.0, 0.0, 0.25, 0.0]);
+        // A channel has no debts of what is the stream's.
+        let mut channel = AlarmDebts::default();
+        let charges = channel.share(&[AlarmSource::Evidence], Some(3), 0.5);
+        assert_eq!(charges, [charge(AlarmSource::Usual, Some(3))]);
+        assert_eq!(of(&channel), [0.0, 0.0, 0.0, 0.25]);
     }
 
     #[test]

@@ -98,12 +98,16 @@ impl RunLengthMonitor {
 mod tests {
     use super::*;
 
-    /// Rows of the condition until it is remarkable; at most `most`.
-    fn noticed_after(monitor: &mut RunLengthMonitor, most: u32) -> Option<u32> {
+    /// Rows of the condition until it has lasted `stretch` times as long as is remarkable; at most `most`.
+    fn lasts(monitor: &mut RunLengthMonitor, most: u32, stretch: f64) -> Option<u32> {
         (1..=most).find(|_| {
             monitor.observe(true);
-            monitor.is_exceeded(10_000.0, 1.0, 1.0)
+            monitor.is_exceeded(10_000.0, 1.0, stretch)
         })
+    }
+
+    fn noticed_after(monitor: &mut RunLengthMonitor, most: u32) -> Option<u32> {
+        lasts(monitor, most, 1.0)
     }
 
     #[test]
@@ -120,14 +124,8 @@ mod tests {
             (0..30).for_each(|_| monitor.observe(true));
             (0..30).for_each(|_| monitor.observe(false));
         }
-        let lasts = |stretch| {
-            let mut monitor = monitor.clone();
-            (1..=10_000_u32).find(|_| {
-                monitor.observe(true);
-                monitor.is_exceeded(10_000.0, 1.0, stretch)
-            })
-        };
-        let (once, twice) = (lasts(1.0).unwrap(), lasts(2.0).unwrap());
+        let [once, twice] = [1.0, 2.0].map(|stretch| lasts(&mut monitor.clone(), 10_000, stretch));
+        let (once, twice) = (once.unwrap(), twice.unwrap());
         assert!(once > 30, "{once}");
         assert_eq!(twice.div_ceil(2), once);
     }

@@ -152,20 +152,21 @@ fn checksum(first_seq: u64, last_seq: u64, data: &[u8]) -> u32 {
 #[derive(Default)]
 struct NameTable {
     list: Vec<Arc<str>>,
-    /// By the addresses of the names, which the list keeps alive.
-    index: HashMap<usize, u32>,
+    by_name: HashMap<Arc<str>, u32>,
+    /// By the addresses of the names met so far: a name is hashed once for each of them.
+    by_address: HashMap<usize, u32>,
 }
 
 impl NameTable {
     fn index(&mut self, name: &Arc<str>) -> u32 {
+        let (list, by_name) = (&mut self.list, &mut self.by_name);
         let address = name.as_ptr().addr();
-        if let Some(&index) = self.index.get(&address) {
-            return index;
-        }
-        let index = self.list.len() as u32;
-        self.list.push(name.clone());
-        self.index.insert(address, index);
-        index
+        *self.by_address.entry(address).or_insert_with(|| {
+            *by_name.entry(name.clone()).or_insert_with(|| {
+                list.push(name.clone());
+                list.len() as u32 - 1
+            })
+        })
     }
 }
 
@@ -186,6 +187,16 @@ mod tests {
             },
             key,
         }
+    }
+
+    #[test]
+    fn a_name_is_packed_once_whoever_holds_it() {
+        let readings: Vec<_> = (1..=100).map(|seq| accepted(seq, 0.0, 0, 0, 0)).collect();
+        let row = pack(&readings, 0).unwrap();
+        let group: JournalGroup = postcard::from_bytes(&row.data).unwrap();
+        let mut names: Vec<&str> = group.names.iter().map(|name| &**name).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["c0", "c1", "c2", "c3", "c4", "s0", "s1", "s2"]);
     }
 
     proptest! {
