@@ -14,6 +14,8 @@ use spiked::predict::{
 
 /// Rows before anything is counted.
 const WARM_UP: usize = 1_000;
+/// The bias whose onset is looked for, standard deviations of the channel.
+const BIAS: f64 = 0.25;
 const DAY_MS: i64 = 86_400_000;
 
 struct Options {
@@ -280,6 +282,21 @@ struct GivenSums {
     persistence: f64,
     density: f64,
     density_persistence: f64,
+    /// Deviations of the values, and of the same off by [`BIAS`], in the second half.
+    deviations: Vec<f64>,
+    biased: Vec<f64>,
+}
+
+impl GivenSums {
+    /// Share of the values off by [`BIAS`] that stand out in their first row, where one in a thousand values
+    /// as they are does.
+    fn onset(&self) -> f64 {
+        let mut usual = self.deviations.clone();
+        usual.sort_by(f64::total_cmp);
+        let bar = usual[(0.999 * usual.len() as f64) as usize];
+        let found = self.biased.iter().filter(|&&deviation| deviation > bar);
+        found.count() as f64 / self.biased.len() as f64
+    }
 }
 
 /// The predictors of each channel given the others, as the daemon has them by default.
@@ -319,6 +336,15 @@ fn run_given(table: &Table, options: &Options) {
             s.persistence += square(d.last);
             s.density += v.ln_density + unit.ln();
             s.density_persistence += v.ln_persistence + unit.ln();
+            if 2 * t < table.rows.len() {
+                continue;
+            }
+            let level = pasts[c].history().map_or(f64::NAN, |h| h.level.sd());
+            let sign = if t % 2 == 0 { BIAS } else { -BIAS };
+            if let Some(off) = predictor.mixture().verify(row[c] + sign * level) {
+                s.deviations.push(v.z.abs());
+                s.biased.push(off.z.abs());
+            }
         }
         given.learn(row, &pasts, 1.0);
         for (past, &value) in pasts.iter_mut().zip(row) {
@@ -332,10 +358,11 @@ fn run_given(table: &Table, options: &Options) {
     let mean =
         |f: &dyn Fn(&GivenSums) -> f64| live.iter().map(|s| f(s)).sum::<f64>() / live.len() as f64;
     println!(
-        "    given the others: rmse {:.4} | ld {:+.3} (persistence {:+.3}) | {us:.1} us a row, {} kB",
+        "    given the others: rmse {:.4} | ld {:+.3} (persistence {:+.3}) | onset of a bias of {BIAS} sd {:.3} | {us:.1} us a row, {} kB",
         mean(&|s| 0.5 * (s.square / s.persistence).max(1e-8).ln()).exp(),
         mean(&|s| s.density / s.n),
         mean(&|s| s.density_persistence / s.n),
+        mean(&GivenSums::onset),
         given.bytes() / 1000,
     );
     for kind in ExpertKind::ALL {

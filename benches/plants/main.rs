@@ -43,6 +43,7 @@ fn main() {
         Some("normal") => normal(&params, number(1, 5), number(2, 12_000) as usize),
         Some("faults") => faults(&params, number(1, 5)),
         Some("again") => again(&params),
+        Some("joined") => joined(&params, number(1, 20)),
         Some("named") => named(&params, number(1, 4), number(2, 0)),
         Some("demo") => {
             let is_ruled = args.last().is_some_and(|arg| arg == "ruled");
@@ -259,14 +260,94 @@ fn again(params: &EngineParams) {
 
 /// A recording of the kind `name` with the same deviation from each of these rows on.
 fn returning(name: &str, seed: u64, starts: &[usize], rows: usize) -> Vec<Vec<f64>> {
+    faulty_from(name, seed, starts, RETURNS_BY, rows)
+}
+
+/// A recording of a kind whose first channel is off by `by` for [`RETURNS_ROWS`] rows from each start on.
+fn faulty_from(name: &str, seed: u64, starts: &[usize], by: f64, rows: usize) -> Vec<Vec<f64>> {
     let kind = KINDS.iter().find(|kind| kind.name == name).expect("a kind");
     let mut rows = record(kind, seed, rows, Fault::None, 0);
     for &at in starts {
         rows[at..at + RETURNS_ROWS]
             .iter_mut()
-            .for_each(|row| row[0] += RETURNS_BY);
+            .for_each(|row| row[0] += by);
     }
     rows
+}
+
+/// Rows between a fault and that of another channel, while the incident of the first is open.
+const JOINS_AFTER: usize = 40;
+/// Rows within which the second is to be told.
+const JOINS_WITHIN: usize = 20;
+
+/// A fault in another channel while the incident of a first one is open: told as joined, or by an incident
+/// of its own where the first has closed, within [`JOINS_WITHIN`] rows.
+fn joined(params: &EngineParams, seeds: u64) {
+    println!(
+        "| first | second | by | incident open | told | at most rows |\n|---|---|---|---|---|---|"
+    );
+    for (first, second) in [(0, 1), (1, 2), (2, 0)] {
+        for by in [10.0, RETURNS_BY] {
+            let (mut open, mut told, mut latest) = (0, 0, 0);
+            for seed in 0..seeds {
+                let parts: Vec<Vec<Vec<f64>>> = (RETURNING[..3].iter().zip(0..))
+                    .map(|(name, c)| {
+                        let at = BEFORE + if c == first { 0 } else { JOINS_AFTER };
+                        let starts = if c == first || c == second {
+                            vec![at]
+                        } else {
+                            vec![]
+                        };
+                        faulty_from(name, seed + 100 * c, &starts, by, BEFORE + 2 * RETURNS_ROWS)
+                    })
+                    .collect();
+                let rows = (0..parts[0].len()).map(|t| parts.iter().map(|p| p[t][0]).collect());
+                let rows: Vec<Vec<f64>> = rows.collect();
+                let at = BEFORE + JOINS_AFTER;
+                let (is_open, delay) = told_of(params, &rows, at, second as usize);
+                open += u32::from(is_open);
+                told += u32::from(delay.is_some());
+                latest = latest.max(delay.unwrap_or(0));
+            }
+            let [first, second] = [first, second].map(|c| RETURNING[c as usize]);
+            println!(
+                "| {first} | {second} | {by} | {open} of {seeds} | {told} of {seeds} | {latest} |"
+            );
+        }
+    }
+}
+
+/// Whether an incident without channel `c` is open in row `at`, and the rows from there to the edge that
+/// tells of the channel, where that comes in time.
+fn told_of(params: &EngineParams, rows: &[Vec<f64>], at: usize, c: usize) -> (bool, Option<usize>) {
+    let mut engine = Engine::new(params, rows[0].len());
+    let (mut is_open, mut delay) = (false, None);
+    for (t, values) in rows[..at + JOINS_WITHIN].iter().enumerate() {
+        let ts_ms = 1_767_571_200_000 + t as i64 * 60_000;
+        let outcome = engine.step(&Row {
+            ts_ms,
+            arrival_ms: ts_ms,
+            values: values.clone(),
+            held: Vec::new(),
+        });
+        let is_told = match &outcome.edge {
+            Some(IncidentEdge::Opened(incident)) => {
+                is_open |= t < at;
+                incident.channels.iter().any(|share| share.channel == c)
+            }
+            Some(IncidentEdge::Joined { channels, .. }) => channels.contains(&c),
+            Some(IncidentEdge::Closed(_)) => {
+                is_open &= t >= at;
+                false
+            }
+            _ => false,
+        };
+        if t >= at && is_told && delay.is_none() {
+            delay = Some(t - at);
+        }
+        engine.recycle(outcome);
+    }
+    (is_open, delay)
 }
 
 /// Whether the first channel of the first incident in a fault of one of several coupled channels is the

@@ -7,13 +7,13 @@ threshold (score 1). A flag on NAB is the row in which an incident opens; on SKA
 open incident.
 
 usage: detect.py --data DIR [--tools DIR] [--spiked BIN] [--config FILE]
-                 [all] [nab] [skab] [forecast] [density] [horizons] [alarms] [ablation] [perturbed]
+                 [all] [nab] [skab] [forecast] [density] [horizons] [alarms] [young] [ablation] [perturbed]
   DIR holds nab/, skab/, ett/; --tools names the folder with nab_eval.py, skab_eval.py and real_eval.py.
   all: every set in one table, also gecco2018/, lwsndr/, smap/ and lbnl_hvac/ where DIR has them.
   density: log density against that of persistence, and coverage where change was expected, as the
   summary of `replay` gives them; forecast: coverage (NAB without its anomaly windows) and RMSE; horizons: the same 1 and 12 rows
   ahead over persistence at that horizon, every row counts; alarms: wanted against measured
-  false alarms on SKAB anomaly-free, beside what the same setting finds on valve1; ablation: nab and
+  false alarms on SKAB anomaly-free, beside what the same setting finds on valve1; young: SKAB anomaly-free in 21 parts; ablation: nab and
   skab with each part switched off; perturbed: nab and skab with other seeds and warm-ups and on
   altered copies of the files.
 """
@@ -242,6 +242,28 @@ def alarms(args, work):
     del os.environ["SPIKED_DETECT__FALSE_ALARMS_PER_WEEK"]
 
 
+# Parts of SKAB's recording without faults, seven and a half minutes each.
+YOUNG = 21
+
+
+def young(args, work):
+    """SKAB's recording without faults in parts, each a stream that has just begun: how many have an incident."""
+    place = f"{work}/young"
+    os.makedirs(place, exist_ok=True)
+    files = []
+    for path in glob.glob(f"{args.data}/skab/anomaly-free/*.csv"):
+        with open(path) as f:
+            header, *lines = f.readlines()
+        for part in range(YOUNG):
+            first, last = (len(lines) * k // YOUNG for k in (part, part + 1))
+            files.append(f"{place}/part-{part:02}.csv")
+            with open(files[-1], "w") as f:
+                f.writelines([header] + lines[first:last])
+    replay(args, files, f"{place}/out")
+    counts = [incidents(f"{place}/out/{os.path.basename(path)}") for path in files]
+    print(f"flagged: {sum(n > 0 for n in counts)} of {len(counts)} young streams, {sum(counts)} incidents")
+
+
 def altered(args, root, rows=slice(None), change=lambda values: values):
     """A copy of the NAB and SKAB files with these rows only and every channel changed; windows end at
     the rows that are left, those without any are dropped."""
@@ -357,7 +379,7 @@ def main():
     work = args.keep or tempfile.mkdtemp(prefix="spiked-bench-")
     for what in args.what or ["nab", "skab", "forecast"]:
         print(f"== {what}")
-        {"nab": nab, "skab": skab, "forecast": forecast, "density": density, "horizons": horizons, "alarms": alarms,
+        {"nab": nab, "skab": skab, "forecast": forecast, "density": density, "horizons": horizons, "alarms": alarms, "young": young,
          "ablation": ablation, "perturbed": perturbed, "all": everything}[what](args, work)
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Regression benchmark: `spiked fit` on tables with ready-made splits, beside published figures.
 
-usage: uci.py SPIKED FOLDER [--sets a,b] [--splits N] [--first K] [further arguments of `spiked fit`]
+usage: uci.py SPIKED FOLDER [--sets a,b] [--splits N] [--first K] [--halves] [further arguments of `spiked fit`]
 
 FOLDER/SET holds data.txt (white space), index_features.txt, index_target.txt and
 index_{train,test}_N.txt. Fixed defaults for all sets: 50 spiking units, 40 passes.
@@ -10,6 +10,9 @@ many as --inits says. Needs numpy. Prints one line a set: mean and standard erro
 RMSE and log density, and in brackets the published figures of probabilistic back-propagation
 (Hernandez-Lobato and Adams, 2015), MC-dropout (Gal and Ghahramani, 2016) and Deep Ensembles
 (Lakshminarayanan et al., 2017).
+
+With --halves each split is learned in two parts: the first half of the training rows, then `--load` of that
+model with the second half, beside all rows at once; the test rows are the same. One line each.
 """
 import argparse
 import json
@@ -34,22 +37,41 @@ def write(path, rows):
     return str(path)
 
 
-def fit(spiked, folder, split, work, extra):
+def tables(folder, split):
+    """Training and test rows of a split, the target in the last column."""
     data = np.loadtxt(folder / "data.txt")
     columns = np.loadtxt(folder / "index_features.txt").astype(int).ravel()
     target = int(np.loadtxt(folder / "index_target.txt"))
     table = np.c_[data[:, columns], data[:, target]]
-    files = []
-    for part in ("train", "test"):
-        rows = np.loadtxt(folder / f"index_{part}_{split}.txt").astype(int)
-        files.append(write(work / f"{part}.csv", table[rows]))
-    command = [spiked, "fit", "--task", "regression", "--target", str(len(columns))]
+    indices = (folder / f"index_{part}_{split}.txt" for part in ("train", "test"))
+    return [table[np.loadtxt(index).astype(int)] for index in indices]
+
+
+def fit(spiked, train, test, work, extra):
+    """RMSE, log density and coverage on `test` of a fit to `train`."""
+    files = [write(work / "train.csv", train), write(work / "test.csv", test)]
+    command = [spiked, "fit", "--task", "regression", "--target", str(train.shape[1] - 1)]
     command += ["--train", files[0], "--test", files[1], "--hidden", "50", "--passes", "40"]
     done = subprocess.run(command + ["--json"] + extra, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(done.stderr)
     score = json.loads(done.stdout)["passes"][-1]["test"]
     return score["rmse"], score["log_density"], score["coverage90"]
+
+
+def fits(args, folder, split, work, extra):
+    """Scores of a split by the name of what was learned."""
+    train, test = tables(folder, split)
+    whole = fit(args.spiked, train, test, work, extra)
+    if not args.halves:
+        return {"": whole}
+    first, second = np.array_split(train, 2)
+    model = str(work / "model")
+    return {
+        "first half": fit(args.spiked, first, test, work, extra + ["--save", model]),
+        "then the second": fit(args.spiked, second, test, work, extra + ["--load", model]),
+        "all at once": whole,
+    }
 
 
 def main():
@@ -59,25 +81,32 @@ def main():
     parser.add_argument("--sets", default=",".join(PUBLISHED))
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--halves", action="store_true")
     args, extra = parser.parse_known_args()
     for name in args.sets.split(","):
         folder = args.folder / name
-        scores = []
+        scores = {}
         with tempfile.TemporaryDirectory() as work:
             for split in range(args.first, args.first + args.splits):
                 if (folder / f"index_train_{split}.txt").exists():
-                    scores.append(fit(args.spiked, folder, split, pathlib.Path(work), extra))
-        mean = np.mean(scores, 0)
-        error = np.std(scores, 0) / len(scores) ** 0.5
-        published = PUBLISHED.get(name, ())
-        rmse = " ".join(str(row[0]) for row in published)
-        density = " ".join(str(row[1]) for row in published)
-        print(
-            f"{name:17s} {len(scores)} splits: RMSE {mean[0]:.3f} +- {error[0]:.3f} ({rmse}), "
-            f"log density {mean[1]:.3f} +- {error[1]:.3f} ({density}), "
-            f"coverage of 90% {mean[2]:.3f}",
-            flush=True,
-        )
+                    for what, score in fits(args, folder, split, pathlib.Path(work), extra).items():
+                        scores.setdefault(what, []).append(score)
+        for what, rows in scores.items():
+            show(name, what, np.array(rows))
+
+
+def show(name, what, scores):
+    mean = np.mean(scores, 0)
+    error = np.std(scores, 0) / len(scores) ** 0.5
+    published = PUBLISHED.get(name, ())
+    rmse = " ".join(str(row[0]) for row in published)
+    density = " ".join(str(row[1]) for row in published)
+    print(
+        f"{name:17s} {what:15s} {len(scores)} splits: RMSE {mean[0]:.3f} +- {error[0]:.3f} ({rmse}), "
+        f"log density {mean[1]:.3f} +- {error[1]:.3f} ({density}), "
+        f"coverage of 90% {mean[2]:.3f}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
 #[path = "../kit/authority.rs"]
 mod authority;
 mod cluster;
+mod credentials;
 mod kills;
 mod membership;
 #[path = "../durability/plant.rs"]

@@ -43,12 +43,13 @@ fn ask(question: &[&str], settings: &[(&str, &str)]) -> Output {
     command.output().unwrap()
 }
 
-fn check(settings: &[(&str, &str)]) -> Output {
+/// `check --connect` with these settings.
+pub fn check(settings: &[(&str, &str)]) -> Output {
     ask(&["check", "--connect", "--http-listen", ""], settings)
 }
 
 /// Complaints in one line, which `check --connect` and `cluster status` have in common.
-fn complaint(settings: &[(&str, &str)]) -> String {
+pub fn complaint(settings: &[(&str, &str)]) -> String {
     let said = [check(settings), ask(&["cluster", "status"], settings)].map(|output| {
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
