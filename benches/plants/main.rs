@@ -180,6 +180,7 @@ fn demo(params: &EngineParams, seeds: u64, n_faults: u64, first: u64, is_ruled: 
 
 fn faults(params: &EngineParams, seeds: u64) {
     let mut found = BTreeMap::<String, (u32, u32)>::new();
+    let mut missed = BTreeMap::<String, Vec<&str>>::new();
     for kind in &KINDS {
         for fault in Fault::ALL
             .into_iter()
@@ -194,6 +195,12 @@ fn faults(params: &EngineParams, seeds: u64) {
                     *hits += u32::from(hit);
                     *n += 1;
                 }
+                if !hit {
+                    missed
+                        .entry(format!("{fault:?}"))
+                        .or_default()
+                        .push(kind.name);
+                }
             }
         }
     }
@@ -203,6 +210,10 @@ fn faults(params: &EngineParams, seeds: u64) {
             "| {name} | {:.1} | {n} |",
             100.0 * f64::from(hits) / f64::from(n)
         );
+    }
+    println!("| fault | missed |\n|---|---|");
+    for (fault, kinds) in missed {
+        println!("| {fault} | {} |", kinds.join(", "));
     }
 }
 

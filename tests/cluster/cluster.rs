@@ -152,7 +152,7 @@ impl Cluster {
     }
 
     /// Waits until the commits have come to the journal's end.
-    fn wait_committed(&self, messages: u64, limit: Duration) {
+    pub fn wait_committed(&self, messages: u64, limit: Duration) {
         let start = Instant::now();
         loop {
             let view = self.view();
@@ -268,7 +268,7 @@ impl Cluster {
     }
 
     /// Forgets leases and states, but not the journal: the next worker learns everything anew.
-    fn forget(&self) {
+    pub fn forget(&self) {
         self.runtime.block_on(async {
             self.context.delete_key_value("t-leases").await.unwrap();
             self.context.delete_object_store("t-states").await.unwrap();
