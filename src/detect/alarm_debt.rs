@@ -56,9 +56,14 @@ impl AlarmSource {
     }
 
     /// Incidents that other tests raised count for this one as well: after a deviation was told, its level is
-    /// no news for long. The joint level is left out, since it tells apart faults of one week.
-    fn shares(self) -> bool {
-        matches!(self, AlarmSource::Lasting | AlarmSource::Usual)
+    /// no news for long. The joint level of several channels is left out, since it tells apart faults of one
+    /// week; that of a single one is the level of this channel.
+    fn shares(self, n_channels: usize) -> bool {
+        match self {
+            AlarmSource::Evidence => false,
+            AlarmSource::JointLevel => n_channels == 1,
+            AlarmSource::Lasting | AlarmSource::Usual => true,
+        }
     }
 
     /// Debt of an incident again within an episode. A fault that returns is told by evidence and by the joint
@@ -99,19 +104,21 @@ impl AlarmDebts {
         self.0[source as usize].opened(row, between, source.repeat())
     }
 
-    /// An incident that the tests `told` raised counts by a share for the tests of a channel's level that did not:
-    /// whoever wants one alarm in a week does not want it from each test. Returns the further charges.
+    /// An incident that the tests `told` raised in a stream of `n_channels` counts by a share for the tests of a
+    /// channel's level that did not: whoever wants one alarm in a week does not want it from each test.
+    /// Returns the further charges.
     pub fn share(
         &mut self,
         told: &[AlarmSource],
         channel: Option<u16>,
         incidents: f64,
+        n_channels: usize,
     ) -> Vec<AlarmCharge> {
         let incidents = ELSEWHERE * incidents;
         let mut charges = Vec::new();
         for source in AlarmSource::ALL {
             let is_here = channel.is_none() || source.is_of_channel();
-            if is_here && source.shares() && !told.contains(&source) {
+            if is_here && source.shares(n_channels) && !told.contains(&source) {
                 self.add(source, incidents);
                 charges.push(AlarmCharge {
                     source,
@@ -231,14 +238,18 @@ mod tests {
         };
         let of = |debts: &AlarmDebts| AlarmSource::ALL.map(|source| debts.of(source).incidents);
         let usual = [AlarmSource::Evidence, AlarmSource::Usual];
-        let charges = debts.share(&usual, None, 0.5);
+        let charges = debts.share(&usual, None, 0.5, 2);
         assert_eq!(charges, [charge(AlarmSource::Lasting, None)]);
         assert_eq!(of(&debts), [0.0, 0.0, 0.25, 0.0]);
         // A channel has no debts of what is the stream's.
         let mut channel = AlarmDebts::default();
-        let charges = channel.share(&[AlarmSource::Evidence], Some(3), 0.5);
+        let charges = channel.share(&[AlarmSource::Evidence], Some(3), 0.5, 4);
         assert_eq!(charges, [charge(AlarmSource::Usual, Some(3))]);
         assert_eq!(of(&channel), [0.0, 0.0, 0.0, 0.25]);
+        // The joint level of a single channel is the level of this channel.
+        let mut alone = AlarmDebts::default();
+        alone.share(&[AlarmSource::Evidence], None, 0.5, 1);
+        assert_eq!(of(&alone), [0.0, 0.25, 0.25, 0.25]);
     }
 
     #[test]

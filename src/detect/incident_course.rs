@@ -181,14 +181,15 @@ impl Detector {
             });
             charges.extend(self.charge_channels(source, &over, at.row));
         }
-        let channels = (0..self.channels.len()).map(|c| Some(c as u16));
+        let n = self.channels.len();
+        let channels = (0..n).map(|c| Some(c as u16));
         let mut further = Vec::new();
         for channel in std::iter::once(None).chain(channels) {
             let of = charges.iter().filter(|charge| charge.channel == channel);
             let told: Vec<AlarmSource> = of.clone().map(|charge| charge.source).collect();
             if !told.is_empty() {
                 let most = of.map(|charge| charge.incidents).fold(0.0, f64::max);
-                further.extend(self.debts_of(channel).share(&told, channel, most));
+                further.extend(self.debts_of(channel).share(&told, channel, most, n));
             }
         }
         charges.extend(further);
