@@ -17,7 +17,9 @@ fn learn_anew(cluster: &mut Cluster, names: &[&str], messages: u64) -> [f64; 2] 
         let mut pin = Command::new("taskset");
         pin.args(["-acp", &core.to_string(), &pid]);
         let pinned = pin.output().expect("taskset is in util-linux");
-        assert!(pinned.status.success(), "{pinned:?}");
+        if !pinned.status.success() {
+            println!("{name} has no core of its own: {pinned:?}");
+        }
     }
     cluster.wait_ready();
     let begin = Instant::now();
