@@ -328,7 +328,7 @@ def perturbed(args, work):
 
 # Each switch does one thing.
 PARTS = [("all parts", {})] + [(name, {f"EXPERIMENTAL__{key}": "false"}) for name, key in [
-    ("learned weights", "LEARN_WEIGHTS"), ("skip connections", "SKIP_CONNECTIONS"), ("calendar", "CALENDAR"),
+    ("learned weights", "LEARN_WEIGHTS"), ("calendar", "CALENDAR"),
     ("hourly noise", "HOURLY_NOISE"), ("discount for autocorrelation", "DISCOUNT_AUTOCORRELATION"),
     ("cross-channel test", "CROSS_CHANNEL"), ("joint level", "JOINT_LEVEL"), ("levels given the others", "LASTING_LEVEL"), ("usual levels", "USUAL_LEVEL"), ("rest", "REST"),
     ("run lengths", "RUN_LENGTHS"), ("mean shift", "MEAN_SHIFT"), ("return levels", "CALIBRATE")]]
