@@ -73,6 +73,17 @@ fn switch_off(settings: &mut EngineSettings, name: &str) {
     } = false;
 }
 
+/// Row `t` of a recording, a row a minute.
+fn row_at(t: usize, values: &[f64]) -> Row {
+    let ts_ms = 1_767_571_200_000 + t as i64 * 60_000;
+    Row {
+        ts_ms,
+        arrival_ms: ts_ms,
+        values: values.to_vec(),
+        held: Vec::new(),
+    }
+}
+
 /// Rows in which incidents open with these, and rows flagged.
 fn run(params: &EngineParams, rows: &[Vec<f64>]) -> (Vec<(usize, Incident)>, usize) {
     run_ruled(params, rows, None)
@@ -87,13 +98,7 @@ fn run_ruled(
     let mut engine = Engine::new(params, rows[0].len());
     let (mut opened, mut flagged) = (Vec::new(), 0);
     for (t, values) in rows.iter().enumerate() {
-        let ts_ms = 1_767_571_200_000 + t as i64 * 60_000;
-        let outcome = engine.step(&Row {
-            ts_ms,
-            arrival_ms: ts_ms,
-            values: values.clone(),
-            held: Vec::new(),
-        });
+        let outcome = engine.step(&row_at(t, values));
         flagged += usize::from(outcome.anomaly);
         if let Some(IncidentEdge::Opened(incident)) = &outcome.edge {
             if let Some(ruling) = ruling {
@@ -334,19 +339,17 @@ fn told_of(params: &EngineParams, rows: &[Vec<f64>], at: usize, c: usize) -> (bo
     let mut engine = Engine::new(params, rows[0].len());
     let (mut is_open, mut delay) = (false, None);
     for (t, values) in rows[..at + JOINS_WITHIN].iter().enumerate() {
-        let ts_ms = 1_767_571_200_000 + t as i64 * 60_000;
-        let outcome = engine.step(&Row {
-            ts_ms,
-            arrival_ms: ts_ms,
-            values: values.clone(),
-            held: Vec::new(),
-        });
+        let outcome = engine.step(&row_at(t, values));
         let is_told = match &outcome.edge {
             Some(IncidentEdge::Opened(incident)) => {
-                is_open |= t < at;
-                incident.channels.iter().any(|share| share.channel == c)
+                let is_of_it = incident.channels.iter().any(|share| share.channel == c);
+                is_open |= t < at && !is_of_it;
+                is_of_it
             }
-            Some(IncidentEdge::Joined { channels, .. }) => channels.contains(&c),
+            Some(IncidentEdge::Joined { channels, .. }) => {
+                is_open &= t >= at || !channels.contains(&c);
+                channels.contains(&c)
+            }
             Some(IncidentEdge::Closed(_)) => {
                 is_open &= t >= at;
                 false
@@ -400,17 +403,9 @@ fn state(params: &EngineParams) {
             ..KINDS[3]
         };
         let mut engine = Engine::new(params, channels);
-        for (t, values) in record(&kind, 1, 4_000, Fault::None, 0)
-            .into_iter()
-            .enumerate()
-        {
-            let ts_ms = 1_767_571_200_000 + t as i64 * 60_000;
-            engine.step(&Row {
-                ts_ms,
-                arrival_ms: ts_ms,
-                values,
-                held: Vec::new(),
-            });
+        let rows = record(&kind, 1, 4_000, Fault::None, 0);
+        for (t, values) in rows.iter().enumerate() {
+            engine.step(&row_at(t, values));
         }
         let whole = postcard::to_allocvec(&engine).map_or(0, |bytes| bytes.len());
         let detector = postcard::to_allocvec(engine.detector()).map_or(0, |bytes| bytes.len());
