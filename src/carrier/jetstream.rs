@@ -28,6 +28,7 @@ use async_nats::jetstream::{self, Context};
 use futures_util::StreamExt;
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use super::answers::{away, json, now_ms, parse, unix_ms};
@@ -41,16 +42,20 @@ use super::records::{
 use super::retained::{self, RetainedQueue, is_retained};
 use super::{
     Carrier, CarrierError, ClaimedPartition, ClusterView, Partition, PartitionCommit,
-    PartitionState, is_covered, subject_of_filter, subject_of_topic,
+    PartitionState, SharedCarrier, is_covered, subject_of_filter, subject_of_topic,
 };
 use crate::config::ClusterSettings;
 use crate::metrics::Class;
 use crate::mqtt::Message;
 use crate::payload::InstructionTopic;
 use crate::status::lock;
+use crate::stream::StreamParams;
 
 /// Outputs that wait for their acknowledgement at once.
 const IN_FLIGHT: usize = 512;
+
+/// Entries that are asked for at the same time.
+const ASKED_TOGETHER: usize = 64;
 
 /// A worker's connection, and the leases that it has.
 pub struct JetStream {
@@ -167,14 +172,14 @@ impl JetStream {
         let subjects = format!("{}>", leases.prefix);
         let subjects = leases.stream.info_with_subjects(subjects).await;
         let mut subjects = subjects.map_err(away)?;
+        let mut keys = Vec::new();
         while let Some(subject) = subjects.next().await {
             let (subject, _) = subject.map_err(away)?;
             let key = subject.strip_prefix(&leases.prefix).unwrap_or(&subject);
-            let entry = leases.entry(key).await.map_err(away)?;
-            let Some(entry) = entry.filter(|entry| entry.operation == Operation::Put) else {
-                continue;
-            };
-            match parse_key(key) {
+            keys.push(key.to_owned());
+        }
+        for entry in entries(leases, keys).await? {
+            match parse_key(&entry.key) {
                 RecordKey::Worker(worker) => {
                     let heard_ms = unix_ms(entry.created.unix_timestamp_nanos());
                     view.workers.insert(worker.to_owned(), now_ms() - heard_ms);
@@ -356,6 +361,23 @@ fn subjects(filters: &[String]) -> Vec<String> {
     kept
 }
 
+/// The entries of keys, asked for some at a time; those that are deleted are left out.
+async fn entries(leases: &kv::Store, keys: Vec<String>) -> Result<Vec<kv::Entry>, CarrierError> {
+    let mut entries = Vec::with_capacity(keys.len());
+    for some in keys.chunks(ASKED_TOGETHER) {
+        let mut asked = JoinSet::new();
+        for key in some {
+            let (leases, key) = (leases.clone(), key.clone());
+            asked.spawn(async move { leases.entry(key).await });
+        }
+        for entry in asked.join_all().await {
+            let entry = entry.map_err(away)?;
+            entries.extend(entry.filter(|entry| entry.operation == Operation::Put));
+        }
+    }
+    Ok(entries)
+}
+
 /// Text that no other process has.
 fn client_name() -> String {
     let id = u64::from(std::process::id());
@@ -368,6 +390,136 @@ fn client_name() -> String {
 
 impl Carrier for JetStream {
     type Journal = JetStreamJournal;
+
+    async fn claim(
+        &self,
+        partition: Partition,
+        dead: &str,
+        params: &StreamParams,
+    ) -> Result<ClaimedPartition, CarrierError> {
+        let leases = self.leases().await?;
+        let key = partition_key(partition);
+        let entry = leases.entry(&key).await.map_err(away)?;
+        let revision = entry.as_ref().map_or(0, |entry| entry.revision);
+        let before = entry.filter(|entry| entry.operation == Operation::Put);
+        let before = before.map(|entry| parse(&entry.value)).transpose()?;
+        let before: PartitionRecord = before.unwrap_or_default();
+        let fenced = CarrierError::Fenced {
+            partition,
+            epoch: before.epoch,
+        };
+        if !before.owner.is_empty() && before.owner != dead {
+            return Err(fenced);
+        }
+        let record = PartitionRecord {
+            epoch: before.epoch + 1,
+            owner: self.worker.clone(),
+            ..before
+        };
+        let revision = match leases.update(&key, json(&record).into(), revision).await {
+            Ok(revision) => revision,
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => return Err(fenced),
+            Err(error) => return Err(away(error)),
+        };
+        lock(&self.held).insert(
+            partition,
+            HeldRecord {
+                record: record.clone(),
+                revision,
+            },
+        );
+        let state = self.load(&record).await?.unwrap_or_default();
+        let params = params.clone();
+        let streams = tokio::task::spawn_blocking(move || state.open(&params)).await;
+        let streams = streams.map_err(|error| {
+            let object = &record.object;
+            CarrierError::Settings(format!("{object} cannot be opened: {error}"))
+        })?;
+        Ok(ClaimedPartition {
+            epoch: record.epoch,
+            streams,
+            position: record.position,
+            dead_letters: record.dead_letters,
+            ..ClaimedPartition::default()
+        })
+    }
+
+    async fn read(&self, after: u64) -> Result<JetStreamJournal, CarrierError> {
+        let mut stream = self
+            .context
+            .get_stream(&self.settings.name)
+            .await
+            .map_err(away)?;
+        let last = stream.info().await.map_err(away)?.state.last_sequence;
+        if last < after {
+            return Err(CarrierError::Settings(format!(
+                "the journal ends with message {last}, the states go on to {after}: it is not the \
+                 journal that they were made from"
+            )));
+        }
+        let config = OrderedConfig {
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: after + 1,
+            },
+            ..OrderedConfig::default()
+        };
+        let consumer = stream.create_consumer(config).await.map_err(away)?;
+        let messages = consumer.messages().await.map_err(away)?;
+        Ok(JetStreamJournal::new(messages))
+    }
+
+    async fn commit(
+        &self,
+        partition: Partition,
+        epoch: u64,
+        commit: PartitionCommit,
+    ) -> Result<(), CarrierError> {
+        let held = lock(&self.held).get(&partition).cloned();
+        let Some(held) = held.filter(|held| held.record.epoch == epoch) else {
+            return Err(CarrierError::Fenced { partition, epoch });
+        };
+        let mut record = held.record.clone();
+        record.position = commit
+            .position
+            .unwrap_or(record.position)
+            .max(record.position);
+        if let Some(letter) = commit.dead_letter {
+            record.set_apart(letter);
+        }
+        if commit.releases {
+            record.owner.clear();
+        }
+        if let Some(streams) = commit.streams {
+            let state = PartitionState { streams };
+            let bytes = tokio::task::spawn_blocking(move || state.to_bytes()).await;
+            let bytes = bytes.map_err(|error| {
+                CarrierError::Away(format!("its state cannot be written down: {error}"))
+            })?;
+            record.object = format!("{partition}.{epoch}.{}", record.position);
+            record.state_bytes = bytes.len() as u64;
+            record.committed_ms = now_ms();
+            let mut data = bytes.as_slice();
+            let put = self
+                .states()
+                .await?
+                .put(record.object.as_str(), &mut data)
+                .await;
+            put.map_err(away)?;
+        }
+        let (before, new) = (held.record.object.clone(), record.object.clone());
+        let swapped = self.swap(partition, &held, record).await;
+        if before != new {
+            match &swapped {
+                Ok(()) => self.remove_object(&before).await,
+                Err(CarrierError::Fenced { .. }) => self.remove_object(&new).await,
+                Err(_) => {}
+            }
+        }
+        swapped
+    }
+}
+
+impl SharedCarrier for JetStream {
     type News = JetStreamNews;
 
     fn worker(&self) -> &str {
@@ -434,121 +586,6 @@ impl Carrier for JetStream {
         let leases = self.leases().await?;
         let watch = leases.watch_with_history(">").await.map_err(away)?;
         Ok(JetStreamNews::new(watch))
-    }
-
-    async fn claim(
-        &self,
-        partition: Partition,
-        dead: &str,
-    ) -> Result<ClaimedPartition, CarrierError> {
-        let leases = self.leases().await?;
-        let key = partition_key(partition);
-        let entry = leases.entry(&key).await.map_err(away)?;
-        let revision = entry.as_ref().map_or(0, |entry| entry.revision);
-        let before = entry.filter(|entry| entry.operation == Operation::Put);
-        let before = before.map(|entry| parse(&entry.value)).transpose()?;
-        let before: PartitionRecord = before.unwrap_or_default();
-        let fenced = CarrierError::Fenced {
-            partition,
-            epoch: before.epoch,
-        };
-        if !before.owner.is_empty() && before.owner != dead {
-            return Err(fenced);
-        }
-        let record = PartitionRecord {
-            epoch: before.epoch + 1,
-            owner: self.worker.clone(),
-            ..before
-        };
-        let revision = match leases.update(&key, json(&record).into(), revision).await {
-            Ok(revision) => revision,
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => return Err(fenced),
-            Err(error) => return Err(away(error)),
-        };
-        let claimed = ClaimedPartition {
-            epoch: record.epoch,
-            position: record.position,
-            state: None,
-            dead_letters: record.dead_letters.clone(),
-        };
-        lock(&self.held).insert(
-            partition,
-            HeldRecord {
-                record: record.clone(),
-                revision,
-            },
-        );
-        let state = self.load(&record).await?;
-        Ok(ClaimedPartition { state, ..claimed })
-    }
-
-    async fn read(&self, after: u64) -> Result<JetStreamJournal, CarrierError> {
-        let mut stream = self
-            .context
-            .get_stream(&self.settings.name)
-            .await
-            .map_err(away)?;
-        let last = stream.info().await.map_err(away)?.state.last_sequence;
-        if last < after {
-            return Err(CarrierError::Settings(format!(
-                "the journal ends with message {last}, the states go on to {after}: it is not the \
-                 journal that they were made from"
-            )));
-        }
-        let config = OrderedConfig {
-            deliver_policy: DeliverPolicy::ByStartSequence {
-                start_sequence: after + 1,
-            },
-            ..OrderedConfig::default()
-        };
-        let consumer = stream.create_consumer(config).await.map_err(away)?;
-        let messages = consumer.messages().await.map_err(away)?;
-        Ok(JetStreamJournal::new(messages))
-    }
-
-    async fn commit(
-        &self,
-        partition: Partition,
-        epoch: u64,
-        commit: PartitionCommit,
-    ) -> Result<(), CarrierError> {
-        let held = lock(&self.held).get(&partition).cloned();
-        let Some(held) = held.filter(|held| held.record.epoch == epoch) else {
-            return Err(CarrierError::Fenced { partition, epoch });
-        };
-        let mut record = held.record.clone();
-        record.position = commit
-            .position
-            .unwrap_or(record.position)
-            .max(record.position);
-        if let Some(letter) = commit.dead_letter {
-            record.set_apart(letter);
-        }
-        if commit.releases {
-            record.owner.clear();
-        }
-        if let Some(bytes) = &commit.state {
-            record.object = format!("{partition}.{epoch}.{}", record.position);
-            record.state_bytes = bytes.len() as u64;
-            record.committed_ms = now_ms();
-            let mut data = bytes.as_slice();
-            let put = self
-                .states()
-                .await?
-                .put(record.object.as_str(), &mut data)
-                .await;
-            put.map_err(away)?;
-        }
-        let (before, new) = (held.record.object.clone(), record.object.clone());
-        let swapped = self.swap(partition, &held, record).await;
-        if before != new {
-            match &swapped {
-                Ok(()) => self.remove_object(&before).await,
-                Err(CarrierError::Fenced { .. }) => self.remove_object(&new).await,
-                Err(_) => {}
-            }
-        }
-        swapped
     }
 
     async fn publish(&self, messages: &[Message]) -> Result<(), CarrierError> {

@@ -33,7 +33,7 @@ impl JournalReader for JetStreamJournal {
                 None => return Err(CarrierError::Away("the journal ends".to_owned())),
             };
             let info = message.info().map_err(away)?;
-            out.push(JournalMessage {
+            out.push(JournalMessage::Sent {
                 sequence: info.stream_sequence,
                 stored_ms: unix_ms(info.published.unix_timestamp_nanos()),
                 pending: info.pending,

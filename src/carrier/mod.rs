@@ -1,20 +1,30 @@
-//! Carries readings, state and outputs between several workers: one trait, and NATS JetStream behind it.
+//! Carries readings and state to a worker and from it: one trait, with the state file of a single machine
+//! and NATS JetStream behind it.
 //!
-//! Streams are dealt by their names into partitions. A worker that holds the lease of a partition learns
-//! its streams; the lease has an epoch that only grows. Messages are numbered in one journal. A commit
-//! puts the state of a partition's streams, and the number of the last message that is in it, in the
-//! place of the one before, unless the lease has gone to another worker meanwhile. Whoever takes a
-//! partition over goes on from its last commit: the same messages give the same bits.
+//! Streams are dealt by their names into partitions. Whoever holds the lease of a partition learns its
+//! streams; the lease has an epoch that only grows. Messages are numbered in a journal. A commit puts the
+//! state of streams, and the number of the last message that is in it, in the place of the one before,
+//! unless the lease has gone to another worker meanwhile. Whoever claims a partition goes on from its last
+//! commit: the same messages give the same bits.
 //!
-//! The single machine has one partition, the lock of its state directory for a lease, the journal of its
-//! state file for a journal and the snapshots there for commits: `runtime::store::Store`. Both hand their
-//! messages to the same intake thread and their outputs to the same outbox.
+//! | | single machine (`disk`) | cluster (`jetstream`) |
+//! |---|---|---|
+//! | partitions | one | 64, if not set otherwise |
+//! | lease | the lock of the state directory | a record in a key-value bucket |
+//! | journal | readings in the state file; what comes behind them comes from the broker | messages in a stream of the server |
+//! | commit | a stream at a time, at a number of its own | all streams of a partition, at one number |
+//! | outputs | the broker, kept in the state file until it has them | a stream of the server, which knows repetitions |
+//!
+//! Threads of the single machine write to the state file while they learn: `store::Store`.
 
 #[cfg(feature = "jetstream")]
 mod answers;
 mod assignment;
 #[cfg(feature = "jetstream")]
 mod connecting;
+#[cfg(test)]
+pub(crate) mod contract_tests;
+pub(crate) mod disk;
 #[cfg(feature = "jetstream")]
 pub mod jetstream;
 #[cfg(feature = "jetstream")]
@@ -26,6 +36,7 @@ mod provision;
 mod records;
 #[cfg(feature = "jetstream")]
 mod retained;
+pub(crate) mod store;
 #[cfg(feature = "jetstream")]
 mod subject;
 
@@ -35,6 +46,9 @@ use std::future::Future;
 use serde::{Deserialize, Serialize};
 
 use crate::mqtt::Message;
+use crate::row::{Reading, StreamId};
+use crate::state::snapshot::Snapshot;
+use crate::stream::{Stream, StreamParams};
 
 pub(crate) use assignment::partition_of;
 pub use assignment::{Partition, owner_of};
@@ -113,36 +127,50 @@ pub enum CarrierNews {
 }
 
 /// A partition that was claimed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ClaimedPartition {
     /// Epoch of the lease.
     pub epoch: u64,
-    /// State of the last commit; `None` before the first.
-    pub state: Option<PartitionState>,
-    /// Number of the last message in it; 0 before the first.
+    /// Its streams, as the last commit has them.
+    pub streams: Vec<Stream>,
+    /// All of them have learned the journal up to this number; 0 before the first commit.
     pub position: u64,
+    /// Readings of each stream behind it, where that is known.
+    pub pending: BTreeMap<StreamId, u64>,
     /// Readings to leave out.
     pub dead_letters: Vec<DeadLetter>,
 }
 
-/// A message of the journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JournalMessage {
-    /// Its number.
-    pub sequence: u64,
-    /// When the journal took it, unix milliseconds.
-    pub stored_ms: i64,
-    /// Topic.
-    pub topic: String,
-    /// Payload.
-    pub payload: Vec<u8>,
-    /// Messages behind it, as far as the journal knew when it sent it.
-    pub pending: u64,
+/// A message of a journal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JournalMessage {
+    /// As a device sent it.
+    Sent {
+        /// Its number.
+        sequence: u64,
+        /// When the journal took it, unix milliseconds.
+        stored_ms: i64,
+        /// Topic.
+        topic: String,
+        /// Payload.
+        payload: Vec<u8>,
+        /// Messages behind it, as far as the journal knew when it sent it.
+        pending: u64,
+    },
+    /// Readings of messages that were accepted before the start. They have their numbers, and no stream has
+    /// learned them.
+    Accepted {
+        /// All readings up to this number were handed out with these.
+        position: u64,
+        /// The readings.
+        readings: Vec<Reading>,
+    },
 }
 
-/// Reads the journal on and on.
+/// Reads a journal on and on.
 pub trait JournalReader: Send + 'static {
-    /// Appends the next messages to `out`: at least one, and those that are there behind it.
+    /// Appends the next messages to `out`: at least one, and those that are there behind it. Appends none
+    /// where the journal ends, and what comes later comes another way.
     fn next(
         &mut self,
         out: &mut Vec<JournalMessage>,
@@ -155,10 +183,35 @@ pub trait NewsReader: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Result<CarrierNews, CarrierError>> + Send;
 }
 
-/// One worker's access to what all of them share.
+/// Where the readings and the state of a partition are kept.
 pub trait Carrier: Send + Sync + 'static {
     /// Reads the journal.
     type Journal: JournalReader;
+
+    /// Claims a partition whose owner is none, or `dead`: none other has it afterwards. A stream that models
+    /// of `params` cannot go on with is not among its streams.
+    fn claim(
+        &self,
+        partition: Partition,
+        dead: &str,
+        params: &StreamParams,
+    ) -> impl Future<Output = Result<ClaimedPartition, CarrierError>> + Send;
+
+    /// Reads the journal behind number `after`.
+    fn read(&self, after: u64) -> impl Future<Output = Result<Self::Journal, CarrierError>> + Send;
+
+    /// Puts states of streams and `position` in the place of the last commit's, and adds `dead_letter`, as
+    /// long as the lease is the one of `epoch`; afterwards the partition has no owner where `releases`.
+    fn commit(
+        &self,
+        partition: Partition,
+        epoch: u64,
+        commit: PartitionCommit,
+    ) -> impl Future<Output = Result<(), CarrierError>> + Send;
+}
+
+/// A carrier that several workers share: one worker's access to it.
+pub trait SharedCarrier: Carrier {
     /// Tells of the other workers.
     type News: NewsReader;
 
@@ -183,26 +236,6 @@ pub trait Carrier: Send + Sync + 'static {
     /// All that is known of workers and leases, then what changes.
     fn news(&self) -> impl Future<Output = Result<Self::News, CarrierError>> + Send;
 
-    /// Claims a partition whose owner is none, or `dead`: none other has it afterwards.
-    fn claim(
-        &self,
-        partition: Partition,
-        dead: &str,
-    ) -> impl Future<Output = Result<ClaimedPartition, CarrierError>> + Send;
-
-    /// Reads the journal behind message number `after`.
-    fn read(&self, after: u64) -> impl Future<Output = Result<Self::Journal, CarrierError>> + Send;
-
-    /// Puts `state` (`None` where it is as before) and `position` in the place of the last commit's, and adds
-    /// `dead_letter`, as long as the lease is the one of `epoch`; afterwards the partition has no owner where
-    /// `releases`.
-    fn commit(
-        &self,
-        partition: Partition,
-        epoch: u64,
-        commit: PartitionCommit,
-    ) -> impl Future<Output = Result<(), CarrierError>> + Send;
-
     /// Publishes messages in their order; of those that were published before, with the same topic and
     /// payload, nobody is told again for a time.
     fn publish(
@@ -214,8 +247,8 @@ pub trait Carrier: Send + Sync + 'static {
 /// New state of a partition.
 #[derive(Clone, Debug, Default)]
 pub struct PartitionCommit {
-    /// Its streams; `None` where none of them has changed.
-    pub state: Option<Vec<u8>>,
+    /// Streams; `None` where none of them has changed. All of the partition's, where a commit has one number.
+    pub streams: Option<Vec<Snapshot>>,
     /// Number of the last message that was taken; `None` where it stays.
     pub position: Option<u64>,
     /// A further reading that is set apart.

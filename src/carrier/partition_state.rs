@@ -2,8 +2,11 @@
 //!
 //! Layout: CRC-32 of what follows, little-endian, then the postcard encoding of the streams' snapshots.
 
+use tracing::{error, warn};
+
 use crate::state::StateError;
 use crate::state::snapshot::{Snapshot, decode, encode};
+use crate::stream::{Stream, StreamParams};
 
 /// Snapshots of all streams of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +36,24 @@ impl PartitionState {
         }
         let streams = decode(body)?;
         Ok(PartitionState { streams })
+    }
+
+    /// Its streams. One that was made with settings that models of `params` cannot go on with is left out.
+    pub(crate) fn open(self, params: &StreamParams) -> Vec<Stream> {
+        let opened = self.streams.into_iter().filter_map(|snapshot| {
+            if let Some(why) = snapshot.unfit_for(params) {
+                warn!(stream = snapshot.stream, "the stream learns anew: {why}");
+                return None;
+            }
+            match snapshot.open_with(params) {
+                Ok((stream, _)) => Some(stream),
+                Err(error) => {
+                    error!(stream = snapshot.stream, %error, "the stream learns anew");
+                    None
+                }
+            }
+        });
+        opened.collect()
     }
 }
 

@@ -2,17 +2,15 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::warn;
 
+use crate::carrier::disk::DiskStore;
 use crate::cli::CliError;
 use crate::cli::reload::Reload;
 use crate::config::{Durability, Settings};
-use crate::runtime::disk::DiskStore;
-use crate::runtime::store::Store;
 use crate::{config, runtime};
 
 /// Flags that override the configuration file and the environment.
@@ -108,13 +106,13 @@ pub fn run(args: RunArgs) -> Result<(), CliError> {
 }
 
 /// The state file; `None` where nothing is to be kept.
-fn store(settings: &Settings) -> Result<Option<Arc<dyn Store>>, CliError> {
+fn store(settings: &Settings) -> Result<Option<DiskStore>, CliError> {
     let (settings, in_cluster) = (&settings.state, settings.cluster.is_some());
     if in_cluster || settings.durability == Durability::None {
         return Ok(None);
     }
     let store = DiskStore::open(settings).map_err(|error| CliError::Runtime(error.to_string()))?;
-    Ok(Some(Arc::new(store)))
+    Ok(Some(store))
 }
 
 /// Ends with the first SIGTERM, SIGINT or SIGQUIT; each SIGHUP before has the settings read anew. The

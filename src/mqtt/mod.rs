@@ -37,6 +37,7 @@ use std::time::Instant;
 
 use crate::config::MqttSettings;
 use crate::metrics::Class;
+use crate::row::Reading;
 
 pub use client::{Client, ClientHandles, start};
 #[cfg(feature = "jetstream")]
@@ -107,10 +108,12 @@ pub struct JournalPlace {
 
 /// Fate of a message on its way to the intake thread, which acknowledges all of them in their
 /// order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Fate {
     /// It is there.
     Whole,
+    /// It was accepted before the start: these are its readings, and there is nothing else in it.
+    Accepted(Vec<Reading>),
     /// It was larger than what is received, so many bytes: the payload was discarded.
     TooBig(usize),
     /// The queue was full of newer ones: the payload was discarded.

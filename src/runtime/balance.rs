@@ -5,6 +5,7 @@
 //! worker that has it, behind all its readings so far, [`WorkerMessage::Take`] to the other, before all its
 //! further ones. So every reading is learned once and in order, whichever worker is ahead.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -190,6 +191,22 @@ impl Dispatch {
     /// Sends every worker an order.
     pub(super) fn send_all(&self, order: impl Fn() -> WorkerMessage) {
         (0..self.ways.len()).for_each(|worker| self.send(worker, order()));
+    }
+
+    /// Gives every stream a worker, so that each has about as much to learn again.
+    pub(super) fn place_all(&mut self, streams: &[Stream], pending: &BTreeMap<StreamId, u64>) {
+        let all = pending.values().sum::<u64>().max(1) as f64;
+        let mut names: Vec<(&StreamId, usize, u64)> = streams
+            .iter()
+            .map(|stream| (stream.name(), stream.channels().len()))
+            .chain(pending.keys().map(|name| (name, 1)))
+            .map(|(name, n)| (name, n, pending.get(name).copied().unwrap_or(0)))
+            .collect();
+        names.sort_by(|a, b| b.2.cmp(&a.2).then(a.0.cmp(b.0)));
+        names.dedup_by(|a, b| a.0 == b.0);
+        for (name, n_channels, n_pending) in names {
+            self.place(name, n_channels, n_pending as f64 / all);
+        }
     }
 
     /// A stream comes from outside, before all its readings.

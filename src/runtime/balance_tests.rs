@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::balance::Dispatch;
-use super::disk::DiskStore;
 use super::orders::{Item, WorkerMessage};
-use super::store::Store;
 use super::worker::Worker;
+use crate::carrier::disk::DiskStore;
+use crate::carrier::store::Store;
 use crate::config::{Settings, load_plain};
 use crate::engine::EngineStats;
 use crate::metrics::Metrics;
@@ -52,8 +52,9 @@ type Seen = BTreeMap<String, (Vec<i64>, String)>;
 fn run(n: u64, n_workers: usize, every: u64) -> (Seen, u64) {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(&dir, n_workers);
-    let store: Arc<dyn Store> = Arc::new(DiskStore::open(&settings.state).unwrap());
-    let restored = store.restore(settings.stream_params()).unwrap();
+    let disk = DiskStore::open(&settings.state).unwrap();
+    let restored = disk.restore(settings.stream_params()).unwrap();
+    let store: Arc<dyn Store> = Arc::new(disk.clone());
     assert!(restored.streams.is_empty());
     let shared = Arc::new(Status::new(Metrics::new().unwrap(), n_workers, 0));
     let rows: Arc<Mutex<HashMap<String, Vec<i64>>>> = Arc::default();
@@ -92,7 +93,7 @@ fn run(n: u64, n_workers: usize, every: u64) -> (Seen, u64) {
     for thread in threads {
         thread.join().unwrap();
     }
-    store.close().unwrap();
+    disk.close().unwrap();
     let again = DiskStore::open(&settings.state).unwrap();
     let restored = again.restore(settings.stream_params()).unwrap();
     let mut rows = lock(&rows);
@@ -134,8 +135,9 @@ fn streams_that_move_between_workers_learn_the_same_bits_in_the_same_order() {
 fn predictions_of_a_stream_are_published_before_it_moves() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(&dir, 1);
-    let store: Arc<dyn Store> = Arc::new(DiskStore::open(&settings.state).unwrap());
+    let store = DiskStore::open(&settings.state).unwrap();
     store.restore(settings.stream_params()).unwrap();
+    let store: Arc<dyn Store> = Arc::new(store);
     let shared = Arc::new(Status::new(Metrics::new().unwrap(), 1, 0));
     let out = Out::new(Outbox::new(100, 1), shared.clone());
     let (_keep, rx) = crossbeam_channel::bounded(1);

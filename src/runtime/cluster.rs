@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -11,22 +10,20 @@ use tracing::error;
 
 use super::ServeError;
 use super::engine_panic::EnginePanic;
+use super::holding::IntakeWays;
 use super::membership::Membership;
 use super::outlet::{OutletFlush, publish_all};
-use super::partitions::PartitionOrder;
 use super::retaining::{Retaining, RetainingTrouble};
 use crate::carrier::jetstream::JetStream;
 use crate::config::Settings;
 use crate::mqtt::outbox::Outbox;
-use crate::mqtt::{Intake, Message, Out};
-use crate::status::{Status, lock};
+use crate::mqtt::{Message, Out};
+use crate::status::lock;
 
 /// A running membership of a cluster.
 pub(super) struct ClusterHandles {
     /// Messages to publish go here.
     pub(super) out: Out,
-    /// Orders for the intake thread come from here.
-    pub(super) orders: Receiver<PartitionOrder>,
     /// Panics of engines go here.
     pub(super) panics: mpsc::UnboundedSender<EnginePanic>,
     flush: OutletFlush,
@@ -41,11 +38,10 @@ impl ClusterHandles {
     pub(super) async fn start(
         settings: &Settings,
         filters: &[String],
-        intake: &Intake,
-        shared: &Arc<Status>,
+        ways: &IntakeWays,
         may_begin: watch::Receiver<bool>,
     ) -> Result<ClusterHandles, ServeError> {
-        let output = &settings.output;
+        let (output, shared) = (&settings.output, &ways.shared);
         let own_topic = format!("{}/{}", output.prefix, output.instance);
         let cluster = settings.cluster.as_ref();
         let cluster = cluster.ok_or_else(|| ServeError::Cluster("there is none".to_owned()))?;
@@ -54,8 +50,6 @@ impl ClusterHandles {
         let out = Out::new(Outbox::new(output.outbox_messages, 1), shared.clone());
         let (asks, asked) = mpsc::unbounded_channel();
         let flush = OutletFlush::new(asks);
-        // Bounded by what a membership does at once: it waits for the answers.
-        let (orders_tx, orders) = crossbeam_channel::unbounded();
         let (panics, panicked) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let status_topic: Arc<str> = format!("{own_topic}/status").into();
@@ -77,8 +71,7 @@ impl ClusterHandles {
             settings: cluster.clone(),
             params: settings.stream_params().clone(),
             n_workers: settings.runtime.workers,
-            intake: intake.clone(),
-            orders: orders_tx,
+            ways: ways.clone(),
             flush: flush.clone(),
             farewell: (cluster.retain_over_mqtt).then(|| Message::status(&status_topic, "offline")),
             out: out.clone(),
@@ -92,7 +85,6 @@ impl ClusterHandles {
             outlet: tokio::spawn(publish_all(carrier, out.clone(), asked, shared.clone())),
             membership: tokio::spawn(membership.run()),
             out,
-            orders,
             panics,
             flush,
             stop,

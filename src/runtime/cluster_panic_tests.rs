@@ -1,22 +1,17 @@
 //! A worker of a cluster, nats-server and all, with engines that panic over certain values.
 
-#[path = "../../tests/cluster/server.rs"]
-mod server;
-#[path = "../../tests/kit/waiting.rs"]
-mod waiting;
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use self::server::{Server, have_server};
 use super::panic_tests::{N, publish, wait_for};
 use super::partitions::READING_BITS;
 use super::{Hooks, serve};
+use crate::carrier::contract_tests::server::{Server, have_server};
 use crate::carrier::jetstream::JetStream;
-use crate::carrier::{Carrier, JournalReader};
+use crate::carrier::{Carrier, JournalMessage, JournalReader};
 use crate::config::{Settings, load_plain};
 use crate::decode::InboundMessage;
 use crate::row::StreamId;
@@ -48,12 +43,22 @@ async fn learned_in_peace(
     }
     let mut decoder = settings.decoder(0);
     for message in &messages {
-        decoder.last_seq = message.sequence << READING_BITS;
+        let JournalMessage::Sent {
+            sequence,
+            stored_ms,
+            topic,
+            payload,
+            ..
+        } = message
+        else {
+            panic!("{message:?}");
+        };
+        decoder.last_seq = sequence << READING_BITS;
         let sent = InboundMessage {
-            topic: &message.topic,
-            payload: &message.payload,
+            topic,
+            payload,
             retained: false,
-            arrival_ms: message.stored_ms,
+            arrival_ms: *stored_ms,
             properties: &[],
         };
         assert!(decoder.read(sent, &mut readings).is_ok());

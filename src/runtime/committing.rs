@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::membership::{ClusterMember, HeldPartition, TOGETHER};
+use super::membership::{ClusterMember, TOGETHER};
 use super::partitions::PartitionCut;
-use crate::carrier::{Carrier, CarrierError, Partition, PartitionCommit, PartitionState};
+use crate::carrier::{CarrierError, Partition, PartitionCommit, SharedCarrier};
 
 /// A partition with a panic is committed at each look for so long: what is learned before the next one is
 /// not learned again.
 const WARY: Duration = Duration::from_secs(60);
 
-impl<C: Carrier> ClusterMember<C> {
+impl<C: SharedCarrier> ClusterMember<C> {
     /// Waits for a cut and for its outputs, and makes the commit of it.
     pub(super) async fn commit_of(
         &self,
@@ -22,7 +22,7 @@ impl<C: Carrier> ClusterMember<C> {
         let gone = |what: &str| CarrierError::Away(what.to_owned());
         let cut = cut.await.map_err(|_| gone("the intake thread has ended"))?;
         let n_workers = self.parts.n_workers;
-        let state = match cut.snapshots {
+        let streams = match cut.snapshots {
             None => None,
             Some(snapshots) => {
                 let gathered = tokio::task::spawn_blocking(move || {
@@ -30,10 +30,10 @@ impl<C: Carrier> ClusterMember<C> {
                     let is_whole = parts.len() == n_workers;
                     let mut streams: Vec<_> = parts.into_iter().flatten().collect();
                     streams.sort_by(|a, b| a.stream.cmp(&b.stream));
-                    is_whole.then(|| PartitionState { streams }.to_bytes())
+                    is_whole.then_some(streams)
                 });
-                let bytes = gathered.await.ok().flatten();
-                Some(bytes.ok_or_else(|| gone("an engine has panicked"))?)
+                let streams = gathered.await.ok().flatten();
+                Some(streams.ok_or_else(|| gone("an engine has panicked"))?)
             }
         };
         let flushed = tokio::time::timeout(self.parts.settings.lease, self.parts.flush.flushed());
@@ -43,7 +43,7 @@ impl<C: Carrier> ClusterMember<C> {
             Err(_) => return Err(gone("its outputs are not acknowledged yet")),
         }
         Ok(PartitionCommit {
-            state,
+            streams,
             position: Some(cut.position),
             ..PartitionCommit::default()
         })
@@ -53,7 +53,7 @@ impl<C: Carrier> ClusterMember<C> {
     pub(super) async fn commit_due(&mut self) {
         let every = self.parts.settings.commit;
         self.wary.retain(|_, since| since.elapsed() < WARY);
-        let due = self.held.iter().filter(|(partition, held)| {
+        let due = self.holding.held.iter().filter(|(partition, held)| {
             held.committed.elapsed() >= every || self.wary.contains_key(*partition)
         });
         let mut due: Vec<(Instant, Partition)> =
@@ -63,7 +63,7 @@ impl<C: Carrier> ClusterMember<C> {
         due.truncate(TOGETHER);
         let cuts: Vec<_> = due
             .iter()
-            .map(|(_, p)| (*p, self.order(*p, false, self.held[p].is_due)))
+            .map(|(_, p)| (*p, self.holding.cut(*p, false)))
             .collect();
         let mut is_away = false;
         for (partition, cut) in cuts {
@@ -73,19 +73,18 @@ impl<C: Carrier> ClusterMember<C> {
                 true => Err(CarrierError::Away("no answer to the one before".to_owned())),
                 false => self.commit_of(cut).await,
             };
-            let Some(HeldPartition {
-                epoch, position, ..
-            }) = self.held.get(&partition)
-            else {
+            let Some(held) = self.holding.held.get(&partition) else {
                 continue;
             };
-            let (epoch, mut position) = (*epoch, *position);
+            let mut position = held.position;
             let done = match commit {
                 // Nothing has come.
-                Ok(commit) if commit.state.is_none() && commit.position == Some(position) => Ok(()),
+                Ok(commit) if commit.streams.is_none() && commit.position == Some(position) => {
+                    Ok(())
+                }
                 Ok(commit) => {
                     position = commit.position.unwrap_or(position);
-                    self.parts.carrier.commit(partition, epoch, commit).await
+                    self.holding.commit(partition, commit).await
                 }
                 Err(error) => Err(error),
             };
@@ -93,7 +92,7 @@ impl<C: Carrier> ClusterMember<C> {
                 self.note_refused(partition, epoch).await;
                 continue;
             }
-            let Some(held) = self.held.get_mut(&partition) else {
+            let Some(held) = self.holding.held.get_mut(&partition) else {
                 continue;
             };
             held.committed = Instant::now();

@@ -9,8 +9,8 @@ use tracing::warn;
 use super::ServeError;
 use super::engine_panic::EnginePanic;
 use super::filters::{broker_figures, filters, optional_filters};
-use super::partitions::Partitions;
-use super::store::Store;
+use super::holding::IntakeWays;
+use crate::carrier::store::Store;
 use crate::config::{MqttSettings, Protocol, Settings};
 use crate::mqtt::outbox::Outbox;
 use crate::mqtt::{
@@ -26,8 +26,6 @@ pub(super) struct Clients {
     pub(super) acks: mpsc::UnboundedSender<Vec<Ack>>,
     /// Topics subscribed to.
     pub(super) filters: watch::Sender<Filters>,
-    /// Orders of a cluster to the intake thread.
-    pub(super) partitions: Option<Partitions>,
     /// Panics of engines go here, in a cluster.
     pub(super) panics: Option<mpsc::UnboundedSender<EnginePanic>>,
     ways: Ways,
@@ -55,40 +53,35 @@ fn journal_filters(settings: &Settings) -> Vec<String> {
 impl Clients {
     pub(super) async fn start(
         settings: &Settings,
-        intake: &Intake,
-        shared: &Arc<Status>,
+        ways: &IntakeWays,
         store: &Arc<dyn Store>,
         may_connect: watch::Receiver<bool>,
     ) -> Result<Clients, ServeError> {
-        if let Some(cluster) = &settings.cluster {
-            return Clients::join(cluster.partitions, settings, intake, shared, may_connect).await;
+        if settings.cluster.is_some() {
+            return Clients::join(settings, ways, may_connect).await;
         }
         warn_of_plain_password(&settings.mqtt);
         let connect = match settings.mqtt.protocol {
             Protocol::V3 => Clients::connect::<V4>,
             Protocol::V5 => Clients::connect::<V5>,
         };
-        connect(settings, intake, shared, store.clone(), may_connect)
+        connect(settings, ways, store.clone(), may_connect)
     }
 
     #[cfg(feature = "jetstream")]
     async fn join(
-        n_partitions: u16,
         settings: &Settings,
-        intake: &Intake,
-        shared: &Arc<Status>,
+        ways: &IntakeWays,
         may_connect: watch::Receiver<bool>,
     ) -> Result<Clients, ServeError> {
         use super::cluster::ClusterHandles;
         let filters = journal_filters(settings);
-        let handles = ClusterHandles::start(settings, &filters, intake, shared, may_connect);
-        let handles = handles.await?;
+        let handles = ClusterHandles::start(settings, &filters, ways, may_connect).await?;
         Ok(Clients {
             out: handles.out.clone(),
             // Nobody waits for acknowledgements, and the subjects are those of the start.
             acks: mpsc::unbounded_channel().0,
             filters: watch::channel(Filters::default()).0,
-            partitions: Some(Partitions::new(n_partitions, handles.orders.clone())),
             panics: Some(handles.panics.clone()),
             ways: Ways::Cluster(handles),
         })
@@ -96,10 +89,8 @@ impl Clients {
 
     #[cfg(not(feature = "jetstream"))]
     async fn join(
-        _: u16,
         _: &Settings,
-        _: &Intake,
-        _: &Arc<Status>,
+        _: &IntakeWays,
         _: watch::Receiver<bool>,
     ) -> Result<Clients, ServeError> {
         Err(ServeError::Cluster(
@@ -109,11 +100,11 @@ impl Clients {
 
     fn connect<L: Link<Options = LinkOptions>>(
         settings: &Settings,
-        intake: &Intake,
-        shared: &Arc<Status>,
+        ways: &IntakeWays,
         store: Arc<dyn Store>,
         may_connect: watch::Receiver<bool>,
     ) -> Result<Clients, ServeError> {
+        let shared = &ways.shared;
         let output = &settings.output;
         let status_topic = format!("{}/{}/status", output.prefix, output.instance);
         let options = LinkOptions {
@@ -133,7 +124,7 @@ impl Clients {
             },
             status_topic: None,
             reconnect_max: settings.mqtt.reconnect_max,
-            intake: intake.clone(),
+            intake: ways.intake.clone(),
             max_payload_bytes: settings.mqtt.max_payload_bytes,
             acks_at_once: !store.groups_commits(),
             outbox: Outbox::new(1, 1),
@@ -170,7 +161,6 @@ impl Clients {
             out: outgoing.out.clone(),
             acks: incoming.acks.clone(),
             filters: incoming.filters.clone(),
-            partitions: None,
             panics: None,
             ways: Ways::Broker(incoming, outgoing),
         })

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::store::Delivery;
+use crate::carrier::store::Delivery;
 use crate::mqtt::Delivered;
 
 /// Hash of the last message accepted under each packet id; constant memory. An entry ages: once so many

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::carrier::{Carrier, CarrierError};
+use crate::carrier::{CarrierError, SharedCarrier};
 use crate::status::lock;
 
 /// Signs of life of this worker.
@@ -19,7 +19,11 @@ pub(super) struct Heartbeat {
 }
 
 /// Has the worker heard, four times a lease.
-pub(super) async fn beat<C: Carrier>(carrier: Arc<C>, heartbeat: Arc<Heartbeat>, lease: Duration) {
+pub(super) async fn beat<C: SharedCarrier>(
+    carrier: Arc<C>,
+    heartbeat: Arc<Heartbeat>,
+    lease: Duration,
+) {
     let mut ticks = tokio::time::interval(lease / 4);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

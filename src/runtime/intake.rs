@@ -16,7 +16,7 @@ use super::expiry::Expiry;
 use super::input_counts::InputCounts;
 use super::orders::Item;
 use super::partitions::{OrderScope, Partitions};
-use super::store::{Accepted, Delivery, Replay, Store};
+use crate::carrier::store::{Accepted, Delivery, Store};
 use crate::config::{InputSettings, OutputSettings};
 use crate::decode::{Decoder, InboundMessage};
 use crate::metrics::Class;
@@ -32,8 +32,6 @@ const IDLE: Duration = Duration::from_millis(50);
 const MAX_GROUP: usize = 4096;
 /// Time between two signs of life while the thread waits for the disk.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// Time between two looks whether everything is recovered.
-const RECOVERY_POLL: Duration = Duration::from_millis(5);
 /// Groups that may be on their way to disk at once.
 const PIPELINE: usize = 8;
 
@@ -66,10 +64,6 @@ pub(super) struct IntakeThread {
     pub deliveries: Deliveries,
     /// Groups on their way to disk.
     pub pipeline: Pipeline,
-    /// Readings to learn again before any message is taken.
-    pub replay: Option<Replay>,
-    /// Told once they are learned.
-    pub recovered: Option<oneshot::Sender<()>>,
     /// Decides which streams make room for others.
     pub expiry: Expiry,
     /// Topic on which Home Assistant says that it has started; `None` where it is not served.
@@ -80,8 +74,8 @@ pub(super) struct IntakeThread {
     pub inputs: InputCounts,
     /// Inputs that were changed while the daemon runs.
     pub changed_inputs: Receiver<ChangedInputs>,
-    /// Partitions that are here, in a cluster.
-    pub partitions: Option<Partitions>,
+    /// Partitions that are here.
+    pub partitions: Partitions,
     /// Topics and QoS.
     pub output: OutputSettings,
 }
@@ -117,26 +111,16 @@ impl IntakeThread {
         let mut scratch = MessageBuffers::default();
         let pulse = self.shared.pulses.add("intake");
         progress::enter(pulse.clone());
-        if let Some(replay) = self.replay.take() {
-            self.recover(replay);
-        }
-        if !self.shared.is_stopping() {
-            self.shared.end_recovery();
-            // Where nobody waits any more the daemon is about to stop.
-            let _ = self.recovered.take().map(|recovered| recovered.send(()));
-        }
         loop {
             progress::beat();
             self.dispatch.balance();
             self.expire();
             self.take_changed_inputs();
-            if let Some(partitions) = &mut self.partitions {
-                partitions.take_orders(&mut OrderScope {
-                    decoder: &mut self.decoder,
-                    dispatch: &mut self.dispatch,
-                    output: &self.output,
-                });
-            }
+            self.partitions.take_orders(&mut OrderScope {
+                decoder: &mut self.decoder,
+                dispatch: &mut self.dispatch,
+                output: &self.output,
+            });
             self.inputs.show(&self.shared);
             if self.receive(&mut scratch, MAX_GROUP, IDLE) {
                 self.fill(&mut group, &mut scratch);
@@ -149,40 +133,19 @@ impl IntakeThread {
         }
     }
 
-    /// Hands the readings that no snapshot has to the workers, as they came, and waits until all of them
-    /// are learned, or the daemon is to stop: then the next start goes on from the snapshots that were
-    /// taken meanwhile.
-    fn recover(&mut self, replay: Replay) {
-        let begin = Instant::now();
-        let mut handed_over = 0;
-        for group in replay.readings {
-            let group = group.unwrap_or_else(|error| {
-                self.shared.set_store_failed(true);
-                error!(%error, "a part of the journal cannot be read");
-                Vec::new()
+    /// Hands readings that were accepted before the start, and that no commit has, to the workers. Where the
+    /// daemon is to stop, the next start does.
+    fn learn_again(&mut self, readings: Vec<Reading>, arrived: Instant) {
+        if self.shared.is_stopping() {
+            return;
+        }
+        for reading in readings {
+            self.admit(&reading);
+            self.dispatch.push(Item {
+                reading,
+                arrived,
+                replayed: true,
             });
-            for reading in group {
-                if self.shared.is_stopping() {
-                    return;
-                }
-                self.admit(&reading);
-                handed_over += 1;
-                self.dispatch.push(Item {
-                    reading,
-                    arrived: begin,
-                    replayed: true,
-                });
-            }
-            self.dispatch.balance();
-        }
-        self.dispatch.flush();
-        while self.shared.replayed() < handed_over && !self.shared.is_stopping() {
-            progress::beat();
-            std::thread::sleep(RECOVERY_POLL);
-        }
-        if handed_over > 0 {
-            let took_s = begin.elapsed().as_secs_f64();
-            info!(readings = handed_over, took_s, "recovered");
         }
     }
 
@@ -277,6 +240,7 @@ impl IntakeThread {
         }
         match message.fate {
             Fate::Whole => {}
+            Fate::Accepted(readings) => return self.learn_again(readings, message.arrived),
             Fate::Dropped => return,
             Fate::TooBig(bytes) => return self.report_too_big(&message, bytes, scratch.arrival_ms),
         }
@@ -291,8 +255,9 @@ impl IntakeThread {
             self.shared.metrics.reject(Reject::Redelivered);
             return;
         }
-        if let (Some(place), Some(partitions)) = (&message.journal, &mut self.partitions) {
-            if !partitions.begin(place, &message.topic, &mut self.decoder) {
+        if let Some(place) = &message.journal {
+            let topic = &message.topic;
+            if !self.partitions.begin(place, topic, &mut self.decoder) {
                 return;
             }
             // Equal for whoever reads the journal.
@@ -334,8 +299,8 @@ impl IntakeThread {
         if let Some(delivery) = delivery {
             self.deliveries.note(delivery);
         }
-        if let Some(partitions) = &mut self.partitions {
-            partitions.retain(&mut scratch.readings);
+        if message.journal.is_some() {
+            self.partitions.retain(&mut scratch.readings);
         }
         if self.store.groups_commits() {
             let mut delivery = delivery;
@@ -463,9 +428,7 @@ impl IntakeThread {
             }
             self.decoder.replace_inputs(patterns, formats);
             self.inputs.replace(&self.decoder);
-            if let Some(partitions) = &mut self.partitions {
-                partitions.forget_topics();
-            }
+            self.partitions.forget_topics();
             // Nobody waits any more where the daemon is about to stop.
             let _ = taken.send(());
         }

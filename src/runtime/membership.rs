@@ -6,46 +6,42 @@
 //! last claim, so that two workers which disagree for a moment harm nothing: one of them is refused, and
 //! drops what it has.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::engine_panic::EnginePanic;
 use super::heartbeat::{Heartbeat, beat};
+use super::holding::{Holding, IntakeWays};
 use super::outlet::OutletFlush;
-use super::partitions::PartitionOrder;
+use super::reading_on::AGAIN;
 use super::retaining::RetainingTrouble;
 use super::roster::Roster;
-use crate::carrier::{Carrier, CarrierError, NewsReader, Partition, PartitionCommit};
+use crate::carrier::{CarrierError, NewsReader, Partition, PartitionCommit, SharedCarrier};
 use crate::config::ClusterSettings;
-use crate::mqtt::{Intake, Message, Out};
+use crate::mqtt::{Message, Out};
 use crate::progress::{BEAT_EVERY, Pulse};
 use crate::row::StreamMap;
 use crate::state::Failures;
 use crate::status::{ConnectionRole, Status, lock};
 use crate::stream::StreamParams;
 
-/// Wait before what failed is tried again.
-pub(super) const AGAIN: Duration = Duration::from_millis(200);
 /// Time between two looks whether there is a connection.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Partitions that are committed together at most.
 pub(super) const TOGETHER: usize = 16;
 
 /// Parts that a membership works with.
-pub(super) struct Membership<C: Carrier> {
+pub(super) struct Membership<C: SharedCarrier> {
     pub(super) carrier: Arc<C>,
     pub(super) settings: ClusterSettings,
     pub(super) params: StreamParams,
     pub(super) n_workers: usize,
-    pub(super) intake: Intake,
-    pub(super) orders: Sender<PartitionOrder>,
+    pub(super) ways: IntakeWays,
     pub(super) flush: OutletFlush,
     /// Says that no worker is left, where outputs are retained.
     pub(super) farewell: Option<Message>,
@@ -62,24 +58,12 @@ pub(super) struct Membership<C: Carrier> {
     pub(super) stop: watch::Receiver<bool>,
 }
 
-/// A partition that is here.
-pub(super) struct HeldPartition {
-    pub(super) epoch: u64,
-    /// Number of the last message in the last commit.
-    pub(super) position: u64,
-    pub(super) committed: Instant,
-    /// The last state was not taken: the next cut is of a partition that has changed.
-    pub(super) is_due: bool,
-}
-
 /// A membership that has begun.
-pub(super) struct ClusterMember<C: Carrier> {
+pub(super) struct ClusterMember<C: SharedCarrier> {
     pub(super) parts: Membership<C>,
     pub(super) roster: Roster,
     pub(super) heartbeat: Arc<Heartbeat>,
-    pub(super) held: BTreeMap<Partition, HeldPartition>,
-    pub(super) generation: u64,
-    pub(super) reading: Option<JoinHandle<()>>,
+    pub(super) holding: Holding<C>,
     /// Epoch of a partition's lease when it was last released.
     pub(super) released: HashMap<Partition, u64>,
     /// Panics in a row over the same reading, by stream.
@@ -95,7 +79,7 @@ pub(super) struct ClusterMember<C: Carrier> {
     pub(super) pulse: Arc<Pulse>,
 }
 
-impl<C: Carrier> Membership<C> {
+impl<C: SharedCarrier> Membership<C> {
     /// Runs until the end has come, and gives everything up in order.
     pub(super) async fn run(mut self) {
         let pulse = self.shared.pulses.add("membership");
@@ -119,7 +103,7 @@ impl<C: Carrier> Membership<C> {
             };
             let Err(error) = prepared else { break };
             self.shared
-                .note_cluster(Some(format!("the cluster: {error}")));
+                .note_carrier(Some(format!("the cluster: {error}")));
             if said.as_ref() != Some(&error) {
                 warn!(%error, "the cluster cannot be joined, trying again");
                 said = Some(error);
@@ -139,13 +123,12 @@ impl<C: Carrier> Membership<C> {
         ));
         let roster = Roster::new(self.carrier.worker(), self.settings.lease);
         info!(worker = self.carrier.worker(), "joins the cluster");
+        let holding = Holding::new(self.carrier.clone(), self.params.clone(), self.ways.clone());
         let mut member = ClusterMember {
             parts: self,
             roster,
             heartbeat,
-            held: BTreeMap::new(),
-            generation: 0,
-            reading: None,
+            holding,
             released: HashMap::new(),
             failures: StreamMap::default(),
             wary: HashMap::new(),
@@ -165,7 +148,7 @@ impl<C: Carrier> Membership<C> {
     }
 }
 
-impl<C: Carrier> Membership<C> {
+impl<C: SharedCarrier> Membership<C> {
     /// Prepares the carrier as soon as there is a connection.
     async fn prepare(&self) -> Result<(), CarrierError> {
         let limit = BEAT_EVERY * 4;
@@ -189,7 +172,7 @@ impl<C: Carrier> Membership<C> {
     }
 }
 
-impl<C: Carrier> ClusterMember<C> {
+impl<C: SharedCarrier> ClusterMember<C> {
     async fn stay(&mut self, mut stop: watch::Receiver<bool>) {
         let tick = (self.parts.settings.lease / 16).min(Duration::from_millis(250));
         let mut news: Option<C::News> = None;
@@ -294,7 +277,8 @@ impl<C: Carrier> ClusterMember<C> {
         }
         let now = Instant::now();
         let all = 0..self.parts.settings.partitions;
-        let unowned = all.filter(|p| !self.held.contains_key(p) && self.roster.is_free(*p, now));
+        let unowned =
+            all.filter(|p| !self.holding.held.contains_key(p) && self.roster.is_free(*p, now));
         let unowned = unowned.count();
         let metrics = &self.parts.shared.metrics.cluster;
         metrics
@@ -330,14 +314,14 @@ impl<C: Carrier> ClusterMember<C> {
     }
 
     fn tell(&self, trouble: Option<String>) {
-        let owned = i64::try_from(self.held.len()).unwrap_or(i64::MAX);
+        let owned = i64::try_from(self.holding.held.len()).unwrap_or(i64::MAX);
         self.parts.shared.metrics.cluster.owned.set(owned);
         if let Some(said) = &trouble
-            && self.parts.shared.note_cluster(trouble.clone())
+            && self.parts.shared.note_carrier(trouble.clone())
         {
             warn!("{said}");
         } else if trouble.is_none() {
-            self.parts.shared.note_cluster(None);
+            self.parts.shared.note_carrier(None);
         }
     }
 
@@ -347,13 +331,10 @@ impl<C: Carrier> ClusterMember<C> {
         warn!("this worker was not heard for longer than cluster.lease_s");
         // Nor may this one take the others for dead, whose signs of life wait to be read.
         self.roster.give_time(Instant::now());
-        let mine: Vec<(Partition, u64)> = self.held.iter().map(|(p, h)| (*p, h.epoch)).collect();
-        for (partition, epoch) in mine {
+        let mine: Vec<Partition> = self.holding.held.keys().copied().collect();
+        for partition in mine {
             self.pulse.beat();
-            let written = self
-                .parts
-                .carrier
-                .commit(partition, epoch, PartitionCommit::default());
+            let written = self.holding.commit(partition, PartitionCommit::default());
             if let Err(CarrierError::Fenced { epoch, .. }) = written.await {
                 self.note_refused(partition, epoch).await;
             }
@@ -372,15 +353,12 @@ impl<C: Carrier> ClusterMember<C> {
             epoch, "another worker has taken a partition: its state here is dropped"
         );
         self.parts.shared.metrics.cluster.losses.inc();
-        if self.held.remove(&partition).is_some() {
-            // Its state is of no use.
-            let _ = self.order_cut(partition, true).await;
-        }
+        self.holding.drop_state(partition).await;
     }
 
     /// Drops the partitions that have another owner.
     async fn drop_lost(&mut self) {
-        let lost = self.held.iter().filter_map(|(partition, held)| {
+        let lost = self.holding.held.iter().filter_map(|(partition, held)| {
             let lease = self.roster.lease_of(*partition);
             (lease.epoch > held.epoch).then_some((*partition, lease.epoch))
         });

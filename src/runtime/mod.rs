@@ -16,12 +16,12 @@ mod committing;
 mod connections;
 mod cutting;
 mod deliveries;
-pub(crate) mod disk;
 mod engine_panic;
 mod expiry;
 mod filters;
 #[cfg(feature = "jetstream")]
 mod heartbeat;
+mod holding;
 mod input_counts;
 mod intake;
 #[cfg(feature = "jetstream")]
@@ -33,7 +33,6 @@ mod outlet;
 #[cfg(all(test, feature = "embedded-broker"))]
 mod panic_tests;
 mod partitions;
-#[cfg(feature = "jetstream")]
 mod reading_on;
 mod rebuilding;
 mod resending;
@@ -43,7 +42,6 @@ mod retaining;
 mod roster;
 mod serve;
 mod slot;
-pub(crate) mod store;
 mod supervise;
 #[cfg(feature = "jetstream")]
 mod taking_over;
@@ -57,6 +55,8 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+use crate::carrier::CarrierError;
+use crate::carrier::disk::DiskStore;
 use crate::config::InputSettings;
 use crate::stream::StreamParams;
 
@@ -79,7 +79,7 @@ pub struct Hooks {
     /// HTTP listener, instead of binding `http.listen`.
     pub http: Option<TcpListener>,
     /// Where readings and snapshots are kept; `None` for nowhere.
-    pub store: Option<Arc<dyn store::Store>>,
+    pub store: Option<DiskStore>,
     /// Settings that change while the daemon runs.
     pub changed: Option<tokio::sync::mpsc::Receiver<LiveSettings>>,
     /// Takes the daemon's status once, when everything is bound and started.
@@ -108,7 +108,7 @@ pub enum ServeError {
     Thread(std::io::Error),
     /// The state could not be restored.
     #[error("cannot restore the state: {0}")]
-    Store(#[from] store::StoreError),
+    Store(#[from] CarrierError),
     /// The broker settings cannot be used.
     #[error("cannot use the broker settings: {0}")]
     Mqtt(String),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use crate::carrier::Carrier;
+use crate::carrier::SharedCarrier;
 use crate::metrics::Class;
 use crate::mqtt::Out;
 use crate::progress::BEAT_EVERY;
@@ -35,7 +35,7 @@ impl OutletFlush {
 }
 
 /// Publishes on and on.
-pub(super) async fn publish_all<C: Carrier>(
+pub(super) async fn publish_all<C: SharedCarrier>(
     carrier: Arc<C>,
     out: Out,
     mut asked: mpsc::UnboundedReceiver<oneshot::Sender<()>>,

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rumqttc::{AsyncClient, MqttOptions, QoS};
 use tokio::sync::oneshot;
 
-use super::disk::DiskStore;
-use super::store::Store;
 use super::{Hooks, Status, serve};
+use crate::carrier::disk::DiskStore;
+use crate::carrier::store::Store;
 use crate::cli::demo::broker;
 use crate::config::{Settings, load_plain};
 use crate::row::StreamId;
@@ -84,7 +83,7 @@ async fn a_stream_that_panics_is_restored_the_others_run_on_and_a_deadly_reading
     let settings = settings(broker, dir.path());
     let params = settings.stream_params().clone();
     let state = settings.state.clone();
-    let store: Arc<dyn Store> = Arc::new(DiskStore::open(&state).unwrap());
+    let store = DiskStore::open(&state).unwrap();
     let ((stop, stopped), (tell, told)) = (oneshot::channel::<()>(), oneshot::channel());
     let hooks = Hooks {
         store: Some(store.clone()),

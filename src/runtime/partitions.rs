@@ -34,6 +34,8 @@ pub(super) enum PartitionOrder {
         partition: Partition,
         position: u64,
         streams: Vec<Stream>,
+        /// Readings behind that, by stream, where they are known.
+        pending: BTreeMap<StreamId, u64>,
         /// Numbers of readings to leave out.
         set_apart: HashSet<u64>,
     },
@@ -185,6 +187,7 @@ impl Partitions {
                 partition,
                 position,
                 streams,
+                pending,
                 set_apart,
             } => {
                 self.admitted.insert(partition, position);
@@ -192,6 +195,7 @@ impl Partitions {
                 if !set_apart.is_empty() {
                     self.set_apart.insert(partition, set_apart);
                 }
+                scope.dispatch.place_all(&streams, &pending);
                 for stream in streams {
                     admit(scope.decoder, &stream);
                     scope.dispatch.bring(stream, scope.output);

@@ -2,7 +2,7 @@
 
 use tracing::{error, warn};
 
-use super::store::{Store, StoreError};
+use crate::carrier::store::{Store, StoreError};
 use crate::row::Reading;
 use crate::status::Status;
 use crate::stream::{Stream, StreamParams};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::store::{KeptMessage, Store, WEBHOOK_TOPIC};
+use crate::carrier::store::{KeptMessage, Store, WEBHOOK_TOPIC};
 use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
 use crate::webhook::WebhookQueue;

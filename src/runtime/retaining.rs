@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::carrier::jetstream::JetStream;
-use crate::carrier::{Carrier, CarrierError};
+use crate::carrier::{CarrierError, SharedCarrier};
 use crate::config::MqttSettings;
 use crate::mqtt::backoff::Backoff;
 use crate::mqtt::{Event, Link, LinkError, LinkOptions, LinkSender, Message, V4};

@@ -5,16 +5,19 @@ use std::sync::Arc;
 
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::connections::Clients;
+use super::holding::{Holding, IntakeWays};
+use super::partitions::Partitions;
 use super::resending::{repost, republish};
-use super::store::{NoStore, Store, StoreError};
 use super::threads::{Parts, Threads};
 use super::tuning::Takers;
 use super::{Hooks, RunSummary, ServeError, supervise};
+use crate::carrier::store::{NoStore, Store};
+use crate::carrier::{Carrier, CarrierError, Partition, PartitionCommit};
 use crate::config::{FeedbackMode, Overload, Settings};
 use crate::http::{Admin, Limits, Site};
 use crate::metrics::Metrics;
@@ -31,6 +34,19 @@ use crate::webhook::{Webhook, WebhookQueue};
 /// If an address cannot be bound or the state cannot be restored. Later failures are counted,
 /// logged and seen at /readyz.
 pub async fn serve(
+    settings: Settings,
+    mut hooks: Hooks,
+    shutdown: impl Future<Output = ()>,
+) -> Result<RunSummary, ServeError> {
+    match hooks.store.take() {
+        Some(disk) => serve_from(disk, settings, hooks, shutdown).await,
+        None => serve_from(NoStore, settings, hooks, shutdown).await,
+    }
+}
+
+/// The daemon. `local` keeps what is learned on this machine; in a cluster that is nothing.
+async fn serve_from<C: Carrier + Store + Clone>(
+    local: C,
     mut settings: Settings,
     hooks: Hooks,
     shutdown: impl Future<Output = ()>,
@@ -52,10 +68,7 @@ pub async fn serve(
     ));
     shared.set_stuck_after(settings.runtime.stuck_after);
     shared.set_history_bytes(settings.http.history_bytes);
-    let store: Arc<dyn Store> = match hooks.store {
-        Some(store) => store,
-        None => Arc::new(NoStore),
-    };
+    let store: Arc<dyn Store> = Arc::new(local.clone());
     let listener = match (hooks.http, settings.http.listen) {
         (Some(listener), _) => Some(listener),
         (None, Some(address)) => {
@@ -69,7 +82,13 @@ pub async fn serve(
 
     let intake = Intake::new(settings.runtime.queue_messages, settings.runtime.overload);
     let (connect, may_connect) = watch::channel(false);
-    let mut clients = Clients::start(&settings, &intake, &shared, &store, may_connect).await?;
+    let (orders, ordered) = crossbeam_channel::unbounded();
+    let ways = IntakeWays {
+        intake: intake.clone(),
+        orders,
+        shared: shared.clone(),
+    };
+    let mut clients = Clients::start(&settings, &ways, &store, may_connect).await?;
     let http = listener.map(|l| {
         let site = site(&settings, &shared, &clients.out);
         crate::http::start(l, Limits::new(&settings.http), site)
@@ -88,31 +107,33 @@ pub async fn serve(
     let watch = supervise::Watchdog::start(shared.clone(), queues).map_err(ServeError::Thread)?;
     let runtime_pulse = tokio::spawn(beat(shared.pulses.add("edge")));
 
-    let restoring = store.clone();
     let params = settings.stream_params().clone();
-    let restored = tokio::task::spawn_blocking(move || restoring.restore(&params));
-    let restored = tokio::select! {
-        restored = restored => Some(restored.map_err(|e| StoreError(e.to_string()))??),
+    // In a cluster partitions come and go with its membership.
+    let mut alone =
+        (settings.cluster.is_none()).then(|| Holding::new(Arc::new(local), params, ways));
+    let claimed = tokio::select! {
+        claimed = claim_alone(&mut alone) => Some(claimed?),
         () = &mut shutdown => None,
     };
     let mut threads = None;
-    if let Some(mut restored) = restored {
-        for (stream, history) in restored.histories.drain(..) {
+    if claimed.is_some() {
+        let mut beside = store.take_beside();
+        for (stream, history) in beside.histories.drain(..) {
             shared.restore_history(&stream, history);
         }
         let filters = &clients.filters;
-        filters.send_modify(|filters| filters.add_former(&restored.filters));
+        filters.send_modify(|filters| filters.add_former(&beside.filters));
         store.keep_filters(filters.borrow().held());
-        republish(&clients.out, &restored.messages);
-        repost(webhook_queue.as_ref(), &restored.messages, &store);
-        let (recovered, recovery) = oneshot::channel();
+        republish(&clients.out, &beside.messages);
+        repost(webhook_queue.as_ref(), &beside.messages, &store);
+        let n_partitions = settings.cluster.as_ref().map_or(1, |c| c.partitions);
         let parts = Parts {
-            restored,
+            beside,
             webhook: webhook_queue.clone(),
-            recovered,
             store: &store,
             intake: &intake,
-            clients: &mut clients,
+            partitions: Partitions::new(n_partitions, ordered),
+            clients: &clients,
             shared: &shared,
         };
         let started = Threads::start(&settings, parts)?;
@@ -125,10 +146,11 @@ pub async fn serve(
         };
         threads = Some(started);
         let is_recovered = tokio::select! {
-            recovered = recovery => recovered.is_ok(),
+            () = recover_alone(&mut alone) => true,
             () = &mut shutdown => false,
         };
         if is_recovered {
+            shared.end_recovery();
             // The connections are there as long as their tasks.
             let _ = connect.send(true);
             supervise::notify(&[NotifyState::Ready]);
@@ -171,6 +193,9 @@ pub async fn serve(
         shared.set_hurried();
     }
     let left = clients.leave(deadline - settings.runtime.grace / 4).await;
+    if let Some(alone) = &mut alone {
+        alone.stop_reading();
+    }
     intake.close();
     let joined = match threads {
         Some(threads) => {
@@ -185,11 +210,8 @@ pub async fn serve(
     if let Some(webhook) = webhook {
         webhook.finish(deadline).await;
     }
-    let closing = store.clone();
-    let closed = tokio::task::spawn_blocking(move || closing.close());
-    match tokio::time::timeout_at(deadline, closed).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => error!(%error, "the state cannot be flushed"),
+    match tokio::time::timeout_at(deadline, release_alone(&mut alone)).await {
+        Ok(Ok(())) => {}
         Ok(Err(error)) => error!(%error, "the state cannot be flushed"),
         Err(_) => error!("the state is not flushed within the grace period"),
     }
@@ -216,6 +238,39 @@ pub async fn serve(
         );
     }
     Ok(summary)
+}
+
+/// The partition of a single machine.
+const ALONE: Partition = 0;
+
+/// Claims the partition of a single machine, unless there is a cluster.
+async fn claim_alone<C: Carrier>(alone: &mut Option<Holding<C>>) -> Result<(), CarrierError> {
+    let Some(alone) = alone else { return Ok(()) };
+    let failed = alone.claim(vec![(ALONE, String::new())]).await;
+    failed
+        .into_iter()
+        .next()
+        .map_or(Ok(()), |(_, error)| Err(error))
+}
+
+/// Learns what the last commit does not have.
+async fn recover_alone<C: Carrier>(alone: &mut Option<Holding<C>>) {
+    if let Some(alone) = alone
+        && let Some(after) = alone.held.get(&ALONE).map(|held| held.position)
+    {
+        alone.read_behind(after).await;
+        alone.recovered().await;
+    }
+}
+
+/// Releases the partition once its streams are committed.
+async fn release_alone<C: Carrier>(alone: &mut Option<Holding<C>>) -> Result<(), CarrierError> {
+    match alone {
+        Some(alone) if alone.held.contains_key(&ALONE) => {
+            alone.release(ALONE, PartitionCommit::default()).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Beats as long as the runtime runs its tasks.

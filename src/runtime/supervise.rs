@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use sd_notify::NotifyState;
 use tracing::{error, warn};
 
-use super::store::Store;
+use crate::carrier::store::Store;
 use crate::mqtt::{Intake, Out};
 use crate::progress::BEAT_EVERY;
 use crate::status::Status;

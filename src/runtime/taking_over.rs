@@ -3,20 +3,16 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::engine_panic::EnginePanic;
-use super::membership::{AGAIN, ClusterMember, HeldPartition, TOGETHER};
-use super::partitions::{PartitionCut, PartitionOrder};
-use super::reading_on::read_on;
+use super::membership::{ClusterMember, TOGETHER};
+use super::reading_on::AGAIN;
 use crate::carrier::{
-    Carrier, CarrierError, ClaimedPartition, DeadLetter, Partition, PartitionCommit,
-    PartitionState, partition_of,
+    CarrierError, DeadLetter, Partition, PartitionCommit, SharedCarrier, partition_of,
 };
-use crate::stream::{Stream, StreamParams};
 
-impl<C: Carrier> ClusterMember<C> {
+impl<C: SharedCarrier> ClusterMember<C> {
     /// Gives up the partition of a stream whose engine panicked, as it is: with its next claim it goes on from
     /// its last commit. A reading that panics again and again is set apart.
     pub(super) async fn note_panic(&mut self, panic: EnginePanic) {
@@ -35,12 +31,12 @@ impl<C: Carrier> ClusterMember<C> {
             partition,
             "an engine panicked; its partition goes on from the last commit"
         );
-        let Some(held) = self.held.remove(&partition) else {
+        let Some(epoch) = self.epoch_of(partition) else {
             return;
         };
         self.wary.insert(partition, Instant::now());
         // Its state is of no use.
-        let _ = self.order_cut(partition, true).await;
+        let _ = self.holding.cut(partition, true).await;
         let dead_letter = is_condemned.then(|| DeadLetter {
             seq: reading.seq,
             stream: reading.stream.to_string(),
@@ -49,17 +45,13 @@ impl<C: Carrier> ClusterMember<C> {
         });
         let commit = PartitionCommit {
             dead_letter,
-            releases: true,
             ..PartitionCommit::default()
         };
-        match self
-            .parts
-            .carrier
-            .commit(partition, held.epoch, commit)
-            .await
-        {
+        let released = self.holding.release(partition, commit).await;
+        self.holding.held.remove(&partition);
+        match released {
             Ok(()) => {
-                self.released.insert(partition, held.epoch);
+                self.released.insert(partition, epoch);
                 if is_condemned {
                     self.failures.remove(&reading.stream);
                     self.parts.shared.metrics.cluster.quarantined.inc();
@@ -77,7 +69,7 @@ impl<C: Carrier> ClusterMember<C> {
     pub(super) async fn hand_over(&mut self) {
         let now = Instant::now();
         let own = self.parts.carrier.worker();
-        let others = self.held.keys().copied();
+        let others = self.holding.held.keys().copied();
         let others = others.filter(|p| self.roster.owner(*p, now).is_some_and(|o| o != own));
         let others: Vec<Partition> = others.collect();
         if !others.is_empty() {
@@ -88,38 +80,24 @@ impl<C: Carrier> ClusterMember<C> {
 
     /// Commits partitions for the last time and releases them.
     async fn give_up(&mut self, partitions: &[Partition]) {
-        let mut cuts = Vec::new();
-        for partition in partitions {
-            let is_due = self.held.get(partition).is_some_and(|held| held.is_due);
-            cuts.push((*partition, self.order(*partition, true, is_due)));
-        }
+        let cuts: Vec<_> = partitions
+            .iter()
+            .map(|partition| (*partition, self.holding.cut(*partition, true)))
+            .collect();
         let until = Instant::now() + self.parts.settings.lease;
         for (partition, cut) in cuts {
             self.pulse.beat();
-            let Some(held) = self.held.remove(&partition) else {
+            let Some(epoch) = self.epoch_of(partition) else {
                 continue;
             };
-            let commit = match self.commit_of(cut).await {
-                Ok(commit) => PartitionCommit {
-                    releases: true,
-                    ..commit
-                },
-                Err(error) => {
-                    error!(partition, %error, "a partition is given up without its last state");
-                    PartitionCommit {
-                        releases: true,
-                        ..PartitionCommit::default()
-                    }
-                }
-            };
+            let commit = self.commit_of(cut).await.unwrap_or_else(|error| {
+                error!(partition, %error, "a partition is given up without its last state");
+                PartitionCommit::default()
+            });
             loop {
-                let given = self
-                    .parts
-                    .carrier
-                    .commit(partition, held.epoch, commit.clone());
-                match given.await {
+                match self.holding.release(partition, commit.clone()).await {
                     Ok(()) => {
-                        self.released.insert(partition, held.epoch);
+                        self.released.insert(partition, epoch);
                         self.parts.shared.metrics.cluster.hand_overs.inc();
                         break;
                     }
@@ -135,7 +113,13 @@ impl<C: Carrier> ClusterMember<C> {
                     Err(_) => tokio::time::sleep(AGAIN).await,
                 }
             }
+            self.holding.held.remove(&partition);
         }
+    }
+
+    /// Epoch of a partition that is here.
+    fn epoch_of(&self, partition: Partition) -> Option<u64> {
+        self.holding.held.get(&partition).map(|held| held.epoch)
     }
 
     /// Claims the partitions that are dealt to this worker and that nobody has, and reads on from the
@@ -154,120 +138,35 @@ impl<C: Carrier> ClusterMember<C> {
                     .released
                     .get(p)
                     .is_none_or(|epoch| lease.epoch > *epoch);
-            !self.held.contains_key(p) && (is_ours || (is_dealt && self.roster.is_free(*p, now)))
+            let is_here = self.holding.held.contains_key(p);
+            !is_here && (is_ours || (is_dealt && self.roster.is_free(*p, now)))
         });
-        let mut earliest: Option<u64> = None;
-        let mut n = 0;
-        for partition in free.collect::<Vec<_>>() {
-            let dead = self.roster.lease_of(partition).owner;
+        let free: Vec<(Partition, String)> =
+            free.map(|p| (p, self.roster.lease_of(p).owner)).collect();
+        let mut positions: Vec<u64> = Vec::new();
+        for some in free.chunks(TOGETHER) {
             self.pulse.beat();
             let begin = Instant::now();
-            match self.parts.carrier.claim(partition, &dead).await {
-                Ok(claimed) => {
-                    let position = claimed.position;
-                    if self.admit(partition, claimed).await {
-                        earliest = Some(earliest.map_or(position, |e| e.min(position)));
-                        n += 1;
-                    }
-                }
-                // Another worker was first: the news will say so.
-                Err(CarrierError::Fenced { .. }) => {}
-                Err(error) => {
+            for (partition, error) in self.holding.claim(some.to_vec()).await {
+                // Where another worker was first, the news will say so.
+                if !matches!(error, CarrierError::Fenced { .. }) {
                     warn!(partition, %error, "a partition cannot be claimed");
                     self.trouble =
                         Some(format!("partition {partition} cannot be claimed: {error}"));
                 }
             }
+            let here = some.iter().filter_map(|(p, _)| self.holding.held.get(p));
+            positions.extend(here.map(|held| held.position));
             if begin.elapsed() > self.parts.settings.lease {
                 break;
             }
         }
-        if let Some(after) = earliest {
+        let n = positions.len();
+        if let Some(after) = positions.into_iter().min() {
+            self.parts.shared.metrics.cluster.claims.inc_by(n as u64);
             info!(partitions = n, after, "claimed partitions");
-            self.read_behind(after).await;
+            self.holding.read_behind(after).await;
         }
-    }
-
-    /// Hands a claimed partition's streams to the worker threads.
-    async fn admit(&mut self, partition: Partition, claimed: ClaimedPartition) -> bool {
-        let ClaimedPartition {
-            epoch,
-            state,
-            position,
-            dead_letters,
-        } = claimed;
-        let params = self.parts.params.clone();
-        let opened = tokio::task::spawn_blocking(move || open(state.unwrap_or_default(), &params));
-        let Ok(streams) = opened.await else {
-            error!(partition, "the state of a partition cannot be opened");
-            return false;
-        };
-        self.parts.shared.metrics.cluster.claims.inc();
-        let held = HeldPartition {
-            epoch,
-            position,
-            committed: Instant::now(),
-            is_due: false,
-        };
-        self.held.insert(partition, held);
-        let order = PartitionOrder::Admit {
-            partition,
-            position,
-            streams,
-            set_apart: dead_letters.iter().map(|letter| letter.seq).collect(),
-        };
-        // An error means that the intake thread has ended: so will the daemon.
-        self.parts.orders.send(order).is_ok()
-    }
-
-    /// Reads the journal anew, behind message `after` at the latest.
-    async fn read_behind(&mut self, after: u64) {
-        if let Some(reading) = self.reading.take() {
-            reading.abort();
-        }
-        self.generation += 1;
-        let generation = self.generation;
-        let (reply, from) = oneshot::channel();
-        // An error means that the intake thread has ended: so will the daemon.
-        let _ = self.parts.orders.send(PartitionOrder::ReadBehind {
-            generation,
-            after,
-            reply,
-        });
-        let Ok(after) = from.await else { return };
-        self.reading = Some(tokio::spawn(read_on(
-            self.parts.carrier.clone(),
-            self.parts.intake.clone(),
-            self.parts.shared.clone(),
-            generation,
-            after,
-        )));
-    }
-
-    /// Has the intake thread cut a partition.
-    pub(super) fn order(
-        &self,
-        partition: Partition,
-        gives_up: bool,
-        is_due: bool,
-    ) -> oneshot::Receiver<PartitionCut> {
-        let (reply, cut) = oneshot::channel();
-        // Where the intake thread has ended, the answer does not come.
-        let _ = self.parts.orders.send(PartitionOrder::Cut {
-            partition,
-            gives_up,
-            is_due,
-            reply,
-        });
-        cut
-    }
-
-    pub(super) async fn order_cut(
-        &self,
-        partition: Partition,
-        gives_up: bool,
-    ) -> Option<PartitionCut> {
-        self.order(partition, gives_up, false).await.ok()
     }
 
     /// Gives everything up.
@@ -275,10 +174,8 @@ impl<C: Carrier> ClusterMember<C> {
         self.heartbeat.is_leaving.store(true, Ordering::Release);
         // The others are told before anything is free.
         let _ = self.parts.carrier.announce(true).await;
-        if let Some(reading) = self.reading.take() {
-            reading.abort();
-        }
-        let all: Vec<Partition> = self.held.keys().copied().collect();
+        self.holding.stop_reading();
+        let all: Vec<Partition> = self.holding.held.keys().copied().collect();
         for some in all.chunks(TOGETHER) {
             self.pulse.beat();
             self.give_up(some).await;
@@ -289,23 +186,4 @@ impl<C: Carrier> ClusterMember<C> {
         }
         info!(partitions = all.len(), "has left the cluster");
     }
-}
-
-/// The streams of a partition's state. One that was made with settings that this worker's models cannot go
-/// on with begins anew.
-fn open(state: PartitionState, params: &StreamParams) -> Vec<Stream> {
-    let opened = state.streams.into_iter().filter_map(|snapshot| {
-        if let Some(why) = snapshot.unfit_for(params) {
-            warn!(stream = snapshot.stream, "the stream learns anew: {why}");
-            return None;
-        }
-        match snapshot.open_with(params) {
-            Ok((stream, _)) => Some(stream),
-            Err(error) => {
-                error!(stream = snapshot.stream, %error, "the stream learns anew");
-                None
-            }
-        }
-    });
-    opened.collect()
 }

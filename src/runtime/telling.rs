@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::error;
 
 use super::slot::{Said, StreamRuntime};
-use super::store::{Store, WEBHOOK_TOPIC};
 use super::worker::Worker;
+use crate::carrier::store::{Store, WEBHOOK_TOPIC};
 use crate::config::Overload;
 use crate::metrics::Class;
 use crate::mqtt::{Message, Out};
@@ -340,12 +340,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::carrier::store::NoStore;
     use crate::config::load_plain;
     use crate::metrics::Metrics;
     use crate::mqtt::outbox::Outbox;
     use crate::row::Reading;
     use crate::runtime::orders::{Item, WorkerMessage};
-    use crate::runtime::store::NoStore;
 
     /// Rows of one stream, pushed at once, with predictions `interval_ms` apart: how many messages were
     /// published, and how many rows a newer one replaced.

@@ -52,7 +52,7 @@ pub use reader::Reader;
 pub(crate) use records::StoreStats;
 pub use records::{Done, Edge, StoreOptions};
 pub use recover::Recovered;
-pub(crate) use recover::Told;
+pub(crate) use recover::{DueReadings, JournalReplay, Told};
 pub use snapshot::digest;
 pub(crate) use snapshot::unfit_changes;
 pub use store::StateStore;

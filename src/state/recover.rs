@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::db::{ASIDE, BAD, GOOD};
@@ -75,6 +76,8 @@ pub struct Prepared {
     pub histories: Vec<(String, StreamHistory)>,
     /// Filters to which the broker may hold a subscription.
     pub filters: Vec<String>,
+    /// Every stream has learned the readings up to this one.
+    pub position: u64,
     pub(crate) marks: Vec<(i64, i64)>,
     pub(crate) spans: Spans,
 }
@@ -116,9 +119,56 @@ pub struct JournalReplay {
     rows: VecDeque<JournalRow>,
     /// First reading of the last row read.
     after: Option<u64>,
+    /// Last reading of that row.
+    position: u64,
+    due: Arc<DueReadings>,
+}
+
+/// Tells the readings of the journal that the streams have not learned yet from the others.
+#[derive(Debug, Default)]
+pub(crate) struct DueReadings {
     /// Last reading that each stream has learned. Streams that are not here are left out.
     learned: StreamMap<u64>,
     dead: HashSet<u64>,
+}
+
+impl DueReadings {
+    fn has(&self, reading: &Reading) -> bool {
+        let learned = self.learned.get(&reading.stream);
+        learned.is_some_and(|learned| reading.seq > *learned) && !self.dead.contains(&reading.seq)
+    }
+}
+
+impl JournalReplay {
+    /// Those of the file at `path` that are due and behind number `after`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn behind(
+        path: &Path,
+        after: u64,
+        due: Arc<DueReadings>,
+    ) -> Result<JournalReplay, StateError> {
+        let reader =
+            Reader::open_unchecked(path).map_err(StateError::sql("opening the state file"))?;
+        Ok(JournalReplay {
+            after: reader.journal_start(after)?,
+            position: after,
+            rows: VecDeque::new(),
+            reader,
+            due,
+        })
+    }
+
+    /// Number of the last reading of the last group.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Which readings they are.
+    pub(crate) fn due(&self) -> Arc<DueReadings> {
+        self.due.clone()
+    }
 }
 
 impl Iterator for JournalReplay {
@@ -133,13 +183,10 @@ impl Iterator for JournalReplay {
         }
         let row = self.rows.pop_front()?;
         self.after = Some(row.first_seq);
+        self.position = row.last_seq;
         // A damaged group has been counted already.
         let (mut readings, _) = journal::unpack(&row).unwrap_or_default();
-        readings.retain(|JournalEntry { reading, .. }| {
-            let learned = self.learned.get(&reading.stream);
-            learned.is_some_and(|learned| reading.seq > *learned)
-                && !self.dead.contains(&reading.seq)
-        });
+        readings.retain(|JournalEntry { reading, .. }| self.due.has(reading));
         Some(Ok(readings.into_iter().map(|a| a.reading).collect()))
     }
 }
@@ -192,13 +239,9 @@ pub fn prepare(
     learned.extend(new);
     out.report.replayed = out.n_pending();
     out.report.took = start.elapsed();
-    let replay = JournalReplay {
-        after: reader.journal_start(learned.values().copied().min().unwrap_or(0))?,
-        rows: VecDeque::new(),
-        reader,
-        learned,
-        dead,
-    };
+    out.position = learned.values().copied().min().unwrap_or(0);
+    let due = Arc::new(DueReadings { learned, dead });
+    let replay = JournalReplay::behind(path, out.position, due)?;
     Ok((out, replay))
 }
 

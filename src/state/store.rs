@@ -14,7 +14,8 @@ use super::error::StateError;
 use super::journal::JournalEntry;
 use super::records::{Done, Edge, OutMessage, StoreOptions, StoreStats};
 use super::recover::{
-    JournalReplay, Prepared, Recovered, load_stream, prepare, recover_stream, replay_in_place,
+    DueReadings, JournalReplay, Prepared, Recovered, load_stream, prepare, recover_stream,
+    replay_in_place,
 };
 use super::snapshot::Snapshot;
 use super::writer::Writer;
@@ -95,6 +96,18 @@ impl StateStore {
             last_seq: prepared.last_seq,
         });
         Ok(Some((prepared, replay)))
+    }
+
+    /// The readings of the journal that are due and behind number `after`.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn replay_behind(
+        &self,
+        after: u64,
+        due: Arc<DueReadings>,
+    ) -> Result<JournalReplay, StateError> {
+        JournalReplay::behind(&self.options.path(), after, due)
     }
 
     /// [`StateStore::prepare`], and replays in place what the journal has beyond the snapshots.

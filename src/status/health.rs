@@ -86,7 +86,8 @@ impl Status {
         let alive = reasons.is_empty();
         if let Some(recovering) = self.recovering() {
             reasons.push(recovering);
-        } else if let Some(why) = lock(&self.cluster_trouble).as_deref() {
+            reasons.extend(lock(&self.carrier_trouble).clone());
+        } else if let Some(why) = lock(&self.carrier_trouble).as_deref() {
             reasons.push(why.to_owned());
         } else if !self.is_connected(ConnectionRole::Subscriber)
             || !self.is_connected(ConnectionRole::Publisher)

@@ -61,8 +61,8 @@ pub struct Status {
     store_failed: AtomicBool,
     /// Reason why the store cannot write, in words.
     store_trouble: Mutex<Option<String>>,
-    /// Reason why this worker of a cluster cannot do all its work, in words.
-    cluster_trouble: Mutex<Option<String>>,
+    /// Reason why the carrier does not do all its work, in words.
+    carrier_trouble: Mutex<Option<String>>,
     /// Milliseconds since the start at which a worker last panicked, plus 1; 0 for never.
     panicked: AtomicU64,
     /// The same, at which a new stream was last refused.
@@ -119,7 +119,7 @@ impl Status {
             stopping: AtomicBool::new(false),
             store_failed: AtomicBool::new(false),
             store_trouble: Mutex::new(None),
-            cluster_trouble: Mutex::new(None),
+            carrier_trouble: Mutex::new(None),
             panicked: AtomicU64::new(0),
             streams_full: AtomicU64::new(0),
             broker_dropped: AtomicU64::new(0),
@@ -213,10 +213,9 @@ impl Status {
         }
     }
 
-    /// This worker of a cluster cannot do all its work and says why, or can. True where it could before.
-    #[cfg(feature = "jetstream")]
-    pub fn note_cluster(&self, trouble: Option<String>) -> bool {
-        let mut said = lock(&self.cluster_trouble);
+    /// The carrier does not do all its work and says why, or does. True where it did before.
+    pub fn note_carrier(&self, trouble: Option<String>) -> bool {
+        let mut said = lock(&self.carrier_trouble);
         let is_news = said.is_none() && trouble.is_some();
         *said = trouble;
         is_news

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use spiked::carrier::jetstream::JetStream;
-use spiked::carrier::{Carrier, CarrierError, PartitionCommit, PartitionState, owner_of};
+use spiked::carrier::{
+    Carrier, CarrierError, ClaimedPartition, PartitionCommit, SharedCarrier, owner_of,
+};
 use spiked::config::{ClusterSettings, from_text};
 
 use crate::cluster::Cluster;
@@ -34,25 +36,29 @@ async fn a_commit_of_a_worker_that_has_lost_its_lease_is_refused_and_changes_not
     let (old, new) = (connect().await, connect().await);
     old.prepare().await.unwrap();
     new.prepare().await.unwrap();
-    let first = old.claim(7, "").await.unwrap();
+    let params = from_text("").unwrap().stream_params().clone();
+    let claim = async |worker: &JetStream, dead: &str| -> Result<ClaimedPartition, CarrierError> {
+        worker.claim(7, dead, &params).await
+    };
+    let first = claim(&old, "").await.unwrap();
     assert_eq!((first.epoch, first.position), (1, 0));
     let commit = |position, releases| PartitionCommit {
-        state: Some(PartitionState::default().to_bytes()),
+        streams: Some(Vec::new()),
         position: Some(position),
         releases,
         ..PartitionCommit::default()
     };
     old.commit(7, 1, commit(10, false)).await.unwrap();
-    let refused = new.claim(7, "").await.unwrap_err();
+    let refused = claim(&new, "").await.err();
     assert_eq!(
         refused,
-        CarrierError::Fenced {
+        Some(CarrierError::Fenced {
             partition: 7,
             epoch: 1
-        },
+        }),
         "it has an owner"
     );
-    let second = new.claim(7, old.worker()).await.unwrap();
+    let second = claim(&new, old.worker()).await.unwrap();
     assert_eq!((second.epoch, second.position), (2, 10));
     let stale = old.commit(7, 1, commit(99, false)).await.unwrap_err();
     assert_eq!(

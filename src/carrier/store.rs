@@ -1,11 +1,14 @@
-//! The seam to what is kept on disk: journal of readings, snapshots of streams, incident edges.
+//! Keeps on disk, while a single machine learns: journal of readings, snapshots of streams, incident edges.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::{
+    Carrier, CarrierError, ClaimedPartition, JournalMessage, JournalReader, Partition,
+    PartitionCommit,
+};
 use crate::history::StreamHistory;
 use crate::progress::Pulse;
-use crate::row::{IncidentEdge, Reading, StreamId};
+use crate::row::{IncidentEdge, Reading};
 use crate::state::{Done, StoreStats, Told};
 use crate::stream::{Stream, StreamParams};
 
@@ -46,11 +49,9 @@ pub struct KeptMessage {
     pub retain: bool,
 }
 
-/// Streams as their snapshots have them, what is to be replayed, and where the numbering goes on.
+/// Records beside the streams and their readings, as they were at the daemon's last stop.
 #[derive(Default)]
-pub struct Restored {
-    /// Streams.
-    pub streams: Vec<Stream>,
+pub struct KeptBeside {
     /// Highest sequence number ever given.
     pub last_seq: u64,
     /// Deliveries accepted but perhaps never acknowledged: the broker may send them again.
@@ -61,16 +62,6 @@ pub struct Restored {
     pub histories: Vec<(Arc<str>, StreamHistory)>,
     /// Filters to which the broker may hold a subscription from before.
     pub filters: Vec<String>,
-    /// Readings that are kept and were not learned yet.
-    pub replay: Option<Replay>,
-}
-
-/// Readings to learn again: accepted before the stop, and in no snapshot.
-pub struct Replay {
-    /// The readings, a group at a time.
-    pub readings: Box<dyn Iterator<Item = Result<Vec<Reading>, StoreError>> + Send>,
-    /// How many of each stream.
-    pub pending: BTreeMap<StreamId, u64>,
     /// Incident edges on record: not to be published again.
     pub told: Told,
 }
@@ -79,17 +70,14 @@ pub struct Replay {
 pub const WEBHOOK_TOPIC: &str = "/webhook";
 
 /// Where readings, snapshots and incident edges are kept. Called from the intake thread
-/// (`accept`), the workers (`save`, `edge`, `recover`) and the start and end of the daemon.
+/// (`accept`) and the workers (`save`, `edge`, `recover`), which wait for no task.
 ///
 /// Readings go to the workers before they are committed, since a prediction need not wait for the
 /// disk. So [`Store::save`] must not make a snapshot durable before the readings up to its
 /// `last_seq` are committed.
 pub trait Store: Send + Sync {
-    /// Returns the state at the daemon's last stop. Called once, before all others.
-    ///
-    /// # Errors
-    /// If the state is there but cannot be used.
-    fn restore(&self, params: &StreamParams) -> Result<Restored, StoreError>;
+    /// Takes what is kept beside the streams and their readings, once the partition is claimed.
+    fn take_beside(&self) -> KeptBeside;
 
     /// Commits the readings of a group of messages, after those before it, and then calls `done`:
     /// with an error if the group will never be committed. Tries again for as long as it takes.
@@ -171,21 +159,15 @@ pub trait Store: Send + Sync {
 
     /// Counters and standing.
     fn stats(&self) -> StoreStats;
-
-    /// The end: everything is flushed to disk.
-    ///
-    /// # Errors
-    /// If it cannot be flushed.
-    fn close(&self) -> Result<(), StoreError>;
 }
 
-/// Keeps nothing: `durability = "none"`.
+/// Keeps nothing: `durability = "none"`, and the workers of a cluster, whose server keeps everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoStore;
 
 impl Store for NoStore {
-    fn restore(&self, _: &StreamParams) -> Result<Restored, StoreError> {
-        Ok(Restored::default())
+    fn take_beside(&self) -> KeptBeside {
+        KeptBeside::default()
     }
 
     fn accept(&self, _: Vec<Accepted>, done: Done) {
@@ -244,8 +226,35 @@ impl Store for NoStore {
     fn groups_commits(&self) -> bool {
         false
     }
+}
 
-    fn close(&self) -> Result<(), StoreError> {
+impl Carrier for NoStore {
+    type Journal = EndOfJournal;
+
+    async fn claim(
+        &self,
+        _: Partition,
+        _: &str,
+        _: &StreamParams,
+    ) -> Result<ClaimedPartition, CarrierError> {
+        Ok(ClaimedPartition::default())
+    }
+
+    async fn read(&self, _: u64) -> Result<EndOfJournal, CarrierError> {
+        Ok(EndOfJournal)
+    }
+
+    async fn commit(&self, _: Partition, _: u64, _: PartitionCommit) -> Result<(), CarrierError> {
+        Ok(())
+    }
+}
+
+/// A journal without messages.
+#[derive(Clone, Copy, Debug)]
+pub struct EndOfJournal;
+
+impl JournalReader for EndOfJournal {
+    async fn next(&mut self, _: &mut Vec<JournalMessage>) -> Result<(), CarrierError> {
         Ok(())
     }
 }

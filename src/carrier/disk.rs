@@ -1,17 +1,27 @@
-//! The store on disk, as the runtime sees it: [`Store`] by means of one SQLite file.
+//! The carrier of a single machine: one SQLite file, which the lock of its directory keeps for this process.
+//!
+//! Its one partition has the epoch 1 from the claim to the release. Messages come from the broker; their
+//! readings are journaled as they are accepted ([`Store::accept`]), so that the journal ends at the start.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tracing::{error, info, warn};
 
-use super::store::{Accepted, Delivery, KeptMessage, Replay, Restored, Store, StoreError};
+use super::store::{Accepted, Delivery, KeptBeside, KeptMessage, Store, StoreError};
+use super::{
+    Carrier, CarrierError, ClaimedPartition, DeadLetter, JournalMessage, JournalReader, Partition,
+    PartitionCommit,
+};
 use crate::config::{Durability, StateSettings};
 use crate::history::StreamHistory;
 use crate::progress::Pulse;
-use crate::row::{IncidentEdge, Reading};
+use crate::row::{IncidentEdge, Reading, StreamId};
 use crate::state::snapshot::Snapshot;
-use crate::state::{self, Done, Edge, StateError, StoreOptions, StoreStats};
+use crate::state::{
+    self, Done, DueReadings, Edge, JournalReplay, StateError, StoreOptions, StoreStats,
+};
 use crate::status::lock;
 use crate::stream::{Stream, StreamParams};
 
@@ -24,13 +34,37 @@ impl From<StateError> for StoreError {
     }
 }
 
-/// Journal, snapshots and the rest in the state file.
-#[derive(Debug)]
+/// Epoch of the lease: no process has the lock beside another, and none takes it up again.
+const EPOCH: u64 = 1;
+
+/// Journal, snapshots and the rest in the state file. Clones share it.
+#[derive(Clone)]
 pub struct DiskStore {
     store: state::StateStore,
     snapshot_every: Duration,
-    params: OnceLock<StreamParams>,
-    rounds: Mutex<Rounds>,
+    params: Arc<OnceLock<StreamParams>>,
+    rounds: Arc<Mutex<Rounds>>,
+    claimed: Arc<Mutex<Claim>>,
+}
+
+/// Findings of a claim.
+#[derive(Default)]
+struct Claim {
+    is_held: bool,
+    beside: KeptBeside,
+    /// The readings that are due; `None` where nothing is kept.
+    due: Option<Arc<DueReadings>>,
+}
+
+/// Streams as their snapshots have them, and the readings that are due behind them.
+#[derive(Default)]
+pub struct Restored {
+    /// Streams, by name.
+    pub streams: Vec<Stream>,
+    /// All of them have learned the readings up to this one.
+    pub position: u64,
+    /// Readings behind it, by stream.
+    pub pending: BTreeMap<StreamId, u64>,
 }
 
 #[derive(Debug)]
@@ -57,19 +91,27 @@ impl DiskStore {
         Ok(DiskStore {
             store: state::StateStore::open(options)?,
             snapshot_every: settings.snapshot_every,
-            params: OnceLock::new(),
-            rounds: Mutex::new(Rounds {
+            params: Arc::default(),
+            rounds: Arc::new(Mutex::new(Rounds {
                 number: 0,
                 since: Instant::now(),
-            }),
+            })),
+            claimed: Arc::default(),
         })
     }
 }
 
-impl Store for DiskStore {
-    fn restore(&self, params: &StreamParams) -> Result<Restored, StoreError> {
+impl DiskStore {
+    /// Reads the state at the daemon's last stop; once, before all others.
+    ///
+    /// # Errors
+    /// If the state is there but cannot be used.
+    pub fn restore(&self, params: &StreamParams) -> Result<Restored, StateError> {
         let params = self.params.get_or_init(|| params.clone());
-        let Some((prepared, replay)) = self.store.prepare(&|_| Some(params.clone()))? else {
+        let prepared = self.store.prepare(&|_| Some(params.clone()))?;
+        let mut claimed = lock(&self.claimed);
+        claimed.is_held = true;
+        let Some((prepared, replay)) = prepared else {
             return Ok(Restored::default());
         };
         let report = prepared.report.to_string();
@@ -80,8 +122,8 @@ impl Store for DiskStore {
         } else {
             warn!("{report}");
         }
-        let readings = replay.map(|group| group.map_err(StoreError::from));
-        Ok(Restored {
+        claimed.due = Some(replay.due());
+        claimed.beside = KeptBeside {
             messages: prepared
                 .outbox
                 .into_iter()
@@ -100,13 +142,124 @@ impl Store for DiskStore {
                 .map(|(s, h)| (s.into(), h))
                 .collect(),
             filters: prepared.filters,
+            told: prepared.told,
+        };
+        Ok(Restored {
             streams: prepared.streams,
-            replay: Some(Replay {
-                readings: Box::new(readings),
-                pending: prepared.pending,
-                told: prepared.told,
-            }),
+            position: prepared.position,
+            pending: prepared.pending,
         })
+    }
+
+    /// Writes a commit. Each stream has a number of its own in its snapshot.
+    fn write(&self, commit: PartitionCommit) -> Result<(), StateError> {
+        for snapshot in commit.streams.into_iter().flatten() {
+            self.store.save_and_wait(snapshot)?;
+        }
+        if let Some(DeadLetter {
+            reading, reason, ..
+        }) = commit.dead_letter
+        {
+            let reading = serde_json::from_str(&reading);
+            let reading = reading.map_err(|error| StateError::format("a dead letter", error))?;
+            self.store.dead_letter(&reading, &reason);
+        }
+        if commit.releases {
+            self.close()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes what waits and lets the state file go.
+    ///
+    /// # Errors
+    /// If not everything could be written.
+    pub fn close(&self) -> Result<(), StateError> {
+        self.store.close();
+        lock(&self.claimed).is_held = false;
+        match self.store.stats().failing {
+            None => Ok(()),
+            Some(failing) => Err(StateError::format("not everything is written", failing)),
+        }
+    }
+}
+
+impl Carrier for DiskStore {
+    type Journal = DiskJournal;
+
+    async fn claim(
+        &self,
+        _: Partition,
+        _: &str,
+        params: &StreamParams,
+    ) -> Result<ClaimedPartition, CarrierError> {
+        let (store, params) = (self.clone(), params.clone());
+        let restored = blocking(move || store.restore(&params)).await?;
+        Ok(ClaimedPartition {
+            epoch: EPOCH,
+            streams: restored.streams,
+            position: restored.position,
+            pending: restored.pending,
+            dead_letters: Vec::new(),
+        })
+    }
+
+    async fn read(&self, after: u64) -> Result<DiskJournal, CarrierError> {
+        let due = lock(&self.claimed).due.clone();
+        let Some(due) = due else {
+            return Ok(DiskJournal(None));
+        };
+        let store = self.store.clone();
+        let replay = blocking(move || store.replay_behind(after, due)).await?;
+        Ok(DiskJournal(Some(replay)))
+    }
+
+    async fn commit(
+        &self,
+        partition: Partition,
+        epoch: u64,
+        commit: PartitionCommit,
+    ) -> Result<(), CarrierError> {
+        if epoch != EPOCH || !lock(&self.claimed).is_held {
+            return Err(CarrierError::Fenced { partition, epoch });
+        }
+        let store = self.clone();
+        blocking(move || store.write(commit)).await
+    }
+}
+
+/// Does what waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StateError> + Send + 'static,
+) -> Result<T, CarrierError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let done = done.map_err(|error| CarrierError::Settings(error.to_string()))?;
+    done.map_err(|error| CarrierError::Settings(error.to_string()))
+}
+
+/// Reads the readings of the journal that were accepted before the start and that no snapshot has.
+pub struct DiskJournal(Option<JournalReplay>);
+
+impl JournalReader for DiskJournal {
+    async fn next(&mut self, out: &mut Vec<JournalMessage>) -> Result<(), CarrierError> {
+        let Some(mut replay) = self.0.take() else {
+            return Ok(());
+        };
+        let next = tokio::task::spawn_blocking(move || (replay.next(), replay)).await;
+        let (next, replay) = next.map_err(|error| CarrierError::Settings(error.to_string()))?;
+        let position = replay.position();
+        self.0 = Some(replay);
+        let readings = next.transpose();
+        let readings = readings.map_err(|error| CarrierError::Away(error.to_string()))?;
+        out.extend(readings.map(|readings| JournalMessage::Accepted { position, readings }));
+        Ok(())
+    }
+}
+
+impl Store for DiskStore {
+    fn take_beside(&self) -> KeptBeside {
+        std::mem::take(&mut lock(&self.claimed).beside)
     }
 
     fn accept(&self, group: Vec<Accepted>, done: Done) {
@@ -228,14 +381,6 @@ impl Store for DiskStore {
 
     fn stats(&self) -> StoreStats {
         self.store.stats()
-    }
-
-    fn close(&self) -> Result<(), StoreError> {
-        self.store.close();
-        match self.store.stats().failing {
-            None => Ok(()),
-            Some(failing) => Err(StoreError(failing)),
-        }
     }
 }
 
