@@ -99,9 +99,7 @@ impl DiskStore {
             claimed: Arc::default(),
         })
     }
-}
 
-impl DiskStore {
     /// Reads the state at the daemon's last stop; once, before all others.
     ///
     /// # Errors
@@ -201,6 +199,7 @@ impl Carrier for DiskStore {
             streams: restored.streams,
             position: restored.position,
             pending: restored.pending,
+            // The journal leaves them out itself.
             dead_letters: Vec::new(),
         })
     }

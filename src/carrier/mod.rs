@@ -29,6 +29,7 @@ pub(crate) mod disk;
 pub mod jetstream;
 #[cfg(feature = "jetstream")]
 mod journal_reading;
+#[cfg(feature = "jetstream")]
 mod partition_state;
 #[cfg(feature = "jetstream")]
 mod provision;
@@ -52,6 +53,7 @@ use crate::stream::{Stream, StreamParams};
 
 pub(crate) use assignment::partition_of;
 pub use assignment::{Partition, owner_of};
+#[cfg(feature = "jetstream")]
 pub use partition_state::PartitionState;
 #[cfg(feature = "jetstream")]
 pub(crate) use subject::{is_covered, subject_of_filter, subject_of_topic, topic_of_subject};

@@ -84,11 +84,11 @@ pub trait Store: Send + Sync {
     /// Where commits are not grouped, `group` is empty: nothing is kept of readings.
     fn accept(&self, group: Vec<Accepted>, done: Done);
 
-    /// Takes a snapshot of a stream; false where its last one is still on its way to disk. Never
-    /// waits.
+    /// Commits a stream as it is, at the number of its own last reading; false where its last commit is still
+    /// on its way to disk. Never waits.
     fn save(&self, stream: &Stream) -> bool;
 
-    /// Takes the last snapshot of a stream, waiting while the disk is behind.
+    /// Commits a stream for the last time, waiting while the disk is behind.
     fn save_last(&self, stream: &Stream);
 
     /// Whether the stream could be forgotten: both its snapshots on disk are of its present state.

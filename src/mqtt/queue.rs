@@ -40,6 +40,8 @@ struct Waiting {
     bytes: usize,
     closed: bool,
     asleep: bool,
+    /// There is something else to do for the intake thread.
+    woken: bool,
 }
 
 impl Intake {
@@ -59,7 +61,7 @@ impl Intake {
         let until = Instant::now() + timeout;
         while waiting.messages.is_empty() && waiting.dropped.is_empty() {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if std::mem::take(&mut waiting.woken) || left.is_zero() {
                 return false;
             }
             waiting.asleep = true;
@@ -75,6 +77,12 @@ impl Intake {
         drop(waiting);
         self.inner.room.notify_one();
         true
+    }
+
+    /// Ends the wait of [`Intake::recv`], or the next one that finds nothing.
+    pub fn wake(&self) {
+        lock(&self.inner.waiting).woken = true;
+        self.inner.bell.notify_one();
     }
 
     /// No further message is taken: what comes is left to the broker, unacknowledged.
@@ -228,6 +236,21 @@ mod tests {
         assert_eq!((dropped, intake.len()), (4, 1));
         assert_eq!(put(&intake, &[&"x".repeat(INTAKE_MAX_BYTES * 2)]), (1, 0));
         assert_eq!(intake.len(), 1);
+    }
+
+    #[test]
+    fn who_waits_is_woken_once() {
+        let intake = Intake::new(1, Overload::Block);
+        let other = intake.clone();
+        let waker = std::thread::spawn(move || other.wake());
+        let begin = Instant::now();
+        let mut out = VecDeque::new();
+        assert!(!intake.recv(&mut out, 1, Duration::from_secs(60)));
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        waker.join().unwrap();
+        let begin = Instant::now();
+        assert!(!intake.recv(&mut out, 1, Duration::from_millis(20)));
+        assert!(begin.elapsed() >= Duration::from_millis(20));
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! Holds partitions, whatever carries them: claims them, has their messages read, commits and releases them.
 
+#![cfg_attr(
+    not(feature = "jetstream"),
+    expect(dead_code, reason = "a single machine cuts nothing")
+)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -140,11 +145,12 @@ impl<C: Carrier> Holding<C> {
     /// Waits until the journal has ended and the worker threads have learned all its readings.
     pub(super) async fn recovered(&mut self) {
         let begin = Instant::now();
-        let Some(reading) = self.reading.take() else {
+        let Some(reading) = &mut self.reading else {
             return;
         };
         // It ends early with the runtime only.
         let accepted = reading.await.unwrap_or(0);
+        self.reading = None;
         while self.ways.shared.replayed() < accepted {
             tokio::time::sleep(RECOVERY_POLL).await;
         }
@@ -164,6 +170,7 @@ impl<C: Carrier> Holding<C> {
     fn order(&self, order: PartitionOrder) {
         // An error means that the intake thread has ended: so will the daemon.
         let _ = self.ways.orders.send(order);
+        self.ways.intake.wake();
     }
 
     /// Has the intake thread cut a partition; it counts as changed where its last cut was not committed.

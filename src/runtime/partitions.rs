@@ -1,9 +1,9 @@
-//! The intake thread's part in a cluster: which partitions are here, how far each has come, and cuts
-//! between two messages, at which states are taken.
+//! The intake thread's part in holding partitions: which are here, how far each has come, and cuts between
+//! two messages, at which states are taken.
 
 #![cfg_attr(
     not(feature = "jetstream"),
-    expect(dead_code, reason = "orders come from a cluster only")
+    expect(dead_code, reason = "a single machine cuts nothing")
 )]
 
 use std::collections::{BTreeMap, HashMap, HashSet};

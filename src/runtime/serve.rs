@@ -247,10 +247,13 @@ const ALONE: Partition = 0;
 async fn claim_alone<C: Carrier>(alone: &mut Option<Holding<C>>) -> Result<(), CarrierError> {
     let Some(alone) = alone else { return Ok(()) };
     let failed = alone.claim(vec![(ALONE, String::new())]).await;
-    failed
-        .into_iter()
-        .next()
-        .map_or(Ok(()), |(_, error)| Err(error))
+    match failed.into_iter().next() {
+        Some((_, error)) => Err(error),
+        None if alone.held.contains_key(&ALONE) => Ok(()),
+        None => Err(CarrierError::Settings(
+            "reading the state panicked".to_owned(),
+        )),
+    }
 }
 
 /// Learns what the last commit does not have.
