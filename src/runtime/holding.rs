@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::info;
+use tracing::{error, info};
 
 use super::partitions::{PartitionCut, PartitionOrder};
 use super::reading_on::read_on;
@@ -82,12 +82,12 @@ impl<C: Carrier> Holding<C> {
             });
         }
         let mut failed = Vec::new();
-        // A claim that panicked has said so, and is as if it had not begun.
         while let Some(claimed) = claims.join_next().await {
             match claimed {
                 Ok((partition, Ok(claimed))) => self.admit(partition, claimed),
                 Ok((partition, Err(error))) => failed.push((partition, error)),
-                Err(_) => {}
+                // As if it had not begun.
+                Err(error) => error!(%error, "a claim panicked"),
             }
         }
         failed
@@ -143,14 +143,17 @@ impl<C: Carrier> Holding<C> {
     }
 
     /// Waits until the journal has ended and the worker threads have learned all its readings.
-    pub(super) async fn recovered(&mut self) {
+    ///
+    /// # Errors
+    /// If the journal was not read to its end: what is missing must not be committed over.
+    pub(super) async fn recovered(&mut self) -> Result<(), CarrierError> {
         let begin = Instant::now();
-        let Some(reading) = &mut self.reading else {
-            return;
-        };
-        // It ends early with the runtime only.
-        let accepted = reading.await.unwrap_or(0);
+        let broken = |why: &str| CarrierError::Settings(format!("the journal was not read: {why}"));
+        let reading = self.reading.as_mut();
+        let reading = reading.ok_or_else(|| broken("the intake thread has ended"))?;
+        let accepted = reading.await.map_err(|error| broken(&error.to_string()))?;
         self.reading = None;
+        self.ways.shared.note_carrier(None);
         while self.ways.shared.replayed() < accepted {
             tokio::time::sleep(RECOVERY_POLL).await;
         }
@@ -158,6 +161,7 @@ impl<C: Carrier> Holding<C> {
             let took_s = begin.elapsed().as_secs_f64();
             info!(readings = accepted, took_s, "recovered");
         }
+        Ok(())
     }
 
     /// Nothing more is read of the journal.
@@ -190,11 +194,11 @@ impl<C: Carrier> Holding<C> {
     }
 
     /// Drops a partition without a commit: its state here is of no use.
-    pub(super) async fn drop_state(&mut self, partition: Partition) -> Option<HeldPartition> {
-        let held = self.held.remove(&partition)?;
-        // An error means that the intake thread has ended.
-        let _ = self.cut(partition, true).await;
-        Some(held)
+    pub(super) async fn drop_state(&mut self, partition: Partition) {
+        if self.held.remove(&partition).is_some() {
+            // An error means that the intake thread has ended.
+            let _ = self.cut(partition, true).await;
+        }
     }
 
     /// Commits a partition.

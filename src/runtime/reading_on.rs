@@ -94,7 +94,9 @@ pub(super) async fn read_on<C: Carrier>(
                 }
             }
             if let Err(error) = came {
-                warn!(%error, "the journal is read anew");
+                if shared.note_carrier(Some(format!("the journal: {error}"))) {
+                    warn!(%error, "the journal is read anew");
+                }
                 tokio::time::sleep(AGAIN).await;
                 break;
             }

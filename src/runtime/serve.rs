@@ -146,7 +146,7 @@ async fn serve_from<C: Carrier + Store + Clone>(
         };
         threads = Some(started);
         let is_recovered = tokio::select! {
-            () = recover_alone(&mut alone) => true,
+            recovered = recover_alone(&mut alone) => recovered.map(|()| true)?,
             () = &mut shutdown => false,
         };
         if is_recovered {
@@ -257,13 +257,14 @@ async fn claim_alone<C: Carrier>(alone: &mut Option<Holding<C>>) -> Result<(), C
 }
 
 /// Learns what the last commit does not have.
-async fn recover_alone<C: Carrier>(alone: &mut Option<Holding<C>>) {
+async fn recover_alone<C: Carrier>(alone: &mut Option<Holding<C>>) -> Result<(), CarrierError> {
     if let Some(alone) = alone
         && let Some(after) = alone.held.get(&ALONE).map(|held| held.position)
     {
         alone.read_behind(after).await;
-        alone.recovered().await;
+        alone.recovered().await?;
     }
+    Ok(())
 }
 
 /// Releases the partition once its streams are committed.
